@@ -1,1 +1,37 @@
-//! x
+//! Hotdock runs services compiled to WebAssembly components: HTTP in, durable
+//! state of their own, and a newer version swapped in without a failed request.
+//!
+//! # Words
+//!
+//! | word | meaning |
+//! |---|---|
+//! | service | a named unit of deployment: `cart`; owns its routes and state |
+//! | component | the `.wasm` bytes, known by their SHA-256 digest |
+//! | manifest | what the service declares: routes, limits, capabilities, migrations |
+//! | version | one component and one manifest, immutable, numbered per service: `cart v3` |
+//! | candidate | a version on its way in: compiled, validated, warmed |
+//! | traffic | which version of a service gets its requests |
+//! | lease | a request's hold on a version; a version drains when its leases are gone |
+//! | writer lease | the right to run alone on a store's writer connection |
+//! | instance | one instantiation of a version: its own memory, one invocation at a time |
+//! | invocation | one call into an instance |
+//! | transaction | the state reads and writes of one invocation |
+//! | store | a service's own SQLite file |
+//!
+//! # Modules, in the order data flows through them
+//!
+//! A request: [`http`] reads it and finds its route, [`service`] says which
+//! version has the traffic and admits it, [`runtime`] runs it in an instance,
+//! [`state`] holds its transaction, and [`http`] sends the answer once that is
+//! durable.
+//!
+//! A deployment: [`deploy`] watches the folder, compiles, validates, warms,
+//! swaps and drains, and keeps its record in the data folder.
+//!
+//! Besides them: [`manifest`] (what a service declares), [`config`] (what the
+//! operator sets), [`admin`] (the operator's listener), [`telemetry`] (logs),
+//! [`cli`] (the command line) and [`app`], the only place that wires the parts.
+
+pub mod digest;
+pub mod manifest;
+pub mod service;

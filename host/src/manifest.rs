@@ -1,0 +1,147 @@
+//! What a service declares about itself: `cart.toml` beside `cart.wasm`, or the
+//! component's own custom section `hotdock.manifest`.
+//!
+//! Every key is optional. Unknown keys are refused with file, line and the
+//! nearest known key, so that a typing error never changes what is deployed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::digest::Digest;
+use crate::service::ServiceName;
+
+/// A manifest with every default filled in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Manifest {
+    /// `[service] name`; by default the file's stem.
+    pub service: ServiceName,
+    /// `[[route]]`; by default one route `/<service>`.
+    pub routes: Vec<Route>,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// `[instances]`.
+    pub instances: Instances,
+    /// `[capabilities]`.
+    pub capabilities: Capabilities,
+    /// `[deploy]`.
+    pub deploy: Deploy,
+    /// `[[migration]]`, in the order they are applied.
+    pub migrations: Vec<Migration>,
+    /// The digest of the manifest's text, or of nothing where there is none.
+    pub digest: Digest,
+}
+
+/// Requests that a service answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// A prefix of whole path segments: `/cart` matches `/cart` and `/cart/7`,
+    /// not `/cartoon`. The longest prefix wins.
+    pub path: String,
+    /// Only requests for this host, lower case and without port.
+    pub host: Option<String>,
+    /// Only these methods; others are answered 405. `None`: all.
+    pub methods: Option<Vec<http::Method>>,
+}
+
+/// What one invocation, or all of a service's together, may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// `memory` (64 MiB): all memories of one instance together, in bytes.
+    pub memory: u64,
+    /// `cpu` (500 ms): time inside the guest per invocation.
+    pub cpu: Duration,
+    /// `deadline` (5 s): wall clock per invocation, from its start to the end
+    /// of its body and post-return work.
+    pub deadline: Duration,
+    /// `concurrency` (64): invocations at once; beyond it they queue.
+    pub concurrency: usize,
+    /// `queue` (256): invocations waiting; beyond it 503 with `Retry-After`.
+    pub queue: usize,
+    /// `request-body` (1 MiB): beyond it 413.
+    pub request_body: u64,
+    /// `replay-body` (1 MiB): how much of a request's body is kept so that the
+    /// invocation can run again after a conflict.
+    pub replay_body: u64,
+    /// `response-buffer` (1 MiB): a finished body of at most this size is sent
+    /// with `Content-Length`.
+    pub response_buffer: u64,
+}
+
+/// How instances are reused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instances {
+    /// `reuse` (1): invocations per instance; 1 is a fresh instance each time.
+    pub reuse: u32,
+    /// `idle` (10 s): how long an instance is kept without work.
+    pub idle: Duration,
+}
+
+/// What a service is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// `config`: what `wasi:config` returns to it.
+    pub config: BTreeMap<String, String>,
+}
+
+/// How a version comes in and goes out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deploy {
+    /// `health`: a path asked of the candidate before it gets any traffic; it
+    /// must answer with a 2xx status.
+    pub health: Option<String>,
+    /// `drain` (30 s): how long the old version's requests may go on.
+    pub drain: Duration,
+}
+
+/// SQL that is applied once, before the version that brings it gets traffic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Migration {
+    /// Its name, unique in the service; migrations are applied in their order.
+    pub name: String,
+    /// One or more statements.
+    pub sql: String,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory: 64 << 20,
+            cpu: Duration::from_millis(500),
+            deadline: Duration::from_secs(5),
+            concurrency: 64,
+            queue: 256,
+            request_body: 1 << 20,
+            replay_body: 1 << 20,
+            response_buffer: 1 << 20,
+        }
+    }
+}
+
+impl Default for Instances {
+    fn default() -> Self {
+        Self { reuse: 1, idle: Duration::from_secs(10) }
+    }
+}
+
+impl Default for Deploy {
+    fn default() -> Self {
+        Self { health: None, drain: Duration::from_secs(30) }
+    }
+}
+
+impl Manifest {
+    /// The manifest of a service that brings none: it serves `/<service>`.
+    #[must_use]
+    pub fn default_for(service: ServiceName) -> Self {
+        Self {
+            routes: vec![Route { path: format!("/{service}"), host: None, methods: None }],
+            service,
+            limits: Limits::default(),
+            instances: Instances::default(),
+            capabilities: Capabilities::default(),
+            deploy: Deploy::default(),
+            migrations: Vec::new(),
+            digest: Digest::of(b""),
+        }
+    }
+}

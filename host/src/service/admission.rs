@@ -1,0 +1,116 @@
+//! Admission: how many of a service's invocations run and how many wait.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// A service's permits and its bounded queue.
+#[derive(Debug)]
+pub struct Admission {
+    permits: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    concurrency: usize,
+    queue: usize,
+}
+
+/// The right to run one invocation; given back when dropped.
+#[derive(Debug)]
+pub struct Permit {
+    _permit: OwnedSemaphorePermit,
+}
+
+/// As many invocations wait as the service's manifest allows.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{running} invocations run and {queue} wait, which is the limit")]
+pub struct QueueFull {
+    running: usize,
+    queue: usize,
+}
+
+impl Admission {
+    /// `concurrency` permits, and at most `queue` invocations that wait for one.
+    #[must_use]
+    pub fn new(concurrency: usize, queue: usize) -> Self {
+        Self {
+            permits: Arc::new(Semaphore::new(concurrency)),
+            waiting: AtomicUsize::new(0),
+            concurrency,
+            queue,
+        }
+    }
+
+    /// Waits for a permit, first come first served.
+    ///
+    /// # Errors
+    /// When the queue is full.
+    pub async fn admit(&self) -> Result<Permit, QueueFull> {
+        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+            return Ok(Permit { _permit: permit });
+        }
+        let _place = Place::take(self).ok_or(QueueFull { running: self.concurrency, queue: self.queue })?;
+        let permit = Arc::clone(&self.permits)
+            .acquire_owned()
+            .await
+            .expect("the semaphore is never closed");
+        Ok(Permit { _permit: permit })
+    }
+
+    /// Whether it gives these limits.
+    #[must_use]
+    pub fn has_limits(&self, concurrency: usize, queue: usize) -> bool {
+        (self.concurrency, self.queue) == (concurrency, queue)
+    }
+
+    /// How many invocations wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// How many permits are free.
+    #[must_use]
+    pub fn available(&self) -> usize {
+        self.permits.available_permits()
+    }
+}
+
+/// A place in the queue; given up when dropped, also by a client that leaves.
+struct Place<'a>(&'a Admission);
+
+impl<'a> Place<'a> {
+    fn take(admission: &'a Admission) -> Option<Self> {
+        let place = Place(admission);
+        // Counted first, so that two that come at once cannot both take the last place.
+        let before = admission.waiting.fetch_add(1, Ordering::Relaxed);
+        (before < admission.queue).then_some(place)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn beyond_concurrency_they_queue_and_beyond_the_queue_they_are_refused() {
+        let admission = Arc::new(Admission::new(1, 1));
+        let running = admission.admit().await.expect("the first runs");
+        let queued = tokio::spawn({
+            let admission = Arc::clone(&admission);
+            async move { admission.admit().await.is_ok() }
+        });
+        while admission.waiting() == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(admission.admit().await.err(), Some(QueueFull { running: 1, queue: 1 }));
+        drop(running);
+        assert!(queued.await.expect("the queued one runs"));
+        assert_eq!((admission.waiting(), admission.available()), (0, 1));
+    }
+}

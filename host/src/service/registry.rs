@@ -1,0 +1,119 @@
+//! The registry: the one snapshot that every request reads and every
+//! deployment replaces.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+
+use super::{Admission, RouteConflict, RouteTable, ServiceName, Version};
+use crate::state::Store;
+
+/// A service as requests see it.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// Its name.
+    pub name: ServiceName,
+    /// The version that has the traffic.
+    pub version: Arc<Version>,
+    /// Its permits and queue; shared by its versions.
+    pub admission: Arc<Admission>,
+    /// Its durable state; shared by its versions.
+    pub store: Arc<Store>,
+}
+
+/// Everything a request needs to know, as of one moment.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// The services by name.
+    pub services: BTreeMap<ServiceName, Arc<Service>>,
+    /// Their routes.
+    pub routes: RouteTable,
+}
+
+/// Holds the current [`Snapshot`].
+#[derive(Debug, Default)]
+pub struct Registry {
+    snapshot: ArcSwap<Snapshot>,
+    writer: Mutex<()>,
+}
+
+impl Registry {
+    /// The current snapshot.
+    #[must_use]
+    pub fn load(&self) -> arc_swap::Guard<Arc<Snapshot>> {
+        self.snapshot.load()
+    }
+
+    /// Gives `version` all of its service's traffic, in one step. Returns the
+    /// version that had it.
+    ///
+    /// # Errors
+    /// Every route of the version that another service has.
+    pub fn swap(
+        &self,
+        version: &Arc<Version>,
+        store: &Arc<Store>,
+    ) -> Result<Option<Arc<Version>>, Vec<RouteConflict>> {
+        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self.snapshot.load();
+        let name = &version.id.service;
+        let before = current.services.get(name);
+        let limits = &version.manifest.limits;
+        let admission = before
+            .map(|service| &service.admission)
+            .filter(|admission| admission.has_limits(limits.concurrency, limits.queue))
+            .cloned()
+            .unwrap_or_else(|| Arc::new(Admission::new(limits.concurrency, limits.queue)));
+        let mut services = current.services.clone();
+        services.insert(
+            name.clone(),
+            Arc::new(Service {
+                name: name.clone(),
+                version: Arc::clone(version),
+                admission,
+                store: Arc::clone(store),
+            }),
+        );
+        self.store(services, name)?;
+        Ok(before.map(|service| Arc::clone(&service.version)))
+    }
+
+    /// Takes a service out. Returns what it was.
+    pub fn remove(&self, name: &ServiceName) -> Option<Arc<Service>> {
+        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut services = self.snapshot.load().services.clone();
+        let removed = services.remove(name)?;
+        self.store(services, name).expect("fewer routes make no new conflict");
+        Some(removed)
+    }
+
+    /// The conflicts that `version`'s routes would have with other services.
+    #[must_use]
+    pub fn conflicts(&self, name: &ServiceName, routes: &[crate::manifest::Route]) -> Vec<RouteConflict> {
+        let current = self.snapshot.load();
+        let others = current.services.values().filter(|service| service.name != *name);
+        // The claimant comes last, so that the one that serves already keeps the route.
+        let claims = others
+            .map(|service| (&service.name, service.version.manifest.routes.as_slice()))
+            .chain([(name, routes)]);
+        RouteTable::build(claims).1
+    }
+
+    fn store(
+        &self,
+        services: BTreeMap<ServiceName, Arc<Service>>,
+        claimant: &ServiceName,
+    ) -> Result<(), Vec<RouteConflict>> {
+        let (others, claims): (Vec<_>, Vec<_>) = services
+            .values()
+            .map(|service| (&service.name, service.version.manifest.routes.as_slice()))
+            .partition(|(name, _)| *name != claimant);
+        let (routes, conflicts) = RouteTable::build(others.into_iter().chain(claims));
+        if !conflicts.is_empty() {
+            return Err(conflicts);
+        }
+        self.snapshot.store(Arc::new(Snapshot { services, routes }));
+        Ok(())
+    }
+}

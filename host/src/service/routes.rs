@@ -1,0 +1,242 @@
+//! The route table: which service answers a host, path and method.
+//!
+//! A route matches whole path segments (RFC 3986 §3.3): `/cart` matches `/cart`
+//! and `/cart/7`, not `/cartoon`. The longest matching path wins; among routes
+//! of one path, one with the request's host wins over one without; then the
+//! method decides.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use http::Method;
+
+use super::ServiceName;
+use crate::manifest::Route;
+
+/// All routes of all services. Immutable; rebuilt when a deployment changes them.
+#[derive(Debug, Default)]
+pub struct RouteTable {
+    by_path: HashMap<String, Vec<Entry>>,
+    deepest: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    service: ServiceName,
+    host: Option<String>,
+    methods: Option<Vec<Method>>,
+}
+
+/// What a request's host, path and method lead to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum RouteMatch<'a> {
+    /// This service answers.
+    Service(&'a ServiceName),
+    /// The path is known, but not with this method; these are allowed.
+    MethodNotAllowed(Vec<Method>),
+    /// No service has the path.
+    NotFound,
+}
+
+/// Two services claim the same requests.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("route {route} is already served by {holder}")]
+pub struct RouteConflict {
+    /// Host, path and methods as text.
+    pub route: String,
+    /// The service that wanted it.
+    pub claimant: ServiceName,
+    /// The service that has it.
+    pub holder: ServiceName,
+}
+
+impl RouteTable {
+    /// The table of these services' routes, and every conflict among them. Of
+    /// two that claim the same requests the earlier keeps them.
+    pub fn build<'a>(
+        services: impl IntoIterator<Item = (&'a ServiceName, &'a [Route])>,
+    ) -> (Self, Vec<RouteConflict>) {
+        let mut table = Self::default();
+        let mut conflicts = Vec::new();
+        for (service, routes) in services {
+            for route in routes {
+                if let Err(conflict) = table.insert(service, route) {
+                    conflicts.push(conflict);
+                }
+            }
+        }
+        (table, conflicts)
+    }
+
+    /// The service that answers `method` on `path` at `host` (lower case,
+    /// without port). `path` is as the client sent it, without query.
+    #[must_use]
+    pub fn find(&self, host: Option<&str>, path: &str, method: &Method) -> RouteMatch<'_> {
+        let mut allowed = Vec::new();
+        for prefix in prefixes(path, self.deepest) {
+            let Some(entries) = self.by_path.get(prefix) else { continue };
+            let with_host = entries.iter().filter(|entry| entry.host.is_some());
+            let without = entries.iter().filter(|entry| entry.host.is_none());
+            for entry in with_host.chain(without) {
+                if entry.host.is_some() && entry.host.as_deref() != host {
+                    continue;
+                }
+                match &entry.methods {
+                    Some(methods) if !methods.contains(method) => allowed.extend(methods.iter().cloned()),
+                    _ => return RouteMatch::Service(&entry.service),
+                }
+            }
+            if !allowed.is_empty() {
+                return RouteMatch::MethodNotAllowed(allowed);
+            }
+        }
+        RouteMatch::NotFound
+    }
+
+    fn insert(&mut self, service: &ServiceName, route: &Route) -> Result<(), RouteConflict> {
+        let path = normal_path(&route.path);
+        self.deepest = self.deepest.max(depth(path));
+        let entries = self.by_path.entry(path.to_owned()).or_default();
+        let claimed = entries.iter().find(|entry| {
+            entry.host == route.host && overlap(entry.methods.as_deref(), route.methods.as_deref())
+        });
+        if let Some(holder) = claimed.filter(|entry| entry.service != *service) {
+            return Err(RouteConflict {
+                route: shown(route),
+                claimant: service.clone(),
+                holder: holder.service.clone(),
+            });
+        }
+        entries.push(Entry {
+            service: service.clone(),
+            host: route.host.clone(),
+            methods: route.methods.clone(),
+        });
+        Ok(())
+    }
+}
+
+/// The path itself, then ever shorter prefixes of whole segments, then the root
+/// (the empty text). Paths deeper than any route are cut first, so that a
+/// request costs no more than the deepest route.
+fn prefixes(path: &str, deepest: usize) -> impl Iterator<Item = &str> {
+    let cut = path
+        .match_indices('/')
+        .nth(deepest + 1)
+        .map_or(path, |(index, _)| &path[..index]);
+    let mut rest = Some(normal_path(cut));
+    std::iter::from_fn(move || {
+        let current = rest?;
+        rest = current.rfind('/').map(|index| &current[..index]);
+        Some(current)
+    })
+}
+
+/// A path without its trailing slash; the root is the empty text.
+fn normal_path(path: &str) -> &str {
+    path.strip_suffix('/').unwrap_or(path)
+}
+
+fn depth(path: &str) -> usize {
+    path.matches('/').count()
+}
+
+fn overlap(a: Option<&[Method]>, b: Option<&[Method]>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => a.iter().any(|method| b.contains(method)),
+        _ => true,
+    }
+}
+
+fn shown(route: &Route) -> String {
+    struct Shown<'a>(&'a Route);
+    impl fmt::Display for Shown<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            if let Some(methods) = &self.0.methods {
+                let methods: Vec<_> = methods.iter().map(Method::as_str).collect();
+                write!(f, "{} ", methods.join(","))?;
+            }
+            write!(f, "{}{}", self.0.host.as_deref().unwrap_or_default(), self.0.path)
+        }
+    }
+    Shown(route).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(path: &str) -> Route {
+        Route { path: path.to_owned(), host: None, methods: None }
+    }
+
+    fn table(services: &[(&str, Vec<Route>)]) -> (RouteTable, Vec<RouteConflict>) {
+        let named: Vec<(ServiceName, Vec<Route>)> = services
+            .iter()
+            .map(|(name, routes)| (name.parse().expect("a name"), routes.clone()))
+            .collect();
+        RouteTable::build(named.iter().map(|(name, routes)| (name, routes.as_slice())))
+    }
+
+    fn found(table: &RouteTable, host: Option<&str>, path: &str) -> Option<String> {
+        match table.find(host, path, &Method::GET) {
+            RouteMatch::Service(service) => Some(service.to_string()),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn the_longest_prefix_of_whole_segments_wins() {
+        let (table, conflicts) = table(&[
+            ("cart", vec![route("/cart")]),
+            ("items", vec![route("/cart/items")]),
+            ("root", vec![route("/other/"), route("/")]),
+        ]);
+        assert!(conflicts.is_empty());
+        let served = |path| found(&table, None, path).expect("a service");
+        assert_eq!(served("/cart"), "cart");
+        assert_eq!(served("/cart/"), "cart");
+        assert_eq!(served("/cart/7"), "cart");
+        assert_eq!(served("/cart/items"), "items");
+        assert_eq!(served("/cart/items/a/b/c/d"), "items");
+        assert_eq!(served("/cart/itemsfoo"), "cart");
+        assert_eq!(served("/cartoon"), "root");
+        assert_eq!(served("/other"), "root");
+        assert_eq!(served("/"), "root");
+    }
+
+    #[test]
+    fn nothing_is_found_where_nothing_is_deployed() {
+        let (table, _) = table(&[("cart", vec![route("/cart")])]);
+        assert_eq!(table.find(None, "/", &Method::GET), RouteMatch::NotFound);
+        assert_eq!(table.find(None, "/order", &Method::GET), RouteMatch::NotFound);
+        assert_eq!(table.find(None, "*", &Method::OPTIONS), RouteMatch::NotFound);
+    }
+
+    #[test]
+    fn a_host_wins_over_no_host_and_methods_are_named_in_a_refusal() {
+        let host = |host: &str| Route { host: Some(host.to_owned()), ..route("/cart") };
+        let only_get = Route { methods: Some(vec![Method::GET, Method::HEAD]), ..route("/read") };
+        let (table, _) = table(&[
+            ("any", vec![route("/cart"), only_get]),
+            ("shop", vec![host("shop.example")]),
+        ]);
+        assert_eq!(found(&table, Some("shop.example"), "/cart").as_deref(), Some("shop"));
+        assert_eq!(found(&table, Some("other.example"), "/cart").as_deref(), Some("any"));
+        assert_eq!(
+            table.find(None, "/read/x", &Method::POST),
+            RouteMatch::MethodNotAllowed(vec![Method::GET, Method::HEAD])
+        );
+    }
+
+    #[test]
+    fn two_services_cannot_claim_the_same_requests() {
+        let get = Route { methods: Some(vec![Method::GET]), ..route("/a") };
+        let post = Route { methods: Some(vec![Method::POST]), ..route("/a") };
+        let (table, conflicts) =
+            table(&[("one", vec![get.clone()]), ("two", vec![post]), ("three", vec![get])]);
+        assert_eq!(conflicts.len(), 1);
+        assert_eq!(conflicts[0].to_string(), "route GET /a is already served by one");
+        assert_eq!(found(&table, None, "/a").as_deref(), Some("one"));
+    }
+}

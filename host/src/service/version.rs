@@ -1,0 +1,70 @@
+//! A version: one component and one manifest of a service, ready to run.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::ServiceName;
+use super::lease::{Lease, LeaseCount};
+use crate::digest::Digest;
+use crate::manifest::Manifest;
+use crate::runtime::Pool;
+
+/// Which version: `cart v3`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct VersionId {
+    /// The service.
+    pub service: ServiceName,
+    /// Counted per service from 1.
+    pub number: u64,
+}
+
+/// A loaded version. Immutable; shared by all who hold a lease on it.
+#[derive(Debug)]
+pub struct Version {
+    /// Its name and number.
+    pub id: VersionId,
+    /// The component's digest.
+    pub digest: Digest,
+    /// What it declares.
+    pub manifest: Arc<Manifest>,
+    /// Its instances.
+    pub pool: Pool,
+    pub(super) leases: LeaseCount,
+}
+
+impl Version {
+    /// A version whose instances come from `pool`.
+    #[must_use]
+    pub fn new(id: VersionId, digest: Digest, manifest: Arc<Manifest>, pool: Pool) -> Arc<Self> {
+        Arc::new(Self { id, digest, manifest, pool, leases: LeaseCount::default() })
+    }
+
+    /// Takes a lease, or `None` when the version is retired.
+    #[must_use]
+    pub fn lease(self: &Arc<Self>) -> Option<Lease> {
+        Lease::take(self)
+    }
+
+    /// No new leases from here on; idle instances are freed at once.
+    pub fn retire(&self) {
+        self.leases.retire();
+        self.pool.close();
+    }
+
+    /// Resolves when the version is retired and its last lease is gone.
+    pub async fn drained(&self) {
+        self.leases.drained().await;
+    }
+
+    /// How many leases are out.
+    #[must_use]
+    pub fn lease_count(&self) -> u64 {
+        self.leases.count()
+    }
+}
+
+impl fmt::Display for VersionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} v{}", self.service, self.number)
+    }
+}
