@@ -34,4 +34,6 @@
 
 pub mod digest;
 pub mod manifest;
+pub mod runtime;
 pub mod service;
+pub mod state;
