@@ -37,3 +37,5 @@ pub mod manifest;
 pub mod runtime;
 pub mod service;
 pub mod state;
+pub mod config;
+pub mod http;
