@@ -18,7 +18,7 @@ async fn main() {
         let m = Arc::new(m);
         let id = VersionId { service: name.clone(), number: 1 };
         let v = Version::new(id.clone(), Digest::of(&bytes), m.clone(), Pool::new(&runtime, program, id, m));
-        let store = state::Store::new(format!("/tmp/{name}.db").into(), name.as_str());
+        let store = state::Store::new(format!("/tmp/{name}.db").into(), name.as_str(), Default::default());
         probe(&v, &store).await.expect("probe");
         registry.swap(&v, &store).expect("swap");
     }

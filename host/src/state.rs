@@ -1,41 +1,40 @@
-//! stand-in
-#![allow(missing_docs, clippy::all, unused)]
-use std::sync::Arc;
-use std::path::PathBuf;
-use bytes::Bytes;
-#[derive(Debug, Clone, Copy)]
-pub enum Rerun { Leased, Alone }
-#[derive(Debug, thiserror::Error)]
-pub enum Error { #[error("rerun")] Rerun(Rerun), #[error("lease")] NeedsLease, #[error("e")] LeaseExpired, #[error("f")] Full, #[error("{0}")] Limit(String), #[error("x")] Sql(SqlError) }
-#[derive(Debug)]
-pub struct SqlError { pub kind: SqlErrorKind, pub message: String }
-#[derive(Debug)]
-pub enum SqlErrorKind { Syntax, Constraint, Parameters, Denied, Limit }
-#[derive(Debug, Clone)]
-pub enum Value { Null, Integer(i64), Real(f64), Text(String), Blob(Vec<u8>) }
-pub struct Rows { pub columns: Vec<String>, pub values: Vec<Vec<Value>> }
-pub struct Execution { pub changes: u64, pub last_insert_id: i64 }
-pub struct KeyPage { pub keys: Vec<String>, pub next: Option<String> }
-#[derive(Debug)]
-pub struct Store;
-pub struct Transaction;
-pub struct Committed;
-impl Store {
-    pub fn new(path: PathBuf, service: &str) -> Arc<Store> { Arc::new(Store) }
-    pub fn begin(self: &Arc<Self>) -> Transaction { Transaction }
-    pub async fn begin_leased(self: &Arc<Self>, alone: bool) -> Result<Transaction, Error> { Ok(Transaction) }
-}
-impl Transaction {
-    pub async fn get(&mut self, bucket: &str, key: &str) -> Result<Option<Bytes>, Error> { Ok(None) }
-    pub async fn exists(&mut self, bucket: &str, key: &str) -> Result<bool, Error> { Ok(false) }
-    pub async fn set(&mut self, bucket: &str, key: &str, value: Bytes) -> Result<(), Error> { Ok(()) }
-    pub async fn delete(&mut self, bucket: &str, key: &str) -> Result<(), Error> { Ok(()) }
-    pub async fn list_keys(&mut self, bucket: &str, after: Option<&str>, limit: usize) -> Result<KeyPage, Error> { Ok(KeyPage{keys:vec![],next:None}) }
-    pub async fn query(&mut self, statement: &str, parameters: Vec<Value>) -> Result<Rows, Error> { todo!() }
-    pub async fn execute(&mut self, statement: &str, parameters: Vec<Value>) -> Result<Execution, Error> { todo!() }
-    pub async fn take_lease(&mut self) -> Result<(), Error> { Ok(()) }
-    pub async fn rollback(&mut self) -> Result<(), Error> { Ok(()) }
-    pub async fn commit(&mut self) -> Result<(), Error> { Ok(()) }
-    pub async fn finish(self) -> Result<Committed, Error> { Ok(Committed) }
-}
-impl Committed { pub async fn durable(self) -> Result<(), Error> { Ok(()) } }
+//! Durable state: one SQLite file per service, one transaction per invocation.
+//!
+//! An invocation begins *optimistic*: it reads a committed snapshot, what it
+//! read is remembered, and its writes are buffered. At its end the store's
+//! writer checks that nothing it had read was written since and applies the
+//! writes. Where something was, or where it writes by SQL, it runs *leased*:
+//! alone on the writer's connection and on the writer's thread, seeing all that
+//! came before it, so that it cannot conflict. (The shape is that of optimistic
+//! concurrency control with backward validation, Kung and Robinson 1981.)
+//!
+//! The writer works in *groups*: what is queued when it is free. A member is
+//! *validated* when it is in the group's SQLite transaction and *durable* when
+//! that is committed and synced. Many wait for one sync while others compute.
+//!
+//! SQLite's particulars stay in this module.
+
+mod error;
+mod history;
+mod keyvalue;
+mod migration;
+mod options;
+mod sandbox;
+mod schema;
+mod snapshot;
+mod sql;
+mod store;
+mod transaction;
+mod turn;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::{Error, Rerun, SqlError, SqlErrorKind};
+pub use keyvalue::KeyPage;
+pub use migration::{Migration, MigrationError};
+pub use options::StoreOptions;
+pub use sql::{Execution, Rows, Value};
+pub use store::Store;
+pub use transaction::{Committed, Transaction};

@@ -3,7 +3,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -13,6 +13,7 @@ use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConf
 use super::component::LoadedComponent;
 use super::imports;
 use super::instance::InstanceState;
+use super::pool::{Pool, WeakPool};
 
 /// How often a guest that computes gives the thread back: an epoch.
 pub(super) const TICK: Duration = Duration::from_millis(1);
@@ -52,6 +53,8 @@ struct Inner {
     engine: Engine,
     linker: Linker<InstanceState>,
     slots: Arc<Semaphore>,
+    /// Whose idle instances can be freed when there is no slot left.
+    pools: Mutex<Vec<WeakPool>>,
 }
 
 /// Why the runtime could not be set up or could not load a component.
@@ -87,7 +90,8 @@ impl Runtime {
         imports::add_to_linker(&mut linker).map_err(RuntimeError::Engine)?;
         tick_epochs(&engine);
         let slots = Arc::new(Semaphore::new(MAX_INSTANCES as usize));
-        Ok(Self { inner: Arc::new(Inner { engine, linker, slots }) })
+        let inner = Inner { engine, linker, slots, pools: Mutex::default() };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Maps a component that [`compile`] made with this build's settings.
@@ -115,9 +119,28 @@ impl Runtime {
         &self.inner.linker
     }
 
-    /// Waits for room for one more instance.
+    /// Room for one more instance. Where there is none, idle ones are freed, and
+    /// then it waits for one that is at work.
     pub(super) async fn instance_slot(&self) -> OwnedSemaphorePermit {
-        Arc::clone(&self.inner.slots).acquire_owned().await.expect("the semaphore is never closed")
+        let slots = &self.inner.slots;
+        if let Ok(slot) = Arc::clone(slots).try_acquire_owned() {
+            return slot;
+        }
+        for pool in self.pools() {
+            pool.free_all_idle();
+        }
+        Arc::clone(slots).acquire_owned().await.expect("the semaphore is never closed")
+    }
+
+    pub(super) fn register(&self, pool: WeakPool) {
+        self.inner.pools.lock().unwrap_or_else(PoisonError::into_inner).push(pool);
+    }
+
+    /// The pools that still exist; forgets those that don't.
+    fn pools(&self) -> Vec<Pool> {
+        let mut pools = self.inner.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.retain(WeakPool::exists);
+        pools.iter().filter_map(WeakPool::upgrade).collect()
     }
 
     /// How many more instances may be made now.

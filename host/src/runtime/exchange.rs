@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::Response;
+use tokio::sync::oneshot;
 use wasmtime_wasi_http::WasiBody;
 
 use super::replay::ReplayBody;
@@ -22,8 +23,16 @@ pub(super) struct Exchange {
 struct State {
     transaction: Option<Transaction>,
     answer: Option<Answer>,
+    lease_request: Option<LeaseRequest>,
     answered: bool,
     committed: bool,
+}
+
+/// A guest that is to go on leased: its transaction so far, and where it waits
+/// for the leased one.
+pub(super) struct LeaseRequest {
+    pub(super) transaction: Transaction,
+    pub(super) grant: oneshot::Sender<Transaction>,
 }
 
 /// What the guest handed over, at the commit point.
@@ -50,6 +59,7 @@ impl Exchange {
         let state = State {
             transaction: Some(transaction),
             answer: None,
+            lease_request: None,
             answered: false,
             committed: false,
         };
@@ -78,15 +88,20 @@ impl Exchange {
         self.lock().answer.take()
     }
 
+    /// The guest's wish to go on leased, once.
+    pub(super) fn take_lease_request(&self) -> Option<LeaseRequest> {
+        self.lock().lease_request.take()
+    }
+
     /// Drops whatever is left: undoes the transaction and gives its lease back.
     pub(super) fn clear(&self) {
-        let (transaction, answer) = {
+        let left = {
             let mut state = self.lock();
             state.answered = true;
-            (state.transaction.take(), state.answer.take())
+            (state.transaction.take(), state.answer.take(), state.lease_request.take())
         };
         // Dropped after the lock: undoing a transaction takes other locks.
-        drop((transaction, answer));
+        drop(left);
     }
 
     /// Notes that the guest committed explicitly: it is never run again.
@@ -121,6 +136,16 @@ impl Held {
 
     pub(super) fn exchange(&self) -> &Exchange {
         &self.exchange
+    }
+
+    /// Waits until the driver has moved this run to the store's writer. `None`
+    /// when the run is over instead.
+    pub(super) async fn lease(&mut self) -> Option<()> {
+        let (grant, granted) = oneshot::channel();
+        let transaction = self.transaction.take()?;
+        self.exchange.lock().lease_request = Some(LeaseRequest { transaction, grant });
+        self.transaction = granted.await.ok();
+        self.transaction.is_some().then_some(())
     }
 }
 

@@ -20,8 +20,9 @@ use http_body::Frame;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::exchange::{Answer, Exchange};
+use super::exchange::{Answer, Exchange, LeaseRequest};
 use super::imports::Abort;
+use super::pool::Pool;
 use super::replay::ReplayBody;
 use super::response::{GuestBody, ResponseBody};
 use super::run::{Ended, Running, Step};
@@ -97,7 +98,6 @@ struct Validated {
     running: Running,
     ended: Option<Ended>,
     response: Response<wasmtime_wasi_http::WasiBody>,
-    body_sent: CancellationToken,
     committed: Committed,
 }
 
@@ -140,24 +140,75 @@ async fn run(
     limits: &Limits,
     mode: Option<Rerun>,
 ) -> Result<Validated, Unanswered> {
-    let transaction = begin(invocation, mode).await?;
-    let exchange = Exchange::new(transaction, invocation.body.clone());
-    let pool = &invocation.lease.version().pool;
-    let body_sent = CancellationToken::new();
-    let mut running = Running::start(
-        pool,
-        invocation.head.clone(),
-        exchange.clone(),
-        body_sent.clone(),
-        limits.cpu,
-    );
-    let (answer, ended) = match running.until_answer().await {
+    let store = &invocation.store;
+    let start = Start::of(invocation, limits);
+    let Some(rerun) = mode else {
+        let (running, exchange) = start.with(store.begin());
+        return optimistic(store, running, exchange, limits).await;
+    };
+    // Nobody waits for a client while holding the writer.
+    if invocation.body.buffer().await.is_err() || !invocation.body.is_replayable() {
+        return Err(Unanswered::Failed(Failure::Conflict));
+    }
+    let alone = matches!(rerun, Rerun::Alone);
+    let limits = limits.clone();
+    let leased = store.lease(alone, None, move |transaction| async move {
+        let (running, exchange) = start.with(transaction);
+        to_validation(running, &exchange, &limits).await
+    });
+    leased.await.unwrap_or_else(|error| {
+        Err(match error {
+            state::Error::Rerun(rerun) => Unanswered::Rerun(rerun),
+            error => Unanswered::Failed(store_failure(error)),
+        })
+    })
+}
+
+/// Runs optimistically; goes on with the writer lease, on the writer's thread,
+/// where the guest wants to write by SQL.
+async fn optimistic(
+    store: &Arc<Store>,
+    mut running: Running,
+    exchange: Exchange,
+    limits: &Limits,
+) -> Result<Validated, Unanswered> {
+    let LeaseRequest { transaction, grant } = match running.until_answer().await {
+        Step::WantsLease(request) => request,
+        step => return conclude(running, step, &exchange, limits).await,
+    };
+    let limits = limits.clone();
+    let met = exchange.clone();
+    let leased = store.lease(false, Some(transaction), move |transaction| async move {
+        // The guest waits for it, inside the future that is polled next.
+        drop(grant.send(transaction));
+        to_validation(running, &met, &limits).await
+    });
+    leased.await.unwrap_or_else(|error| Err(interrupted(error, &exchange)))
+}
+
+async fn to_validation(
+    mut running: Running,
+    exchange: &Exchange,
+    limits: &Limits,
+) -> Result<Validated, Unanswered> {
+    let step = running.until_answer().await;
+    conclude(running, step, exchange, limits).await
+}
+
+/// Ends the transaction of a guest that answered.
+async fn conclude(
+    running: Running,
+    step: Step,
+    exchange: &Exchange,
+    limits: &Limits,
+) -> Result<Validated, Unanswered> {
+    let failed = |failure| Err(Unanswered::Failed(failure));
+    let (answer, ended) = match step {
         Step::Answered(answer, ended) => (answer, ended),
-        Step::Ended(ended) => return Err(unanswered(ended, &exchange, limits)),
-        Step::OverBudget => return Err(Unanswered::Failed(Failure::OutOfCpu(limits.cpu))),
-        Step::BodyTooLarge => {
-            return Err(Unanswered::Failed(Failure::BodyTooLarge(limits.request_body)));
-        }
+        Step::Ended(ended) => return Err(unanswered(ended, exchange, limits)),
+        Step::OverBudget => return failed(Failure::OutOfCpu(limits.cpu)),
+        Step::BodyTooLarge => return failed(Failure::BodyTooLarge(limits.request_body)),
+        Step::WantsLease(_) => return failed(Failure::Store("it is leased already".to_owned())),
     };
     let Answer { response, transaction } = answer;
     let response = response.map_err(|code| {
@@ -168,22 +219,36 @@ async fn run(
             Failure::ErrorCode(code)
         })
     })?;
-    let transaction = transaction
-        .ok_or_else(|| Unanswered::Failed(Failure::Trapped("it answered twice at once".into())))?;
+    let Some(transaction) = transaction else {
+        return failed(Failure::Trapped("it answered while it used its store".to_owned()));
+    };
     let finished = transaction.finish().await;
-    let committed = finished.map_err(|error| interrupted(error, &exchange))?;
-    Ok(Validated { running, ended, response, body_sent, committed })
+    let committed = finished.map_err(|error| interrupted(error, exchange))?;
+    Ok(Validated { running, ended, response, committed })
 }
 
-async fn begin(invocation: &Invocation, mode: Option<Rerun>) -> Result<Transaction, Unanswered> {
-    let Some(rerun) = mode else { return Ok(invocation.store.begin()) };
-    // Nobody waits for a client while holding the writer.
-    if invocation.body.buffer().await.is_err() || !invocation.body.is_replayable() {
-        return Err(Unanswered::Failed(Failure::Conflict));
+/// What a run needs to start, independent of the invocation's own life.
+struct Start {
+    pool: Pool,
+    head: Parts,
+    body: ReplayBody,
+    cpu: Duration,
+}
+
+impl Start {
+    fn of(invocation: &Invocation, limits: &Limits) -> Self {
+        Self {
+            pool: invocation.lease.version().pool.clone(),
+            head: invocation.head.clone(),
+            body: invocation.body.clone(),
+            cpu: limits.cpu,
+        }
     }
-    let alone = matches!(rerun, Rerun::Alone);
-    let begun = invocation.store.begin_leased(alone).await;
-    begun.map_err(|error| Unanswered::Failed(store_failure(error)))
+
+    fn with(self, transaction: Transaction) -> (Running, Exchange) {
+        let exchange = Exchange::new(transaction, self.body);
+        (Running::start(&self.pool, self.head, exchange.clone(), self.cpu), exchange)
+    }
 }
 
 /// The response with as much of its body as the guest has made, and the rest
@@ -194,9 +259,9 @@ async fn respond(
     limits: &Limits,
     deadline: Instant,
 ) -> (Response<ResponseBody>, Committed) {
-    let Validated { mut running, mut ended, response, body_sent, committed } = validated;
+    let Validated { mut running, mut ended, response, committed } = validated;
     let (parts, body) = response.into_parts();
-    let mut body = GuestBody::new(body, body_sent);
+    let mut body = GuestBody::new(body, running.body_sent());
     let mut frames = VecDeque::new();
     let whole = collect(&mut running, &mut ended, &mut body, &mut frames, limits).await;
     let body = match ended {

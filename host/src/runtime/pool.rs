@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
 use super::component::Program;
@@ -34,6 +34,21 @@ struct Idle {
     closed: bool,
 }
 
+/// A pool that may be gone.
+pub(super) struct WeakPool {
+    inner: Weak<Inner>,
+}
+
+impl WeakPool {
+    pub(super) fn exists(&self) -> bool {
+        self.inner.strong_count() > 0
+    }
+
+    pub(super) fn upgrade(&self) -> Option<Pool> {
+        Some(Pool { inner: self.inner.upgrade()? })
+    }
+}
+
 impl Pool {
     /// An empty pool of instances of `program`.
     #[must_use]
@@ -51,7 +66,9 @@ impl Pool {
             idle: Mutex::default(),
             made: AtomicUsize::new(0),
         };
-        Self { inner: Arc::new(inner) }
+        let pool = Self { inner: Arc::new(inner) };
+        runtime.register(WeakPool { inner: Arc::downgrade(&pool.inner) });
+        pool
     }
 
     /// An idle instance, or a new one. Runs guest code where it makes one.
@@ -97,6 +114,12 @@ impl Pool {
             idle.instances.drain(..old).collect()
         };
         // Dropped after the lock: freeing memory takes its time.
+        drop(freed);
+    }
+
+    /// Frees all idle instances; others need their room.
+    pub(super) fn free_all_idle(&self) {
+        let freed = std::mem::take(&mut self.lock().instances);
         drop(freed);
     }
 

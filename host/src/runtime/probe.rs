@@ -7,7 +7,6 @@ use std::time::Duration;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
 use super::exchange::Exchange;
 use super::replay::ReplayBody;
@@ -74,8 +73,7 @@ async fn ask(version: &Arc<Version>, store: &Arc<Store>, path: &str) -> Result<(
     let exchange = Exchange::new(store.begin(), ReplayBody::new(nothing, 0, 0));
     let limits = &version.manifest.limits;
     let (head, ()) = request.into_parts();
-    let sent = CancellationToken::new();
-    let mut running = Running::start(&version.pool, head, exchange, sent.clone(), limits.cpu);
+    let mut running = Running::start(&version.pool, head, exchange, limits.cpu);
     let status = match running.until_answer().await {
         // The transaction is dropped with the answer: nothing of it stays.
         Step::Answered(answer, _) => answer.response.map_err(failed)?.status(),
@@ -87,9 +85,9 @@ async fn ask(version: &Arc<Version>, store: &Arc<Store>, path: &str) -> Result<(
             return Err(failed(reason));
         }
         Step::OverBudget => return Err(failed(format!("it computed for over {:?}", limits.cpu))),
+        Step::WantsLease(_) => return Err(failed("it writes by SQL; a health path reads".to_owned())),
         Step::BodyTooLarge => return Err(failed("it read a body that is not there".to_owned())),
     };
-    sent.cancel();
     if status.is_success() {
         Ok(())
     } else {

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::{WasiHttpView, p2, p3};
 
-use super::exchange::{Answer, Exchange};
+use super::exchange::{Answer, Exchange, LeaseRequest};
 use super::instance::{Guest, Instance, InstanceState};
 use super::pool::Pool;
 
@@ -19,6 +19,7 @@ use super::pool::Pool;
 pub(super) struct Running {
     call: Pin<Box<dyn Future<Output = Ended> + Send>>,
     exchange: Exchange,
+    body_sent: CancellationToken,
     spent: Duration,
     budget: Duration,
 }
@@ -34,6 +35,8 @@ pub(super) struct Ended {
 pub(super) enum Step {
     /// It handed over its answer; its call may have ended, too.
     Answered(Answer, Option<Ended>),
+    /// It wants to go on with the writer lease.
+    WantsLease(LeaseRequest),
     /// Its call ended without an answer.
     Ended(Ended),
     /// It used its CPU budget up.
@@ -51,11 +54,16 @@ impl Running {
         pool: &Pool,
         head: Parts,
         exchange: Exchange,
-        body_sent: CancellationToken,
         budget: Duration,
     ) -> Self {
-        let call = Box::pin(call(pool.clone(), head, exchange.clone(), body_sent));
-        Self { call, exchange, spent: Duration::ZERO, budget }
+        let body_sent = CancellationToken::new();
+        let call = Box::pin(call(pool.clone(), head, exchange.clone(), body_sent.clone()));
+        Self { call, exchange, body_sent, spent: Duration::ZERO, budget }
+    }
+
+    /// To be cancelled when the answer's body was sent or given up.
+    pub(super) fn body_sent(&self) -> CancellationToken {
+        self.body_sent.clone()
     }
 
     /// Runs it until its answer, or its end without one.
@@ -72,10 +80,11 @@ impl Running {
             match polled {
                 Poll::Ready(Ok(ended)) => Poll::Ready(Step::Ended(ended)),
                 Poll::Ready(Err(OverBudget)) => Poll::Ready(Step::OverBudget),
-                Poll::Pending if self.exchange.body().is_too_large() => {
-                    Poll::Ready(Step::BodyTooLarge)
-                }
-                Poll::Pending => Poll::Pending,
+                Poll::Pending => match self.exchange.take_lease_request() {
+                    Some(request) => Poll::Ready(Step::WantsLease(request)),
+                    None if self.exchange.body().is_too_large() => Poll::Ready(Step::BodyTooLarge),
+                    None => Poll::Pending,
+                },
             }
         })
         .await

@@ -62,7 +62,8 @@ async fn take_lease(held: &mut Held) -> Result<(), SqlError> {
     body.buffer().await.map_err(|error| {
         Error::Limit(format!("{error}; read the body to its end before the first write"))
     })?;
-    Ok(held.transaction().take_lease().await?)
+    let over = || state::Error::Unavailable("the run is over".to_owned());
+    held.lease().await.ok_or_else(|| SqlError::Abort(Abort(over())))
 }
 
 impl From<Error> for SqlError {

@@ -1,0 +1,190 @@
+//! The wiring: the only place that constructs the parts and ties them together.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use tokio::sync::{broadcast, mpsc};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin;
+use crate::config::Config;
+use crate::deploy::{DeployConfig, Deployer, Notice};
+use crate::http::listener::Listener;
+use crate::runtime::Runtime;
+use crate::service::Registry;
+use crate::state::StoreOptions;
+
+/// How often idle instances and stores are looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A running host.
+pub struct App {
+    config: Config,
+    address: SocketAddr,
+    admin_address: SocketAddr,
+    deployer: Deployer,
+    serving: JoinHandle<bool>,
+    admin: JoinHandle<()>,
+    stop: CancellationToken,
+    /// Ends the admin listener and the sweeper, after the last request.
+    stopped: CancellationToken,
+    fatal: mpsc::Receiver<String>,
+    /// Held for as long as the host runs: the data folder is its alone.
+    _lock: File,
+}
+
+impl App {
+    /// Starts everything: takes the data folder, brings back what was deployed,
+    /// listens, and begins to look at the plugin folder.
+    ///
+    /// # Errors
+    /// When the data folder is another host's, an address is taken, or the
+    /// plugin folder cannot be watched.
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        let lock = lock_data_folder(&config.data)?;
+        let runtime = Runtime::new()?;
+        let registry = Arc::new(Registry::default());
+        let (fatal, fatal_receiver) = mpsc::channel(1);
+        let deployer = Deployer::start(
+            deploy_config(&config),
+            runtime,
+            Arc::clone(&registry),
+            store_options(fatal),
+        )
+        .await?;
+        let (stop, stopped) = (CancellationToken::new(), CancellationToken::new());
+
+        let listener = Listener::bind(config.listen, config.http.clone(), Arc::clone(&registry))
+            .await
+            .with_context(|| format!("{} cannot be listened on (--listen)", config.listen))?;
+        let address = listener.local_addr();
+        let serving = tokio::spawn(listener.serve(stop.clone(), config.drain));
+
+        let admin_listener = tokio::net::TcpListener::bind(config.admin)
+            .await
+            .with_context(|| format!("{} cannot be listened on (--admin)", config.admin))?;
+        let admin_address = admin_listener.local_addr()?;
+        let status = deployer.status();
+        let admin = tokio::spawn(admin::serve(admin_listener, status, stop.clone(), stopped.clone()));
+
+        tokio::spawn(sweep(registry, stopped.clone()));
+        tracing::info!(listen = %address, admin = %admin_address, "listening");
+        Ok(Self {
+            config,
+            address,
+            admin_address,
+            deployer,
+            serving,
+            admin,
+            stop,
+            stopped,
+            fatal: fatal_receiver,
+            _lock: lock,
+        })
+    }
+
+    /// The public listener's address.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The admin listener's address.
+    #[must_use]
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin_address
+    }
+
+    /// What deployments report from here on.
+    #[must_use]
+    pub fn notices(&self) -> broadcast::Receiver<Notice> {
+        self.deployer.notices()
+    }
+
+    /// Serves until `signal`, then stops: takes nothing new, lets requests under
+    /// way finish, and closes every store.
+    ///
+    /// # Errors
+    /// When a store can no longer promise that what it acknowledges is durable,
+    /// or requests were still running when the drain time was over.
+    pub async fn run_until_stopped(mut self, signal: impl Future<Output = ()>) -> anyhow::Result<()> {
+        tokio::select! {
+            () = signal => {}
+            Some(message) = self.fatal.recv() => {
+                // Nothing is drained: an answer could acknowledge what is not on disk.
+                anyhow::bail!("{message}");
+            }
+        }
+        tracing::info!("stopping: no new connections, {:?} for requests under way", self.config.drain);
+        self.stop.cancel();
+        let drained = self.serving.await.context("the listener")?;
+        self.deployer.shutdown().await;
+        self.stopped.cancel();
+        self.admin.await.context("the admin listener")?;
+        if !drained {
+            anyhow::bail!("requests were still running after {:?}", self.config.drain);
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// Takes the data folder for this process; the lock ends with it, however it ends.
+fn lock_data_folder(data: &Path) -> anyhow::Result<File> {
+    std::fs::create_dir_all(data)
+        .with_context(|| format!("the data folder {} cannot be made", data.display()))?;
+    let path = data.join("lock");
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .with_context(|| format!("{} cannot be opened", path.display()))?;
+    file.try_lock().map_err(|error| match error {
+        std::fs::TryLockError::WouldBlock => anyhow::anyhow!(
+            "another host runs on the data folder {}: stop it, or name another folder with --data",
+            data.display()
+        ),
+        std::fs::TryLockError::Error(error) => {
+            anyhow::anyhow!("{} cannot be locked: {error}", path.display())
+        }
+    })?;
+    Ok(file)
+}
+
+fn store_options(fatal: mpsc::Sender<String>) -> StoreOptions {
+    StoreOptions {
+        on_fatal: Some(Arc::new(move |message: &str| {
+            // One is enough: the first ends the host.
+            if fatal.try_send(message.to_owned()).is_err() {
+                tracing::error!("{message}");
+            }
+        })),
+        ..StoreOptions::default()
+    }
+}
+
+fn deploy_config(config: &Config) -> DeployConfig {
+    DeployConfig { folder: config.folder.clone(), data: config.data.clone(), ..DeployConfig::default() }
+}
+
+/// Frees instances and closes stores that nobody used for a while.
+async fn sweep(registry: Arc<Registry>, stopped: CancellationToken) {
+    let mut interval = tokio::time::interval(SWEEP_INTERVAL);
+    loop {
+        tokio::select! {
+            () = stopped.cancelled() => return,
+            _ = interval.tick() => {}
+        }
+        let now = Instant::now();
+        for service in registry.load().services.values() {
+            service.version.pool.free_idle(now);
+            service.store.close_if_idle(now);
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What can go wrong with a transaction.
+
+use rusqlite::ErrorCode;
+
+/// Why an operation or a transaction did not go through.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// The invocation has to run again.
+    #[error("another transaction committed first; it has to run again ({0:?})")]
+    Rerun(Rerun),
+    /// The statement writes: the transaction has to take the writer lease first.
+    #[error("the statement needs the writer lease")]
+    NeedsLease,
+    /// It held the writer, alone, for longer than it may.
+    #[error("the writer lease expired")]
+    LeaseExpired,
+    /// A guest's statement was refused; the transaction goes on.
+    #[error("{}", .0.message)]
+    Sql(SqlError),
+    /// A limit was met; the transaction goes on.
+    #[error("{0}")]
+    Limit(String),
+    /// The store has as many pages as it may, or the disk is full.
+    #[error("the store is full")]
+    Full,
+    /// The store could not be read or written.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// How the invocation has to run again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rerun {
+    /// With the writer lease, in a group with others.
+    Leased,
+    /// With the writer lease, as the first of its group, because others would
+    /// wait too long for it.
+    Alone,
+}
+
+/// A refused statement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SqlError {
+    /// Which case of `hotdock:sql`'s error it is.
+    pub kind: SqlErrorKind,
+    /// For people; SQLite's own words where it was SQLite.
+    pub message: String,
+}
+
+/// The cases of `hotdock:sql`'s error that are about a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SqlErrorKind {
+    /// It cannot be parsed or names what does not exist.
+    Syntax,
+    /// A constraint was violated.
+    Constraint,
+    /// The parameters don't fit, or there was more than one statement.
+    Parameters,
+    /// It is not for guests.
+    Denied,
+    /// It returned or took too much.
+    Limit,
+}
+
+impl Error {
+    pub(super) fn sql(kind: SqlErrorKind, message: impl Into<String>) -> Self {
+        Self::Sql(SqlError { kind, message: message.into() })
+    }
+
+    /// A failure of the host's own statements.
+    pub(super) fn of_host(error: &rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::Full,
+            _ => Self::Unavailable(error.to_string()),
+        }
+    }
+
+    /// A failure of a guest's statement.
+    pub(super) fn of_guest(error: rusqlite::Error) -> Self {
+        let message = error.to_string();
+        match &error {
+            rusqlite::Error::InvalidParameterCount(given, taken) => {
+                let message = format!("the statement takes {taken} parameters, {given} were given");
+                return Self::sql(SqlErrorKind::Parameters, message);
+            }
+            rusqlite::Error::MultipleStatement => {
+                return Self::sql(SqlErrorKind::Parameters, "one statement per call");
+            }
+            rusqlite::Error::SqlInputError { msg, .. } if !msg.contains("not authorized") => {
+                return Self::sql(SqlErrorKind::Syntax, msg.clone());
+            }
+            _ => {}
+        }
+        match error.sqlite_error_code() {
+            Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch) => {
+                Self::sql(SqlErrorKind::Constraint, message)
+            }
+            Some(ErrorCode::AuthorizationForStatementDenied) => {
+                Self::sql(SqlErrorKind::Denied, message)
+            }
+            Some(ErrorCode::TooBig | ErrorCode::ParameterOutOfRange) => {
+                Self::sql(SqlErrorKind::Limit, message)
+            }
+            Some(ErrorCode::OperationInterrupted) => {
+                Self::sql(SqlErrorKind::Limit, "the statement ran for longer than it may")
+            }
+            Some(ErrorCode::DiskFull) => Self::Full,
+            Some(ErrorCode::Unknown) | None => Self::sql(
+                if message.contains("not authorized") || message.contains("prohibited") {
+                    SqlErrorKind::Denied
+                } else {
+                    SqlErrorKind::Syntax
+                },
+                message,
+            ),
+            Some(_) => Self::Unavailable(message),
+        }
+    }
+}
+
+/// Whether the file itself failed: nothing that this process believes of it is
+/// certain any more (a failed sync may have dropped pages that look written).
+pub(super) fn is_io_failure(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+    )
+}

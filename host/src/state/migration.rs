@@ -1,0 +1,148 @@
+//! Migrations: a service's own schema, applied once and in order.
+
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, OptionalExtension as _};
+
+use super::error::Error;
+use super::history::Footprint;
+use super::snapshot::Writes;
+use super::writer::Writer;
+use crate::digest::Digest;
+
+/// How long all migrations of one deployment may take together.
+const MIGRATION_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// SQL that is applied once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Migration {
+    /// Unique in the service.
+    pub name: String,
+    /// One or more statements.
+    pub sql: String,
+}
+
+/// Why migrations were not applied. None of them was.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum MigrationError {
+    /// Its SQL is not what was applied.
+    #[error(
+        "migration {name} was changed after it was applied at {applied_at}: \
+         restore its text and add the change as a new migration"
+    )]
+    Changed {
+        /// The migration.
+        name: String,
+        /// When, in RFC 3339.
+        applied_at: String,
+    },
+    /// Its SQL failed.
+    #[error("migration {name} failed: {reason}")]
+    Failed {
+        /// The migration.
+        name: String,
+        /// SQLite's words.
+        reason: String,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] Error),
+}
+
+/// Applies what is not yet applied, in one transaction; undoes it again unless
+/// `apply`. Returns the names.
+pub(super) fn run(
+    writer: &mut Writer,
+    migrations: &[Migration],
+    apply: bool,
+) -> Result<Vec<String>, MigrationError> {
+    let mut footprint = Footprint { sql: true, ..Footprint::default() };
+    writer.begin_lease(&Writes::default(), &mut footprint)?;
+    let deadline = Instant::now() + MIGRATION_TIMEOUT;
+    let applied = apply_all(writer, migrations, deadline);
+    if applied.is_err() || !apply {
+        writer.undo_lease(false)?;
+        writer.commit_group();
+        return applied;
+    }
+    let mut durable = writer.end_lease(&footprint)?;
+    writer.commit_group();
+    durable.try_recv().unwrap_or_else(|_| {
+        Err(Error::Unavailable("the migrations' commit has no known outcome".to_owned()))
+    })?;
+    applied
+}
+
+fn apply_all(
+    writer: &Writer,
+    migrations: &[Migration],
+    deadline: Instant,
+) -> Result<Vec<String>, MigrationError> {
+    let mut names = Vec::new();
+    for migration in migrations {
+        if !is_applied(&writer.connection, migration)? {
+            apply_one(writer, migration, deadline)?;
+            names.push(migration.name.clone());
+        }
+    }
+    Ok(names)
+}
+
+fn is_applied(connection: &Connection, migration: &Migration) -> Result<bool, MigrationError> {
+    let found: Option<(String, String)> = connection
+        .query_row(
+            "SELECT digest, applied_at FROM _migrations WHERE name = ?1",
+            [&migration.name],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .optional()
+        .map_err(|error| Error::of_host(&error))?;
+    match found {
+        None => Ok(false),
+        Some((digest, _)) if digest == digest_of(migration) => Ok(true),
+        Some((_, applied_at)) => {
+            Err(MigrationError::Changed { name: migration.name.clone(), applied_at })
+        }
+    }
+}
+
+fn apply_one(writer: &Writer, migration: &Migration, deadline: Instant) -> Result<(), MigrationError> {
+    let connection = &writer.connection;
+    let name = || migration.name.clone();
+    {
+        let _guest = writer.sandbox().enter(deadline);
+        connection
+            .execute_batch(&migration.sql)
+            .map_err(|error| MigrationError::Failed { name: name(), reason: error.to_string() })?;
+    }
+    if let Some(table) = foreign_host_table(connection)? {
+        let reason = format!("{table} is a name of the host's: names that begin with _ are");
+        return Err(MigrationError::Failed { name: name(), reason });
+    }
+    connection
+        .execute(
+            "INSERT INTO _migrations (name, digest, applied_at)
+             VALUES (?1, ?2, strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))",
+            (&migration.name, digest_of(migration)),
+        )
+        .map_err(|error| Error::of_host(&error))?;
+    Ok(())
+}
+
+/// A table whose name begins with `_` and that is not the host's: renaming is
+/// the one way to it that the authorizer cannot see.
+fn foreign_host_table(connection: &Connection) -> Result<Option<String>, Error> {
+    connection
+        .query_row(
+            "SELECT name FROM sqlite_schema WHERE name GLOB '_*'
+             AND name NOT IN ('_meta', '_kv', '_migrations') LIMIT 1",
+            (),
+            |row| row.get(0),
+        )
+        .optional()
+        .map_err(|error| Error::of_host(&error))
+}
+
+fn digest_of(migration: &Migration) -> String {
+    Digest::of(migration.sql.as_bytes()).to_string()
+}

@@ -1,0 +1,68 @@
+//! A store's limits.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A store's limits, and what it tells of itself.
+#[derive(Clone)]
+pub struct StoreOptions {
+    /// How long a lease holder that runs first in its group may hold the writer.
+    pub lease_timeout: Duration,
+    /// How long members that are done wait for a lease holder before they are
+    /// committed without it.
+    pub group_patience: Duration,
+    /// How long one SQL statement of a guest may run.
+    pub statement_timeout: Duration,
+    /// Pages (of 4 KiB) that the file may have.
+    pub max_pages: u32,
+    /// Rows that one query returns.
+    pub max_rows: usize,
+    /// Bytes that one query returns.
+    pub max_result_bytes: usize,
+    /// Bytes of a key.
+    pub max_key_bytes: usize,
+    /// Bytes of a value, also of one in a table.
+    pub max_value_bytes: usize,
+    /// Bytes that one transaction buffers.
+    pub max_transaction_bytes: usize,
+    /// Reader connections that are kept open.
+    pub max_idle_readers: usize,
+    /// After how long without use the file is closed.
+    pub idle_close: Duration,
+    /// Called on the writer's thread right before each COMMIT; tests stall with it.
+    pub before_commit: Option<Arc<dyn Fn() + Send + Sync>>,
+    /// Called when the file failed: nothing more is acknowledged, and the host
+    /// has to end.
+    pub on_fatal: Option<Arc<dyn Fn(&str) + Send + Sync>>,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            lease_timeout: Duration::from_millis(100),
+            group_patience: Duration::from_millis(2),
+            statement_timeout: Duration::from_secs(2),
+            max_pages: 1 << 18,
+            max_rows: 10_000,
+            max_result_bytes: 16 << 20,
+            max_key_bytes: 1 << 10,
+            max_value_bytes: 16 << 20,
+            max_transaction_bytes: 64 << 20,
+            max_idle_readers: 64,
+            idle_close: Duration::from_secs(60),
+            before_commit: None,
+            on_fatal: None,
+        }
+    }
+}
+
+impl fmt::Debug for StoreOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreOptions")
+            .field("lease_timeout", &self.lease_timeout)
+            .field("group_patience", &self.group_patience)
+            .field("max_pages", &self.max_pages)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,134 @@
+//! The file: how it is opened, and the host's own tables in it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::limits::Limit;
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior};
+
+use super::error::Error;
+use super::options::StoreOptions;
+
+/// The format of the host's tables. Raised when they change; a host refuses a
+/// file that a newer one made.
+pub(super) const FORMAT: i64 = 1;
+
+/// How long to wait for another process that has the file open (an operator's
+/// shell, a backup).
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Statements that a connection keeps prepared.
+const CACHED_STATEMENTS: usize = 64;
+
+/// The write-ahead log is cut to this size after a checkpoint, in bytes.
+const JOURNAL_SIZE_LIMIT: i64 = 64 << 20;
+
+/// Page cache of the writer and of each reader, in KiB.
+const WRITER_CACHE_KIB: i64 = 8 << 10;
+const READER_CACHE_KIB: i64 = 2 << 10;
+
+const TABLES: &str = "
+    CREATE TABLE _meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE _kv (
+        bucket TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL,
+        PRIMARY KEY (bucket, key)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE _migrations (
+        position INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,
+        digest TEXT NOT NULL, applied_at TEXT NOT NULL
+    ) STRICT;
+";
+
+/// Opens the file for writing; makes it, with the host's tables, where it is new.
+pub(super) fn open_writer(path: &Path, options: &StoreOptions) -> Result<Connection, Error> {
+    let failed = |error: rusqlite::Error| match Error::of_host(&error) {
+        Error::Unavailable(reason) => {
+            Error::Unavailable(format!("{} cannot be opened: {reason}", path.display()))
+        }
+        other => other,
+    };
+    let mut connection = open(path, options).map_err(failed)?;
+    (|| {
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        // A commit is on disk when it returns.
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+        connection.pragma_update(None, "journal_size_limit", JOURNAL_SIZE_LIMIT)?;
+        connection.pragma_update(None, "max_page_count", options.max_pages)
+    })()
+    .map_err(failed)?;
+    if !has_tables(&connection, path)? {
+        let transaction =
+            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        // Again: two connections may have come here at once.
+        if !has_tables(&transaction, path)? {
+            make_tables(&transaction).map_err(failed)?;
+        }
+        transaction.commit().map_err(failed)?;
+    }
+    Ok(connection)
+}
+
+/// Opens the file for reading; the writer has made it.
+pub(super) fn open_reader(path: &Path, options: &StoreOptions) -> rusqlite::Result<Connection> {
+    let connection = open(path, options)?;
+    connection.pragma_update(None, "query_only", true)?;
+    connection.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
+    Ok(connection)
+}
+
+fn open(path: &Path, options: &StoreOptions) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+    // Guests' SQL runs here, so SQLite's own advice for untrusted SQL holds
+    // (SQLite, "Defense Against The Dark Arts").
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DDL, false)?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, limit(options.max_value_bytes + (1 << 20)))?;
+    connection.set_limit(Limit::SQLITE_LIMIT_SQL_LENGTH, 1 << 20)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_EXPR_DEPTH, 200)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 1_000)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_WORKER_THREADS, 0)?;
+    Ok(connection)
+}
+
+fn limit(bytes: usize) -> i32 {
+    i32::try_from(bytes).unwrap_or(i32::MAX)
+}
+
+/// Whether the host's tables are there, in a format that this host knows.
+fn has_tables(connection: &Connection, path: &Path) -> Result<bool, Error> {
+    let failed = |error: rusqlite::Error| Error::of_host(&error);
+    let has_meta = connection
+        .query_row("SELECT 1 FROM sqlite_schema WHERE name = '_meta'", (), |_| Ok(()))
+        .optional()
+        .map_err(failed)?;
+    let format: i64 =
+        connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
+    if format > FORMAT {
+        return Err(Error::Unavailable(format!(
+            "{} has format {format}, this host knows up to {FORMAT}: use the host that made it, \
+             or a newer one",
+            path.display()
+        )));
+    }
+    Ok(has_meta.is_some())
+}
+
+fn make_tables(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    transaction.execute_batch(TABLES)?;
+    transaction.pragma_update(None, "user_version", FORMAT)?;
+    let store_id = uuid::Uuid::new_v4().to_string();
+    transaction.execute("INSERT INTO _meta VALUES ('store_id', ?1)", [store_id])?;
+    Ok(())
+}

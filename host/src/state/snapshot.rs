@@ -1,0 +1,242 @@
+//! An optimistic transaction: a committed snapshot, what was read in it, and
+//! the writes it would make.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use rusqlite::Connection;
+
+use super::error::Error;
+use super::history::{ReadSet, Sequence};
+use super::keyvalue::{self, KeyPage};
+use super::sandbox::Sandbox;
+use super::schema;
+use super::sql::{Execution, Rows, Scope, Value};
+use super::store::Store;
+
+/// What a transaction read, and in which snapshot.
+#[derive(Debug, Default)]
+pub(super) struct Reads {
+    pub(super) set: ReadSet,
+    pub(super) snapshot: Sequence,
+}
+
+/// Writes by bucket and key; `None` deletes.
+#[derive(Debug, Default)]
+pub(super) struct Writes {
+    buckets: BTreeMap<String, BTreeMap<String, Option<Bytes>>>,
+    bytes: usize,
+}
+
+/// An optimistic transaction. The reader is taken at the first read.
+pub(super) struct Snapshot {
+    store: Arc<Store>,
+    reader: Option<Reader>,
+    pub(super) reads: Reads,
+    pub(super) writes: Writes,
+}
+
+/// A reader connection; goes back to its store when dropped.
+pub(super) struct Reader {
+    store: Arc<Store>,
+    idle: Option<IdleReader>,
+}
+
+/// A reader connection that nobody uses.
+pub(super) struct IdleReader {
+    connection: Connection,
+    sandbox: Sandbox,
+}
+
+impl Reads {
+    pub(super) fn is_empty(&self) -> bool {
+        self.set.is_empty()
+    }
+}
+
+impl Writes {
+    pub(super) fn is_empty(&self) -> bool {
+        self.buckets.is_empty()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str, Option<&Bytes>)> {
+        self.buckets.iter().flat_map(|(bucket, keys)| {
+            keys.iter().map(move |(key, value)| (bucket.as_str(), key.as_str(), value.as_ref()))
+        })
+    }
+
+    fn get(&self, bucket: &str, key: &str) -> Option<&Option<Bytes>> {
+        self.buckets.get(bucket)?.get(key)
+    }
+
+    fn put(&mut self, bucket: &str, key: &str, value: Option<Bytes>) {
+        let size = |value: &Option<Bytes>| value.as_ref().map_or(0, Bytes::len);
+        self.bytes += size(&value) + key.len();
+        let keys = match self.buckets.get_mut(bucket) {
+            Some(keys) => keys,
+            None => self.buckets.entry(bucket.to_owned()).or_default(),
+        };
+        if let Some(before) = keys.insert(key.to_owned(), value) {
+            self.bytes -= size(&before) + key.len();
+        }
+    }
+}
+
+impl Snapshot {
+    pub(super) fn new(store: &Arc<Store>) -> Self {
+        Self {
+            store: Arc::clone(store),
+            reader: None,
+            reads: Reads::default(),
+            writes: Writes::default(),
+        }
+    }
+
+    pub(super) async fn get(&mut self, bucket: &str, key: &str) -> Result<Option<Bytes>, Error> {
+        if let Some(written) = self.writes.get(bucket, key) {
+            return Ok(written.clone());
+        }
+        self.reads.set.key(self.store.core.fingerprint.key(bucket, key));
+        // A point read of a page that is mostly in memory: some microseconds,
+        // less than a hop to another thread and back.
+        let connection = &self.reader().await?.idle().connection;
+        keyvalue::get(connection, bucket, key).map_err(|error| self.store.core.failed(&error))
+    }
+
+    pub(super) fn put(&mut self, bucket: &str, key: &str, value: Option<Bytes>) -> Result<(), Error> {
+        self.writes.put(bucket, key, value);
+        let limit = self.store.core.options.max_transaction_bytes;
+        if self.writes.bytes > limit {
+            return Err(Error::Limit(format!("a transaction writes at most {limit} bytes")));
+        }
+        Ok(())
+    }
+
+    pub(super) async fn list(
+        &mut self,
+        bucket: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<KeyPage, Error> {
+        self.reads.set.key_set(self.store.core.fingerprint.key_set(bucket));
+        let own: BTreeMap<String, bool> = self
+            .writes
+            .buckets
+            .get(bucket)
+            .into_iter()
+            .flatten()
+            .filter(|(key, _)| after.is_none_or(|after| key.as_str() > after))
+            .map(|(key, value)| (key.clone(), value.is_some()))
+            .collect();
+        // Enough that a page is full even if all of its own deletions are among them.
+        let fetched = limit + own.len() + 1;
+        let connection = &self.reader().await?.idle().connection;
+        let committed = keyvalue::list(connection, bucket, after, fetched)
+            .map_err(|error| self.store.core.failed(&error))?;
+        let mut keys: BTreeMap<String, bool> =
+            committed.into_iter().map(|key| (key, true)).collect();
+        keys.extend(own);
+        let keys = keys.into_iter().filter_map(|(key, exists)| exists.then_some(key));
+        Ok(page(keys.collect(), limit))
+    }
+
+    /// Runs a reading statement, on a thread where it may take its time.
+    pub(super) async fn query(&mut self, statement: &str, parameters: Vec<Value>) -> Result<Rows, Error> {
+        let statement = statement.to_owned();
+        self.on_reader(move |scope| scope.query(&statement, &parameters).map(|(rows, _)| rows)).await
+    }
+
+    pub(super) async fn execute(&mut self, statement: &str, parameters: Vec<Value>) -> Result<Execution, Error> {
+        let statement = statement.to_owned();
+        self.on_reader(move |scope| scope.execute(&statement, &parameters)).await?;
+        // It wrote nothing, or it would have needed a lease.
+        Ok(Execution::default())
+    }
+
+    async fn on_reader<R: Send + 'static>(
+        &mut self,
+        run: impl FnOnce(Scope<'_>) -> Result<R, Error> + Send + 'static,
+    ) -> Result<R, Error> {
+        self.reads.set.sql();
+        self.reader().await?;
+        let reader = self.reader.take().expect("it was just taken");
+        let store = Arc::clone(&self.store);
+        let work = tokio::task::spawn_blocking(move || {
+            let IdleReader { connection, sandbox } = reader.idle();
+            let options = &store.core.options;
+            let deadline = Instant::now() + options.statement_timeout;
+            let result = run(Scope { connection, sandbox, options, writable: false, deadline });
+            (reader, result)
+        });
+        let (reader, result) = work.await.map_err(|error| Error::Unavailable(error.to_string()))?;
+        self.reader = Some(reader);
+        result
+    }
+
+    async fn reader(&mut self) -> Result<&Reader, Error> {
+        if self.reader.is_none() {
+            let reader = Reader::take(&self.store).await?;
+            // Read before the snapshot is pinned: a number that is too low makes
+            // conflicts where there are none, one too high would miss some.
+            self.reads.snapshot = self.store.core.committed();
+            let begun = reader.idle().connection.prepare_cached("BEGIN").and_then(|mut begin| begin.execute(()));
+            begun.map_err(|error| self.store.core.failed(&error))?;
+            self.reader = Some(reader);
+        }
+        Ok(self.reader.as_ref().expect("it was just set"))
+    }
+
+    /// Gives the reader back; what was read and written stays.
+    pub(super) fn release_reader(&mut self) {
+        self.reader = None;
+    }
+}
+
+/// The first `limit` keys, and where the next page begins.
+pub(super) fn page(mut keys: Vec<String>, limit: usize) -> KeyPage {
+    let more = keys.len() > limit;
+    keys.truncate(limit);
+    let next = if more { keys.last().cloned() } else { None };
+    KeyPage { keys, next }
+}
+
+impl Reader {
+    async fn take(store: &Arc<Store>) -> Result<Self, Error> {
+        store.core.check()?;
+        store.touch();
+        let idle = match store.pop_reader() {
+            Some(idle) => idle,
+            None => {
+                let opened = Arc::clone(store);
+                let work = tokio::task::spawn_blocking(move || IdleReader::open(&opened));
+                work.await.map_err(|error| Error::Unavailable(error.to_string()))??
+            }
+        };
+        Ok(Self { store: Arc::clone(store), idle: Some(idle) })
+    }
+
+    fn idle(&self) -> &IdleReader {
+        self.idle.as_ref().expect("held until dropped")
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let Some(idle) = self.idle.take() else { return };
+        let ended = idle.connection.is_autocommit()
+            || idle.connection.prepare_cached("ROLLBACK").and_then(|mut end| end.execute(())).is_ok();
+        self.store.push_reader(ended.then_some(idle));
+    }
+}
+
+impl IdleReader {
+    fn open(store: &Arc<Store>) -> Result<Self, Error> {
+        store.ensure_file()?;
+        let failed = |error: rusqlite::Error| store.core.failed(&error);
+        let mut connection = schema::open_reader(&store.core.path, &store.core.options).map_err(failed)?;
+        let sandbox = Sandbox::install(&mut connection).map_err(failed)?;
+        Ok(Self { connection, sandbox })
+    }
+}

@@ -1,0 +1,306 @@
+//! One invocation's transaction, as the runtime uses it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::error::Error;
+use super::history::Footprint;
+use super::keyvalue::KeyPage;
+use super::snapshot::{Snapshot, Writes, page};
+use super::sql::{Execution, Rows, Value};
+use super::store::Store;
+use super::writer::{Durable, Writer};
+
+/// One invocation's reads and writes. Dropping it undoes them.
+pub struct Transaction {
+    store: Arc<Store>,
+    mode: Mode,
+}
+
+enum Mode {
+    Optimistic(Snapshot),
+    Leased(Leased),
+}
+
+/// The writer itself, lent for one transaction; goes home when dropped. Used on
+/// the writer's thread only.
+pub(super) struct Leased {
+    writer: Option<Box<Writer>>,
+    home: Home,
+    footprint: Footprint,
+    deadline: Instant,
+    /// What it comes to when the deadline passes.
+    late: Error,
+}
+
+/// Where a lent writer is put back.
+pub(super) type Home = Arc<Mutex<Option<Box<Writer>>>>;
+
+/// A validated transaction, on its way to the disk.
+#[must_use = "nothing that depends on it may leave before it is durable"]
+pub struct Committed {
+    durable: Option<Durable>,
+}
+
+impl Transaction {
+    pub(super) fn optimistic(store: &Arc<Store>) -> Self {
+        Self { store: Arc::clone(store), mode: Mode::Optimistic(Snapshot::new(store)) }
+    }
+
+    pub(super) fn leased(store: &Arc<Store>, leased: Leased) -> Self {
+        Self { store: Arc::clone(store), mode: Mode::Leased(leased) }
+    }
+
+    /// Whether it holds the writer.
+    #[must_use]
+    pub fn is_leased(&self) -> bool {
+        matches!(self.mode, Mode::Leased(_))
+    }
+
+    /// The value of `key`, if it has one.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn get(&mut self, bucket: &str, key: &str) -> Result<Option<Bytes>, Error> {
+        match &mut self.mode {
+            Mode::Optimistic(snapshot) => snapshot.get(bucket, key).await,
+            Mode::Leased(leased) => leased.writer()?.get(bucket, key),
+        }
+    }
+
+    /// Whether `key` has a value.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn exists(&mut self, bucket: &str, key: &str) -> Result<bool, Error> {
+        Ok(self.get(bucket, key).await?.is_some())
+    }
+
+    /// Gives `key` this value.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when key, value or the whole transaction is too large.
+    pub async fn set(&mut self, bucket: &str, key: &str, value: Bytes) -> Result<(), Error> {
+        let options = &self.store.core.options;
+        if key.len() > options.max_key_bytes {
+            let limit = options.max_key_bytes;
+            return Err(Error::Limit(format!("a key has at most {limit} bytes")));
+        }
+        if value.len() > options.max_value_bytes {
+            let limit = options.max_value_bytes;
+            return Err(Error::Limit(format!("a value has at most {limit} bytes")));
+        }
+        self.put(bucket, key, Some(value))
+    }
+
+    /// Takes `key` away.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn delete(&mut self, bucket: &str, key: &str) -> Result<(), Error> {
+        self.put(bucket, key, None)
+    }
+
+    /// Up to `limit` of the bucket's keys, in their order, after `after`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn list_keys(
+        &mut self,
+        bucket: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<KeyPage, Error> {
+        match &mut self.mode {
+            Mode::Optimistic(snapshot) => snapshot.list(bucket, after, limit).await,
+            Mode::Leased(leased) => Ok(page(leased.writer()?.list(bucket, after, limit + 1)?, limit)),
+        }
+    }
+
+    /// Runs one SQL statement and returns its rows.
+    ///
+    /// # Errors
+    /// [`Error::NeedsLease`] when it writes and this is not leased: nothing was
+    /// done then. [`Error::Sql`] when it was refused.
+    pub async fn query(&mut self, statement: &str, parameters: Vec<Value>) -> Result<Rows, Error> {
+        match &mut self.mode {
+            // Guests cannot see `_kv` by SQL, so buffered pairs need not be there.
+            Mode::Optimistic(snapshot) => snapshot.query(statement, parameters).await,
+            Mode::Leased(leased) => leased.run(|writer, deadline, footprint| {
+                writer.query(statement, &parameters, deadline, footprint)
+            }),
+        }
+    }
+
+    /// Runs one SQL statement and returns what it changed.
+    ///
+    /// # Errors
+    /// As [`Transaction::query`].
+    pub async fn execute(&mut self, statement: &str, parameters: Vec<Value>) -> Result<Execution, Error> {
+        match &mut self.mode {
+            Mode::Optimistic(snapshot) => snapshot.execute(statement, parameters).await,
+            Mode::Leased(leased) => leased.run(|writer, deadline, footprint| {
+                writer.execute(statement, &parameters, deadline, footprint)
+            }),
+        }
+    }
+
+    /// Undoes everything written since it began or last committed; goes on.
+    ///
+    /// # Errors
+    /// When the store failed.
+    pub async fn rollback(&mut self) -> Result<(), Error> {
+        match &mut self.mode {
+            Mode::Optimistic(snapshot) => {
+                // What was read still counts: the guest knows it.
+                snapshot.writes = Writes::default();
+                Ok(())
+            }
+            Mode::Leased(leased) => {
+                leased.footprint = Footprint::default();
+                leased.writer()?.undo_lease(true)
+            }
+        }
+    }
+
+    /// Commits now; returns when it is durable. The transaction goes on, in a
+    /// new snapshot or with its lease.
+    ///
+    /// # Errors
+    /// [`Error::Rerun`] on a conflict: nothing was written, and the transaction
+    /// goes on in a new snapshot.
+    pub async fn commit(&mut self) -> Result<(), Error> {
+        let store = Arc::clone(&self.store);
+        match &mut self.mode {
+            Mode::Optimistic(_) => {
+                let fresh = Self::optimistic(&store);
+                std::mem::replace(self, fresh).finish().await?.durable().await
+            }
+            Mode::Leased(leased) => leased.commit(),
+        }
+    }
+
+    /// Ends it. Returns when it is validated: it will be durable unless the disk
+    /// fails.
+    ///
+    /// # Errors
+    /// [`Error::Rerun`] on a conflict.
+    pub async fn finish(self) -> Result<Committed, Error> {
+        match self.mode {
+            Mode::Optimistic(snapshot) if snapshot.writes.is_empty() => {
+                Ok(Committed { durable: None })
+            }
+            Mode::Optimistic(mut snapshot) => {
+                snapshot.release_reader();
+                let durable = self.store.submit(snapshot.reads, snapshot.writes).await?;
+                Ok(Committed { durable: Some(durable) })
+            }
+            Mode::Leased(mut leased) => {
+                let footprint = std::mem::take(&mut leased.footprint);
+                let durable = leased.writer()?.end_lease(&footprint);
+                leased.go_home();
+                Ok(Committed { durable: Some(durable?) })
+            }
+        }
+    }
+
+    /// Reads and writes of an optimistic transaction, for the writer to take over.
+    pub(super) fn into_snapshot(self) -> Option<Snapshot> {
+        match self.mode {
+            Mode::Optimistic(snapshot) => Some(snapshot),
+            Mode::Leased(_) => None,
+        }
+    }
+
+    fn put(&mut self, bucket: &str, key: &str, value: Option<Bytes>) -> Result<(), Error> {
+        match &mut self.mode {
+            Mode::Optimistic(snapshot) => snapshot.put(bucket, key, value),
+            Mode::Leased(leased) => {
+                let Leased { writer, footprint, .. } = leased;
+                let writer = writer.as_mut().expect("held until it goes home");
+                writer.set(bucket, key, value.as_deref(), footprint)
+            }
+        }
+    }
+}
+
+impl Leased {
+    pub(super) fn new(
+        writer: Box<Writer>,
+        home: &Home,
+        footprint: Footprint,
+        deadline: Instant,
+        late: Error,
+    ) -> Self {
+        Self { writer: Some(writer), home: Arc::clone(home), footprint, deadline, late }
+    }
+
+    fn writer(&mut self) -> Result<&mut Writer, Error> {
+        if Instant::now() >= self.deadline {
+            return Err(self.late.clone());
+        }
+        Ok(self.writer.as_mut().expect("held until it goes home"))
+    }
+
+    /// Runs a statement; one that the lease's deadline ended ends the lease, too.
+    fn run<R>(
+        &mut self,
+        run: impl FnOnce(&mut Writer, Instant, &mut Footprint) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        let deadline = self.deadline;
+        let mut footprint = std::mem::take(&mut self.footprint);
+        let result = run(self.writer()?, deadline, &mut footprint);
+        self.footprint = footprint;
+        match result {
+            Err(Error::Sql(_)) if Instant::now() >= deadline => Err(self.late.clone()),
+            result => result,
+        }
+    }
+
+    /// Ends the member, commits its group, and opens the next with a lease in it.
+    fn commit(&mut self) -> Result<(), Error> {
+        let footprint = std::mem::take(&mut self.footprint);
+        let writer = self.writer()?;
+        let mut durable = writer.end_lease(&footprint)?;
+        writer.commit_group();
+        let committed = durable.try_recv().unwrap_or_else(|_| {
+            Err(Error::Unavailable("the commit's outcome is not known".to_owned()))
+        });
+        writer.begin_lease(&Writes::default(), &mut Footprint::default())?;
+        committed
+    }
+
+    fn go_home(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            *self.home.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
+        }
+    }
+}
+
+impl Drop for Leased {
+    fn drop(&mut self) {
+        if let Some(writer) = &mut self.writer
+            && let Err(error) = writer.undo_lease(false)
+        {
+            tracing::debug!(%error, "a lease could not be undone on its own");
+        }
+        self.go_home();
+    }
+}
+
+impl Committed {
+    /// Waits until it is on disk.
+    ///
+    /// # Errors
+    /// When the group's commit failed: nothing of it is there.
+    pub async fn durable(self) -> Result<(), Error> {
+        match self.durable {
+            None => Ok(()),
+            Some(durable) => durable.await.unwrap_or_else(|_| {
+                Err(Error::Unavailable("the store's writer ended".to_owned()))
+            }),
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! A turn of the writer: from the first job that finds it free until nothing
+//! waits. It has no thread of its own between turns.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use super::error::{Error, Rerun};
+use super::history::Footprint;
+use super::migration;
+use super::snapshot::{Reads, Writes};
+use super::store::{Job, LeaseJob, Store};
+use super::transaction::{Home, Leased, Transaction};
+use super::writer::{Durable, Writer};
+
+/// Starts a turn on a thread where it may block.
+pub(super) fn start(store: Arc<Store>) {
+    tokio::task::spawn_blocking(move || {
+        let mut broken = Broken { store: Some(Arc::clone(&store)) };
+        run(&store);
+        broken.store = None;
+    });
+}
+
+/// Lets the store go on after a panic.
+struct Broken {
+    store: Option<Arc<Store>>,
+}
+
+impl Drop for Broken {
+    fn drop(&mut self) {
+        if let Some(store) = &self.store {
+            store.turn_broke();
+        }
+    }
+}
+
+fn run(store: &Arc<Store>) {
+    let mut writer = store.idle_writer();
+    loop {
+        // A group is what waits now; it never waits for more.
+        let jobs = store.next_jobs(&mut writer);
+        if jobs.is_empty() {
+            return;
+        }
+        for job in jobs {
+            let opened = match writer.take() {
+                Some(writer) => Ok(writer),
+                None => Writer::open(&store.core),
+            };
+            writer = match opened {
+                Ok(writer) => handle(store, writer, job),
+                Err(error) => {
+                    refuse(job, &error);
+                    None
+                }
+            };
+        }
+        if let Some(writer) = &mut writer {
+            writer.commit_group();
+        }
+    }
+}
+
+/// Does one job. Returns the writer, unless a lease holder kept it.
+fn handle(store: &Arc<Store>, mut writer: Box<Writer>, job: Job) -> Option<Box<Writer>> {
+    match job {
+        Job::Commit { reads, writes, reply } => {
+            // One whose client left before it was validated is not committed.
+            if !reply.is_closed() {
+                let _ = reply.send(commit(&mut writer, &reads, &writes));
+            }
+            Some(writer)
+        }
+        Job::Migrate { migrations, apply, reply } => {
+            writer.commit_group();
+            let _ = reply.send(migration::run(&mut writer, &migrations, apply));
+            Some(writer)
+        }
+        Job::Lease(job) => lease(store, writer, job),
+    }
+}
+
+fn commit(writer: &mut Writer, reads: &Reads, writes: &Writes) -> Result<Durable, Error> {
+    if !writer.still_holds(reads) {
+        return Err(Error::Rerun(Rerun::Leased));
+    }
+    writer.apply_member(writes)
+}
+
+/// Runs a lease holder to its end, its deadline, or its client's departure.
+fn lease(store: &Arc<Store>, mut writer: Box<Writer>, job: LeaseJob) -> Option<Box<Writer>> {
+    let LeaseJob { alone, before, run, mut ended } = job;
+    if ended.is_closed() {
+        return Some(writer);
+    }
+    let patience = store.core.options.group_patience;
+    // Members that are done would wait for it: not for one that must come
+    // first, and not where there is little time left.
+    if writer.first_done().is_some_and(|first| alone || first.elapsed() > patience / 2) {
+        writer.commit_group();
+    }
+    let (reads, writes) = match before {
+        Some(mut before) => {
+            before.release_reader();
+            (before.reads, before.writes)
+        }
+        None => (Reads::default(), Writes::default()),
+    };
+    if !writer.still_holds(&reads) {
+        let _ = ended.send(Err(Error::Rerun(Rerun::Leased)));
+        return Some(writer);
+    }
+    let mut footprint = Footprint::default();
+    if let Err(error) = writer.begin_lease(&writes, &mut footprint) {
+        let _ = ended.send(Err(error));
+        return Some(writer);
+    }
+    let (deadline, late) = match writer.first_done() {
+        Some(first) => (first + patience, Error::Rerun(Rerun::Alone)),
+        None => (Instant::now() + store.core.options.lease_timeout, Error::LeaseExpired),
+    };
+    let home = Home::new(Mutex::new(None));
+    let leased = Leased::new(writer, &home, footprint, deadline, late.clone());
+    let running = run(Transaction::leased(store, leased));
+    let result = hold(running, &mut ended, deadline).unwrap_or(Err(late));
+    let _ = ended.send(result);
+    let writer = home.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if writer.is_none() {
+        tracing::error!(service = store.core.service, "a lease outlived its run; its writer is given up");
+    }
+    writer
+}
+
+/// Polls the holder here, on the writer's thread. `None` when it took too long.
+fn hold(
+    running: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
+    ended: &mut oneshot::Sender<Result<(), Error>>,
+    deadline: Instant,
+) -> Option<Result<(), Error>> {
+    Handle::current().block_on(async {
+        // Whatever ends it, the future is dropped here, and its transaction with it.
+        tokio::select! {
+            biased;
+            () = running => Some(Ok(())),
+            () = ended.closed() => Some(Ok(())),
+            () = tokio::time::sleep_until(deadline.into()) => None,
+        }
+    })
+}
+
+fn refuse(job: Job, error: &Error) {
+    match job {
+        Job::Commit { reply, .. } => drop(reply.send(Err(error.clone()))),
+        Job::Lease(job) => drop(job.ended.send(Err(error.clone()))),
+        Job::Migrate { reply, .. } => drop(reply.send(Err(error.clone().into()))),
+    }
+}

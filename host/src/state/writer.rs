@@ -1,0 +1,261 @@
+//! The writer: a store's one writing connection, and the group that is open on it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use bytes::Bytes;
+use rusqlite::Connection;
+use rusqlite::hooks::Action;
+use tokio::sync::oneshot;
+
+use super::error::Error;
+use super::history::{Footprint, History, Sequence};
+use super::keyvalue;
+use super::sandbox::Sandbox;
+use super::schema;
+use super::snapshot::{Reads, Writes};
+use super::sql::{Execution, Rows, Scope, Value};
+use super::store::Core;
+
+/// Resolves when the group is committed.
+pub(super) type Durable = oneshot::Receiver<Result<(), Error>>;
+
+pub(super) struct Writer {
+    pub(super) connection: Connection,
+    sandbox: Sandbox,
+    /// Set when a row is inserted into a guest's table.
+    inserted: Arc<AtomicBool>,
+    history: History,
+    core: Arc<Core>,
+    group: Option<Group>,
+}
+
+/// Members that are in SQLite's open transaction and wait for its commit.
+struct Group {
+    sequence: Sequence,
+    waiting: Vec<oneshot::Sender<Result<(), Error>>>,
+    first_done: Option<Instant>,
+}
+
+impl Writer {
+    pub(super) fn open(core: &Arc<Core>) -> Result<Box<Self>, Error> {
+        let mut connection = schema::open_writer(&core.path, &core.options)?;
+        let failed = |error: rusqlite::Error| Error::of_host(&error);
+        let sandbox = Sandbox::install(&mut connection).map_err(failed)?;
+        let inserted = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&inserted);
+        connection
+            .update_hook(Some(move |action, _: &str, _: &str, _| {
+                if action == Action::SQLITE_INSERT {
+                    seen.store(true, Ordering::Relaxed);
+                }
+            }))
+            .map_err(failed)?;
+        let history = History::since(core.committed());
+        let core = Arc::clone(core);
+        Ok(Box::new(Self { connection, sandbox, inserted, history, core, group: None }))
+    }
+
+    /// When the first member of the open group was done.
+    pub(super) fn first_done(&self) -> Option<Instant> {
+        self.group.as_ref()?.first_done
+    }
+
+    /// Whether what `reads` saw is still so, also after the open group.
+    pub(super) fn still_holds(&self, reads: &Reads) -> bool {
+        // One that read nothing has no snapshot to be too old.
+        reads.is_empty() || self.history.still_holds(&reads.set, reads.snapshot)
+    }
+
+    /// Applies buffered writes as a member of the group. The caller has checked
+    /// the reads.
+    pub(super) fn apply_member(&mut self, writes: &Writes) -> Result<Durable, Error> {
+        self.begin_group()?;
+        let mut footprint = Footprint::default();
+        let applied = self.apply(writes, &mut footprint);
+        applied.map_err(|error| self.group_failed(&error))?;
+        Ok(self.member_done(&footprint))
+    }
+
+    /// Opens a lease holder's savepoint in the group and applies what it had
+    /// buffered.
+    pub(super) fn begin_lease(&mut self, writes: &Writes, footprint: &mut Footprint) -> Result<(), Error> {
+        self.begin_group()?;
+        self.inserted.store(false, Ordering::Relaxed);
+        let begun = self.run("SAVEPOINT lease").and_then(|()| self.apply(writes, footprint));
+        begun.map_err(|error| self.group_failed(&error))
+    }
+
+    /// Makes the lease holder's work part of the group.
+    pub(super) fn end_lease(&mut self, footprint: &Footprint) -> Result<Durable, Error> {
+        let ended = self.run("RELEASE lease");
+        ended.map_err(|error| self.group_failed(&error))?;
+        Ok(self.member_done(footprint))
+    }
+
+    /// Undoes the lease holder's work; `keep` leaves its savepoint open.
+    pub(super) fn undo_lease(&mut self, keep: bool) -> Result<(), Error> {
+        if self.group.is_none() {
+            // A failure undid the whole group with it.
+            return Err(Error::Unavailable("the store's transaction failed".to_owned()));
+        }
+        let undone = self.run("ROLLBACK TO lease").and_then(|()| {
+            if keep { Ok(()) } else { self.run("RELEASE lease") }
+        });
+        undone.map_err(|error| self.group_failed(&error))
+    }
+
+    /// Commits the group and tells its members.
+    pub(super) fn commit_group(&mut self) {
+        let Some(group) = self.group.take() else { return };
+        if let Some(before_commit) = &self.core.options.before_commit {
+            before_commit();
+        }
+        let result = match self.run("COMMIT") {
+            Ok(()) => {
+                self.core.note_commit(group.sequence);
+                Ok(())
+            }
+            Err(error) => {
+                self.roll_back();
+                Err(self.failed(&error))
+            }
+        };
+        for waiting in group.waiting {
+            // One whose client left no longer waits.
+            let _ = waiting.send(result.clone());
+        }
+    }
+
+    pub(super) fn get(&self, bucket: &str, key: &str) -> Result<Option<Bytes>, Error> {
+        keyvalue::get(&self.connection, bucket, key).map_err(|error| self.failed(&error))
+    }
+
+    pub(super) fn list(&self, bucket: &str, after: Option<&str>, limit: usize) -> Result<Vec<String>, Error> {
+        keyvalue::list(&self.connection, bucket, after, limit).map_err(|error| self.failed(&error))
+    }
+
+    pub(super) fn set(
+        &mut self,
+        bucket: &str,
+        key: &str,
+        value: Option<&[u8]>,
+        footprint: &mut Footprint,
+    ) -> Result<(), Error> {
+        let changed = self.write(bucket, key, value, footprint);
+        changed.map_err(|error| self.group_failed(&error))
+    }
+
+    pub(super) fn query(
+        &mut self,
+        statement: &str,
+        parameters: &[Value],
+        deadline: Instant,
+        footprint: &mut Footprint,
+    ) -> Result<Rows, Error> {
+        let (rows, wrote) = self.scope(deadline).query(statement, parameters)?;
+        footprint.sql |= wrote;
+        Ok(rows)
+    }
+
+    pub(super) fn execute(
+        &mut self,
+        statement: &str,
+        parameters: &[Value],
+        deadline: Instant,
+        footprint: &mut Footprint,
+    ) -> Result<Execution, Error> {
+        // Even a statement that fails may have been most of the way there.
+        footprint.sql = true;
+        let changes = self.scope(deadline).execute(statement, parameters)?;
+        let inserted = self.inserted.load(Ordering::Relaxed);
+        let last_insert_id = if inserted { self.connection.last_insert_rowid() } else { 0 };
+        Ok(Execution { changes, last_insert_id })
+    }
+
+    pub(super) fn sandbox(&self) -> &Sandbox {
+        &self.sandbox
+    }
+
+    fn scope(&self, deadline: Instant) -> Scope<'_> {
+        let options = &self.core.options;
+        let deadline = deadline.min(Instant::now() + options.statement_timeout);
+        Scope { connection: &self.connection, sandbox: &self.sandbox, options, writable: true, deadline }
+    }
+
+    fn begin_group(&mut self) -> Result<(), Error> {
+        self.core.check()?;
+        if self.group.is_none() {
+            self.run("BEGIN IMMEDIATE").map_err(|error| self.failed(&error))?;
+            let sequence = self.core.committed() + 1;
+            self.group = Some(Group { sequence, waiting: Vec::new(), first_done: None });
+        }
+        Ok(())
+    }
+
+    fn member_done(&mut self, footprint: &Footprint) -> Durable {
+        let (sender, durable) = oneshot::channel();
+        if let Some(group) = &mut self.group {
+            self.history.record(footprint, group.sequence);
+            group.first_done.get_or_insert_with(Instant::now);
+            group.waiting.push(sender);
+        }
+        durable
+    }
+
+    fn apply(&self, writes: &Writes, footprint: &mut Footprint) -> rusqlite::Result<()> {
+        for (bucket, key, value) in writes.iter() {
+            self.write(bucket, key, value.map(Bytes::as_ref), footprint)?;
+        }
+        Ok(())
+    }
+
+    fn write(
+        &self,
+        bucket: &str,
+        key: &str,
+        value: Option<&[u8]>,
+        footprint: &mut Footprint,
+    ) -> rusqlite::Result<()> {
+        let key_set_changed = match value {
+            Some(value) => keyvalue::set(&self.connection, bucket, key, value)?,
+            None => keyvalue::delete(&self.connection, bucket, key)?,
+        };
+        footprint.keys.push(self.core.fingerprint.key(bucket, key));
+        if key_set_changed {
+            footprint.key_sets.push(self.core.fingerprint.key_set(bucket));
+        }
+        Ok(())
+    }
+
+    /// A write failed: its group is given up as a whole, since SQLite may have
+    /// undone more than the one statement.
+    fn group_failed(&mut self, error: &rusqlite::Error) -> Error {
+        self.roll_back();
+        let error = self.failed(error);
+        if let Some(group) = self.group.take() {
+            for waiting in group.waiting {
+                let _ = waiting.send(Err(error.clone()));
+            }
+        }
+        error
+    }
+
+    fn roll_back(&self) {
+        if !self.connection.is_autocommit()
+            && let Err(error) = self.run("ROLLBACK")
+        {
+            self.core.poison(&error);
+        }
+    }
+
+    fn failed(&self, error: &rusqlite::Error) -> Error {
+        self.core.failed(error)
+    }
+
+    fn run(&self, statement: &str) -> rusqlite::Result<()> {
+        self.connection.prepare_cached(statement)?.execute(())?;
+        Ok(())
+    }
+}
