@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::error::{Error, is_io_failure};
@@ -42,6 +43,9 @@ pub(super) struct Core {
     pub(super) fingerprint: Fingerprint,
     committed: AtomicU64,
     poisoned: OnceLock<String>,
+    /// Making the file and switching it to a log waits for nobody (SQLite does
+    /// not call the busy handler there), so one at a time does it.
+    opening: Mutex<()>,
 }
 
 /// What waits for the writer. A turn runs while there is something.
@@ -90,6 +94,7 @@ impl Store {
             fingerprint: Fingerprint::default(),
             committed: AtomicU64::new(0),
             poisoned: OnceLock::new(),
+            opening: Mutex::new(()),
         };
         Arc::new(Self {
             core: Arc::new(core),
@@ -261,7 +266,7 @@ impl Store {
     /// The file exists and has the host's tables.
     pub(super) fn ensure_file(self: &Arc<Self>) -> Result<(), Error> {
         if self.file_made.get().is_none() {
-            drop(schema::open_writer(&self.core.path, &self.core.options)?);
+            drop(self.core.open_writer()?);
             self.file_made.get_or_init(|| ());
         }
         Ok(())
@@ -311,6 +316,12 @@ impl Store {
 }
 
 impl Core {
+    /// Opens the file for writing; makes it where it does not exist.
+    pub(super) fn open_writer(&self) -> Result<Connection, Error> {
+        let _opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        schema::open_writer(&self.path, &self.options)
+    }
+
     /// The number of the last commit.
     pub(super) fn committed(&self) -> Sequence {
         self.committed.load(Ordering::Acquire)

@@ -13,7 +13,6 @@ use super::error::Error;
 use super::history::{Footprint, History, Sequence};
 use super::keyvalue;
 use super::sandbox::Sandbox;
-use super::schema;
 use super::snapshot::{Reads, Writes};
 use super::sql::{Execution, Rows, Scope, Value};
 use super::store::Core;
@@ -40,7 +39,7 @@ struct Group {
 
 impl Writer {
     pub(super) fn open(core: &Arc<Core>) -> Result<Box<Self>, Error> {
-        let mut connection = schema::open_writer(&core.path, &core.options)?;
+        let mut connection = core.open_writer()?;
         let failed = |error: rusqlite::Error| Error::of_host(&error);
         let sandbox = Sandbox::install(&mut connection).map_err(failed)?;
         let inserted = Arc::new(AtomicBool::new(false));
