@@ -1,0 +1,194 @@
+//! The engine that runs components, the settings that compile them, and the
+//! thread that ticks its epochs.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wasmtime::component::{Component, Linker};
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use super::component::LoadedComponent;
+use super::imports;
+use super::instance::InstanceState;
+
+/// How often a guest that computes gives the thread back: an epoch.
+pub(super) const TICK: Duration = Duration::from_millis(1);
+
+/// Instances that exist at once in the whole host, idle ones included.
+const MAX_INSTANCES: u32 = 1_000;
+
+/// Core modules in one component; a Python component has about twenty.
+const MAX_CORE_MODULES: u32 = 64;
+
+/// Core modules instantiated at once, in all instances together.
+const MAX_CORE_INSTANCES: u32 = 16 * MAX_INSTANCES;
+
+/// Linear memories in one component.
+const MAX_MEMORIES: u32 = 8;
+
+/// Tables in one component.
+const MAX_TABLES: u32 = 64;
+
+/// Elements of one table; a function pointer each.
+const MAX_TABLE_ELEMENTS: usize = 65_536;
+
+/// What a memory slot keeps mapped between two instances, so that the next one
+/// doesn't fault its pages in again.
+const MEMORY_KEEP_RESIDENT: usize = 2 << 20;
+const TABLE_KEEP_RESIDENT: usize = 512 << 10;
+const STACK_KEEP_RESIDENT: usize = 128 << 10;
+
+/// The engine, what is linked to components, and the host's instance slots.
+/// Cheap to clone; all clones are one runtime.
+#[derive(Clone)]
+pub struct Runtime {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    engine: Engine,
+    linker: Linker<InstanceState>,
+    slots: Arc<Semaphore>,
+}
+
+/// Why the runtime could not be set up or could not load a component.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// The engine does not work on this machine.
+    #[error("the WebAssembly engine could not be set up: {0:#}")]
+    Engine(wasmtime::Error),
+    /// A compiled component could not be mapped.
+    #[error("the compiled component could not be loaded: {0:#}")]
+    Load(wasmtime::Error),
+}
+
+/// Why a component could not be compiled.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:#}")]
+pub struct CompileError(wasmtime::Error);
+
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runtime").field("free_slots", &self.inner.slots.available_permits()).finish()
+    }
+}
+
+impl Runtime {
+    /// Sets the engine up and starts its epochs.
+    ///
+    /// # Errors
+    /// When the engine's settings don't work on this machine.
+    pub fn new() -> Result<Self, RuntimeError> {
+        let engine = Engine::new(&serving_config()).map_err(RuntimeError::Engine)?;
+        let mut linker = Linker::new(&engine);
+        imports::add_to_linker(&mut linker).map_err(RuntimeError::Engine)?;
+        tick_epochs(&engine);
+        let slots = Arc::new(Semaphore::new(MAX_INSTANCES as usize));
+        Ok(Self { inner: Arc::new(Inner { engine, linker, slots }) })
+    }
+
+    /// Maps a component that [`compile`] made with this build's settings.
+    ///
+    /// The file must be one that nobody changes while it is mapped: the caller
+    /// names compiled files by content and replaces them only by rename.
+    ///
+    /// # Errors
+    /// When the file cannot be read or was made by another build.
+    pub fn load(&self, compiled: &Path) -> Result<LoadedComponent, RuntimeError> {
+        // SAFETY: the file was written by this program's own `compile`, under a
+        // name made of the component's digest and this build's compatibility
+        // key, synced, and renamed into a folder that only the host writes to;
+        // it is never written again. That is what `deserialize_file` asks for.
+        #[expect(unsafe_code, reason = "mapping compiled code is how start-up takes milliseconds")]
+        let component = unsafe { Component::deserialize_file(&self.inner.engine, compiled) };
+        Ok(LoadedComponent::new(component.map_err(RuntimeError::Load)?))
+    }
+
+    pub(super) fn engine(&self) -> &Engine {
+        &self.inner.engine
+    }
+
+    pub(super) fn linker(&self) -> &Linker<InstanceState> {
+        &self.inner.linker
+    }
+
+    /// Waits for room for one more instance.
+    pub(super) async fn instance_slot(&self) -> OwnedSemaphorePermit {
+        Arc::clone(&self.inner.slots).acquire_owned().await.expect("the semaphore is never closed")
+    }
+
+    /// How many more instances may be made now.
+    #[must_use]
+    pub fn free_instance_slots(&self) -> usize {
+        self.inner.slots.available_permits()
+    }
+}
+
+/// What compiled code must match to be run by this build on this machine:
+/// engine version, settings and processor features, as one hexadecimal number.
+#[must_use]
+pub fn compatibility_key() -> String {
+    let engine = Engine::new(&compile_config()).expect("the compiler's settings are constant");
+    let mut hasher = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
+
+/// Compiles a component to code for this machine.
+///
+/// Called in a child process only: a hostile component may take any amount of
+/// time or memory here.
+///
+/// # Errors
+/// When the bytes are not a valid component.
+pub fn compile(component: &[u8]) -> Result<Vec<u8>, CompileError> {
+    let engine = Engine::new(&compile_config()).map_err(CompileError)?;
+    engine.precompile_component(component).map_err(CompileError)
+}
+
+/// Every setting that changes what code the compiler makes. Shared by the child
+/// that compiles and the host that serves, or nothing would load.
+fn compile_config() -> Config {
+    let mut config = Config::new();
+    config.wasm_component_model(true);
+    config.wasm_component_model_async(true);
+    config.epoch_interruption(true);
+    config
+}
+
+fn serving_config() -> Config {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(MAX_INSTANCES)
+        .total_core_instances(MAX_CORE_INSTANCES)
+        .total_memories(2 * MAX_INSTANCES)
+        .total_tables(MAX_CORE_INSTANCES)
+        .total_stacks(2 * MAX_INSTANCES)
+        .max_core_instances_per_component(MAX_CORE_MODULES)
+        .max_memories_per_component(MAX_MEMORIES)
+        .max_tables_per_component(MAX_TABLES)
+        .table_elements(MAX_TABLE_ELEMENTS)
+        .linear_memory_keep_resident(MEMORY_KEEP_RESIDENT)
+        .table_keep_resident(TABLE_KEEP_RESIDENT)
+        .async_stack_keep_resident(STACK_KEEP_RESIDENT);
+    let mut config = compile_config();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config
+}
+
+/// Ticks from a thread of its own: a guest that spins can hold up the timers of
+/// the asynchronous runtime, but not a thread.
+fn tick_epochs(engine: &Engine) {
+    let engine = engine.weak();
+    let ticker = std::thread::Builder::new().name("epoch".to_owned()).spawn(move || {
+        // Ends with the engine.
+        while let Some(engine) = engine.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            std::thread::sleep(TICK);
+        }
+    });
+    ticker.expect("a thread can be started at start-up");
+}

@@ -1,0 +1,58 @@
+//! `hotdock:transaction`: commit now, or give up what was written.
+
+use wasmtime::component::Linker;
+
+use super::bindings::hotdock::transaction::transaction::{self, Error};
+use super::{Abort, Host, hold};
+use crate::runtime::instance::InstanceState;
+use crate::state;
+
+/// What a call comes to: an error for the guest, or the end of the run.
+#[derive(Debug)]
+pub(in crate::runtime) enum TransactionError {
+    Guest(Error),
+    Abort(Abort),
+}
+
+pub(super) fn add_to_linker(linker: &mut Linker<InstanceState>) -> wasmtime::Result<()> {
+    transaction::add_to_linker::<_, Host>(linker, |state| state)
+}
+
+impl transaction::Host for InstanceState {
+    async fn commit(&mut self) -> Result<(), TransactionError> {
+        let mut held = hold(self).map_err(|_| Error::Answered)?;
+        let committed = held.transaction().commit().await;
+        let exchange = held.exchange();
+        match committed {
+            Ok(()) => {
+                exchange.note_commit();
+                Ok(())
+            }
+            // Run again from its start, as long as nothing of it is out yet;
+            // after that only the guest can know what to do.
+            Err(error @ state::Error::Rerun(_)) if exchange.has_committed() => {
+                tracing::debug!(version = %self.version, %error, "an explicit commit conflicts");
+                Err(Error::Conflict.into())
+            }
+            Err(error) => Err(TransactionError::Abort(Abort(error))),
+        }
+    }
+
+    async fn rollback(&mut self) -> Result<(), TransactionError> {
+        let mut held = hold(self).map_err(|_| Error::Answered)?;
+        held.transaction().rollback().await.map_err(|error| TransactionError::Abort(Abort(error)))
+    }
+
+    async fn convert_error(&mut self, error: TransactionError) -> wasmtime::Result<Error> {
+        match error {
+            TransactionError::Guest(error) => Ok(error),
+            TransactionError::Abort(abort) => Err(abort.into()),
+        }
+    }
+}
+
+impl From<Error> for TransactionError {
+    fn from(error: Error) -> Self {
+        Self::Guest(error)
+    }
+}

@@ -1,0 +1,141 @@
+//! A version's idle instances, ready for the next invocation.
+
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use super::component::Program;
+use super::engine::Runtime;
+use super::instance::{Instance, InstanceState};
+use crate::manifest::Manifest;
+use crate::service::VersionId;
+
+/// Gives out instances and takes them back. Clones are the same pool.
+#[derive(Clone)]
+pub struct Pool {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    runtime: Runtime,
+    program: Program,
+    version: VersionId,
+    manifest: Arc<Manifest>,
+    /// The one given back last is taken first: its memory is the warmest, and
+    /// those at the other end grow old enough to be freed.
+    idle: Mutex<Idle>,
+    made: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Idle {
+    instances: Vec<Instance>,
+    closed: bool,
+}
+
+impl Pool {
+    /// An empty pool of instances of `program`.
+    #[must_use]
+    pub fn new(
+        runtime: &Runtime,
+        program: Program,
+        version: VersionId,
+        manifest: Arc<Manifest>,
+    ) -> Self {
+        let inner = Inner {
+            runtime: runtime.clone(),
+            program,
+            version,
+            manifest,
+            idle: Mutex::default(),
+            made: AtomicUsize::new(0),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// An idle instance, or a new one. Runs guest code where it makes one.
+    pub(super) async fn take(&self) -> wasmtime::Result<Instance> {
+        if let Some(instance) = self.lock().instances.pop() {
+            return Ok(instance);
+        }
+        let inner = &self.inner;
+        let slot = inner.runtime.instance_slot().await;
+        let state = InstanceState::new(&inner.version, &inner.manifest);
+        inner.made.fetch_add(1, Ordering::Relaxed);
+        Instance::new(&inner.runtime, &inner.program, state, slot).await
+    }
+
+    /// Takes an instance back for the next invocation, if the manifest lets it
+    /// serve another. Only whole ones: an aborted invocation's instance is dropped.
+    pub(super) fn give_back(&self, mut instance: Instance) {
+        instance.uses += 1;
+        if instance.uses < self.inner.manifest.instances.reuse {
+            self.keep(instance);
+        }
+    }
+
+    /// Keeps an instance for the next invocation.
+    pub(super) fn keep(&self, mut instance: Instance) {
+        instance.idle_since = Instant::now();
+        let mut idle = self.lock();
+        if !idle.closed {
+            idle.instances.push(instance);
+        }
+    }
+
+    /// Frees the instances that were idle for longer than the manifest says.
+    pub fn free_idle(&self, now: Instant) {
+        let keep = self.inner.manifest.instances.idle;
+        let freed: Vec<Instance> = {
+            let mut idle = self.lock();
+            let old = idle
+                .instances
+                .iter()
+                .take_while(|instance| now.saturating_duration_since(instance.idle_since) >= keep)
+                .count();
+            idle.instances.drain(..old).collect()
+        };
+        // Dropped after the lock: freeing memory takes its time.
+        drop(freed);
+    }
+
+    /// Frees all idle instances and keeps none from here on.
+    pub fn close(&self) {
+        let freed = {
+            let mut idle = self.lock();
+            idle.closed = true;
+            std::mem::take(&mut idle.instances)
+        };
+        drop(freed);
+    }
+
+    /// How many instances are idle.
+    #[must_use]
+    pub fn idle_count(&self) -> usize {
+        self.lock().instances.len()
+    }
+
+    /// How many instances were made since the start.
+    #[must_use]
+    pub fn made_count(&self) -> usize {
+        self.inner.made.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn version(&self) -> &VersionId {
+        &self.inner.version
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Idle> {
+        self.inner.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("version", &self.inner.version)
+            .field("idle", &self.idle_count())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,98 @@
+//! Warming: a candidate's first instance and its health path, before any
+//! traffic reaches it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Empty};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::exchange::Exchange;
+use super::replay::ReplayBody;
+use super::run::{Running, Step};
+use crate::service::Version;
+use crate::state::Store;
+
+/// How long a candidate may take to be instantiated and to answer its health path.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why a candidate is not fit for traffic.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// It could not be instantiated.
+    #[error("it could not be instantiated: {0:#}")]
+    Instantiate(wasmtime::Error),
+    /// Instantiation or the health path took too long.
+    #[error("it was not ready within {PROBE_TIMEOUT:?}")]
+    Timeout,
+    /// The health path gave no answer.
+    #[error("its health path {path} failed: {reason}")]
+    Failed {
+        /// `[deploy] health`.
+        path: String,
+        /// What happened.
+        reason: String,
+    },
+    /// The health path's answer was no success.
+    #[error("its health path {path} answered {status}; a 2xx status is expected")]
+    Unhealthy {
+        /// `[deploy] health`.
+        path: String,
+        /// What it answered.
+        status: StatusCode,
+    },
+}
+
+/// Instantiates the version once and, if its manifest names a health path, asks
+/// it. What the handler writes is always rolled back; its answer goes nowhere.
+///
+/// # Errors
+/// When the version is not fit for traffic.
+pub async fn probe(version: &Arc<Version>, store: &Arc<Store>) -> Result<(), ProbeError> {
+    let warmed = async {
+        let instance = version.pool.take().await.map_err(ProbeError::Instantiate)?;
+        version.pool.keep(instance);
+        match &version.manifest.deploy.health {
+            Some(path) => ask(version, store, path).await,
+            None => Ok(()),
+        }
+    };
+    timeout(PROBE_TIMEOUT, warmed).await.unwrap_or(Err(ProbeError::Timeout))
+}
+
+async fn ask(version: &Arc<Version>, store: &Arc<Store>, path: &str) -> Result<(), ProbeError> {
+    let failed = |reason: String| ProbeError::Failed { path: path.to_owned(), reason };
+    let host = version.manifest.routes.iter().find_map(|route| route.host.as_deref());
+    let request = Request::builder()
+        .method(Method::GET)
+        .uri(format!("http://{}{path}", host.unwrap_or("localhost")))
+        .body(())
+        .map_err(|error| failed(error.to_string()))?;
+    let nothing = Empty::new().map_err(|never| match never {}).boxed_unsync();
+    let exchange = Exchange::new(store.begin(), ReplayBody::new(nothing, 0, 0));
+    let limits = &version.manifest.limits;
+    let (head, ()) = request.into_parts();
+    let sent = CancellationToken::new();
+    let mut running = Running::start(&version.pool, head, exchange, sent.clone(), limits.cpu);
+    let status = match running.until_answer().await {
+        // The transaction is dropped with the answer: nothing of it stays.
+        Step::Answered(answer, _) => answer.response.map_err(failed)?.status(),
+        Step::Ended(ended) => {
+            let reason = match ended.result {
+                Ok(()) => "it returned without an answer".to_owned(),
+                Err(error) => format!("{error:#}"),
+            };
+            return Err(failed(reason));
+        }
+        Step::OverBudget => return Err(failed(format!("it computed for over {:?}", limits.cpu))),
+        Step::BodyTooLarge => return Err(failed("it read a body that is not there".to_owned())),
+    };
+    sent.cancel();
+    if status.is_success() {
+        Ok(())
+    } else {
+        Err(ProbeError::Unhealthy { path: path.to_owned(), status })
+    }
+}

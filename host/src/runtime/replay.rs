@@ -1,0 +1,255 @@
+//! A request's body that can be read again from its start, so that an
+//! invocation can run again after a conflict.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use wasmtime_wasi_http::{Error, WasiBody};
+
+/// A request's body. Clones are the same body; [`ReplayBody::reader`] reads it.
+#[derive(Clone)]
+pub struct ReplayBody {
+    shared: Arc<Mutex<Shared>>,
+}
+
+/// The body is larger than what may be kept of it.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("the request's body is larger than the {limit} bytes that are kept of it")]
+pub struct BodyTooLarge {
+    /// `[limits] replay-body`.
+    pub limit: u64,
+}
+
+struct Shared {
+    source: WasiBody,
+    /// Frames that were read: all of them while it is replayable, then only
+    /// those that the reader hasn't seen.
+    kept: VecDeque<Kept>,
+    /// How many frames before those were dropped.
+    dropped: usize,
+    replayable: bool,
+    keep_limit: u64,
+    read_bytes: u64,
+    read_limit: u64,
+    ended: bool,
+    too_large: bool,
+}
+
+#[derive(Clone)]
+enum Kept {
+    Data(Bytes),
+    Trailers(http::HeaderMap),
+}
+
+/// One reading of the body, from its start.
+struct Reader {
+    body: ReplayBody,
+    position: usize,
+}
+
+impl ReplayBody {
+    /// A body of which at most `read_limit` bytes are read and the first
+    /// `keep_limit` kept.
+    #[must_use]
+    pub fn new(source: WasiBody, read_limit: u64, keep_limit: u64) -> Self {
+        let ended = source.is_end_stream();
+        let shared = Shared {
+            source,
+            kept: VecDeque::new(),
+            dropped: 0,
+            replayable: true,
+            keep_limit,
+            read_bytes: 0,
+            read_limit,
+            ended,
+            too_large: false,
+        };
+        Self { shared: Arc::new(Mutex::new(shared)) }
+    }
+
+    /// Whether it is still there from its start.
+    #[must_use]
+    pub fn is_replayable(&self) -> bool {
+        self.lock().replayable
+    }
+
+    /// Whether more than the read limit came; its reader got an error then.
+    #[must_use]
+    pub fn is_too_large(&self) -> bool {
+        self.lock().too_large
+    }
+
+    /// A new reading from the start. To be used only while it is replayable, and
+    /// one at a time.
+    pub(super) fn reader(&self) -> impl Body<Data = Bytes, Error = Error> + Send + use<> {
+        Reader { body: self.clone(), position: 0 }
+    }
+
+    /// Reads the rest, so that nobody waits for the client while it is leased.
+    ///
+    /// # Errors
+    /// When it does not fit. The reader then still finds all of it.
+    pub(super) async fn buffer(&self) -> Result<(), BodyTooLarge> {
+        std::future::poll_fn(|context| {
+            let mut shared = self.lock();
+            loop {
+                if shared.ended || shared.too_large {
+                    return Poll::Ready(Ok(()));
+                }
+                let limit = shared.keep_limit;
+                if !shared.replayable {
+                    return Poll::Ready(Err(BodyTooLarge { limit }));
+                }
+                match shared.poll_source(context) {
+                    Poll::Pending => return Poll::Pending,
+                    // An error of the client's connection is the reader's to see.
+                    Poll::Ready(None | Some(Err(_))) => return Poll::Ready(Ok(())),
+                    Poll::Ready(Some(Ok(_))) => {}
+                }
+            }
+        })
+        .await
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    /// The source's next frame, kept if there is room.
+    fn poll_source(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<(), Error>>> {
+        let frame = match Pin::new(&mut self.source).poll_frame(context) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(None) => {
+                self.ended = true;
+                return Poll::Ready(None);
+            }
+            Poll::Ready(Some(Err(error))) => {
+                self.ended = true;
+                return Poll::Ready(Some(Err(error)));
+            }
+            Poll::Ready(Some(Ok(frame))) => frame,
+        };
+        let frame = match frame.into_data() {
+            Ok(data) => Kept::Data(data),
+            Err(frame) => Kept::Trailers(frame.into_trailers().unwrap_or_default()),
+        };
+        if let Kept::Data(data) = &frame {
+            self.read_bytes += data.len() as u64;
+            if self.read_bytes > self.read_limit {
+                self.too_large = true;
+                self.ended = true;
+                return Poll::Ready(Some(Err(Error::HttpRequestBodySize(Some(self.read_bytes)))));
+            }
+        }
+        // Too much to run again with; what the reader has not seen stays.
+        self.replayable &= self.read_bytes <= self.keep_limit;
+        self.kept.push_back(frame);
+        Poll::Ready(Some(Ok(())))
+    }
+
+    /// Frame number `position`, if it was read already.
+    fn kept_frame(&mut self, position: usize) -> Option<Kept> {
+        if self.replayable {
+            return self.kept.get(position - self.dropped).cloned();
+        }
+        while self.dropped < position {
+            self.kept.pop_front();
+            self.dropped += 1;
+        }
+        self.dropped += usize::from(!self.kept.is_empty());
+        self.kept.pop_front()
+    }
+}
+
+impl Body for Reader {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let body = self.body.clone();
+        let mut shared = body.lock();
+        let frame = loop {
+            if let Some(frame) = shared.kept_frame(self.position) {
+                break frame;
+            }
+            if shared.ended {
+                return Poll::Ready(None);
+            }
+            match std::task::ready!(shared.poll_source(context)) {
+                None => return Poll::Ready(None),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Some(Ok(())) => {}
+            }
+        };
+        self.position += 1;
+        Poll::Ready(Some(Ok(match frame {
+            Kept::Data(data) => Frame::data(data),
+            Kept::Trailers(trailers) => Frame::trailers(trailers),
+        })))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let shared = self.body.lock();
+        shared.ended && self.position >= shared.dropped + shared.kept.len()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let shared = self.body.lock();
+        if self.position == 0 && shared.read_bytes == 0 {
+            shared.source.size_hint()
+        } else {
+            SizeHint::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::{BodyExt as _, StreamBody};
+
+    use super::*;
+
+    fn body(chunks: &[&'static str], read_limit: u64, keep_limit: u64) -> ReplayBody {
+        let frames: Vec<Result<Frame<Bytes>, Error>> =
+            chunks.iter().map(|chunk| Ok(Frame::data(Bytes::from_static(chunk.as_bytes())))).collect();
+        let source = StreamBody::new(futures_util::stream::iter(frames)).boxed_unsync();
+        ReplayBody::new(source, read_limit, keep_limit)
+    }
+
+    async fn read(body: &ReplayBody) -> String {
+        let bytes = body.reader().collect().await.expect("the whole body").to_bytes();
+        String::from_utf8(bytes.into()).expect("text")
+    }
+
+    #[tokio::test]
+    async fn a_small_body_is_read_again_from_its_start() {
+        let body = body(&["ab", "cd"], 100, 100);
+        assert_eq!(read(&body).await, "abcd");
+        assert_eq!(read(&body).await, "abcd");
+        assert!(body.is_replayable());
+    }
+
+    #[tokio::test]
+    async fn buffering_too_large_a_body_loses_nothing_for_its_reader() {
+        let body = body(&["ab", "cd", "ef"], 100, 3);
+        assert_eq!(body.buffer().await, Err(BodyTooLarge { limit: 3 }));
+        assert!(!body.is_replayable());
+        assert_eq!(read(&body).await, "abcdef");
+    }
+
+    #[tokio::test]
+    async fn a_body_beyond_the_read_limit_is_an_error_and_noted() {
+        let body = body(&["ab", "cd"], 3, 100);
+        assert!(body.reader().collect().await.is_err());
+        assert!(body.is_too_large());
+    }
+}

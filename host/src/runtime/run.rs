@@ -1,0 +1,181 @@
+//! One run of a guest: the future that holds its instance, polled under a CPU
+//! budget until the guest hands over its answer, and on to its end.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use http::request::Parts;
+use tokio_util::sync::CancellationToken;
+use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
+use wasmtime_wasi_http::{WasiHttpView, p2, p3};
+
+use super::exchange::{Answer, Exchange};
+use super::instance::{Guest, Instance, InstanceState};
+use super::pool::Pool;
+
+/// A guest at work.
+pub(super) struct Running {
+    call: Pin<Box<dyn Future<Output = Ended> + Send>>,
+    exchange: Exchange,
+    spent: Duration,
+    budget: Duration,
+}
+
+/// A guest whose call returned, with all its post-return work.
+pub(super) struct Ended {
+    /// Its instance; `None` where none could be made.
+    pub(super) instance: Option<Instance>,
+    pub(super) result: wasmtime::Result<()>,
+}
+
+/// How far a guest came.
+pub(super) enum Step {
+    /// It handed over its answer; its call may have ended, too.
+    Answered(Answer, Option<Ended>),
+    /// Its call ended without an answer.
+    Ended(Ended),
+    /// It used its CPU budget up.
+    OverBudget,
+    /// The client sent more than the service takes.
+    BodyTooLarge,
+}
+
+/// The CPU budget is used up.
+pub(super) struct OverBudget;
+
+impl Running {
+    /// Starts a call of `pool`'s program with this request.
+    pub(super) fn start(
+        pool: &Pool,
+        head: Parts,
+        exchange: Exchange,
+        body_sent: CancellationToken,
+        budget: Duration,
+    ) -> Self {
+        let call = Box::pin(call(pool.clone(), head, exchange.clone(), body_sent));
+        Self { call, exchange, spent: Duration::ZERO, budget }
+    }
+
+    /// Runs it until its answer, or its end without one.
+    pub(super) async fn until_answer(&mut self) -> Step {
+        poll_fn(|context| {
+            let polled = self.poll(context);
+            if let Some(answer) = self.exchange.take_answer() {
+                return Poll::Ready(match polled {
+                    Poll::Ready(Ok(ended)) => Step::Answered(answer, Some(ended)),
+                    Poll::Ready(Err(OverBudget)) => Step::OverBudget,
+                    Poll::Pending => Step::Answered(answer, None),
+                });
+            }
+            match polled {
+                Poll::Ready(Ok(ended)) => Poll::Ready(Step::Ended(ended)),
+                Poll::Ready(Err(OverBudget)) => Poll::Ready(Step::OverBudget),
+                Poll::Pending if self.exchange.body().is_too_large() => {
+                    Poll::Ready(Step::BodyTooLarge)
+                }
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    /// Polls the guest and counts the time it takes.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Ended, OverBudget>> {
+        let begun = Instant::now();
+        let polled = self.call.as_mut().poll(context);
+        self.spent += begun.elapsed();
+        match polled {
+            Poll::Ready(ended) => Poll::Ready(Ok(ended)),
+            Poll::Pending if self.spent > self.budget => Poll::Ready(Err(OverBudget)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // The future holds the guest's memory; the transaction may be here or there.
+        self.exchange.clear();
+    }
+}
+
+async fn call(pool: Pool, head: Parts, exchange: Exchange, body_sent: CancellationToken) -> Ended {
+    let mut instance = match pool.take().await {
+        Ok(instance) => instance,
+        Err(error) => return Ended { instance: None, result: Err(error) },
+    };
+    instance.store.data_mut().enter(exchange.clone());
+    instance.store.set_epoch_deadline(1);
+    let result = match &instance.guest {
+        Guest::P2(guest) => call_p2(&mut instance.store, guest, head, exchange).await,
+        Guest::P3(guest) => call_p3(&mut instance.store, guest, head, exchange, body_sent).await,
+    };
+    instance.store.data_mut().leave();
+    Ended { instance: Some(instance), result }
+}
+
+async fn call_p2(
+    store: &mut wasmtime::Store<InstanceState>,
+    guest: &p2::bindings::Proxy,
+    head: Parts,
+    exchange: Exchange,
+) -> wasmtime::Result<()> {
+    let scheme = match head.uri.scheme_str() {
+        Some("https") => Scheme::Https,
+        _ => Scheme::Http,
+    };
+    let request = http::Request::from_parts(head, exchange.body().reader());
+    let mut view = store.data_mut().http();
+    let request = view.new_incoming_request(scheme, request)?;
+    let out = view.new_response_outparam_from_callback(move |response| {
+        exchange.answer(response.map_err(|code| format!("{code:?}")));
+    })?;
+    guest.wasi_http_incoming_handler().call_handle(store, request, out).await
+}
+
+async fn call_p3(
+    store: &mut wasmtime::Store<InstanceState>,
+    guest: &p3::bindings::Service,
+    head: Parts,
+    exchange: Exchange,
+    body_sent: CancellationToken,
+) -> wasmtime::Result<()> {
+    let request = http::Request::from_parts(head, exchange.body().reader());
+    let (request, received) = p3::Request::from_http(store.data_mut().http().hooks, request);
+    store
+        .run_concurrent(async |accessor| {
+            match guest.handle(accessor, request).await? {
+                Ok(response) => {
+                    let response =
+                        accessor.with(|mut access| response.into_http(&mut access, received))?;
+                    exchange.answer(Ok(response));
+                    // The body is moved by this store's event loop, so the loop
+                    // goes on until it is sent.
+                    body_sent.cancelled().await;
+                }
+                Err(code) => exchange.answer(Err(format!("{code:?}"))),
+            }
+            poll_fn(|context| accessor.poll_no_interesting_tasks(context)).await;
+            Ok(())
+        })
+        .await?
+}
+
+impl Ended {
+    /// Gives a whole instance back to its pool; what it was ended by otherwise.
+    pub(super) fn settle(self, pool: &Pool) -> wasmtime::Result<()> {
+        self.result?;
+        if let Some(instance) = self.instance {
+            pool.give_back(instance);
+        }
+        Ok(())
+    }
+
+    /// Whether growth of its memory was refused.
+    pub(super) fn hit_memory_limit(&self) -> bool {
+        self.instance.as_ref().is_some_and(|instance| instance.store.data().memory.was_refused())
+    }
+}
+
