@@ -19,7 +19,9 @@ pub enum EmbeddedError {
         source: wasmparser::BinaryReaderError,
     },
     /// A nested module or component goes on beyond the end.
-    #[error("{file} is cut short: it ends within a nested module, {missing} bytes before that module's end")]
+    #[error(
+        "{file} is cut short: it ends within a nested module, {missing} bytes before that module's end"
+    )]
     CutShort {
         /// The component's file.
         file: String,
@@ -66,7 +68,8 @@ pub fn embedded(file: &str, wasm: &[u8]) -> Result<Option<ManifestText>, Embedde
             Payload::CustomSection(section) if section.name() == SECTION => {
                 let text = std::str::from_utf8(section.data());
                 let text = text.map_err(|_| EmbeddedError::NotText(file.to_owned()))?;
-                let text = ManifestText { file: format!("{file} ({SECTION})"), text: text.to_owned() };
+                let text =
+                    ManifestText { file: format!("{file} ({SECTION})"), text: text.to_owned() };
                 if found.replace(text).is_some() {
                     return Err(EmbeddedError::Repeated(file.to_owned()));
                 }
@@ -85,7 +88,11 @@ mod tests {
 
     fn custom(name: &str, data: &[u8]) -> Vec<u8> {
         let length = 1 + name.len() + data.len();
-        let head = [0, u8::try_from(length).expect("a short section"), u8::try_from(name.len()).expect("short")];
+        let head = [
+            0,
+            u8::try_from(length).expect("a short section"),
+            u8::try_from(name.len()).expect("short"),
+        ];
         [head.as_slice(), name.as_bytes(), data].concat()
     }
 
@@ -102,7 +109,10 @@ mod tests {
     fn the_section_is_found_at_the_top_only() {
         let section = custom(SECTION, b"[limits]");
         assert_eq!(text_of(HEAD), None);
-        assert_eq!(text_of(&[HEAD, &custom("name", b"x"), &section].concat()).as_deref(), Some("[limits]"));
+        assert_eq!(
+            text_of(&[HEAD, &custom("name", b"x"), &section].concat()).as_deref(),
+            Some("[limits]")
+        );
         let nested = nested_module(&section);
         assert_eq!(text_of(&[HEAD, &nested].concat()), None);
         assert_eq!(text_of(&[HEAD, &nested, &section].concat()).as_deref(), Some("[limits]"));
@@ -110,8 +120,11 @@ mod tests {
 
     #[test]
     fn a_file_that_is_cut_or_ambiguous_is_refused() {
-        let whole = [HEAD, &nested_module(&custom("name", b"content")), &custom(SECTION, b"[limits]")].concat();
-        let whole_sections = [HEAD.len(), HEAD.len() + nested_module(&custom("name", b"content")).len()];
+        let whole =
+            [HEAD, &nested_module(&custom("name", b"content")), &custom(SECTION, b"[limits]")]
+                .concat();
+        let whole_sections =
+            [HEAD.len(), HEAD.len() + nested_module(&custom("name", b"content")).len()];
         for length in HEAD.len()..whole.len() {
             let cut = embedded("cart.wasm", &whole[..length]);
             assert_eq!(cut.is_ok(), whole_sections.contains(&length), "cut at {length}");

@@ -84,7 +84,10 @@ impl<'t, 'i> Field<'t, 'i> {
     }
 
     /// Each table of an array of tables.
-    pub(super) fn tables(&self, problems: &mut Problems<'_>) -> Vec<(&'t DeTable<'i>, Range<usize>)> {
+    pub(super) fn tables(
+        &self,
+        problems: &mut Problems<'_>,
+    ) -> Vec<(&'t DeTable<'i>, Range<usize>)> {
         let expected = format!("an array of tables: `[[{}]]`", self.key);
         let DeValue::Array(elements) = self.value else {
             self.wrong_type::<()>(problems, &expected);
@@ -103,7 +106,9 @@ impl<'t, 'i> Field<'t, 'i> {
     /// Each text of an array of texts, as a field of its own.
     pub(super) fn elements(&self, problems: &mut Problems<'_>) -> Option<Vec<Self>> {
         match self.value {
-            DeValue::Array(elements) => Some(elements.iter().map(|each| self.element(each)).collect()),
+            DeValue::Array(elements) => {
+                Some(elements.iter().map(|each| self.element(each)).collect())
+            }
             _ => self.wrong_type(problems, "an array"),
         }
     }

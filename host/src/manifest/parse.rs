@@ -53,7 +53,9 @@ impl Manifest {
         }
         let manifest = manifest(stem, document.get_ref(), &mut problems);
         match manifest {
-            Some(manifest) if !problems.any() => Ok(Self { digest: Digest::of(text.as_bytes()), ..manifest }),
+            Some(manifest) if !problems.any() => {
+                Ok(Self { digest: Digest::of(text.as_bytes()), ..manifest })
+            }
             _ => Err(problems.into_error()),
         }
     }
@@ -81,7 +83,11 @@ fn manifest(stem: &str, document: &DeTable<'_>, problems: &mut Problems<'_>) -> 
     })
 }
 
-fn service(stem: &str, field: Option<Field<'_, '_>>, problems: &mut Problems<'_>) -> Option<ServiceName> {
+fn service(
+    stem: &str,
+    field: Option<Field<'_, '_>>,
+    problems: &mut Problems<'_>,
+) -> Option<ServiceName> {
     let mut named = None;
     if let Some(table) = field.and_then(|field| field.table(problems)) {
         let mut fields = Fields::of("[service] ", table);
@@ -102,7 +108,9 @@ fn service(stem: &str, field: Option<Field<'_, '_>>, problems: &mut Problems<'_>
 
 fn name_from(stem: &str) -> Result<ServiceName, String> {
     stem.parse().map_err(|error| {
-        format!("{error}; rename `{stem}.wasm`, or name the service in its manifest (`[service] name`)")
+        format!(
+            "{error}; rename `{stem}.wasm`, or name the service in its manifest (`[service] name`)"
+        )
     })
 }
 
@@ -164,7 +172,9 @@ fn capabilities(table: &DeTable<'_>, problems: &mut Problems<'_>) -> Capabilitie
             }
             other => {
                 let (key, found) = (key.get_ref(), other.type_str());
-                let message = format!("`[capabilities] config.{key}` must be a text in quotes; found: {found}");
+                let message = format!(
+                    "`[capabilities] config.{key}` must be a text in quotes; found: {found}"
+                );
                 problems.report(&value.span(), message);
             }
         }
@@ -177,7 +187,9 @@ fn deploy(table: &DeTable<'_>, problems: &mut Problems<'_>) -> Deploy {
     let mut deploy = Deploy::default();
     if let Some(field) = fields.take("health") {
         deploy.health = field.text(problems).map(str::to_owned);
-        let valid = |path: &String| path.starts_with('/') && path.parse::<http::uri::PathAndQuery>().is_ok();
+        let valid = |path: &String| {
+            path.starts_with('/') && path.parse::<http::uri::PathAndQuery>().is_ok()
+        };
         if deploy.health.as_ref().is_some_and(|path| !valid(path)) {
             field.report(problems, "must be a path that starts with `/`");
         }
@@ -199,7 +211,11 @@ fn migrations(field: &Field<'_, '_>, problems: &mut Problems<'_>) -> Vec<Migrati
     migrations
 }
 
-fn migration(table: &DeTable<'_>, span: &Range<usize>, problems: &mut Problems<'_>) -> Option<Migration> {
+fn migration(
+    table: &DeTable<'_>,
+    span: &Range<usize>,
+    problems: &mut Problems<'_>,
+) -> Option<Migration> {
     let mut fields = Fields::of("[[migration]] ", table);
     let mut text = |key: &'static str| {
         let Some(field) = fields.take(key) else {

@@ -54,7 +54,8 @@ impl<'a> Problems<'a> {
     pub(super) fn into_error(mut self) -> ManifestError {
         self.found.sort();
         self.found.dedup();
-        let problems = self.found.iter().map(|(offset, message)| self.located(*offset, message)).collect();
+        let problems =
+            self.found.iter().map(|(offset, message)| self.located(*offset, message)).collect();
         ManifestError { problems }
     }
 

@@ -45,7 +45,8 @@ impl Field<'_, '_> {
         problems: &mut Problems<'_>,
     ) -> Option<Duration> {
         if self.whole_number().is_some() {
-            return self.wrong_type(problems, "a duration with its unit, such as \"100ms\" or \"5s\"");
+            return self
+                .wrong_type(problems, "a duration with its unit, such as \"100ms\" or \"5s\"");
         }
         let text = self.text(problems)?;
         match humantime::parse_duration(text) {
@@ -55,7 +56,11 @@ impl Field<'_, '_> {
     }
 
     /// `"64MiB"`, or a plain number of bytes.
-    pub(super) fn size(&self, bounds: &RangeInclusive<u64>, problems: &mut Problems<'_>) -> Option<u64> {
+    pub(super) fn size(
+        &self,
+        bounds: &RangeInclusive<u64>,
+        problems: &mut Problems<'_>,
+    ) -> Option<u64> {
         let bytes = match self.whole_number() {
             Some(Ok(bytes)) => bytes,
             Some(Err(text)) => return self.refuse(problems, &text, "a size in bytes"),
@@ -71,7 +76,11 @@ impl Field<'_, '_> {
     }
 
     /// A whole number.
-    pub(super) fn count(&self, bounds: &RangeInclusive<u64>, problems: &mut Problems<'_>) -> Option<u64> {
+    pub(super) fn count(
+        &self,
+        bounds: &RangeInclusive<u64>,
+        problems: &mut Problems<'_>,
+    ) -> Option<u64> {
         match self.whole_number() {
             Some(Ok(count)) => self.within(count, bounds, |count| count, problems),
             Some(Err(text)) => self.refuse(problems, &text, "a whole number, 0 or more"),

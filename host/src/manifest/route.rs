@@ -1,5 +1,6 @@
 //! `[[route]]`: paths, hosts and methods.
 
+use std::fmt;
 use std::net::Ipv6Addr;
 use std::ops::Range;
 
@@ -15,11 +16,25 @@ const MAX_ROUTES: usize = 1000;
 /// How long a route's path may be, in bytes.
 const MAX_PATH_BYTES: usize = 1024;
 
+/// `[METHODS ][host]path`.
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(methods) = &self.methods {
+            let methods: Vec<_> = methods.iter().map(Method::as_str).collect();
+            write!(f, "{} ", methods.join(","))?;
+        }
+        write!(f, "{}{}", self.host.as_deref().unwrap_or_default(), self.path)
+    }
+}
+
 /// Every route that is as it should be; the others are reported.
 pub(super) fn routes(field: &Field<'_, '_>, problems: &mut Problems<'_>) -> Vec<Route> {
     let tables = field.tables(problems);
     if tables.len() > MAX_ROUTES {
-        field.report(problems, format_args!("may appear {MAX_ROUTES} times; found: {}", tables.len()));
+        field.report(
+            problems,
+            format_args!("may appear {MAX_ROUTES} times; found: {}", tables.len()),
+        );
         return Vec::new();
     }
     let mut routes: Vec<Route> = Vec::with_capacity(tables.len());
@@ -64,7 +79,9 @@ fn path_of(field: &Field<'_, '_>, problems: &mut Problems<'_>) -> Option<String>
             field.report(problems, format_args!("{problem}; found: `{text}`"));
             None
         }
-        None => Some(text.strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(text).to_owned()),
+        None => {
+            Some(text.strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(text).to_owned())
+        }
     }
 }
 
@@ -95,9 +112,9 @@ fn is_path_character(character: char) -> bool {
 }
 
 fn percent_encoding_is_whole(text: &str) -> bool {
-    text.split('%').skip(1).all(|rest| {
-        rest.len() >= 2 && rest.bytes().take(2).all(|byte| byte.is_ascii_hexdigit())
-    })
+    text.split('%')
+        .skip(1)
+        .all(|rest| rest.len() >= 2 && rest.bytes().take(2).all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// A host name or address, in lower case, without port.
@@ -110,7 +127,10 @@ fn host_of(field: &Field<'_, '_>, problems: &mut Problems<'_>) -> Option<String>
         None => host.len() <= 253 && host.split('.').all(is_host_label),
     };
     if !valid {
-        field.report(problems, format_args!("must be a host name or address without port; found: `{text}`"));
+        field.report(
+            problems,
+            format_args!("must be a host name or address without port; found: `{text}`"),
+        );
     }
     valid.then_some(host)
 }
@@ -134,7 +154,9 @@ fn methods_of(field: &Field<'_, '_>, problems: &mut Problems<'_>) -> Option<Vec<
                 element.report(problems, format_args!("has `{text}` twice"));
             }
             Ok(method) => methods.push(method),
-            Err(_) => element.report(problems, format_args!("has `{text}`, which is no HTTP method")),
+            Err(_) => {
+                element.report(problems, format_args!("has `{text}`, which is no HTTP method"))
+            }
         }
     }
     Some(methods)

@@ -96,7 +96,10 @@ fn an_unknown_key_is_refused_with_its_place_and_the_nearest_known_key() {
         ]
     );
     let subscribe = refusal("[[subscribe]]\ntype = \"a\"\n");
-    assert!(subscribe[0].starts_with("cart.toml:1:3: unknown key `subscribe`; known here: service"), "{subscribe:?}");
+    assert!(
+        subscribe[0].starts_with("cart.toml:1:3: unknown key `subscribe`; known here: service"),
+        "{subscribe:?}"
+    );
 }
 
 #[test]
@@ -104,9 +107,17 @@ fn every_problem_is_reported_with_its_place() {
     let problems = refusal(
         "[limits]\nmemory = \"1KiB\"\ncpu = 5\nqueue = -1\ndeadline = \"soon\"\n[[route]]\npath = \"cart\"\nmethods = []\nport = 1\n",
     );
-    let places: Vec<_> = problems.iter().map(|each| each.split(": ").next().unwrap_or_default()).collect();
-    let expected =
-        ["cart.toml:2:10", "cart.toml:3:7", "cart.toml:4:9", "cart.toml:5:12", "cart.toml:7:8", "cart.toml:8:11", "cart.toml:9:1"];
+    let places: Vec<_> =
+        problems.iter().map(|each| each.split(": ").next().unwrap_or_default()).collect();
+    let expected = [
+        "cart.toml:2:10",
+        "cart.toml:3:7",
+        "cart.toml:4:9",
+        "cart.toml:5:12",
+        "cart.toml:7:8",
+        "cart.toml:8:11",
+        "cart.toml:9:1",
+    ];
     assert_eq!(places, expected, "{problems:#?}");
     assert!(problems[0].contains("between 1.0 MiB and 4.0 GiB; found: 1.0 KiB"), "{}", problems[0]);
     assert!(problems[1].contains("with its unit"), "{}", problems[1]);
@@ -121,13 +132,16 @@ fn broken_toml_and_wrong_types_are_refused() {
     );
     assert!(refusal("[route]\npath = \"/a\"\n")[0].contains("an array of tables: `[[route]]`"));
     assert!(refusal("[service]\nname = \"A B\"\n")[0].contains("cannot name a service"));
-    assert!(refusal("[capabilities]\nconfig = { n = 1 }\n")[0].contains("`[capabilities] config.n`"));
+    assert!(
+        refusal("[capabilities]\nconfig = { n = 1 }\n")[0].contains("`[capabilities] config.n`")
+    );
     assert!(refusal("[deploy]\nhealth = \"up\"\n")[0].contains("starts with `/`"));
 }
 
 #[test]
 fn paths_and_hosts_that_no_request_could_have_are_refused() {
-    for path in ["", "cart", "/a?b", "/a#b", "/a//b", "/a/../b", "/.", "/a b", "/ä", "/%zz", "/%4"] {
+    for path in ["", "cart", "/a?b", "/a#b", "/a//b", "/a/../b", "/.", "/a b", "/ä", "/%zz", "/%4"]
+    {
         let refused = refusal(&format!("[[route]]\npath = \"{path}\"\n"));
         assert!(refused[0].starts_with("cart.toml:2:8: `[[route]] path`"), "{path}: {refused:?}");
     }
@@ -145,7 +159,9 @@ fn what_is_there_twice_is_refused() {
     assert_eq!(refusal(&format!("{route}{route}")), ["cart.toml:3:1: route `/a` is there twice"]);
     assert!(read(&format!("{route}host = \"x\"\n{route}")).is_ok());
     let migration = "[[migration]]\nname = \"1\"\nsql = \"SELECT 1\"\n";
-    assert!(refusal(&format!("{migration}{migration}"))[0].contains("migration `1` is there twice"));
+    assert!(
+        refusal(&format!("{migration}{migration}"))[0].contains("migration `1` is there twice")
+    );
     assert!(refusal("[[migration]]\nname = \"1\"\n")[0].contains("has no `sql`"));
 }
 
