@@ -35,4 +35,8 @@
 pub mod deploy;
 pub mod digest;
 pub mod manifest;
+pub mod runtime;
 pub mod service;
+pub mod state;
+pub mod config;
+pub mod http;

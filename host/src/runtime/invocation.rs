@@ -306,7 +306,7 @@ fn settle(ended: Ended, invocation: &Invocation) -> bool {
     tracing::warn!(
         service = %version.id.service,
         version = version.id.number,
-        "the service failed after its answer: {error:?}"
+        "the service failed after its answer: {error:#}"
     );
     true
 }
@@ -325,7 +325,7 @@ fn unanswered(ended: Ended, exchange: &Exchange, limits: &Limits) -> Unanswered 
     if exchange.body().is_too_large() {
         return Unanswered::Failed(Failure::BodyTooLarge(limits.request_body));
     }
-    let reason = format!("{error:?}");
+    let reason = format!("{error:#}");
     Unanswered::Failed(if memory {
         Failure::OutOfMemory { limit: limits.memory, reason }
     } else {

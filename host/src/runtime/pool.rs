@@ -122,10 +122,6 @@ impl Pool {
         self.inner.made.load(Ordering::Relaxed)
     }
 
-    pub(super) fn version(&self) -> &VersionId {
-        &self.inner.version
-    }
-
     fn lock(&self) -> std::sync::MutexGuard<'_, Idle> {
         self.inner.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }

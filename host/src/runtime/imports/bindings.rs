@@ -1,7 +1,5 @@
 //! Bindings generated from `wit/`.
 
-#![expect(missing_docs, reason = "generated from documented WIT")]
-
 wasmtime::component::bindgen!({
     path: [
         "../wit/deps/wasi-keyvalue-draft",

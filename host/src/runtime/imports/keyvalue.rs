@@ -23,7 +23,7 @@ const KEYS_PER_PAGE: usize = 1_000;
 
 /// An open bucket: a name, and where the listings that run through it stand.
 #[derive(Debug)]
-pub(in crate::runtime) struct Bucket {
+pub struct Bucket {
     name: String,
     /// The last key of each page that was given out; 0.2.0-draft has numbers
     /// for cursors, which count these.
@@ -32,7 +32,7 @@ pub(in crate::runtime) struct Bucket {
 
 /// A compare-and-swap handle: the key and the value seen last.
 #[derive(Debug)]
-pub(in crate::runtime) struct Cas {
+pub struct Cas {
     bucket: String,
     key: String,
     seen: Option<Bytes>,
@@ -40,7 +40,7 @@ pub(in crate::runtime) struct Cas {
 
 /// What a call comes to: an error for the guest, or the end of the run.
 #[derive(Debug)]
-pub(in crate::runtime) enum KeyValueError {
+pub enum KeyValueError {
     /// The bucket's name cannot be one.
     NoSuchStore,
     /// Anything else that the guest should read.

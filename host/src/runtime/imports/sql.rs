@@ -10,7 +10,7 @@ use crate::state::{self, SqlErrorKind};
 
 /// What a call comes to: an error for the guest, or the end of the run.
 #[derive(Debug)]
-pub(in crate::runtime) enum SqlError {
+pub enum SqlError {
     Guest(Error),
     Abort(Abort),
 }
@@ -47,7 +47,7 @@ impl sql::Host for InstanceState {
         Ok(Execution { changes, last_insert_id })
     }
 
-    async fn convert_error(&mut self, error: SqlError) -> wasmtime::Result<Error> {
+    fn convert_error(&mut self, error: SqlError) -> wasmtime::Result<Error> {
         match error {
             SqlError::Guest(error) => Ok(error),
             SqlError::Abort(abort) => Err(abort.into()),

@@ -9,7 +9,7 @@ use crate::state;
 
 /// What a call comes to: an error for the guest, or the end of the run.
 #[derive(Debug)]
-pub(in crate::runtime) enum TransactionError {
+pub enum TransactionError {
     Guest(Error),
     Abort(Abort),
 }
@@ -43,7 +43,7 @@ impl transaction::Host for InstanceState {
         held.transaction().rollback().await.map_err(|error| TransactionError::Abort(Abort(error)))
     }
 
-    async fn convert_error(&mut self, error: TransactionError) -> wasmtime::Result<Error> {
+    fn convert_error(&mut self, error: TransactionError) -> wasmtime::Result<Error> {
         match error {
             TransactionError::Guest(error) => Ok(error),
             TransactionError::Abort(abort) => Err(abort.into()),

@@ -19,7 +19,7 @@ impl store::Host for InstanceState {
         super::open(self, identifier)
     }
 
-    async fn convert_error(&mut self, error: KeyValueError) -> wasmtime::Result<store::Error> {
+    fn convert_error(&mut self, error: KeyValueError) -> wasmtime::Result<store::Error> {
         guest_error(error)
     }
 }

@@ -1,0 +1,140 @@
+//! From a request to a response: route, admit, lease, invoke.
+
+use std::sync::Arc;
+
+use http::header::CONTENT_LENGTH;
+use http::request::Parts;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use tokio::time::timeout;
+use wasmtime_wasi_http::Error as WasiHttpError;
+
+use super::problem::Problem;
+use super::request::{self, Peer};
+use crate::manifest::Limits;
+use crate::runtime::{Failure, Invocation, ReplayBody, ResponseBody, invoke};
+use crate::service::{Lease, Registry, RouteMatch, Service, ServiceName};
+
+/// Answers one request. Never fails: what goes wrong is an answer, too.
+pub async fn dispatch(
+    registry: &Registry,
+    request: Request<Incoming>,
+    peer: Peer,
+) -> Response<ResponseBody> {
+    let (mut head, body) = request.into_parts();
+    let is_head = head.method == Method::HEAD;
+    let response = match answer(registry, &mut head, body, peer).await {
+        Ok(response) => response,
+        Err(problem) => problem.into_response(),
+    };
+    if is_head { without_body(response) } else { response }
+}
+
+async fn answer(
+    registry: &Registry,
+    head: &mut Parts,
+    body: Incoming,
+    peer: Peer,
+) -> Result<Response<ResponseBody>, Problem> {
+    request::prepare(head, peer)?;
+    let service = route(registry, head)?;
+    let limits = service.version.manifest.limits.clone();
+    if request::content_length(&head.headers).is_some_and(|length| length > limits.request_body) {
+        return Err(Problem::body_too_large(&service.name, limits.request_body));
+    }
+    let permit = timeout(limits.deadline, service.admission.admit())
+        .await
+        .ok()
+        .and_then(Result::ok)
+        .ok_or_else(|| Problem::overloaded(&service.name))?;
+    // Only now: a version that was swapped out while this waited must not run it.
+    let (service, lease) = lease(registry, &service.name).ok_or_else(|| Problem::no_route(head.uri.path()))?;
+    let invocation = Invocation {
+        lease,
+        permit,
+        store: Arc::clone(&service.store),
+        body: replayable(body, &limits),
+        head: head.clone(),
+    };
+    match invoke(invocation).await {
+        Ok(response) => finish(response, &service.name),
+        Err(failure) => Err(failed(&service, head, &failure)),
+    }
+}
+
+/// The service that answers this host, path and method.
+fn route(registry: &Registry, head: &Parts) -> Result<Arc<Service>, Problem> {
+    let path = head.uri.path();
+    if !request::has_path(head) {
+        return Err(Problem::bad_request("the request's target is not a path"));
+    }
+    let snapshot = registry.load();
+    let host = head.uri.host().map(str::to_ascii_lowercase);
+    match snapshot.routes.find(host.as_deref(), path, &head.method) {
+        RouteMatch::Service(name) => {
+            snapshot.services.get(name).cloned().ok_or_else(|| Problem::no_route(path))
+        }
+        RouteMatch::MethodNotAllowed(allow) => {
+            Err(Problem::method_not_allowed(&head.method, path, allow))
+        }
+        RouteMatch::NotFound => Err(Problem::no_route(path)),
+    }
+}
+
+/// A lease on the version that has the service's traffic now.
+fn lease(registry: &Registry, name: &ServiceName) -> Option<(Arc<Service>, Lease)> {
+    loop {
+        let service = Arc::clone(registry.load().services.get(name)?);
+        // None when it was retired since: the next snapshot has its successor.
+        if let Some(lease) = service.version.lease() {
+            return Some((service, lease));
+        }
+        std::thread::yield_now();
+    }
+}
+
+fn replayable(body: Incoming, limits: &Limits) -> ReplayBody {
+    let body = body.map_err(WasiHttpError::Hyper).boxed_unsync();
+    ReplayBody::new(body, limits.request_body, limits.replay_body)
+}
+
+/// A guest's response that HTTP has a place for.
+fn finish(
+    mut response: Response<ResponseBody>,
+    service: &ServiceName,
+) -> Result<Response<ResponseBody>, Problem> {
+    if response.status().is_informational() {
+        tracing::warn!(%service, status = %response.status(), "the service answered with a status that is no answer");
+        return Err(Problem::of_failure(service, &Failure::NoAnswer));
+    }
+    request::remove_hop_by_hop(response.headers_mut());
+    Ok(response)
+}
+
+/// `HEAD`: the head that `GET` would have, and nothing after it (RFC 9110 §9.3.2).
+fn without_body(mut response: Response<ResponseBody>) -> Response<ResponseBody> {
+    let bodiless = matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if let Some(length) = response.body().exact_len().filter(|_| !bodiless) {
+        response.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| length.into());
+    }
+    response.map(ResponseBody::discarded)
+}
+
+/// Logs a failure, once, and says what the client learns of it.
+fn failed(service: &Service, head: &Parts, failure: &Failure) -> Problem {
+    let problem = Problem::of_failure(&service.name, failure);
+    let version = service.version.id.number;
+    let (method, path) = (&head.method, head.uri.path());
+    let status = problem.status().as_u16();
+    match failure {
+        // The client's doing, or the load's.
+        Failure::BodyTooLarge(_) | Failure::Conflict => {
+            tracing::debug!(service = %service.name, version, %method, path, status, "{failure}");
+        }
+        _ => {
+            tracing::warn!(service = %service.name, version, %method, path, status, "{failure}");
+        }
+    }
+    problem
+}

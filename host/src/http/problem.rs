@@ -1,0 +1,148 @@
+//! The host's own answers: problem details (RFC 9457), and which failure is
+//! which status. What is internal stays in the log.
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Method, Response, StatusCode};
+use serde::Serialize;
+
+use crate::runtime::{Failure, ResponseBody};
+use crate::service::ServiceName;
+
+/// Seconds after which a client that met a full queue or a conflict may try again.
+const RETRY_AFTER_SECONDS: u32 = 1;
+
+/// A problem that the host answers with.
+#[derive(Debug, thiserror::Error)]
+#[error("{status}: {detail}")]
+pub struct Problem {
+    kind: &'static str,
+    status: StatusCode,
+    detail: String,
+    service: Option<ServiceName>,
+    allow: Vec<Method>,
+    retry: bool,
+}
+
+/// The JSON of a problem (RFC 9457 §3.1), with the service as an extension.
+#[derive(Serialize)]
+struct Details<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<&'a str>,
+}
+
+impl Problem {
+    fn new(kind: &'static str, status: StatusCode, detail: impl Into<String>) -> Self {
+        Self { kind, status, detail: detail.into(), service: None, allow: Vec::new(), retry: false }
+    }
+
+    /// 400: the request itself is wrong.
+    pub fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new("bad-request", StatusCode::BAD_REQUEST, detail)
+    }
+
+    /// 404: no service has the path.
+    #[must_use]
+    pub fn no_route(path: &str) -> Self {
+        Self::new("no-route", StatusCode::NOT_FOUND, format!("no service answers {path}"))
+    }
+
+    /// 405: the path is known, the method isn't.
+    #[must_use]
+    pub fn method_not_allowed(method: &Method, path: &str, allow: Vec<Method>) -> Self {
+        let detail = format!("{path} does not answer {method}");
+        Self { allow, ..Self::new("method-not-allowed", StatusCode::METHOD_NOT_ALLOWED, detail) }
+    }
+
+    /// 413: the body is larger than the service takes.
+    #[must_use]
+    pub fn body_too_large(service: &ServiceName, limit: u64) -> Self {
+        let detail = format!("the request's body is larger than the {limit} bytes that are taken");
+        Self::new("body-too-large", StatusCode::PAYLOAD_TOO_LARGE, detail).of(service)
+    }
+
+    /// 503: as many requests wait as may.
+    #[must_use]
+    pub fn overloaded(service: &ServiceName) -> Self {
+        Self::unavailable("overloaded", "the service has as many requests as it may").of(service)
+    }
+
+    /// 503: the host is going down.
+    #[must_use]
+    pub fn stopping() -> Self {
+        Self::unavailable("stopping", "the host is stopping")
+    }
+
+    fn unavailable(kind: &'static str, detail: impl Into<String>) -> Self {
+        Self { retry: true, ..Self::new(kind, StatusCode::SERVICE_UNAVAILABLE, detail) }
+    }
+
+    fn of(self, service: &ServiceName) -> Self {
+        Self { service: Some(service.clone()), ..self }
+    }
+
+    /// What a client is told of an invocation's failure.
+    #[must_use]
+    pub fn of_failure(service: &ServiceName, failure: &Failure) -> Self {
+        let failed = |kind, detail: &str| Self::new(kind, StatusCode::BAD_GATEWAY, detail);
+        let late = |kind| Self::new(kind, StatusCode::GATEWAY_TIMEOUT, failure.to_string());
+        let problem = match failure {
+            Failure::Trapped(_) => failed("failed", "the service failed"),
+            Failure::OutOfMemory { .. } => failed("out-of-memory", "the service ran out of memory"),
+            Failure::NoAnswer => failed("no-answer", "the service gave no answer"),
+            Failure::ErrorCode(_) => failed("failed", "the service answered with an error"),
+            Failure::OutOfCpu(_) => late("out-of-cpu"),
+            Failure::Deadline(_) => late("deadline"),
+            Failure::BodyTooLarge(limit) => return Self::body_too_large(service, *limit),
+            Failure::Conflict => Self::unavailable(
+                "conflict",
+                "the request conflicts with others that were committed first; try again",
+            ),
+            Failure::LeaseExpired => Self::unavailable(
+                "lease-expired",
+                "the request held the service's store for longer than it may",
+            ),
+            Failure::StoreFull => Self::unavailable("store-full", "the service's store is full"),
+            Failure::Store(_) => {
+                Self::unavailable("store-unavailable", "the service's store does not answer")
+            }
+        };
+        problem.of(service)
+    }
+
+    /// Its status.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The response.
+    #[must_use]
+    pub fn into_response(self) -> Response<ResponseBody> {
+        let details = Details {
+            r#type: format!("urn:hotdock:problem:{}", self.kind),
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            service: self.service.as_ref().map(ServiceName::as_str),
+        };
+        let body = serde_json::to_vec(&details).expect("text and numbers are always JSON");
+        let mut response = Response::new(ResponseBody::full(Bytes::from(body)));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if self.retry {
+            headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+        }
+        if !self.allow.is_empty() {
+            let methods: Vec<_> = self.allow.iter().map(Method::as_str).collect();
+            let allow = HeaderValue::from_str(&methods.join(", "));
+            headers.insert(ALLOW, allow.expect("methods are tokens"));
+        }
+        response
+    }
+}

@@ -1,0 +1,155 @@
+//! From the head that a client sent to the head that a guest may see.
+
+use std::net::SocketAddr;
+
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::request::Parts;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, Method, Uri, Version};
+
+use super::forwarded;
+use super::problem::Problem;
+
+/// Who is asking, and whether what it says of others is believed.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// The client's, or the last proxy's, address.
+    pub address: SocketAddr,
+    /// The listener's address, for requests that name no host.
+    pub local: SocketAddr,
+    /// Whether its `Forwarded` and `X-Forwarded-*` are kept.
+    pub trusted: bool,
+}
+
+/// Headers that belong to one connection (RFC 9110 §7.6.1) and end here.
+const HOP_BY_HOP: [HeaderName; 7] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// Checks a head and makes it what a guest sees: an absolute URI with scheme
+/// and authority, no hop-by-hop headers, and the truth about the client.
+///
+/// # Errors
+/// 400 where the request names no host, two, or one that is none (RFC 9112 §3.2).
+pub fn prepare(head: &mut Parts, peer: Peer) -> Result<(), Problem> {
+    let authority = authority(head, peer)?;
+    let scheme = peer.trusted.then(|| forwarded::scheme(&head.headers)).flatten().unwrap_or("http");
+    remove_hop_by_hop(&mut head.headers);
+    forwarded::write(&mut head.headers, peer.address, authority.as_str(), scheme, peer.trusted);
+    // The host continues the client by itself when the body is first read.
+    head.headers.remove(EXPECT);
+    let mut uri = std::mem::take(&mut head.uri).into_parts();
+    uri.scheme = Some(if scheme == "https" { Scheme::HTTPS } else { Scheme::HTTP });
+    uri.authority = Some(authority);
+    uri.path_and_query.get_or_insert_with(|| PathAndQuery::from_static("/"));
+    head.uri = Uri::from_parts(uri).map_err(|error| Problem::bad_request(format!("its target: {error}")))?;
+    Ok(())
+}
+
+/// The length that the client says its body has.
+#[must_use]
+pub fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Whether the target is something a route can lead to.
+#[must_use]
+pub fn has_path(head: &Parts) -> bool {
+    head.method != Method::CONNECT && head.uri.path().starts_with('/')
+}
+
+fn authority(head: &Parts, peer: Peer) -> Result<Authority, Problem> {
+    let mut hosts = head.headers.get_all(HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(Problem::bad_request("the request has more than one Host header"));
+    }
+    // RFC 9112 §3.2.2: an absolute target wins over Host.
+    if let Some(authority) = head.uri.authority() {
+        return valid(authority.clone());
+    }
+    match host {
+        Some(host) => {
+            let parsed = host.to_str().ok().and_then(|host| host.parse().ok());
+            valid(parsed.ok_or_else(|| Problem::bad_request("the Host header is not a host"))?)
+        }
+        None if head.version >= Version::HTTP_11 => {
+            Err(Problem::bad_request("the request has no Host header"))
+        }
+        None => Ok(peer.local.to_string().parse().expect("an address with a port is an authority")),
+    }
+}
+
+/// RFC 9110 §4.2.4: user information has no place in an HTTP authority.
+fn valid(authority: Authority) -> Result<Authority, Problem> {
+    if authority.as_str().contains('@') {
+        return Err(Problem::bad_request("the request's host has user information"));
+    }
+    Ok(authority)
+}
+
+/// RFC 9110 §7.6.1: the named ones and those that `Connection` names.
+pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let nominated: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in nominated.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn prepared(request: http::request::Builder) -> Result<Parts, Problem> {
+        let (mut head, ()) = request.body(()).expect("a request").into_parts();
+        let address = "192.0.2.1:1000".parse().expect("an address");
+        prepare(&mut head, Peer { address, local: address, trusted: false })?;
+        Ok(head)
+    }
+
+    #[test]
+    fn the_guest_sees_scheme_and_authority() {
+        let head = prepared(Request::get("/cart?a=b").header(HOST, "shop.example:81")).expect("good");
+        assert_eq!(head.uri.to_string(), "http://shop.example:81/cart?a=b");
+        let absolute = Request::get("http://other.example/x").header(HOST, "shop.example");
+        assert_eq!(prepared(absolute).expect("good").uri.to_string(), "http://other.example/x");
+        let old = Request::get("/x").version(Version::HTTP_10);
+        assert_eq!(prepared(old).expect("good").uri.to_string(), "http://192.0.2.1:1000/x");
+    }
+
+    #[test]
+    fn a_request_without_one_good_host_is_refused() {
+        assert!(prepared(Request::get("/x")).is_err());
+        assert!(prepared(Request::get("/x").header(HOST, "a").header(HOST, "b")).is_err());
+        assert!(prepared(Request::get("/x").header(HOST, "a b")).is_err());
+        assert!(prepared(Request::get("/x").header(HOST, "user@a")).is_err());
+    }
+
+    #[test]
+    fn headers_of_the_connection_end_here() {
+        let request = Request::get("/x")
+            .header(HOST, "a")
+            .header(CONNECTION, "close, X-Private")
+            .header("x-private", "1")
+            .header(TE, "trailers")
+            .header("x-public", "2");
+        let head = prepared(request).expect("good");
+        assert!(!head.headers.contains_key("x-private") && !head.headers.contains_key(CONNECTION));
+        assert!(!head.headers.contains_key(TE));
+        assert_eq!(head.headers["x-public"], "2");
+    }
+}
