@@ -41,7 +41,7 @@ use std::sync::Arc;
 pub use check::{Description, check};
 pub use compile::child::{ChildError, compile_child};
 pub use config::DeployConfig;
-pub use deployer::{Deployer, StartError};
+pub use deployer::{Deployer, StartError, StatusReader};
 pub use notice::Notice;
 pub use record::RecordError;
 pub use status::{

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::broadcast;
 
+use super::config::NOTICE_BACKLOG;
 use super::notice::Notice;
 use super::plugin_file::{Part, Stem};
 use super::record::RefusalRecord;
@@ -21,6 +22,8 @@ use crate::service::{ServiceName, Snapshot, Version};
 pub(super) struct Board {
     known: Mutex<Known>,
     notices: broadcast::Sender<Notice>,
+    /// Kept from the start for the first to ask.
+    first: Mutex<Option<broadcast::Receiver<Notice>>>,
 }
 
 #[derive(Debug, Default)]
@@ -45,12 +48,16 @@ struct Draining {
 }
 
 impl Board {
-    pub(super) fn new(
-        refusals: BTreeMap<Stem, RefusalRecord>,
-        notices: broadcast::Sender<Notice>,
-    ) -> Self {
+    pub(super) fn new(refusals: BTreeMap<Stem, RefusalRecord>) -> Self {
         let known = Known { refusals, ..Known::default() };
-        Self { known: Mutex::new(known), notices }
+        let (notices, first) = broadcast::channel(NOTICE_BACKLOG);
+        Self { known: Mutex::new(known), notices, first: Mutex::new(Some(first)) }
+    }
+
+    /// The first reader also gets what was announced before it came.
+    pub(super) fn subscribe(&self) -> broadcast::Receiver<Notice> {
+        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        first.unwrap_or_else(|| self.notices.subscribe())
     }
 
     pub(super) fn announce(&self, notice: Notice) {

@@ -3,8 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::state::StoreOptions;
-
 /// How many components are compiled at once: one, so that serving keeps the
 /// other processors.
 pub(super) const CONCURRENT_COMPILES: usize = 1;
@@ -14,6 +12,8 @@ pub(super) const CONCURRENT_READS: usize = 4;
 pub(super) const MAX_COMPONENT_BYTES: u64 = 256 << 20;
 /// How many of a service's versions are kept, besides those with traffic.
 pub(super) const KEPT_VERSIONS: usize = 10;
+/// How many notices a slow reader may fall behind before it misses some.
+pub(super) const NOTICE_BACKLOG: usize = 1024;
 
 /// How plugin files become versions.
 #[derive(Clone, Debug)]
@@ -40,24 +40,20 @@ pub struct DeployConfig {
     /// How often the folder is looked through for changes that no event told
     /// of: behind symbolic links, on network file systems.
     pub rescan: Duration,
-    /// How services' stores are opened.
-    pub store_options: StoreOptions,
 }
 
-impl DeployConfig {
-    /// The defaults for these two folders; the host compiles with itself.
-    #[must_use]
-    pub fn new(folder: PathBuf, data: PathBuf, store_options: StoreOptions) -> Self {
+impl Default for DeployConfig {
+    /// The host compiles with itself.
+    fn default() -> Self {
         Self {
-            folder,
-            data,
+            folder: PathBuf::from("plugins"),
+            data: PathBuf::from(".hotdock"),
             compiler: PathBuf::from("/proc/self/exe"),
             compile_timeout: Duration::from_secs(120),
             pair: Duration::from_millis(50),
             quiet: Duration::from_millis(300),
             stalled: Duration::from_secs(10),
             rescan: Duration::from_secs(5),
-            store_options,
         }
     }
 }

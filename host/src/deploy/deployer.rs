@@ -1,6 +1,7 @@
 //! The deployer: what the rest of the host sees of deployments.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,6 +24,7 @@ use super::watch::{Look, Watch};
 use super::worker::{Occasion, work};
 use crate::runtime::{Runtime, compatibility_key};
 use crate::service::Registry;
+use crate::state::StoreOptions;
 
 /// Keeps what serves as the plugin folder says.
 pub struct Deployer {
@@ -56,12 +58,13 @@ impl Deployer {
     /// When a folder or `host.db` cannot be used.
     pub async fn start(
         config: DeployConfig,
-        registry: Arc<Registry>,
         runtime: Runtime,
-        notices: broadcast::Sender<Notice>,
+        registry: Arc<Registry>,
+        store_options: StoreOptions,
     ) -> Result<Self, StartError> {
         let opened =
-            tokio::task::spawn_blocking(move || open(config, registry, runtime, notices)).await;
+            tokio::task::spawn_blocking(move || open(config, runtime, registry, store_options))
+                .await;
         let parts = opened.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
         let missing = restore::restore(&parts).await?;
         let coordinator = tokio::spawn({
@@ -74,9 +77,45 @@ impl Deployer {
         Ok(Self { parts, coordinator: Mutex::new(Some(coordinator)) })
     }
 
+    /// What deployments announce. The first to ask also gets what was announced
+    /// since the start.
+    #[must_use]
+    pub fn notices(&self) -> broadcast::Receiver<Notice> {
+        self.parts.board.subscribe()
+    }
+
+    /// Tells what is deployed, for as long as it is kept.
+    #[must_use]
+    pub fn status(&self) -> StatusReader {
+        StatusReader { parts: Arc::clone(&self.parts) }
+    }
+
+    /// Stops watching and gives up candidates that aren't being warmed; those
+    /// that are come to their end. Then closes all stores: this is for when no
+    /// request runs any more.
+    pub async fn shutdown(&self) {
+        self.parts.stopping.cancel();
+        self.parts.tasks.close();
+        let coordinator = self.coordinator.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(coordinator) = coordinator {
+            // It only ends early by a panic, which has been logged.
+            _ = coordinator.await;
+        }
+        self.parts.tasks.wait().await;
+        self.parts.stores.close_all().await;
+    }
+}
+
+/// Tells what is deployed. Cheap to clone.
+#[derive(Clone)]
+pub struct StatusReader {
+    parts: Arc<Parts>,
+}
+
+impl StatusReader {
     /// What `GET /v1/services` shows.
     #[must_use]
-    pub fn status(&self) -> Status {
+    pub fn read(&self) -> Status {
         self.parts.board.status(&self.parts.registry.load())
     }
 
@@ -91,37 +130,25 @@ impl Deployer {
         // The sender is in `parts`, so it cannot be gone.
         _ = self.parts.ready.subscribe().wait_for(|ready| *ready).await;
     }
+}
 
-    /// Stops watching and gives up candidates that aren't being warmed; those
-    /// that are come to their end. What serves goes on.
-    pub async fn shutdown(&self) {
-        self.parts.stopping.cancel();
-        self.parts.tasks.close();
-        let coordinator = self.coordinator.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(coordinator) = coordinator {
-            // It only ends early by a panic, which has been logged.
-            _ = coordinator.await;
-        }
-        self.parts.tasks.wait().await;
-    }
-
-    /// Closes all stores: the last step of a shutdown, when no request runs.
-    pub async fn close_stores(&self) {
-        self.parts.stores.close_all().await;
+impl fmt::Debug for StatusReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StatusReader").finish_non_exhaustive()
     }
 }
 
-impl std::fmt::Debug for Deployer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Deployer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Deployer").field("config", &self.parts.config).finish_non_exhaustive()
     }
 }
 
 fn open(
     config: DeployConfig,
-    registry: Arc<Registry>,
     runtime: Runtime,
-    notices: broadcast::Sender<Notice>,
+    registry: Arc<Registry>,
+    store_options: StoreOptions,
 ) -> Result<Arc<Parts>, StartError> {
     let at = |path: PathBuf| move |source| StartError::Folder { path, source };
     // Without the folder every service would look as if it had been removed.
@@ -130,7 +157,7 @@ fn open(
     std::fs::create_dir_all(&stores).map_err(at(stores.clone()))?;
     let blobs = Blobs::open(&config.data, compatibility_key()).map_err(at(config.data.clone()))?;
     let record = Record::open(&config.data.join("host.db"))?;
-    let parts = Parts::new(config, registry, runtime, record, blobs, notices)?;
+    let parts = Parts::new(config, registry, runtime, record, blobs, store_options)?;
     Ok(Arc::new(parts))
 }
 
@@ -203,3 +230,6 @@ fn dealt_with(parts: &Parts, awaited: &mut BTreeSet<Stem>, file: &Stem) {
         parts.ready.send_replace(true);
     }
 }
+
+#[cfg(test)]
+mod tests;

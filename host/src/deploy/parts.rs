@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use tokio::sync::{Notify, Semaphore, broadcast, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -20,6 +20,7 @@ use super::settle::{Change, Settling};
 use super::stores::Stores;
 use crate::runtime::Runtime;
 use crate::service::Registry;
+use crate::state::StoreOptions;
 
 /// What all steps of a deployment share.
 pub(super) struct Parts {
@@ -59,16 +60,16 @@ impl Parts {
         runtime: Runtime,
         record: Record,
         blobs: Blobs,
-        notices: broadcast::Sender<Notice>,
+        store_options: StoreOptions,
     ) -> Result<Self, RecordError> {
         let settling = Settling::new(config.pair, config.quiet, config.stalled);
         Ok(Self {
-            stores: Stores::new(config.data.join("stores"), config.store_options.clone()),
+            stores: Stores::new(config.data.join("stores"), store_options),
             config,
             registry,
             runtime,
             blobs: Arc::new(blobs),
-            board: Board::new(record.refusals()?, notices),
+            board: Board::new(record.refusals()?),
             record,
             claims: Arc::default(),
             compile_slots: Semaphore::new(CONCURRENT_COMPILES),
