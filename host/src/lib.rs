@@ -32,6 +32,7 @@
 //! operator sets), [`admin`] (the operator's listener), [`telemetry`] (logs),
 //! [`cli`] (the command line) and [`app`], the only place that wires the parts.
 
+pub mod deploy;
 pub mod digest;
 pub mod manifest;
 pub mod runtime;

@@ -1,14 +1,27 @@
 //! What a service declares about itself: `cart.toml` beside `cart.wasm`, or the
-//! component's own custom section `hotdock.manifest`.
+//! component's own custom section `hotdock.manifest`. The file wins: where there
+//! is one, the embedded manifest counts for nothing, not even for keys that the
+//! file leaves out.
 //!
 //! Every key is optional. Unknown keys are refused with file, line and the
 //! nearest known key, so that a typing error never changes what is deployed.
+
+mod embedded;
+mod fields;
+mod parse;
+mod problem;
+mod quantity;
+mod route;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::digest::Digest;
 use crate::service::ServiceName;
+
+pub use embedded::{EmbeddedError, SECTION as EMBEDDED_SECTION, embedded};
+pub use parse::{MAX_TEXT_BYTES, ManifestText};
+pub use problem::{ManifestError, Problem};
 
 /// A manifest with every default filled in.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,0 +1,116 @@
+//! Deployments: from a file in the plugin folder to a version with traffic.
+//!
+//! The [`Deployer`] watches the folder. A pair of files that has settled is
+//! received (copied and known by its digest from there on) and goes through the
+//! steps of [`run`]. A candidate that fails any of them changes nothing that
+//! serves. `host.db` in the data folder remembers what serves, so that a restart
+//! brings it back from the cache.
+//!
+//! `cart.wasm` gone means the service is gone, its store is kept; `cart.toml`
+//! changed or gone is a change of the manifest.
+
+mod blobs;
+mod board;
+mod check;
+mod claims;
+mod compile;
+mod config;
+mod deployer;
+mod drain;
+mod inspect;
+mod notice;
+mod parts;
+mod plugin_file;
+mod preamble;
+mod receive;
+mod record;
+mod refusal;
+mod restore;
+mod settle;
+mod status;
+mod stores;
+mod swap;
+mod undeploy;
+mod validate;
+mod warm;
+mod watch;
+mod worker;
+
+use std::sync::Arc;
+
+pub use check::{Description, check};
+pub use compile::child::{ChildError, compile_child};
+pub use config::DeployConfig;
+pub use deployer::{Deployer, StartError, StatusReader};
+pub use notice::Notice;
+pub use record::RecordError;
+pub use status::{
+    CandidateStatus, DrainingStatus, FileStatus, RefusalStatus, ServiceState, ServiceStatus,
+    Status, Step, VersionStatus,
+};
+
+use claims::Claim;
+use parts::Parts;
+use plugin_file::Part;
+use receive::Candidate;
+use refusal::{Refusal, Stop};
+
+/// Takes a candidate through its deployment.
+async fn run(parts: &Arc<Parts>, candidate: Candidate) -> Result<(), Stop> {
+    let claim = claim(parts, &candidate)?;
+    let compiled = unless_stopped(parts, compile::compile(parts, &candidate)).await?;
+    let program =
+        unless_stopped(parts, validate::validate(parts, &candidate, compiled.component)).await?;
+    let warmed = warm::warm(parts, &candidate, program).await?;
+    let replaced = swap::swap(parts, &candidate, claim, &warmed).await?;
+    announce(parts, &warmed.version, compiled.compile_time);
+    for version in replaced {
+        drain::drain(parts, version);
+    }
+    Ok(())
+}
+
+/// Claims the candidate's service for its file; refused when another has it.
+fn claim(parts: &Arc<Parts>, candidate: &Candidate) -> Result<Claim, Refusal> {
+    let service = &candidate.manifest.service;
+    let is_gone = |file: &plugin_file::Stem| matches!(file.signature(&parts.config.folder), Ok(signature) if signature.component.is_none());
+    parts.claims.claim(service, &candidate.file, is_gone).map_err(|holder| {
+        let reason =
+            format!("service {service} is already deployed from {}", holder.file(Part::Component));
+        Refusal { blocked: true, ..candidate.refused(vec![reason]) }
+    })
+}
+
+/// The first steps may end at any moment; from the first migration on a
+/// deployment goes through.
+async fn unless_stopped<T>(
+    parts: &Parts,
+    step: impl Future<Output = Result<T, Stop>>,
+) -> Result<T, Stop> {
+    tokio::select! {
+        done = step => done,
+        () = parts.stopping.cancelled() => Err(Stop::Stopping),
+    }
+}
+
+fn announce(
+    parts: &Parts,
+    version: &crate::service::Version,
+    compile_time: Option<std::time::Duration>,
+) {
+    let routes: Vec<String> = version.manifest.routes.iter().map(ToString::to_string).collect();
+    tracing::info!(
+        service = version.id.service.as_str(),
+        version = version.id.number,
+        digest = version.digest.short(),
+        routes = routes.join(" "),
+        compile_ms = compile_time.map(|time| time.as_millis()),
+        "serving"
+    );
+    parts.board.announce(Notice::Serving {
+        version: version.id.clone(),
+        routes,
+        compile_time,
+        restored: false,
+    });
+}

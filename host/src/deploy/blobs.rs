@@ -1,0 +1,210 @@
+//! The data folder's components and compiled code, named by content.
+//!
+//! Every file is written under a temporary name, synced, renamed, and its folder
+//! synced: a name that exists has its whole content, also after a power cut.
+//! No file is ever changed, so compiled code can be mapped.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tempfile::NamedTempFile;
+
+use crate::digest::Digest;
+
+const TEMPORARY: &str = ".new-";
+
+/// `components/<digest>.wasm` and `compiled/<digest>-<key>.cwasm`.
+#[derive(Debug)]
+pub(super) struct Blobs {
+    components: PathBuf,
+    compiled: PathBuf,
+    key: String,
+    held: Mutex<HashMap<Digest, usize>>,
+}
+
+/// Keeps a component and its code from being swept while a candidate needs them.
+#[derive(Debug)]
+pub(super) struct Hold {
+    blobs: Arc<Blobs>,
+    digest: Digest,
+}
+
+impl Blobs {
+    /// Opens the folders in `data`. `key` names what compiled code must match.
+    pub(super) fn open(data: &Path, key: String) -> io::Result<Self> {
+        let (components, compiled) = (data.join("components"), data.join("compiled"));
+        for folder in [&components, &compiled] {
+            std::fs::create_dir_all(folder)?;
+            remove_temporary(folder)?;
+        }
+        Ok(Self { components, compiled, key, held: Mutex::default() })
+    }
+
+    /// What compiled code must match.
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
+    pub(super) fn component(&self, digest: &Digest) -> PathBuf {
+        self.components.join(format!("{digest}.wasm"))
+    }
+
+    pub(super) fn compiled(&self, digest: &Digest) -> PathBuf {
+        self.compiled.join(format!("{digest}-{}.cwasm", self.key))
+    }
+
+    /// Keeps the component, and a hold on it.
+    pub(super) fn put(self: &Arc<Self>, digest: Digest, bytes: &[u8]) -> io::Result<Hold> {
+        // Held before it is looked for, so that no sweep comes in between.
+        let hold = self.hold(digest);
+        let path = self.component(&digest);
+        if std::fs::metadata(&path).is_ok_and(|metadata| metadata.len() == bytes.len() as u64) {
+            return Ok(hold);
+        }
+        let mut file = temporary(&self.components)?;
+        file.write_all(bytes)?;
+        keep(file, &path)?;
+        Ok(hold)
+    }
+
+    pub(super) fn hold(self: &Arc<Self>, digest: Digest) -> Hold {
+        *self.held().entry(digest).or_default() += 1;
+        Hold { blobs: Arc::clone(self), digest }
+    }
+
+    /// An empty file for the compiler to write to.
+    pub(super) fn compiler_output(&self) -> io::Result<NamedTempFile> {
+        temporary(&self.compiled)
+    }
+
+    /// Keeps what the compiler wrote.
+    pub(super) fn put_compiled(
+        &self,
+        digest: &Digest,
+        output: NamedTempFile,
+    ) -> io::Result<PathBuf> {
+        let path = self.compiled(digest);
+        // Opened anew: the compiler may have replaced the file.
+        File::open(output.path())?.sync_all()?;
+        keep(output, &path)?;
+        Ok(path)
+    }
+
+    /// Removes what is neither in `keep` nor held, and the code of other hosts.
+    pub(super) fn sweep(&self, keep: &HashSet<Digest>) -> io::Result<()> {
+        let held = self.held();
+        let wanted: HashSet<&Digest> = keep.iter().chain(held.keys()).collect();
+        let components: HashSet<PathBuf> =
+            wanted.iter().map(|digest| self.component(digest)).collect();
+        let compiled: HashSet<PathBuf> =
+            wanted.iter().map(|digest| self.compiled(digest)).collect();
+        for (folder, wanted) in [(&self.components, components), (&self.compiled, compiled)] {
+            for entry in std::fs::read_dir(folder)? {
+                let path = entry?.path();
+                if !wanted.contains(&path) && !is_temporary(&path) {
+                    remove(&path)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<Digest, usize>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let mut held = self.blobs.held();
+        if let Some(count) = held.get_mut(&self.digest) {
+            *count -= 1;
+            if *count == 0 {
+                held.remove(&self.digest);
+            }
+        }
+    }
+}
+
+fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
+    tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder)
+}
+
+fn is_temporary(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(TEMPORARY))
+}
+
+/// What a host that was killed left behind.
+fn remove_temporary(folder: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if is_temporary(&path) {
+            remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
+fn keep(file: NamedTempFile, path: &Path) -> io::Result<()> {
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    let folder = path.parent().expect("a blob is in a folder");
+    File::open(folder)?.sync_all()
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(folder).expect("a folder");
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn what_is_kept_or_held_survives_a_sweep() {
+        let data = tempfile::tempdir().expect("a folder");
+        let blobs = Arc::new(Blobs::open(data.path(), "key".to_owned()).expect("blobs"));
+        let (kept, held, gone) = (Digest::of(b"kept"), Digest::of(b"held"), Digest::of(b"gone"));
+        drop(blobs.put(kept, b"kept").expect("put"));
+        drop(blobs.put(gone, b"gone").expect("put"));
+        let hold = blobs.put(held, b"held").expect("put");
+        let output = blobs.compiler_output().expect("a file");
+        std::fs::write(output.path(), b"code").expect("written");
+        blobs.put_compiled(&kept, output).expect("put");
+        std::fs::write(data.path().join(format!("compiled/{kept}-other.cwasm")), b"old")
+            .expect("written");
+        blobs.sweep(&HashSet::from([kept])).expect("a sweep");
+        let mut expected = vec![format!("{kept}.wasm"), format!("{held}.wasm")];
+        expected.sort();
+        assert_eq!(names(&data.path().join("components")), expected);
+        assert_eq!(names(&data.path().join("compiled")), [format!("{kept}-key.cwasm")]);
+        drop(hold);
+        blobs.sweep(&HashSet::from([kept])).expect("a sweep");
+        assert_eq!(names(&data.path().join("components")), [format!("{kept}.wasm")]);
+        assert_eq!(std::fs::read(blobs.component(&kept)).expect("a file"), b"kept");
+    }
+
+    #[test]
+    fn what_a_killed_host_left_half_written_is_removed_at_the_next_start() {
+        let data = tempfile::tempdir().expect("a folder");
+        let blobs = Blobs::open(data.path(), "key".to_owned()).expect("blobs");
+        let (_, path) = blobs.compiler_output().expect("a file").keep().expect("left behind");
+        Blobs::open(data.path(), "key".to_owned()).expect("blobs");
+        assert!(!path.exists());
+    }
+}

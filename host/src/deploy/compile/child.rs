@@ -1,0 +1,75 @@
+//! The compiler: what `hotdock compile INPUT OUTPUT` does, in a process of its own.
+
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use rustix::process::{Resource, Rlimit, nice, setrlimit};
+
+use crate::runtime;
+
+/// How far behind the host's own threads the compiler's stand.
+const NICENESS: i32 = 19;
+/// How much memory the compiler may write to; a 20 MB component takes less than
+/// a quarter of it.
+const MAX_MEMORY_BYTES: u64 = 4 << 30;
+
+/// Why nothing was compiled.
+#[derive(Debug, thiserror::Error)]
+pub enum ChildError {
+    /// A file could not be read or written.
+    #[error("{}: {source}", .path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The bytes are no valid component.
+    #[error(transparent)]
+    Compile(#[from] runtime::CompileError),
+    /// The host doesn't listen.
+    #[error("the host could not be told: {0}")]
+    Report(io::Error),
+}
+
+/// Compiles `input` into `output` and prints what the code must match.
+///
+/// Called once, first thing in a process that does nothing else: it makes the
+/// process nice, limits its memory, and ends it when standard input is closed,
+/// that is when the host that started it is gone.
+///
+/// # Errors
+/// When a file cannot be read or written, or `input` is not a valid component;
+/// the caller prints the error to standard error and exits with a failure.
+pub fn compile_child(input: &Path, output: &Path) -> Result<(), ChildError> {
+    restrain();
+    end_with_host();
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        move |source| ChildError::File { path, source }
+    };
+    let component = std::fs::read(input).map_err(at(input))?;
+    let code = runtime::compile(&component)?;
+    std::fs::write(output, code).map_err(at(output))?;
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{}", runtime::compatibility_key()).map_err(ChildError::Report)?;
+    stdout.flush().map_err(ChildError::Report)
+}
+
+/// Where a limit cannot be set, compiling without it is still better than not
+/// compiling: the host's own time limit remains.
+fn restrain() {
+    _ = nice(NICENESS);
+    let limit = |bytes| Rlimit { current: Some(bytes), maximum: Some(bytes) };
+    // Not the address space: an engine reserves far more of it than it uses.
+    _ = setrlimit(Resource::Data, limit(MAX_MEMORY_BYTES));
+    _ = setrlimit(Resource::Core, limit(0));
+}
+
+fn end_with_host() {
+    std::thread::spawn(|| {
+        // The host writes nothing: this returns when its end is closed.
+        _ = io::stdin().lock().read(&mut [0]);
+        std::process::exit(1);
+    });
+}

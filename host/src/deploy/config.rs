@@ -1,0 +1,59 @@
+//! What a deployer needs to know, and the limits it keeps.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How many components are compiled at once: one, so that serving keeps the
+/// other processors.
+pub(super) const CONCURRENT_COMPILES: usize = 1;
+/// How many plugin files are read at once.
+pub(super) const CONCURRENT_READS: usize = 4;
+/// The largest component that is read.
+pub(super) const MAX_COMPONENT_BYTES: u64 = 256 << 20;
+/// How many of a service's versions are kept, besides those with traffic.
+pub(super) const KEPT_VERSIONS: usize = 10;
+/// How many notices a slow reader may fall behind before it misses some.
+pub(super) const NOTICE_BACKLOG: usize = 1024;
+
+/// How plugin files become versions.
+#[derive(Clone, Debug)]
+pub struct DeployConfig {
+    /// The plugin folder; it must exist.
+    pub folder: PathBuf,
+    /// The data folder: `host.db`, `components/`, `compiled/` and `stores/` are
+    /// made in it. One host at a time; the caller sees to that.
+    pub data: PathBuf,
+    /// The program that is run as `<compiler> compile INPUT OUTPUT`.
+    pub compiler: PathBuf,
+    /// How long a component may take to compile.
+    pub compile_timeout: Duration,
+    /// How long the files of a pair wait for each other after one of them was
+    /// closed or renamed into place, so that `cp cart.wasm cart.toml plugins/`
+    /// makes one version.
+    pub pair: Duration,
+    /// How long a file must be left alone when nothing says that it is whole:
+    /// neither a close after writing nor a rename.
+    pub quiet: Duration,
+    /// How long a file that someone has open for writing may stand still before
+    /// it is acted on all the same.
+    pub stalled: Duration,
+    /// How often the folder is looked through for changes that no event told
+    /// of: behind symbolic links, on network file systems.
+    pub rescan: Duration,
+}
+
+impl Default for DeployConfig {
+    /// The host compiles with itself.
+    fn default() -> Self {
+        Self {
+            folder: PathBuf::from("plugins"),
+            data: PathBuf::from(".hotdock"),
+            compiler: PathBuf::from("/proc/self/exe"),
+            compile_timeout: Duration::from_secs(120),
+            pair: Duration::from_millis(50),
+            quiet: Duration::from_millis(300),
+            stalled: Duration::from_secs(10),
+            rescan: Duration::from_secs(5),
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! The deployer: what the rest of the host sees of deployments.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::{broadcast, mpsc};
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval, sleep_until};
+
+use super::blobs::Blobs;
+use super::config::DeployConfig;
+use super::notice::Notice;
+use super::parts::Parts;
+use super::plugin_file::{self, Part, Stem};
+use super::record::{Record, RecordError};
+use super::restore;
+use super::settle::Change;
+use super::status::Status;
+use super::watch::{Look, Watch};
+use super::worker::{Occasion, work};
+use crate::runtime::{Runtime, compatibility_key};
+use crate::service::Registry;
+use crate::state::StoreOptions;
+
+/// Keeps what serves as the plugin folder says.
+pub struct Deployer {
+    parts: Arc<Parts>,
+    coordinator: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Why deployments cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A folder cannot be used.
+    #[error("{}: {source}", .path.display())]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The record cannot be used.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+impl Deployer {
+    /// Restores what served when the host ended, and begins to look through the
+    /// plugin folder and to watch it. Returns when what the cache has serves.
+    ///
+    /// The caller holds the data folder for itself.
+    ///
+    /// # Errors
+    /// When a folder or `host.db` cannot be used.
+    pub async fn start(
+        config: DeployConfig,
+        runtime: Runtime,
+        registry: Arc<Registry>,
+        store_options: StoreOptions,
+    ) -> Result<Self, StartError> {
+        let opened =
+            tokio::task::spawn_blocking(move || open(config, runtime, registry, store_options))
+                .await;
+        let parts = opened.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+        let missing = restore::restore(&parts).await?;
+        let coordinator = tokio::spawn({
+            let parts = Arc::clone(&parts);
+            async move {
+                restore::recompile(&parts, missing).await;
+                coordinate(&parts).await;
+            }
+        });
+        Ok(Self { parts, coordinator: Mutex::new(Some(coordinator)) })
+    }
+
+    /// What deployments announce. The first to ask also gets what was announced
+    /// since the start.
+    #[must_use]
+    pub fn notices(&self) -> broadcast::Receiver<Notice> {
+        self.parts.board.subscribe()
+    }
+
+    /// Tells what is deployed, for as long as it is kept.
+    #[must_use]
+    pub fn status(&self) -> StatusReader {
+        StatusReader { parts: Arc::clone(&self.parts) }
+    }
+
+    /// Stops watching and gives up candidates that aren't being warmed; those
+    /// that are come to their end. Then closes all stores: this is for when no
+    /// request runs any more.
+    pub async fn shutdown(&self) {
+        self.parts.stopping.cancel();
+        self.parts.tasks.close();
+        let coordinator = self.coordinator.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(coordinator) = coordinator {
+            // It only ends early by a panic, which has been logged.
+            _ = coordinator.await;
+        }
+        self.parts.tasks.wait().await;
+        self.parts.stores.close_all().await;
+    }
+}
+
+/// Tells what is deployed. Cheap to clone.
+#[derive(Clone)]
+pub struct StatusReader {
+    parts: Arc<Parts>,
+}
+
+impl StatusReader {
+    /// What `GET /v1/services` shows.
+    #[must_use]
+    pub fn read(&self) -> Status {
+        self.parts.board.status(&self.parts.registry.load())
+    }
+
+    /// Whether every file that was there at the start has been dealt with.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        *self.parts.ready.borrow()
+    }
+
+    /// Resolves when every file that was there at the start has been dealt with.
+    pub async fn ready(&self) {
+        // The sender is in `parts`, so it cannot be gone.
+        _ = self.parts.ready.subscribe().wait_for(|ready| *ready).await;
+    }
+}
+
+impl fmt::Debug for StatusReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StatusReader").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Deployer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deployer").field("config", &self.parts.config).finish_non_exhaustive()
+    }
+}
+
+fn open(
+    config: DeployConfig,
+    runtime: Runtime,
+    registry: Arc<Registry>,
+    store_options: StoreOptions,
+) -> Result<Arc<Parts>, StartError> {
+    let at = |path: PathBuf| move |source| StartError::Folder { path, source };
+    // Without the folder every service would look as if it had been removed.
+    plugin_file::scan(&config.folder).map_err(at(config.folder.clone()))?;
+    let stores = config.data.join("stores");
+    std::fs::create_dir_all(&stores).map_err(at(stores.clone()))?;
+    let blobs = Blobs::open(&config.data, compatibility_key()).map_err(at(config.data.clone()))?;
+    let record = Record::open(&config.data.join("host.db"))?;
+    let parts = Parts::new(config, registry, runtime, record, blobs, store_options)?;
+    Ok(Arc::new(parts))
+}
+
+/// Starts a worker for each file that has settled, until the host stops.
+async fn coordinate(parts: &Arc<Parts>) {
+    // Watched before it is scanned, so that no change falls in between.
+    let mut watch = Watch::begin(parts);
+    // Bounded by one message per worker, and workers by one per file.
+    let (done, mut ended) = mpsc::unbounded_channel();
+    let mut awaited = scan(parts, &done).await;
+    parts.ready.send_replace(awaited.is_empty());
+    let mut look_around = interval(parts.config.rescan);
+    look_around.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    look_around.reset();
+    loop {
+        let (settled, next_due) = {
+            let mut settling = parts.settling.lock().unwrap_or_else(PoisonError::into_inner);
+            (settling.take_settled(Instant::now()), settling.next_due())
+        };
+        for file in settled {
+            work(parts, file, Occasion::Change, done.clone());
+        }
+        let next_due = next_due.unwrap_or_else(|| Instant::now() + parts.config.rescan);
+        tokio::select! {
+            () = parts.stopping.cancelled() => return,
+            () = sleep_until(next_due.into()) => {}
+            () = parts.noted.notified() => {}
+            () = parts.rescan.notified() => watch.look_around(parts, Look::Prompted).await,
+            _ = look_around.tick() => watch.look_around(parts, Look::Routine).await,
+            Some(file) = ended.recv() => dealt_with(parts, &mut awaited, &file),
+        }
+    }
+}
+
+/// Begins with every file that is there or was there when the host ended.
+/// Returns those files.
+async fn scan(parts: &Arc<Parts>, done: &mpsc::UnboundedSender<Stem>) -> BTreeSet<Stem> {
+    let found = parts.blocking(|parts| {
+        let folder = &parts.config.folder;
+        let mut files = plugin_file::scan(folder)?;
+        files.extend(parts.board.files());
+        let signatures = files.into_iter().map(|file| {
+            let signature = file.signature(folder).unwrap_or_default();
+            (file, signature)
+        });
+        Ok::<_, io::Error>(signatures.collect::<HashMap<_, _>>())
+    });
+    let found = found.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "the plugin folder cannot be read");
+        HashMap::new()
+    });
+    for (file, signature) in &found {
+        // Someone may be writing it, and whoever began before us is not seen.
+        if signature.is_younger_than(parts.config.quiet) {
+            parts.note(file, Part::Component, Change::Other);
+        } else {
+            work(parts, file.clone(), Occasion::Start, done.clone());
+        }
+    }
+    found.into_keys().collect()
+}
+
+fn dealt_with(parts: &Parts, awaited: &mut BTreeSet<Stem>, file: &Stem) {
+    if awaited.is_empty() {
+        return;
+    }
+    let settling = parts.settling.lock().unwrap_or_else(PoisonError::into_inner).is_pending(file);
+    // One that changed while it was read is still to come.
+    if !settling && awaited.remove(file) && awaited.is_empty() {
+        parts.ready.send_replace(true);
+    }
+}
+
+#[cfg(test)]
+mod tests;

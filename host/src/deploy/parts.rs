@@ -1,0 +1,170 @@
+//! What all steps of a deployment share.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::blobs::Blobs;
+use super::board::{self, Board};
+use super::claims::Claims;
+use super::config::{CONCURRENT_COMPILES, CONCURRENT_READS, DeployConfig};
+use super::notice::Notice;
+use super::plugin_file::{PairSignature, Part, Stem};
+use super::record::{Record, RecordError, RefusalRecord};
+use super::refusal::Refusal;
+use super::settle::{Change, Settling};
+use super::stores::Stores;
+use crate::runtime::Runtime;
+use crate::service::Registry;
+use crate::state::StoreOptions;
+
+/// What all steps of a deployment share.
+pub(super) struct Parts {
+    pub(super) config: DeployConfig,
+    pub(super) registry: Arc<Registry>,
+    pub(super) runtime: Runtime,
+    pub(super) record: Record,
+    pub(super) blobs: Arc<Blobs>,
+    pub(super) board: Board,
+    pub(super) claims: Arc<Claims>,
+    pub(super) stores: Stores,
+    pub(super) compile_slots: Semaphore,
+    pub(super) read_slots: Semaphore,
+    /// Held from the last look at the routes to the swap, so that no other
+    /// service takes one of them in between.
+    pub(super) swapping: tokio::sync::Mutex<()>,
+    pub(super) settling: Mutex<Settling>,
+    /// Something was noted in `settling`.
+    pub(super) noted: Notify,
+    /// Events were missed, or may have come from behind a link.
+    pub(super) rescan: Notify,
+    /// Files with a worker, and whether they changed again since it began.
+    pub(super) working: Mutex<HashMap<Stem, bool>>,
+    /// What each file looked like when it was last acted on.
+    pub(super) acted_on: Mutex<HashMap<Stem, PairSignature>>,
+    /// Whether the first scan has been dealt with.
+    pub(super) ready: watch::Sender<bool>,
+    pub(super) stopping: CancellationToken,
+    /// Workers and drains.
+    pub(super) tasks: TaskTracker,
+}
+
+impl Parts {
+    pub(super) fn new(
+        config: DeployConfig,
+        registry: Arc<Registry>,
+        runtime: Runtime,
+        record: Record,
+        blobs: Blobs,
+        store_options: StoreOptions,
+    ) -> Result<Self, RecordError> {
+        let settling = Settling::new(config.pair, config.quiet, config.stalled);
+        Ok(Self {
+            stores: Stores::new(config.data.join("stores"), store_options),
+            config,
+            registry,
+            runtime,
+            blobs: Arc::new(blobs),
+            board: Board::new(record.refusals()?),
+            record,
+            claims: Arc::default(),
+            compile_slots: Semaphore::new(CONCURRENT_COMPILES),
+            read_slots: Semaphore::new(CONCURRENT_READS),
+            swapping: tokio::sync::Mutex::default(),
+            settling: Mutex::new(settling),
+            noted: Notify::new(),
+            rescan: Notify::new(),
+            working: Mutex::default(),
+            acted_on: Mutex::default(),
+            ready: watch::Sender::new(false),
+            stopping: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        })
+    }
+
+    /// Does `work` where blocking is allowed.
+    pub(super) async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> T {
+        let parts = Arc::clone(self);
+        let done = tokio::task::spawn_blocking(move || work(&parts)).await;
+        done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    }
+
+    /// Takes note that a file is to be looked at.
+    pub(super) fn note(&self, file: &Stem, part: Part, change: Change) {
+        let mut settling = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
+        settling.note(file, part, change, Instant::now());
+        drop(settling);
+        self.noted.notify_one();
+    }
+
+    /// Whether the file changed again since its worker began.
+    pub(super) fn is_superseded(&self, file: &Stem) -> bool {
+        let working = self.working.lock().unwrap_or_else(PoisonError::into_inner);
+        working.get(file).copied().unwrap_or_default()
+    }
+
+    /// Says why a file's content does not come to serve: once in the log, and
+    /// for as long as the file stays as it is in the status.
+    pub(super) async fn refuse(self: &Arc<Self>, file: &Stem, refusal: Refusal) {
+        let name = file.file(Part::Component);
+        let Refusal { service, seen, reasons, blocked } = refusal;
+        let shown = service.as_ref().map_or("-", |service| service.as_str());
+        let serving = self.board.service_of(file);
+        tracing::warn!(
+            service = shown,
+            file = name,
+            reasons = reasons.join("; "),
+            still_serving = serving.is_some(),
+            "refused"
+        );
+        let record = RefusalRecord {
+            seen,
+            service: service.clone(),
+            reasons: reasons.clone(),
+            blocked,
+            host: host(self.blobs.key()),
+            at: board::now(),
+        };
+        self.board.refused(file, record.clone());
+        let recorded: Result<(), RecordError> = {
+            let file = file.clone();
+            self.blocking(move |parts| parts.record.refuse(&file, &record)).await
+        };
+        if let Err(error) = recorded {
+            // The next start then tries the file again.
+            tracing::error!(file = name, %error, "the refusal could not be recorded");
+        }
+        self.board.announce(Notice::Refused { service, file: name, reasons });
+    }
+
+    /// What other services had may be free now: files that were refused for it
+    /// get another look.
+    pub(super) fn look_at_blocked(&self) {
+        for file in self.board.blocked() {
+            self.note(&file, Part::Component, Change::Other);
+        }
+    }
+
+    /// Removes components and code that no kept version needs.
+    pub(super) async fn sweep(self: &Arc<Self>) {
+        let swept = self.blocking(|parts| {
+            let kept = parts.record.kept_components().map_err(|error| error.to_string())?;
+            parts.blobs.sweep(&kept).map_err(|error| error.to_string())
+        });
+        if let Err(error) = swept.await {
+            tracing::warn!(error, "old components could not be removed");
+        }
+    }
+}
+
+/// Which host accepts or refuses; another may decide otherwise.
+pub(super) fn host(key: &str) -> String {
+    format!("{} {key}", env!("CARGO_PKG_VERSION"))
+}

@@ -1,0 +1,31 @@
+//! Why a candidate does not come to serve.
+
+use super::plugin_file::Stem;
+use super::record::Seen;
+use crate::service::ServiceName;
+
+/// Every reason why a file's content is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) service: Option<ServiceName>,
+    pub(super) seen: Seen,
+    pub(super) reasons: Vec<String>,
+    /// Whether what other services have is among the reasons.
+    pub(super) blocked: bool,
+}
+
+/// Why a flow ends before its swap.
+#[derive(Debug)]
+pub(super) enum Stop {
+    Refused(Refusal),
+    /// The file changed again while the candidate waited for its turn.
+    Superseded(Stem),
+    /// The host is being stopped.
+    Stopping,
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}

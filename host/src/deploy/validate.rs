@@ -1,0 +1,68 @@
+//! Step 3: everything that can be told without running the component, and
+//! whether its migrations would go through. Every reason, not only the first.
+
+use std::sync::Arc;
+
+use super::parts::Parts;
+use super::receive::Candidate;
+use super::refusal::{Refusal, Stop};
+use super::status::Step;
+use crate::runtime::{LoadedComponent, Program};
+use crate::service::{RouteConflict, ServiceName};
+use crate::state;
+
+/// Links the candidate and looks for what stands against it.
+pub(super) async fn validate(
+    parts: &Arc<Parts>,
+    candidate: &Candidate,
+    component: LoadedComponent,
+) -> Result<Program, Stop> {
+    let service = &candidate.manifest.service;
+    parts.board.step(&candidate.file, service, &candidate.digest, Step::Validating);
+    let linked = parts.blocking(move |parts| parts.runtime.link(&component)).await;
+    let mut reasons = linked.as_ref().err().cloned().unwrap_or_default();
+    let conflicts = route_conflicts(parts, candidate);
+    reasons.extend(conflicts.iter().map(ToString::to_string));
+    if !candidate.manifest.migrations.is_empty() {
+        let store = parts.stores.of(service).await;
+        let tried = store.try_migrations(&migrations(candidate)).await;
+        reasons.extend(tried.err().map(|error| error.to_string()));
+    }
+    match linked {
+        Ok(program) if reasons.is_empty() => Ok(program),
+        _ => {
+            let blocked = !conflicts.is_empty();
+            Err(Refusal { blocked, ..candidate.refused(reasons) }.into())
+        }
+    }
+}
+
+/// The routes that other services have. What the same file serves under another
+/// name is no hindrance: it goes when this comes.
+pub(super) fn route_conflicts(parts: &Parts, candidate: &Candidate) -> Vec<RouteConflict> {
+    let renamed = renamed_from(parts, candidate);
+    let mut conflicts =
+        parts.registry.conflicts(&candidate.manifest.service, &candidate.manifest.routes);
+    // A conflict among two others was there before and is not this candidate's.
+    conflicts.retain(|conflict| {
+        conflict.claimant == candidate.manifest.service
+            && Some(&conflict.holder) != renamed.as_ref()
+    });
+    conflicts
+}
+
+/// The service that the candidate's file serves, if its manifest names another now.
+pub(super) fn renamed_from(parts: &Parts, candidate: &Candidate) -> Option<ServiceName> {
+    parts.board.service_of(&candidate.file).filter(|service| *service != candidate.manifest.service)
+}
+
+/// The manifest's migrations as the store takes them.
+pub(super) fn migrations(candidate: &Candidate) -> Vec<state::Migration> {
+    let migrations = candidate.manifest.migrations.iter();
+    migrations
+        .map(|migration| state::Migration {
+            name: migration.name.clone(),
+            sql: migration.sql.clone(),
+        })
+        .collect()
+}

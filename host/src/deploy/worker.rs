@@ -1,0 +1,133 @@
+//! One worker per plugin file at a time: it looks at the file as it is now and
+//! does what that asks for. What changes meanwhile gets the next worker.
+
+use std::sync::{Arc, PoisonError};
+
+use super::drain::close_store;
+use super::parts::{self, Parts};
+use super::plugin_file::{Part, Stem};
+use super::receive::{Candidate, Received, receive};
+use super::record::Seen;
+use super::refusal::Stop;
+use super::settle::Change;
+use super::undeploy::undeploy;
+
+/// Why a file is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Occasion {
+    /// The host starts: what was refused before stays refused.
+    Start,
+    /// It changed: also what is the same as before gets another try.
+    Change,
+}
+
+/// Starts a worker for the file, or has the one that runs followed by another.
+/// `done` is sent the file when it has been dealt with.
+pub(super) fn work(
+    parts: &Arc<Parts>,
+    file: Stem,
+    occasion: Occasion,
+    done: tokio::sync::mpsc::UnboundedSender<Stem>,
+) {
+    let mut working = parts.working.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(changed_again) = working.get_mut(&file) {
+        *changed_again = true;
+        return;
+    }
+    working.insert(file.clone(), false);
+    drop(working);
+    let parts = Arc::clone(parts);
+    parts.clone().tasks.spawn(async move {
+        let mut occasion = occasion;
+        loop {
+            Box::pin(look(&parts, &file, occasion)).await;
+            occasion = Occasion::Change;
+            let mut working = parts.working.lock().unwrap_or_else(PoisonError::into_inner);
+            // Looked at and removed under one lock: a change comes before and
+            // is seen here, or after and gets a worker of its own.
+            if parts.stopping.is_cancelled() || working.get(&file) != Some(&true) {
+                working.remove(&file);
+                break;
+            }
+            working.insert(file.clone(), false);
+        }
+        // The coordinator is gone when the host stops.
+        _ = done.send(file);
+    });
+}
+
+async fn look(parts: &Arc<Parts>, file: &Stem, occasion: Occasion) {
+    match receive(parts, file).await {
+        Received::Absent => undeploy(parts, file).await,
+        Received::Unsettled => parts.note(file, Part::Component, Change::Other),
+        Received::Refused(refusal) => {
+            if occasion == Occasion::Change || !was_refused(parts, file, refusal.seen) {
+                parts.refuse(file, refusal).await;
+            }
+        }
+        Received::Candidate(candidate) => {
+            if is_serving(parts, &candidate) {
+                unchanged(parts, file).await;
+            } else if occasion == Occasion::Change || !was_refused(parts, file, candidate.seen) {
+                deploy(parts, *candidate).await;
+            }
+        }
+    }
+}
+
+async fn deploy(parts: &Arc<Parts>, candidate: Candidate) {
+    let file = candidate.file.clone();
+    let service = candidate.manifest.service.clone();
+    let result = Box::pin(super::run(parts, candidate)).await;
+    parts.board.done(&file);
+    match result {
+        Ok(()) => {
+            parts.sweep().await;
+            parts.look_at_blocked();
+        }
+        Err(Stop::Refused(refusal)) => {
+            parts.refuse(&file, refusal).await;
+            close_store(parts, &service).await;
+            // The file that this one was renamed from has its service back, and
+            // is to give it up.
+            if let Some(holder) = parts.claims.holder(&service).filter(|holder| *holder != file) {
+                parts.note(&holder, Part::Component, Change::Other);
+            }
+        }
+        Err(Stop::Superseded(file)) => tracing::debug!(%file, "superseded by a newer file"),
+        Err(Stop::Stopping) => {}
+    }
+}
+
+/// Whether exactly this serves already.
+fn is_serving(parts: &Parts, candidate: &Candidate) -> bool {
+    let manifest = &candidate.manifest;
+    if parts.board.service_of(&candidate.file).as_ref() != Some(&manifest.service) {
+        return false;
+    }
+    let snapshot = parts.registry.load();
+    snapshot.services.get(&manifest.service).is_some_and(|service| {
+        let version = &service.version;
+        version.digest == candidate.digest && *version.manifest == **manifest
+    })
+}
+
+async fn unchanged(parts: &Arc<Parts>, file: &Stem) {
+    tracing::debug!(%file, "nothing changed");
+    if parts.board.forget_refusal(file) {
+        let file = file.clone();
+        let forgotten = parts.blocking(move |parts| parts.record.forget_refusal(&file)).await;
+        if let Err(error) = forgotten {
+            tracing::error!(%error, "the refusal could not be forgotten");
+        }
+    }
+}
+
+/// Whether this host refused the same content before.
+fn was_refused(parts: &Parts, file: &Stem, seen: Seen) -> bool {
+    parts.board.refusal(file).is_some_and(|refusal| {
+        seen.component.is_some()
+            && refusal.seen == seen
+            && refusal.host == parts::host(parts.blobs.key())
+    })
+}

@@ -1,0 +1,240 @@
+//! From TOML to a [`Manifest`], reporting all that is wrong at once.
+
+use std::ops::Range;
+
+use toml::de::{DeTable, DeValue};
+
+use super::fields::{Field, Fields};
+use super::problem::{ManifestError, Problem, Problems};
+use super::{Capabilities, Deploy, Instances, Limits, Manifest, Migration, quantity, route};
+use crate::digest::Digest;
+use crate::service::ServiceName;
+
+/// The largest manifest that is read.
+pub const MAX_TEXT_BYTES: usize = 1 << 20;
+/// How long a migration's name may be, in bytes.
+const MAX_MIGRATION_NAME_BYTES: usize = 128;
+
+/// A manifest's text, and what messages call it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManifestText {
+    /// `cart.toml`, or `cart.wasm (hotdock.manifest)`.
+    pub file: String,
+    /// TOML.
+    pub text: String,
+}
+
+impl Manifest {
+    /// The manifest of `<stem>.wasm`: read from its text, or the default where
+    /// there is none.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the text; or a stem that cannot name a
+    /// service, where the text doesn't name it.
+    pub fn read(stem: &str, text: Option<&ManifestText>) -> Result<Self, ManifestError> {
+        let Some(ManifestText { file, text }) = text else {
+            return name_from(stem).map(Self::default_for).map_err(|message| {
+                let problem = Problem { file: format!("{stem}.wasm"), line: 1, column: 1, message };
+                ManifestError { problems: vec![problem] }
+            });
+        };
+        let mut problems = Problems::new(file, text);
+        if text.len() > MAX_TEXT_BYTES {
+            problems.report(&(0..0), format!("a manifest is at most {MAX_TEXT_BYTES} bytes long"));
+            return Err(problems.into_error());
+        }
+        let (document, errors) = DeTable::parse_recoverable(text);
+        for error in errors {
+            problems.report(&error.span().unwrap_or_default(), error.message());
+        }
+        // What a broken text seems to say is not worth more messages.
+        if problems.any() {
+            return Err(problems.into_error());
+        }
+        let manifest = manifest(stem, document.get_ref(), &mut problems);
+        match manifest {
+            Some(manifest) if !problems.any() => {
+                Ok(Self { digest: Digest::of(text.as_bytes()), ..manifest })
+            }
+            _ => Err(problems.into_error()),
+        }
+    }
+}
+
+fn manifest(stem: &str, document: &DeTable<'_>, problems: &mut Problems<'_>) -> Option<Manifest> {
+    let mut fields = Fields::of("", document);
+    let service = service(stem, fields.take("service"), problems);
+    let routes = fields.take("route").map(|field| route::routes(&field, problems));
+    let limits = section(&mut fields, "limits", problems, limits);
+    let instances = section(&mut fields, "instances", problems, instances);
+    let capabilities = section(&mut fields, "capabilities", problems, capabilities);
+    let deploy = section(&mut fields, "deploy", problems, deploy);
+    let migrations = fields.take("migration").map(|field| migrations(&field, problems));
+    fields.finish(problems);
+    let defaults = Manifest::default_for(service?);
+    Some(Manifest {
+        routes: routes.unwrap_or(defaults.routes),
+        limits,
+        instances,
+        capabilities,
+        deploy,
+        migrations: migrations.unwrap_or_default(),
+        ..defaults
+    })
+}
+
+fn service(
+    stem: &str,
+    field: Option<Field<'_, '_>>,
+    problems: &mut Problems<'_>,
+) -> Option<ServiceName> {
+    let mut named = None;
+    if let Some(table) = field.and_then(|field| field.table(problems)) {
+        let mut fields = Fields::of("[service] ", table);
+        named = fields.take("name");
+        fields.finish(problems);
+    }
+    match named {
+        Some(field) => match field.text(problems)?.parse() {
+            Ok(name) => Some(name),
+            Err(error) => {
+                field.report(problems, format_args!(": {error}"));
+                None
+            }
+        },
+        None => name_from(stem).map_err(|message| problems.report(&(0..0), message)).ok(),
+    }
+}
+
+fn name_from(stem: &str) -> Result<ServiceName, String> {
+    stem.parse().map_err(|error| {
+        format!(
+            "{error}; rename `{stem}.wasm`, or name the service in its manifest (`[service] name`)"
+        )
+    })
+}
+
+/// A section's value; its default where it is absent.
+fn section<'t, 'i, T: Default>(
+    fields: &mut Fields<'t, 'i>,
+    key: &'static str,
+    problems: &mut Problems<'_>,
+    read: impl FnOnce(&'t DeTable<'i>, &mut Problems<'_>) -> T,
+) -> T {
+    let table = fields.take(key).and_then(|field| field.table(problems));
+    table.map(|table| read(table, problems)).unwrap_or_default()
+}
+
+/// Takes `$key` into `$into`, if it is there and as it should be.
+macro_rules! take {
+    ($fields:ident, $problems:ident, $key:literal, $into:expr, $read:ident($bounds:ident)) => {
+        if let Some(value) =
+            $fields.take($key).and_then(|field| field.$read(&quantity::$bounds, $problems))
+        {
+            $into = value.try_into().expect("the bounds fit the type");
+        }
+    };
+}
+
+fn limits(table: &DeTable<'_>, problems: &mut Problems<'_>) -> Limits {
+    let mut fields = Fields::of("[limits] ", table);
+    let mut limits = Limits::default();
+    take!(fields, problems, "memory", limits.memory, size(MEMORY));
+    take!(fields, problems, "cpu", limits.cpu, duration(CPU));
+    take!(fields, problems, "deadline", limits.deadline, duration(DEADLINE));
+    take!(fields, problems, "concurrency", limits.concurrency, count(CONCURRENCY));
+    take!(fields, problems, "queue", limits.queue, count(QUEUE));
+    take!(fields, problems, "request-body", limits.request_body, size(REQUEST_BODY));
+    take!(fields, problems, "replay-body", limits.replay_body, size(REPLAY_BODY));
+    take!(fields, problems, "response-buffer", limits.response_buffer, size(RESPONSE_BUFFER));
+    fields.finish(problems);
+    limits
+}
+
+fn instances(table: &DeTable<'_>, problems: &mut Problems<'_>) -> Instances {
+    let mut fields = Fields::of("[instances] ", table);
+    let mut instances = Instances::default();
+    take!(fields, problems, "reuse", instances.reuse, count(REUSE));
+    take!(fields, problems, "idle", instances.idle, duration(IDLE));
+    fields.finish(problems);
+    instances
+}
+
+fn capabilities(table: &DeTable<'_>, problems: &mut Problems<'_>) -> Capabilities {
+    let mut fields = Fields::of("[capabilities] ", table);
+    let config = fields.take("config").and_then(|field| field.table(problems));
+    fields.finish(problems);
+    let mut capabilities = Capabilities::default();
+    for (key, value) in config.into_iter().flatten() {
+        match value.get_ref() {
+            DeValue::String(text) => {
+                capabilities.config.insert(key.get_ref().to_string(), text.to_string());
+            }
+            other => {
+                let (key, found) = (key.get_ref(), other.type_str());
+                let message = format!(
+                    "`[capabilities] config.{key}` must be a text in quotes; found: {found}"
+                );
+                problems.report(&value.span(), message);
+            }
+        }
+    }
+    capabilities
+}
+
+fn deploy(table: &DeTable<'_>, problems: &mut Problems<'_>) -> Deploy {
+    let mut fields = Fields::of("[deploy] ", table);
+    let mut deploy = Deploy::default();
+    if let Some(field) = fields.take("health") {
+        deploy.health = field.text(problems).map(str::to_owned);
+        let valid = |path: &String| {
+            path.starts_with('/') && path.parse::<http::uri::PathAndQuery>().is_ok()
+        };
+        if deploy.health.as_ref().is_some_and(|path| !valid(path)) {
+            field.report(problems, "must be a path that starts with `/`");
+        }
+    }
+    take!(fields, problems, "drain", deploy.drain, duration(DRAIN));
+    fields.finish(problems);
+    deploy
+}
+
+fn migrations(field: &Field<'_, '_>, problems: &mut Problems<'_>) -> Vec<Migration> {
+    let mut migrations: Vec<Migration> = Vec::new();
+    for (table, span) in field.tables(problems) {
+        let Some(migration) = migration(table, &span, problems) else { continue };
+        if migrations.iter().any(|earlier| earlier.name == migration.name) {
+            problems.report(&span, format!("migration `{}` is there twice", migration.name));
+        }
+        migrations.push(migration);
+    }
+    migrations
+}
+
+fn migration(
+    table: &DeTable<'_>,
+    span: &Range<usize>,
+    problems: &mut Problems<'_>,
+) -> Option<Migration> {
+    let mut fields = Fields::of("[[migration]] ", table);
+    let mut text = |key: &'static str| {
+        let Some(field) = fields.take(key) else {
+            problems.report(span, format!("`[[migration]]` has no `{key}`"));
+            return None;
+        };
+        let text = field.text(problems)?;
+        if text.trim().is_empty() {
+            field.report(problems, "is empty");
+        }
+        if key == "name" && text.len() > MAX_MIGRATION_NAME_BYTES {
+            field.report(problems, format_args!("is longer than {MAX_MIGRATION_NAME_BYTES} bytes"));
+        }
+        Some(text.to_owned())
+    };
+    let (name, sql) = (text("name"), text("sql"));
+    fields.finish(problems);
+    Some(Migration { name: name?, sql: sql? })
+}
+
+#[cfg(test)]
+mod tests;

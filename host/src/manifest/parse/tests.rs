@@ -1,0 +1,173 @@
+use std::time::Duration;
+
+use http::Method;
+
+use super::*;
+use crate::manifest::Route;
+
+fn read(text: &str) -> Result<Manifest, Vec<String>> {
+    let text = ManifestText { file: "cart.toml".to_owned(), text: text.to_owned() };
+    let read = Manifest::read("cart", Some(&text));
+    read.map_err(|error| error.problems.iter().map(Problem::to_string).collect())
+}
+
+fn refusal(text: &str) -> Vec<String> {
+    read(text).expect_err("a refusal")
+}
+
+#[test]
+fn without_a_text_the_stem_names_service_and_route() {
+    let manifest = Manifest::read("cart", None).expect("a manifest");
+    assert_eq!(manifest, Manifest::default_for("cart".parse().expect("a name")));
+    let error = Manifest::read("My Cart", None).expect_err("no name");
+    assert!(error.to_string().contains("rename `My Cart.wasm`"), "{error}");
+    assert_eq!(read("").expect("a manifest").routes[0].path, "/cart");
+}
+
+#[test]
+fn every_key_is_read() {
+    let manifest = read(
+        r#"
+        [service]
+        name = "shop-cart"
+        [[route]]
+        path = "/cart/"
+        host = "Shop.Example"
+        methods = ["GET", "POST"]
+        [[route]]
+        path = "/"
+        [limits]
+        memory = "32MiB"
+        cpu = "100ms"
+        deadline = "1m 30s"
+        concurrency = 8
+        queue = 0
+        request-body = 1024
+        replay-body = "2 KiB"
+        response-buffer = "1kB"
+        [instances]
+        reuse = 100
+        idle = "1s"
+        [capabilities]
+        config = { currency = "EUR" }
+        [deploy]
+        health = "/cart/health?deep=1"
+        drain = "0s"
+        [[migration]]
+        name = "0001"
+        sql = "CREATE TABLE orders (id)"
+        [[migration]]
+        name = "0002"
+        sql = "CREATE TABLE lines (id)"
+        "#,
+    )
+    .expect("a manifest");
+    assert_eq!(manifest.service.as_str(), "shop-cart");
+    let route = |path: &str| Route { path: path.to_owned(), host: None, methods: None };
+    let methods = Some(vec![Method::GET, Method::POST]);
+    let host = Some("shop.example".to_owned());
+    assert_eq!(manifest.routes, [Route { host, methods, ..route("/cart") }, route("/")]);
+    let limits = Limits {
+        memory: 32 << 20,
+        cpu: Duration::from_millis(100),
+        deadline: Duration::from_secs(90),
+        concurrency: 8,
+        queue: 0,
+        request_body: 1024,
+        replay_body: 2048,
+        response_buffer: 1000,
+    };
+    assert_eq!(manifest.limits, limits);
+    assert_eq!(manifest.instances, Instances { reuse: 100, idle: Duration::from_secs(1) });
+    assert_eq!(manifest.capabilities.config["currency"], "EUR");
+    assert_eq!(manifest.deploy.health.as_deref(), Some("/cart/health?deep=1"));
+    assert_eq!(manifest.deploy.drain, Duration::ZERO);
+    let names: Vec<_> = manifest.migrations.iter().map(|each| each.name.as_str()).collect();
+    assert_eq!(names, ["0001", "0002"]);
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_place_and_the_nearest_known_key() {
+    assert_eq!(
+        refusal("[limits]\nmemroy = \"1MiB\"\n  Deadline = \"1s\"\n"),
+        [
+            "cart.toml:2:1: unknown key `[limits] memroy`; did you mean `memory`?",
+            "cart.toml:3:3: unknown key `[limits] Deadline`; did you mean `deadline`?",
+        ]
+    );
+    let subscribe = refusal("[[subscribe]]\ntype = \"a\"\n");
+    assert!(
+        subscribe[0].starts_with("cart.toml:1:3: unknown key `subscribe`; known here: service"),
+        "{subscribe:?}"
+    );
+}
+
+#[test]
+fn every_problem_is_reported_with_its_place() {
+    let problems = refusal(
+        "[limits]\nmemory = \"1KiB\"\ncpu = 5\nqueue = -1\ndeadline = \"soon\"\n[[route]]\npath = \"cart\"\nmethods = []\nport = 1\n",
+    );
+    let places: Vec<_> =
+        problems.iter().map(|each| each.split(": ").next().unwrap_or_default()).collect();
+    let expected = [
+        "cart.toml:2:10",
+        "cart.toml:3:7",
+        "cart.toml:4:9",
+        "cart.toml:5:12",
+        "cart.toml:7:8",
+        "cart.toml:8:11",
+        "cart.toml:9:1",
+    ];
+    assert_eq!(places, expected, "{problems:#?}");
+    assert!(problems[0].contains("between 1.0 MiB and 4.0 GiB; found: 1.0 KiB"), "{}", problems[0]);
+    assert!(problems[1].contains("with its unit"), "{}", problems[1]);
+}
+
+#[test]
+fn broken_toml_and_wrong_types_are_refused() {
+    assert!(refusal("[limits\n")[0].starts_with("cart.toml:1:"));
+    assert_eq!(
+        refusal("limits = 5\n")[0],
+        "cart.toml:1:10: `limits` must be a table: `[limits]`; found: integer"
+    );
+    assert!(refusal("[route]\npath = \"/a\"\n")[0].contains("an array of tables: `[[route]]`"));
+    assert!(refusal("[service]\nname = \"A B\"\n")[0].contains("cannot name a service"));
+    assert!(
+        refusal("[capabilities]\nconfig = { n = 1 }\n")[0].contains("`[capabilities] config.n`")
+    );
+    assert!(refusal("[deploy]\nhealth = \"up\"\n")[0].contains("starts with `/`"));
+}
+
+#[test]
+fn paths_and_hosts_that_no_request_could_have_are_refused() {
+    for path in ["", "cart", "/a?b", "/a#b", "/a//b", "/a/../b", "/.", "/a b", "/ä", "/%zz", "/%4"]
+    {
+        let refused = refusal(&format!("[[route]]\npath = \"{path}\"\n"));
+        assert!(refused[0].starts_with("cart.toml:2:8: `[[route]] path`"), "{path}: {refused:?}");
+    }
+    for host in ["", "a b", "shop.example:80", "*.example", "[::1]:80", "a..b"] {
+        assert!(read(&format!("[[route]]\npath = \"/a\"\nhost = \"{host}\"\n")).is_err(), "{host}");
+    }
+    for host in ["localhost", "127.0.0.1", "[::1]"] {
+        assert!(read(&format!("[[route]]\npath = \"/a\"\nhost = \"{host}\"\n")).is_ok(), "{host}");
+    }
+}
+
+#[test]
+fn what_is_there_twice_is_refused() {
+    let route = "[[route]]\npath = \"/a\"\n";
+    assert_eq!(refusal(&format!("{route}{route}")), ["cart.toml:3:1: route `/a` is there twice"]);
+    assert!(read(&format!("{route}host = \"x\"\n{route}")).is_ok());
+    let migration = "[[migration]]\nname = \"1\"\nsql = \"SELECT 1\"\n";
+    assert!(
+        refusal(&format!("{migration}{migration}"))[0].contains("migration `1` is there twice")
+    );
+    assert!(refusal("[[migration]]\nname = \"1\"\n")[0].contains("has no `sql`"));
+}
+
+#[test]
+fn the_digest_is_of_the_text() {
+    let (one, other) = (read("[limits]\nqueue = 1\n"), read("[limits]\nqueue = 1 \n"));
+    assert_ne!(one.expect("a manifest").digest, other.expect("a manifest").digest);
+    assert_eq!(read("").expect("a manifest").digest, Digest::of(b""));
+}
