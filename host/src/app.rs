@@ -46,6 +46,14 @@ impl App {
     /// When the data folder is another host's, an address is taken, or the
     /// plugin folder cannot be watched.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
+        Self::start_with(config, StoreOptions::default()).await
+    }
+
+    /// The same with stores that have these limits.
+    ///
+    /// # Errors
+    /// As [`App::start`].
+    pub async fn start_with(config: Config, stores: StoreOptions) -> anyhow::Result<Self> {
         let lock = lock_data_folder(&config.data)?;
         let runtime = Runtime::new()?;
         let registry = Arc::new(Registry::default());
@@ -54,7 +62,7 @@ impl App {
             deploy_config(&config),
             runtime,
             Arc::clone(&registry),
-            store_options(fatal),
+            report_fatal(stores, fatal),
         )
         .await?;
         let (stop, stopped) = (CancellationToken::new(), CancellationToken::new());
@@ -163,7 +171,8 @@ fn lock_data_folder(data: &Path) -> anyhow::Result<File> {
     Ok(file)
 }
 
-fn store_options(fatal: mpsc::Sender<String>) -> StoreOptions {
+/// Stores that end the host when one of them cannot be trusted any more.
+fn report_fatal(stores: StoreOptions, fatal: mpsc::Sender<String>) -> StoreOptions {
     StoreOptions {
         on_fatal: Some(Arc::new(move |message: &str| {
             // One is enough: the first ends the host.
@@ -171,12 +180,17 @@ fn store_options(fatal: mpsc::Sender<String>) -> StoreOptions {
                 tracing::error!("{message}");
             }
         })),
-        ..StoreOptions::default()
+        ..stores
     }
 }
 
 fn deploy_config(config: &Config) -> DeployConfig {
-    DeployConfig { folder: config.folder.clone(), data: config.data.clone(), ..DeployConfig::default() }
+    DeployConfig {
+        folder: config.folder.clone(),
+        data: config.data.clone(),
+        compiler: config.compiler.clone(),
+        ..DeployConfig::default()
+    }
 }
 
 /// Frees instances and closes stores that nobody used for a while.

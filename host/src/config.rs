@@ -25,6 +25,8 @@ pub struct Config {
     pub admin: SocketAddr,
     /// The data folder.
     pub data: PathBuf,
+    /// The program that compiles components, as `<compiler> compile INPUT OUTPUT`.
+    pub compiler: PathBuf,
     /// How long requests under way may go on when the host stops.
     pub drain: Duration,
     /// How the log is written.
@@ -94,6 +96,7 @@ impl Config {
             listen: overrides.listen.or(file.listen).unwrap_or(default.listen),
             admin: overrides.admin.or(file.admin).unwrap_or(default.admin),
             data: overrides.data.or(file.data).unwrap_or(default.data),
+            compiler: default.compiler,
             drain: overrides.drain.or(file.drain).unwrap_or(default.drain),
             log_format: overrides.log_format.or(file.log_format).unwrap_or(default.log_format),
             log: overrides.log.or(file.log).unwrap_or(default.log),
@@ -109,6 +112,7 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             admin: SocketAddr::from(([127, 0, 0, 1], 8081)),
             data: PathBuf::from(".hotdock"),
+            compiler: PathBuf::from("/proc/self/exe"),
             drain: Duration::from_secs(30),
             log_format: LogFormat::Text,
             log: "info".to_owned(),
