@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin;
 use crate::config::Config;
-use crate::deploy::{DeployConfig, Deployer, Notice};
+use crate::deploy::{DeployConfig, Deployer, Notice, StatusReader};
 use crate::http::listener::Listener;
 use crate::runtime::Runtime;
 use crate::service::Registry;
@@ -104,6 +104,12 @@ impl App {
     #[must_use]
     pub fn notices(&self) -> broadcast::Receiver<Notice> {
         self.deployer.notices()
+    }
+
+    /// Tells what is deployed.
+    #[must_use]
+    pub fn status(&self) -> StatusReader {
+        self.deployer.status()
     }
 
     /// Serves until `signal`, then stops: takes nothing new, lets requests under

@@ -1,0 +1,71 @@
+# `make help` lists the targets.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+CARGO ?= cargo
+WASM := --manifest-path plugins/Cargo.toml --target wasm32-wasip2
+BUILT := plugins/target/wasm32-wasip2/release
+PLUGINS := cart order
+GUESTS := $(notdir $(patsubst %/,%,$(wildcard tests/guests/*/)))
+UNUSED := target/tools/bin/cargo-machete
+
+# Cargo says what it compiles, but not that there was nothing to do.
+unless_idle = 2>&1 | { grep --line-buffered -v '^ *Finished ' || true; }
+
+.PHONY: help setup run build host plugins guests other-guests test bench lint clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## add the toolchain's wasm32-wasip2 target if it isn't there
+	@bash .ci/wasm-target.sh
+
+run: build ## build everything, then serve cart and order on 127.0.0.1:8080
+	@exec target/release/hotdock up target/plugins
+
+build: host plugins ## target/release/hotdock, and target/plugins/ with cart and order
+
+host: ## target/release/hotdock
+	@$(CARGO) build --release --bin hotdock $(unless_idle)
+
+plugins: setup ## target/plugins/<name>.wasm and <name>.toml
+	@$(CARGO) build --release $(WASM) $(addprefix -p ,$(PLUGINS)) $(unless_idle)
+	@for name in $(PLUGINS); do \
+	    bash .ci/place.sh plugins/$$name/$$name.toml $(BUILT)/$$name.wasm target/plugins; \
+	done
+
+guests: setup ## target/test-guests/<name>.wasm, the components that tests deploy
+	@$(CARGO) build --release $(WASM) $(addprefix -p ,$(GUESTS)) $(unless_idle)
+	@for name in $(GUESTS); do \
+	    manifest=tests/guests/$$name/$$name.toml; \
+	    [ -e $$manifest ] || manifest=; \
+	    bash .ci/place.sh $$manifest $(BUILT)/$$name.wasm target/test-guests; \
+	done
+
+other-guests: ## target/test-guests/js.wasm and py.wasm, where npm and pip are there
+	@bash tests/guests-other/build.sh
+
+test: plugins guests other-guests ## build everything, then run all tests
+	@$(CARGO) test --quiet --manifest-path plugins/Cargo.toml
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then $(CARGO) nextest run; else $(CARGO) test; fi
+
+bench: build guests ## measure (tests/bench/run.sh)
+	@bash tests/bench/run.sh
+
+lint: setup $(if $(shell command -v cargo-machete),,$(UNUSED)) ## format, clippy, documentation, unused dependencies
+	@$(CARGO) fmt --all --check
+	@$(CARGO) fmt --all --check --manifest-path plugins/Cargo.toml
+	@$(CARGO) clippy --workspace --all-targets -- -D warnings $(unless_idle)
+	@$(CARGO) clippy --workspace $(WASM) -- -D warnings $(unless_idle)
+	@RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps $(unless_idle)
+	@RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps $(WASM) $(unless_idle)
+	@PATH="$$PWD/target/tools/bin:$$PATH" cargo-machete host plugins tests/guests
+
+$(UNUSED):
+	@$(CARGO) install --quiet --root target/tools --locked cargo-machete
+
+clean: ## remove everything that was built
+	@rm -rf target plugins/target

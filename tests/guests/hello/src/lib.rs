@@ -1,0 +1,23 @@
+//! Answers hello and its version (`wasi:http` 0.2).
+//!
+//! Tests patch [`VERSION`] in the built component to make another version of the same service, so
+//! its bytes occur there exactly once: they are only ever read through a volatile pointer, which
+//! keeps the compiler from copying them into other constants.
+
+use wstd::http::{Body, Error, Request, Response};
+
+#[used]
+static VERSION: [u8; 16] = *b"VERSION-00000001";
+
+#[wstd::http_server]
+async fn main(_request: Request<Body>) -> Result<Response<Body>, Error> {
+    let version = version();
+    let body = format!("Hello, world! {version}\n");
+    Ok(Response::builder().header("x-version", version).body(body.into())?)
+}
+
+fn version() -> String {
+    // SAFETY: a reference to an initialized static is valid to read from.
+    let bytes = unsafe { std::ptr::read_volatile(&raw const VERSION) };
+    String::from_utf8_lossy(&bytes).into_owned()
+}
