@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin;
 use crate::config::Config;
-use crate::deploy::{DeployConfig, Deployer, Notice};
+use crate::deploy::{DeployConfig, Deployer, Notice, StatusReader};
 use crate::http::listener::Listener;
 use crate::runtime::Runtime;
 use crate::service::Registry;
@@ -46,6 +46,14 @@ impl App {
     /// When the data folder is another host's, an address is taken, or the
     /// plugin folder cannot be watched.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
+        Self::start_with(config, StoreOptions::default()).await
+    }
+
+    /// The same with stores that have these limits.
+    ///
+    /// # Errors
+    /// As [`App::start`].
+    pub async fn start_with(config: Config, stores: StoreOptions) -> anyhow::Result<Self> {
         let lock = lock_data_folder(&config.data)?;
         let runtime = Runtime::new()?;
         let registry = Arc::new(Registry::default());
@@ -54,7 +62,7 @@ impl App {
             deploy_config(&config),
             runtime,
             Arc::clone(&registry),
-            store_options(fatal),
+            report_fatal(stores, fatal),
         )
         .await?;
         let (stop, stopped) = (CancellationToken::new(), CancellationToken::new());
@@ -104,6 +112,12 @@ impl App {
     #[must_use]
     pub fn notices(&self) -> broadcast::Receiver<Notice> {
         self.deployer.notices()
+    }
+
+    /// Tells what is deployed.
+    #[must_use]
+    pub fn status(&self) -> StatusReader {
+        self.deployer.status()
     }
 
     /// Serves until `signal`, then stops: takes nothing new, lets requests under
@@ -157,7 +171,8 @@ fn lock_data_folder(data: &Path) -> anyhow::Result<File> {
     Ok(file)
 }
 
-fn store_options(fatal: mpsc::Sender<String>) -> StoreOptions {
+/// Stores that end the host when one of them cannot be trusted any more.
+fn report_fatal(stores: StoreOptions, fatal: mpsc::Sender<String>) -> StoreOptions {
     StoreOptions {
         on_fatal: Some(Arc::new(move |message: &str| {
             // One is enough: the first ends the host.
@@ -165,12 +180,17 @@ fn store_options(fatal: mpsc::Sender<String>) -> StoreOptions {
                 tracing::error!("{message}");
             }
         })),
-        ..StoreOptions::default()
+        ..stores
     }
 }
 
 fn deploy_config(config: &Config) -> DeployConfig {
-    DeployConfig { folder: config.folder.clone(), data: config.data.clone(), ..DeployConfig::default() }
+    DeployConfig {
+        folder: config.folder.clone(),
+        data: config.data.clone(),
+        compiler: config.compiler.clone(),
+        ..DeployConfig::default()
+    }
 }
 
 /// Frees instances and closes stores that nobody used for a while.

@@ -1,6 +1,161 @@
-//! stand-in
-#![allow(missing_docs)]
-use std::{net::IpAddr, time::Duration};
+//! What the operator sets.
+//!
+//! A flag wins over its environment variable (`HOTDOCK_…`), that over the file
+//! (`hotdock.toml`), that over the default. The result is one value that does
+//! not change while the host runs.
+
+mod file;
+mod network;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use file::{ConfigError, FileConfig};
+pub use network::Network;
+
+/// Everything the operator sets.
 #[derive(Clone, Debug)]
-pub struct HttpLimits { pub header_read_timeout: Duration, pub max_headers: usize, pub max_header_bytes: usize, pub max_concurrent_streams: u32, pub keep_alive: Option<Duration>, pub max_connections: usize }
-impl HttpLimits { pub fn trusts(&self, _: IpAddr) -> bool { false } }
+pub struct Config {
+    /// The plugin folder.
+    pub folder: PathBuf,
+    /// The public listener's address.
+    pub listen: SocketAddr,
+    /// The admin listener's address.
+    pub admin: SocketAddr,
+    /// The data folder.
+    pub data: PathBuf,
+    /// The program that compiles components, as `<compiler> compile INPUT OUTPUT`.
+    pub compiler: PathBuf,
+    /// How long requests under way may go on when the host stops.
+    pub drain: Duration,
+    /// How the log is written.
+    pub log_format: LogFormat,
+    /// Which messages are logged, as `tracing` filters say it.
+    pub log: String,
+    /// The public listener's limits.
+    pub http: HttpLimits,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The public listener's limits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpLimits {
+    /// How long a client may take over a request's head, and an HTTP/1
+    /// connection may stand idle.
+    pub header_read_timeout: Duration,
+    /// Header lines in one head.
+    pub max_headers: usize,
+    /// Bytes of one head.
+    pub max_header_bytes: usize,
+    /// Requests at once on one HTTP/2 connection.
+    pub max_concurrent_streams: u32,
+    /// How often an HTTP/2 client is asked whether it is still there.
+    pub keep_alive: Option<Duration>,
+    /// Connections at once; beyond it they wait to be accepted.
+    pub max_connections: usize,
+    /// Proxies whose `Forwarded` and `X-Forwarded-*` are believed.
+    pub trust_forwarded: Vec<Network>,
+}
+
+/// What was said on the command line or in the environment.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// See [`Config::folder`].
+    pub folder: Option<PathBuf>,
+    /// See [`Config::listen`].
+    pub listen: Option<SocketAddr>,
+    /// See [`Config::admin`].
+    pub admin: Option<SocketAddr>,
+    /// See [`Config::data`].
+    pub data: Option<PathBuf>,
+    /// See [`Config::drain`].
+    pub drain: Option<Duration>,
+    /// See [`Config::log_format`].
+    pub log_format: Option<LogFormat>,
+    /// See [`Config::log`].
+    pub log: Option<String>,
+}
+
+impl Config {
+    /// What holds when all is said: `overrides`, then `file`, then the defaults.
+    #[must_use]
+    pub fn resolve(overrides: Overrides, file: FileConfig) -> Self {
+        let default = Self::default();
+        Self {
+            folder: overrides.folder.or(file.folder).unwrap_or(default.folder),
+            listen: overrides.listen.or(file.listen).unwrap_or(default.listen),
+            admin: overrides.admin.or(file.admin).unwrap_or(default.admin),
+            data: overrides.data.or(file.data).unwrap_or(default.data),
+            compiler: default.compiler,
+            drain: overrides.drain.or(file.drain).unwrap_or(default.drain),
+            log_format: overrides.log_format.or(file.log_format).unwrap_or(default.log_format),
+            log: overrides.log.or(file.log).unwrap_or(default.log),
+            http: file.http.resolve(default.http),
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            folder: PathBuf::from("plugins"),
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            admin: SocketAddr::from(([127, 0, 0, 1], 8081)),
+            data: PathBuf::from(".hotdock"),
+            compiler: PathBuf::from("/proc/self/exe"),
+            drain: Duration::from_secs(30),
+            log_format: LogFormat::Text,
+            log: "info".to_owned(),
+            http: HttpLimits::default(),
+        }
+    }
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self {
+            header_read_timeout: Duration::from_secs(30),
+            max_headers: 100,
+            max_header_bytes: 64 << 10,
+            max_concurrent_streams: 256,
+            keep_alive: Some(Duration::from_secs(75)),
+            max_connections: 10_000,
+            trust_forwarded: Vec::new(),
+        }
+    }
+}
+
+impl HttpLimits {
+    /// Whether what this peer says of the client before it is believed.
+    #[must_use]
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        self.trust_forwarded.iter().any(|network| network.contains(address))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
+        let text = "listen = \"127.0.0.1:1\"\nadmin = \"127.0.0.1:2\"\n[http]\nmax-headers = 7\n";
+        let file = FileConfig::parse("hotdock.toml", text).expect("a good file");
+        let overrides = Overrides { listen: "127.0.0.1:3".parse().ok(), ..Overrides::default() };
+        let config = Config::resolve(overrides, file);
+        assert_eq!(config.listen.port(), 3);
+        assert_eq!(config.admin.port(), 2);
+        assert_eq!(config.http.max_headers, 7);
+        assert_eq!(config.data, PathBuf::from(".hotdock"));
+    }
+}

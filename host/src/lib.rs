@@ -32,11 +32,15 @@
 //! operator sets), [`admin`] (the operator's listener), [`telemetry`] (logs),
 //! [`cli`] (the command line) and [`app`], the only place that wires the parts.
 
+pub mod admin;
+pub mod app;
+pub mod cli;
+pub mod config;
 pub mod deploy;
 pub mod digest;
+pub mod http;
 pub mod manifest;
 pub mod runtime;
 pub mod service;
 pub mod state;
-pub mod config;
-pub mod http;
+pub mod telemetry;

@@ -1,0 +1,156 @@
+//! `hotdock up`
+
+use std::io::IsTerminal as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::time::{Instant, sleep_until};
+
+use super::console;
+use crate::app::App;
+use crate::config::{Config, FileConfig, LogFormat, Overrides};
+use crate::deploy::{Notice, StatusReader};
+use crate::telemetry;
+
+/// How often a long compile is mentioned again.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(3);
+
+/// A process ended by signal N exits with 128 + N, as shells say it.
+const SIGNALLED: i32 = 128;
+
+/// Serve the components in a folder; drop newer ones there to deploy them.
+///
+/// A flag wins over its environment variable, that over hotdock.toml, that over
+/// the default. Ctrl-C or SIGTERM lets requests under way finish; a second one
+/// ends at once.
+#[derive(Debug, clap::Args)]
+pub(super) struct Up {
+    /// Folder with NAME.wasm and NAME.toml [default: plugins]
+    #[arg(env = "HOTDOCK_FOLDER")]
+    folder: Option<PathBuf>,
+    /// Address for requests [default: 127.0.0.1:8080]
+    #[arg(long, env = "HOTDOCK_LISTEN", value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Address for operators: /healthz, /readyz, /v1/services [default: 127.0.0.1:8081]
+    #[arg(long, env = "HOTDOCK_ADMIN", value_name = "ADDRESS")]
+    admin: Option<SocketAddr>,
+    /// Folder for state, versions and compiled code; one host at a time [default: .hotdock]
+    #[arg(long, env = "HOTDOCK_DATA", value_name = "FOLDER")]
+    data: Option<PathBuf>,
+    /// How long requests under way may go on when the host stops [default: 30s]
+    #[arg(long, env = "HOTDOCK_DRAIN", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    drain: Option<Duration>,
+    /// How to write the log [default: text]
+    #[arg(long, env = "HOTDOCK_LOG_FORMAT", value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+    /// What to log: error, warn, info, debug, trace, or filters as TARGET=LEVEL [default: info]
+    #[arg(long, env = "HOTDOCK_LOG", value_name = "FILTER")]
+    log: Option<String>,
+    /// Settings file [default: hotdock.toml, if it exists]
+    #[arg(long, env = "HOTDOCK_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Up {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let config = self.resolve()?;
+        // People see what happens in words; the log keeps to what went wrong.
+        let for_people = config.log_format == LogFormat::Text && std::io::stdout().is_terminal();
+        let default_log = config.log == Config::default().log;
+        let log = if for_people && default_log { "warn,guest=info" } else { &config.log };
+        telemetry::start(config.log_format, log)?;
+        let tokio = tokio::runtime::Runtime::new().context("the asynchronous runtime")?;
+        let result = tokio.block_on(serve(config, for_people));
+        // What still runs then is not waited for: its time is over.
+        tokio.shutdown_background();
+        result.map(|()| ExitCode::SUCCESS)
+    }
+
+    fn resolve(self) -> anyhow::Result<Config> {
+        let file = match &self.config {
+            Some(path) => FileConfig::read(path, true)?,
+            None => FileConfig::read(Path::new("hotdock.toml"), false)?,
+        };
+        let overrides = Overrides {
+            folder: self.folder,
+            listen: self.listen,
+            admin: self.admin,
+            data: self.data,
+            drain: self.drain,
+            log_format: self.log_format,
+            log: self.log,
+        };
+        Ok(Config::resolve(overrides, file))
+    }
+}
+
+async fn serve(config: Config, for_people: bool) -> anyhow::Result<()> {
+    // Before anything starts, so that a signal during the start is not lost.
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+    let folder = config.folder.clone();
+    let app = App::start(config).await?;
+    if for_people {
+        console::line(&format!("hotdock serves {} on http://{}", folder.display(), app.address()));
+        console::line(&format!("        and operators on http://{}", app.admin_address()));
+        tokio::spawn(tell(app.notices(), app.status()));
+    }
+    app.run_until_stopped(async move {
+        either(&mut interrupt, &mut terminate).await;
+        tokio::spawn(async move {
+            let signal = either(&mut interrupt, &mut terminate).await;
+            std::process::exit(SIGNALLED + signal);
+        });
+    })
+    .await
+}
+
+/// Which of the two came.
+async fn either(interrupt: &mut Signal, terminate: &mut Signal) -> i32 {
+    tokio::select! {
+        _ = interrupt.recv() => SignalKind::interrupt().as_raw_value(),
+        _ = terminate.recv() => SignalKind::terminate().as_raw_value(),
+    }
+}
+
+/// Prints what deployments do, for as long as the host runs.
+async fn tell(mut notices: Receiver<Notice>, status: StatusReader) {
+    let ready = status.ready();
+    tokio::pin!(ready);
+    let mut was_ready = false;
+    let mut compiling: Option<(Notice, Instant)> = None;
+    loop {
+        let next = compiling.as_ref().map(|(_, since)| *since + PROGRESS_INTERVAL);
+        tokio::select! {
+            biased;
+            notice = notices.recv() => match notice {
+                Ok(notice) => {
+                    if let Some(text) = console::notice(&notice) {
+                        console::line(&text);
+                    }
+                    let compiles = matches!(notice, Notice::Compiling { .. });
+                    compiling = compiles.then(|| (notice, Instant::now()));
+                }
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return,
+            },
+            () = &mut ready, if !was_ready => {
+                was_ready = true;
+                console::line(&console::summary(&status.read()));
+            }
+            () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
+                if let Some((notice, since)) = &mut compiling {
+                    if let Some(text) = console::notice(notice) {
+                        console::line(&format!("{text}, still at it"));
+                    }
+                    *since = Instant::now();
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! `hotdock.toml`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::de::{Deserialize, Deserializer, Error as _};
+
+use super::{HttpLimits, LogFormat, Network};
+
+/// How alike an unknown key and a known one must be to suggest it.
+const ALIKE: f64 = 0.7;
+
+/// The file's settings; what it leaves out is `None`.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct FileConfig {
+    pub(super) folder: Option<PathBuf>,
+    pub(super) listen: Option<SocketAddr>,
+    pub(super) admin: Option<SocketAddr>,
+    pub(super) data: Option<PathBuf>,
+    #[serde(deserialize_with = "duration")]
+    pub(super) drain: Option<Duration>,
+    pub(super) log_format: Option<LogFormat>,
+    pub(super) log: Option<String>,
+    pub(super) http: FileHttp,
+}
+
+/// `[http]`.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct FileHttp {
+    #[serde(deserialize_with = "duration")]
+    header_read_timeout: Option<Duration>,
+    max_headers: Option<usize>,
+    max_header_bytes: Option<usize>,
+    max_concurrent_streams: Option<u32>,
+    #[serde(deserialize_with = "duration")]
+    keep_alive: Option<Duration>,
+    max_connections: Option<usize>,
+    #[serde(deserialize_with = "networks")]
+    trust_forwarded: Option<Vec<Network>>,
+}
+
+/// Why the file could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It could not be read.
+    #[error("{}: {source}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It says something that it can't.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl FileConfig {
+    /// Reads the file; where it was not asked for by name it may be absent.
+    ///
+    /// # Errors
+    /// When it cannot be read, or says something that it can't.
+    pub fn read(path: &Path, must_exist: bool) -> Result<Self, ConfigError> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !must_exist => {
+                return Ok(Self::default());
+            }
+            Err(source) => return Err(ConfigError::Read { path: path.to_owned(), source }),
+        };
+        Self::parse(&path.display().to_string(), &text)
+    }
+
+    /// Reads a file's text; `name` is the file's name in errors.
+    ///
+    /// # Errors
+    /// With file, line, column, and the nearest known key for an unknown one.
+    pub fn parse(name: &str, text: &str) -> Result<Self, ConfigError> {
+        toml::from_str(text).map_err(|error: toml::de::Error| {
+            let offset = error.span().map_or(0, |span| span.start);
+            let before = &text[..text.floor_char_boundary(offset)];
+            let line = before.matches('\n').count() + 1;
+            let column = before.chars().rev().take_while(|&c| c != '\n').count() + 1;
+            let message = error.message();
+            let nearest = nearest(message).unwrap_or_default();
+            ConfigError::Invalid(format!("{name}:{line}:{column}: {message}{nearest}"))
+        })
+    }
+}
+
+/// The nearest of the keys that a message about an unknown one lists.
+fn nearest(message: &str) -> Option<String> {
+    let mut quoted = message.strip_prefix("unknown field ")?.split('`').skip(1).step_by(2);
+    let unknown = quoted.next()?;
+    let likeness = |known: &&str| (strsim::jaro_winkler(known, unknown) * 1000.0) as i64;
+    let best = quoted.max_by_key(likeness)?;
+    (strsim::jaro_winkler(best, unknown) >= ALIKE).then(|| format!("; did you mean `{best}`?"))
+}
+
+impl FileHttp {
+    pub(super) fn resolve(self, default: HttpLimits) -> HttpLimits {
+        HttpLimits {
+            header_read_timeout: self.header_read_timeout.unwrap_or(default.header_read_timeout),
+            max_headers: self.max_headers.unwrap_or(default.max_headers),
+            // What the HTTP/1 parser needs at the least.
+            max_header_bytes: self.max_header_bytes.unwrap_or(default.max_header_bytes).max(8 << 10),
+            max_concurrent_streams: self
+                .max_concurrent_streams
+                .unwrap_or(default.max_concurrent_streams),
+            keep_alive: self.keep_alive.or(default.keep_alive),
+            max_connections: self.max_connections.unwrap_or(default.max_connections).max(1),
+            trust_forwarded: self.trust_forwarded.unwrap_or(default.trust_forwarded),
+        }
+    }
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    humantime::parse_duration(&text)
+        .map(Some)
+        .map_err(|_| D::Error::custom(format!("`{text}` is no duration such as 30s or 500ms")))
+}
+
+fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Network>>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    let parsed: Result<Vec<Network>, _> = texts.iter().map(|text| text.parse()).collect();
+    parsed.map(Some).map_err(D::Error::custom)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_place_and_the_nearest() {
+        let error = FileConfig::parse("hotdock.toml", "data = \"x\"\nlisen = \"127.0.0.1:1\"\n");
+        let error = error.expect_err("unknown").to_string();
+        assert!(error.starts_with("hotdock.toml:2:1: unknown field `lisen`"), "{error}");
+        assert!(error.ends_with("did you mean `listen`?"), "{error}");
+    }
+
+    #[test]
+    fn a_bad_value_is_refused_with_its_place() {
+        for text in ["listen = \"nowhere\"", "drain = \"soon\"", "[http]\ntrust-forwarded = [\"x\"]"] {
+            let error = FileConfig::parse("hotdock.toml", text).expect_err("bad").to_string();
+            assert!(error.starts_with("hotdock.toml:"), "{error}");
+        }
+    }
+}

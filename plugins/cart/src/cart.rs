@@ -1,0 +1,92 @@
+//! A cart and what changes it.
+
+use std::collections::BTreeMap;
+
+use hotdock_sdk::id::Id;
+use hotdock_sdk::problem::Problem;
+use serde::{Deserialize, Serialize};
+
+/// How much of one product a cart may have.
+const MAX_TOTAL: i64 = 1_000_000_000;
+
+/// Products, by their text, with their quantities; stored and sent as JSON.
+#[derive(Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub(crate) struct Cart(BTreeMap<String, i64>);
+
+impl Cart {
+    /// Adds to what is there; 400 if that would be too much.
+    pub(crate) fn add(&mut self, product: &Id, quantity: i64) -> Result<(), Problem> {
+        let total = self.0.entry(product.to_string()).or_default();
+        *total = total.checked_add(quantity).filter(|total| *total <= MAX_TOTAL).ok_or_else(|| {
+            let detail = format!("the cart has {total} of it and can have {MAX_TOTAL}");
+            Problem::bad_request("quantity", detail)
+        })?;
+        Ok(())
+    }
+
+    /// Takes the product out, if it is in.
+    pub(crate) fn remove(&mut self, product: &Id) -> bool {
+        self.0.remove(&product.to_string()).is_some()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// The key under which a user's cart is stored. The prefix keeps a user named
+/// "anonymous" apart from the anonymous one.
+pub(crate) fn key(user: Option<&Id>) -> String {
+    user.map_or_else(|| "anonymous".to_owned(), |user| format!("user/{user}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use hotdock_sdk::id::Id;
+
+    use super::{Cart, MAX_TOTAL, key};
+
+    fn text(id: &str) -> Id {
+        Id::Text(id.to_owned())
+    }
+
+    fn json(cart: &Cart) -> String {
+        serde_json::to_string(cart).expect("a cart has a JSON form")
+    }
+
+    #[test]
+    fn quantities_add_up_by_the_products_text() {
+        let mut cart = Cart::default();
+        for (product, quantity) in [(Id::Integer(42), 2), (text("42"), 3), (text("tea"), 1)] {
+            cart.add(&product, quantity).expect("there is room");
+        }
+        assert_eq!(json(&cart), r#"{"42":5,"tea":1}"#);
+        assert_eq!(serde_json::from_str::<Cart>(&json(&cart)).ok(), Some(cart));
+    }
+
+    #[test]
+    fn a_cart_has_its_limit() {
+        let mut cart = Cart::default();
+        cart.add(&Id::Integer(1), MAX_TOTAL).expect("this is just enough");
+        let problem = cart.add(&Id::Integer(1), 1).expect_err("this is too much");
+        assert_eq!((problem.status().as_u16(), problem.field()), (400, Some("quantity")));
+        assert_eq!(json(&cart), r#"{"1":1000000000}"#);
+    }
+
+    #[test]
+    fn removing_says_whether_there_was_something() {
+        let mut cart = Cart::default();
+        cart.add(&Id::Integer(42), 1).expect("there is room");
+        assert!(cart.remove(&text("42")));
+        assert!(!cart.remove(&text("42")));
+        assert!(cart.is_empty());
+    }
+
+    #[test]
+    fn users_have_keys_of_their_own() {
+        assert_eq!(key(Some(&Id::Integer(7))), key(Some(&text("7"))));
+        assert_ne!(key(Some(&text("anonymous"))), key(None));
+        assert_ne!(key(Some(&text("user/7"))), key(Some(&text("7"))));
+    }
+}

@@ -1,0 +1,31 @@
+//! The shop's carts.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `POST /cart` `{"product_id", "quantity", "user_id"?}` | `{"message":"success"}`; adds to what is there |
+//! | `GET /cart?user_id=` | `{"cart":{"<product_id>":n, …}}` |
+//! | `DELETE /cart?product_id=&user_id=` | `{"message":"success"}`, also when it isn't there |
+//! | `GET /cart/health` | `{"status":"ok"}`, without a look at the store |
+//!
+//! `HEAD` works where `GET` does. A cart belongs to a user; without a `user_id`
+//! it is the one that all anonymous visitors share. Users and products are the
+//! same when their text is: 7 and "7" are one user, since a query could not
+//! tell them apart.
+//!
+//! In the order a request meets them: [`call`] (what is asked for), [`cart`]
+//! (a cart and what changes it), [`service`] (does it).
+
+mod call;
+mod cart;
+mod service;
+
+#[cfg(target_family = "wasm")]
+mod entry {
+    use wstd::http::{Body, Error, Request, Response};
+
+    #[wstd::http_server]
+    async fn main(request: Request<Body>) -> Result<Response<Vec<u8>>, Error> {
+        let request = hotdock_sdk::http::whole(request).await?;
+        Ok(crate::service::answer(&request))
+    }
+}

@@ -1,0 +1,31 @@
+//! The shop's orders.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `POST /order` `{"user_id", "product_id", "quantity"}` | `{"message":"success","order_id":n}` |
+//! | `GET /order?user_id=&limit=&before=` | `{"orders":[…],"next"?}`, newest first |
+//! | `GET /order/{id}` | the order |
+//! | `GET /order/health` | `{"status":"ok"}`, without a look at the store |
+//!
+//! `HEAD` works where `GET` does. A page has `limit` orders (50; at most 500);
+//! `next`, there only when there are more, is the `before` of the next page.
+//! Identifiers are kept as they came, 7 as 7 and "7" as "7"; a query cannot
+//! tell them apart and finds the orders of both.
+//!
+//! In the order a request meets them: [`call`] (what is asked for), [`order`]
+//! (an order and a page of them), [`service`] (does it).
+
+mod call;
+mod order;
+mod service;
+
+#[cfg(target_family = "wasm")]
+mod entry {
+    use wstd::http::{Body, Error, Request, Response};
+
+    #[wstd::http_server]
+    async fn main(request: Request<Body>) -> Result<Response<Vec<u8>>, Error> {
+        let request = hotdock_sdk::http::whole(request).await?;
+        Ok(crate::service::answer(&request))
+    }
+}

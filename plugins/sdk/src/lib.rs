@@ -1,0 +1,55 @@
+//! What a Hotdock service in Rust uses, thin and pleasant.
+//!
+//! A service is a `wasi:http` component; `wstd` makes the entry point. With
+//! this crate the rest of it is plain functions from a whole request to a whole
+//! answer, which are tested natively:
+//!
+//! ```ignore
+//! #[wstd::http_server]
+//! async fn main(request: Request<Body>) -> Result<Response<Vec<u8>>, Error> {
+//!     Ok(answer(&hotdock_sdk::http::whole(request).await?))
+//! }
+//! ```
+//!
+//! In the order a request meets them:
+//!
+//! - [`http`]: the whole request, its query and its JSON body; the JSON answer
+//! - [`id`]: identifiers as JSON has them, integers or strings
+//! - [`kv`]: buckets of the service's own store
+//! - [`sql`]: tables in the same store
+//! - [`transaction`]: commit now, or give up what was written
+//! - [`problem`]: what a client is told when it doesn't work (RFC 9457)
+//!
+//! One invocation is one transaction and the host runs it again after a
+//! conflict, so read-modify-write is written as if one were alone. An answer
+//! with an error *status* still commits: check first and write last, or call
+//! [`transaction::rollback`].
+
+pub mod http;
+pub mod id;
+pub mod kv;
+pub mod problem;
+pub mod sql;
+pub mod transaction;
+
+#[expect(missing_docs, reason = "generated; the WIT files are the documentation")]
+mod bindings {
+    wit_bindgen::generate!({
+        path: [
+            "../../wit/hotdock-sql",
+            "../../wit/hotdock-transaction",
+            "../../wit/deps/wasi-keyvalue-draft2",
+        ],
+        inline: "
+            package hotdock:sdk;
+
+            world sdk {
+                import hotdock:sql/sql@0.1.0;
+                import hotdock:transaction/transaction@0.1.0;
+                import wasi:keyvalue/store@0.2.0-draft2;
+            }
+        ",
+        additional_derives: [PartialEq],
+        generate_all,
+    });
+}

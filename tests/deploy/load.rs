@@ -1,0 +1,116 @@
+//! Swaps under load.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use http::Method;
+
+use crate::harness::client::Client;
+use crate::harness::{Host, hello};
+
+const CONNECTIONS: usize = 32;
+const SWAPS: u32 = 100;
+
+/// Distinct components among the swaps; the rest come from the cache, as a
+/// rollback does.
+const BUILDS: u32 = 20;
+
+/// Swaps after which memory is taken as settled.
+const WARM_UP: u32 = 50;
+
+#[derive(Default)]
+struct Seen {
+    requests: AtomicU64,
+    stop: AtomicBool,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_swaps_under_load_fail_no_request_and_keep_no_memory() {
+    let host = Host::builder()
+        .file("hello.wasm", hello(1))
+        .file("hello.toml", "[instances]\nreuse = 1000\n")
+        .start()
+        .await;
+    let seen = Arc::new(Seen::default());
+    let url = host.url("/hello");
+    let load: Vec<_> = (0..CONNECTIONS)
+        .map(|_| tokio::spawn(ask_until_stopped(url.clone(), Arc::clone(&seen))))
+        .collect();
+
+    let mut settled = 0;
+    for swap in 1..=SWAPS {
+        host.drop_file("hello.wasm", hello(1 + swap % BUILDS));
+        host.until_version("hello", u64::from(swap) + 1).await;
+        // Some requests on each version, so that each swap happens under load.
+        let goal = seen.requests.load(Ordering::Relaxed) + 50;
+        while seen.requests.load(Ordering::Relaxed) < goal {
+            tokio::task::yield_now().await;
+        }
+        if swap == WARM_UP {
+            settled = host.resident_bytes();
+        }
+    }
+    let at_end = host.resident_bytes();
+    seen.stop.store(true, Ordering::Relaxed);
+    let mut versions = BTreeSet::new();
+    for connection in load {
+        versions.extend(connection.await.expect("no failed request"));
+    }
+    assert_eq!(versions.len(), BUILDS as usize, "{versions:?}");
+    host.until_idle().await;
+    let growth = at_end as f64 / settled as f64;
+    println!(
+        "{} requests over {SWAPS} swaps, none failed; memory {} -> {} KiB",
+        seen.requests.load(Ordering::Relaxed),
+        settled >> 10,
+        at_end >> 10
+    );
+    assert!(growth <= 1.05, "memory grew from {settled} to {at_end}");
+}
+
+/// Asks over one connection; each answer must be whole and from one version.
+async fn ask_until_stopped(url: String, seen: Arc<Seen>) -> BTreeSet<String> {
+    let client = Client::new();
+    let mut versions = BTreeSet::new();
+    while !seen.stop.load(Ordering::Relaxed) {
+        let reply = client.try_request(Method::GET, &url, "").await.expect("an answer");
+        assert_eq!(reply.status, 200, "{reply:?}");
+        let version = reply.header("x-version").to_owned();
+        assert_eq!(reply.text(), format!("Hello, world! {version}\n"), "entirely from one version");
+        versions.insert(version);
+        seen.requests.fetch_add(1, Ordering::Relaxed);
+    }
+    versions
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_finishes_on_the_version_it_began_on() {
+    let host = Host::builder().plugin_with("probe", "[deploy]\ndrain = \"20s\"\n").start().await;
+    let mut stream = crate::harness::raw::Raw::connect(host.address).await;
+    stream.send("GET /probe/sse?n=20&ms=50 HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    stream.until("data: 0").await;
+    host.drop_file("probe.toml", "[[route]]\npath = \"/probe\"\n");
+    host.until_version("probe", 2).await;
+    let draining = host.service("probe").await["draining"].clone();
+    assert_eq!(draining[0]["leases"], 1, "{draining}");
+    stream.until("data: 19").await;
+    host.until_idle().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_ended_when_the_drain_is_over() {
+    let host = Host::builder()
+        .file("probe.wasm", crate::harness::component("probe").0)
+        .file("probe.toml", "[deploy]\ndrain = \"100ms\"\n[limits]\ndeadline = \"1m\"\n")
+        .start()
+        .await;
+    let mut stream = crate::harness::raw::Raw::connect(host.address).await;
+    stream.send("GET /probe/sse?n=1000&ms=50 HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    stream.until("data: 0").await;
+    host.drop_file("probe.toml", "");
+    host.until_version("probe", 2).await;
+    let rest = stream.to_end().await;
+    assert!(!rest.contains("data: 999"), "it was cut");
+    host.until_idle().await;
+}

@@ -1,0 +1,292 @@
+//! The program under test.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::Full;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::client::Client;
+use super::{Reply, component, eventually};
+
+/// A host that runs, with its folders.
+pub struct Host {
+    child: Option<Child>,
+    folder: TempDir,
+    arguments: Vec<String>,
+    starts: usize,
+    pub address: SocketAddr,
+    pub admin: SocketAddr,
+    pub client: Client,
+}
+
+/// What a host starts with.
+#[derive(Default)]
+pub struct Builder {
+    files: Vec<(String, Vec<u8>)>,
+    arguments: Vec<String>,
+}
+
+impl Builder {
+    /// A service or test guest, with the manifest that is beside it.
+    pub fn plugin(self, name: &str) -> Self {
+        let (bytes, manifest) = component(name);
+        let with = self.file(&format!("{name}.wasm"), bytes);
+        match manifest {
+            Some(manifest) => with.file(&format!("{name}.toml"), manifest),
+            None => with,
+        }
+    }
+
+    /// A service or test guest with this in its manifest, before what is beside it.
+    pub fn plugin_with(self, name: &str, manifest: &str) -> Self {
+        let (bytes, beside) = component(name);
+        let manifest = format!("{manifest}\n{}", beside.unwrap_or_default());
+        self.file(&format!("{name}.wasm"), bytes).file(&format!("{name}.toml"), manifest)
+    }
+
+    pub fn file(mut self, name: &str, bytes: impl Into<Vec<u8>>) -> Self {
+        self.files.push((name.to_owned(), bytes.into()));
+        self
+    }
+
+    pub fn argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// Starts it and waits until everything in the folder is dealt with.
+    pub async fn start(self) -> Host {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(folder.path().join("plugins")).expect("the plugin folder");
+        for (name, bytes) in self.files {
+            std::fs::write(folder.path().join("plugins").join(name), bytes).expect("a file");
+        }
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut host = Host {
+            child: None,
+            folder,
+            arguments: self.arguments,
+            starts: 0,
+            address: nowhere,
+            admin: nowhere,
+            client: Client::new(),
+        };
+        host.start().await;
+        host
+    }
+}
+
+impl Host {
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Starts it again on the same folders.
+    pub async fn start(&mut self) {
+        self.starts += 1;
+        let log = std::fs::File::create(self.log_path()).expect("a log");
+        let child = self.command().stderr(log).spawn().expect("the host starts");
+        self.child = Some(child);
+        let log_path = self.log_path();
+        let (address, admin) = eventually("the host listens", async || {
+            if let Some(status) = self.child.as_mut()?.try_wait().expect("its status") {
+                panic!("the host ended with {status}: {}", read(&log_path));
+            }
+            listening(&read(&log_path))
+        })
+        .await;
+        (self.address, self.admin) = (address, admin);
+        // Connections to the one before are of no use.
+        self.client = Client::new();
+        eventually("the host is ready", async || {
+            let ready = self.client.try_request(Method::GET, &self.admin_url("/readyz"), "").await;
+            ready.is_ok_and(|reply| reply.status == 200).then_some(())
+        })
+        .await;
+    }
+
+    /// The command that starts it, for tests that expect it to fail.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hotdock"));
+        command
+            .arg("up")
+            .arg(self.plugins())
+            .arg("--data")
+            .arg(self.data())
+            .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log-format", "json"])
+            .args(&self.arguments)
+            .current_dir(self.folder.path())
+            .env("RUST_BACKTRACE", "0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        command
+    }
+
+    pub fn plugins(&self) -> PathBuf {
+        self.folder.path().join("plugins")
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    pub fn store(&self, service: &str) -> PathBuf {
+        self.data().join("stores").join(format!("{service}.db"))
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub fn admin_url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.admin)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
+    /// Everything it logged since it was started last.
+    pub fn log(&self) -> String {
+        read(&self.log_path())
+    }
+
+    pub async fn until_logged(&self, text: &str) {
+        eventually(&format!("the log has {text:?}"), async || self.log().contains(text).then_some(()))
+            .await;
+    }
+
+    pub async fn get(&self, path: &str) -> Reply {
+        self.request(Method::GET, path, "").await
+    }
+
+    pub async fn post(&self, path: &str, body: impl Into<Bytes>) -> Reply {
+        self.request(Method::POST, path, body).await
+    }
+
+    pub async fn request(&self, method: Method, path: &str, body: impl Into<Bytes>) -> Reply {
+        let reply = self.client.try_request(method, &self.url(path), body).await;
+        reply.unwrap_or_else(|error| panic!("{path}: {error}\n{}", self.log()))
+    }
+
+    pub async fn send(&self, request: Request<Full<Bytes>>) -> Reply {
+        self.client.send(request).await.expect("an answer")
+    }
+
+    /// `GET /v1/services`.
+    pub async fn status(&self) -> Value {
+        let reply = self.client.try_request(Method::GET, &self.admin_url("/v1/services"), "").await;
+        reply.expect("an answer").json()
+    }
+
+    /// `GET /v1/services/<name>`; null where there is none.
+    pub async fn service(&self, name: &str) -> Value {
+        let status = self.status().await;
+        let services = status["services"].as_array().expect("services");
+        services.iter().find(|service| service["name"] == name).cloned().unwrap_or_default()
+    }
+
+    pub async fn until_version(&self, name: &str, version: u64) {
+        eventually(&format!("{name} v{version} serves"), async || {
+            (self.service(name).await["serving"]["version"] == version).then_some(())
+        })
+        .await;
+    }
+
+    /// The reasons why a file is refused, once it is.
+    pub async fn until_refused(&self, file: &str) -> String {
+        eventually(&format!("{file} is refused"), async || {
+            let status = self.status().await;
+            let all = status["services"].as_array()?.iter().chain(status["files"].as_array()?);
+            let refusal = all.map(|entry| &entry["refusal"]).find(|refusal| refusal["file"] == file)?;
+            let reasons = refusal["reasons"].as_array()?.iter();
+            Some(reasons.map(|reason| reason.as_str().expect("text")).collect::<Vec<_>>().join("\n"))
+        })
+        .await
+    }
+
+    /// Waits until nothing runs.
+    pub async fn until_idle(&self) {
+        eventually("nothing runs any more", async || {
+            let status = self.status().await;
+            let idle = status["services"].as_array()?.iter().all(|service| {
+                service["serving"]["leases"].as_u64().unwrap_or(0) == 0
+                    && service["draining"].as_array().is_none_or(Vec::is_empty)
+            });
+            idle.then_some(())
+        })
+        .await;
+    }
+
+    /// Puts a file into the plugin folder as a careful user does: by rename.
+    pub fn drop_file(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        let part = self.folder.path().join(format!("{name}.part"));
+        std::fs::write(&part, bytes).expect("a file");
+        std::fs::rename(part, self.plugins().join(name)).expect("a rename");
+    }
+
+    pub fn remove_file(&self, name: &str) {
+        std::fs::remove_file(self.plugins().join(name)).expect("a file");
+    }
+
+    /// Resident memory in bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = read(Path::new(&format!("/proc/{}/status", self.pid())));
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+        line.split_whitespace().nth(1).expect("a number").parse::<u64>().expect("a number") << 10
+    }
+
+    /// Ends it as a power cut would, as far as this process goes.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        child.kill().expect("killed");
+        child.wait().expect("its end");
+    }
+
+    pub fn signal(&self, signal: &str) {
+        let status = Command::new("kill").args(["-s", signal, &self.pid().to_string()]).status();
+        assert!(status.expect("kill").success());
+    }
+
+    /// Asks it to stop and waits for its end.
+    pub async fn stop(&mut self) -> ExitStatus {
+        self.signal("TERM");
+        self.ended().await
+    }
+
+    pub async fn ended(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("it runs");
+        eventually("the host ends", async || child.try_wait().expect("its status")).await
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.path().join(format!("log-{}", self.starts))
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        _ = child.kill();
+        _ = child.wait();
+        if std::thread::panicking() {
+            eprintln!("the host's log:\n{}", self.log());
+        }
+    }
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_default()
+}
+
+/// The addresses, once the log has them.
+fn listening(log: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let line = log.lines().find(|line| line.contains("\"listening\""))?;
+    let line: Value = serde_json::from_str(line).ok()?;
+    Some((line["listen"].as_str()?.parse().ok()?, line["admin"].as_str()?.parse().ok()?))
+}

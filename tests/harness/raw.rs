@@ -1,0 +1,61 @@
+//! HTTP/1 by the byte.
+
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::PATIENCE;
+
+/// A connection on which a test says exactly what it wants to.
+pub struct Raw {
+    stream: TcpStream,
+    read: Vec<u8>,
+}
+
+impl Raw {
+    pub async fn connect(address: SocketAddr) -> Self {
+        Self { stream: TcpStream::connect(address).await.expect("a connection"), read: Vec::new() }
+    }
+
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.write_all(bytes.as_ref()).await.expect("sent");
+    }
+
+    /// Reads until `end` has come and returns everything up to it.
+    pub async fn until(&mut self, end: &str) -> String {
+        loop {
+            if let Some(at) = self.read.windows(end.len()).position(|window| window == end.as_bytes()) {
+                let taken: Vec<u8> = self.read.drain(..at + end.len()).collect();
+                return String::from_utf8_lossy(&taken).into_owned();
+            }
+            if !self.more().await {
+                panic!("closed before {end:?}: {}", String::from_utf8_lossy(&self.read));
+            }
+        }
+    }
+
+    /// Reads until the peer closes.
+    pub async fn to_end(&mut self) -> String {
+        while self.more().await {}
+        String::from_utf8_lossy(&std::mem::take(&mut self.read)).into_owned()
+    }
+
+    /// Whether something came that was not read yet, without waiting.
+    pub fn has_more(&mut self) -> bool {
+        let mut buffer = [0; 1024];
+        if let Ok(count) = self.stream.try_read(&mut buffer) {
+            self.read.extend_from_slice(&buffer[..count]);
+        }
+        !self.read.is_empty()
+    }
+
+    async fn more(&mut self) -> bool {
+        let mut buffer = [0; 16 << 10];
+        let read = timeout(PATIENCE, self.stream.read(&mut buffer)).await.expect("an answer in time");
+        let count = read.unwrap_or(0);
+        self.read.extend_from_slice(&buffer[..count]);
+        count > 0
+    }
+}

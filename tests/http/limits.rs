@@ -1,0 +1,134 @@
+//! Limits: what a client is told, and that nothing is left behind.
+
+use std::time::Duration;
+
+use crate::harness::raw::Raw;
+use crate::harness::{Host, eventually};
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_413_however_it_comes() {
+    let host = Host::builder().plugin_with("probe", "[limits]\nrequest-body = \"1KiB\"\n").start().await;
+    host.post("/probe/upload?key=k", vec![b'x'; 1025]).await.problem(413, "body-too-large");
+    let mut raw = Raw::connect(host.address).await;
+    raw.send("POST /probe/upload?key=k HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    raw.send(format!("401\r\n{}\r\n0\r\n\r\n", "x".repeat(1025))).await;
+    let answer = raw.until("\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    let exists = host.post("/probe/kv?op=exists&bucket=upload&key=k", "").await;
+    assert!(exists.text().contains("false"));
+    assert_eq!(host.post("/probe/upload?key=k", vec![b'x'; 1024]).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_trap_is_502_and_says_nothing_of_the_inside() {
+    let host = Host::builder().plugin("probe").plugin("probe3").start().await;
+    for path in ["/probe/trap", "/probe3/trap", "/probe/error-code"] {
+        let detail = host.get(path).await.problem(502, "failed");
+        assert!(!detail.contains("wasm") && !detail.contains("unreachable"), "{detail}");
+    }
+    host.get("/probe/no-answer").await.problem(502, "no-answer");
+    assert!(host.log().contains("wasm"), "the operator reads why: {}", host.log());
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_cut_and_not_ended() {
+    let host = Host::builder().plugin("probe").start().await;
+    let reply = host.client.try_request(http::Method::GET, &host.url("/probe/trap-after"), "").await;
+    assert!(reply.is_err(), "{reply:?}");
+    host.until_idle().await;
+}
+
+#[tokio::test]
+async fn a_guest_that_waits_or_computes_too_long_is_504() {
+    let limits = "[limits]\ndeadline = \"300ms\"\ncpu = \"100ms\"\n";
+    let host = Host::builder().plugin_with("probe", limits).plugin_with("probe3", limits).start().await;
+    for path in ["/probe/sleep?ms=10000", "/probe3/sleep?ms=10000"] {
+        host.get(path).await.problem(504, "deadline");
+    }
+    for path in ["/probe/spin", "/probe3/spin"] {
+        host.get(path).await.problem(504, "out-of-cpu");
+    }
+    host.until_idle().await;
+    assert_eq!(host.get("/probe/count").await.status, 200);
+}
+
+#[tokio::test]
+async fn memory_is_limited_for_the_instance_as_a_whole() {
+    let host = Host::builder().plugin_with("probe", "[limits]\nmemory = \"16MiB\"\n").start().await;
+    assert_eq!(host.get("/probe/memory?mib=4").await.status, 200);
+    host.get("/probe/memory?mib=64").await.problem(502, "out-of-memory");
+    assert_eq!(host.get("/probe/memory?mib=4").await.status, 200);
+}
+
+#[tokio::test]
+async fn beyond_concurrency_requests_queue_and_beyond_the_queue_they_are_503() {
+    let host = Host::builder()
+        .plugin_with("probe", "[limits]\nconcurrency = 2\nqueue = 1\n")
+        .start()
+        .await;
+    let slow: Vec<_> = (0..3)
+        .map(|_| {
+            let (client, url) = (host.client.clone(), host.url("/probe/sleep?ms=1000"));
+            tokio::spawn(async move { client.try_request(http::Method::GET, &url, "").await })
+        })
+        .collect();
+    eventually("two run", async || (host.service("probe").await["serving"]["leases"] == 2).then_some(())).await;
+    let refused = eventually("the queue is full", async || {
+        let reply = host.get("/probe/count").await;
+        (reply.status == 503).then_some(reply)
+    })
+    .await;
+    refused.problem(503, "overloaded");
+    assert_eq!(refused.header("retry-after"), "1");
+    for slow in slow {
+        assert_eq!(slow.await.expect("no panic").expect("an answer").status, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_ends_its_invocation() {
+    let host = Host::builder()
+        .plugin_with("probe", "[limits]\ndeadline = \"1m\"\nconcurrency = 4\n")
+        .plugin_with("probe3", "[limits]\ndeadline = \"1m\"\n")
+        .start()
+        .await;
+    let requests = [
+        ("probe", "GET /probe/sleep?ms=60000"),
+        ("probe", "GET /probe/sse?n=100000&ms=20"),
+        ("probe", "POST /probe/sql-slow?ms=60000"),
+        ("probe3", "GET /probe3/sleep?ms=60000"),
+        ("probe3", "GET /probe3/sse?n=100000&ms=20"),
+    ];
+    for (service, request) in requests {
+        let mut raw = Raw::connect(host.address).await;
+        raw.send(format!("{request} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")).await;
+        if request.contains("sse") {
+            raw.until("data: 1").await;
+        }
+        if !request.contains("sql-slow") {
+            eventually(&format!("{request} runs"), async || {
+                (host.service(service).await["serving"]["leases"] == 1).then_some(())
+            })
+            .await;
+        }
+        drop(raw);
+        host.until_idle().await;
+    }
+    let next = host.post("/probe/sql-slow?ms=0", "");
+    let next = tokio::time::timeout(Duration::from_secs(10), next).await.expect("the writer is free");
+    assert_eq!(next.status, 200);
+}
+
+#[tokio::test]
+async fn instances_are_reused_as_the_manifest_says() {
+    for (reuse, expected) in [(1, [1, 1, 1, 1]), (3, [1, 2, 3, 1])] {
+        let instances = format!("[instances]\nreuse = {reuse}\n");
+        let host =
+            Host::builder().plugin_with("probe", &instances).plugin_with("probe3", &instances).start().await;
+        for path in ["/probe/count", "/probe3/count"] {
+            for count in expected {
+                assert_eq!(host.get(path).await.text().trim(), count.to_string(), "{path} reuse {reuse}");
+            }
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Heads: what a guest sees and what a client gets.
+
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::Full;
+use serde_json::Value;
+
+use crate::harness::client::Client;
+use crate::harness::raw::Raw;
+use crate::harness::{Host, hello};
+
+async fn probes() -> Host {
+    Host::builder().plugin("probe").plugin("probe3").start().await
+}
+
+fn header<'a>(request: &'a Value, name: &str) -> Vec<&'a str> {
+    let headers = request["headers"].as_array().expect("headers");
+    let named = headers.iter().filter(|header| header[0] == name);
+    named.map(|header| header[1].as_str().expect("text")).collect()
+}
+
+#[tokio::test]
+async fn both_kinds_of_guest_see_method_scheme_authority_and_the_whole_path() {
+    let host = probes().await;
+    for path in ["/probe/request?a=b%20c", "/probe3/request?a=b%20c"] {
+        for client in [Client::new(), Client::h2c()] {
+            let reply = client.try_request(Method::PUT, &host.url(path), "").await.expect("an answer");
+            let request = reply.json();
+            assert_eq!(request["method"].as_str().expect("text").to_ascii_uppercase(), "PUT");
+            assert_eq!(request["scheme"].as_str().expect("text").to_ascii_lowercase(), "http");
+            assert_eq!(request["authority"], host.address.to_string());
+            assert_eq!(request["path_with_query"], path);
+        }
+    }
+}
+
+#[tokio::test]
+async fn headers_of_the_connection_do_not_reach_the_guest() {
+    let host = probes().await;
+    let request = Request::get(host.url("/probe/request"))
+        .header("connection", "x-private, close")
+        .header("x-private", "1")
+        .header("te", "trailers")
+        .header("x-public", "2")
+        .body(Full::new(Bytes::new()))
+        .expect("a request");
+    let seen = host.send(request).await.json();
+    for name in ["connection", "x-private", "te", "transfer-encoding"] {
+        assert!(header(&seen, name).is_empty(), "{name}: {seen}");
+    }
+    assert_eq!(header(&seen, "x-public"), ["2"]);
+}
+
+#[tokio::test]
+async fn the_guest_learns_the_client_and_not_what_the_client_claims() {
+    let host = probes().await;
+    let ask = async |host: &Host| {
+        let request = Request::get(host.url("/probe/request"))
+            .header("x-forwarded-for", "203.0.113.9")
+            .header("x-forwarded-proto", "https")
+            .header("forwarded", "for=203.0.113.9")
+            .body(Full::new(Bytes::new()))
+            .expect("a request");
+        host.send(request).await.json()
+    };
+    let seen = ask(&host).await;
+    assert_eq!(header(&seen, "x-forwarded-for"), ["127.0.0.1"]);
+    assert_eq!(header(&seen, "x-forwarded-proto"), ["http"]);
+    assert!(header(&seen, "forwarded")[0].starts_with("for=127.0.0.1;host="));
+
+    let trusting = Host::builder()
+        .plugin("probe")
+        .file("../hotdock.toml", "[http]\ntrust-forwarded = [\"127.0.0.0/8\"]\n")
+        .start()
+        .await;
+    let seen = ask(&trusting).await;
+    assert_eq!(header(&seen, "x-forwarded-for"), ["203.0.113.9, 127.0.0.1"]);
+    assert_eq!(seen["scheme"].as_str().expect("text").to_ascii_lowercase(), "https");
+}
+
+#[tokio::test]
+async fn head_is_get_without_the_body() {
+    let host = Host::builder().plugin("probe").file("hello.wasm", hello(1)).start().await;
+    let got = host.get("/hello").await;
+    let head = host.request(Method::HEAD, "/hello", "").await;
+    assert_eq!(head.status, 200);
+    assert!(head.body.is_empty());
+    assert_eq!(head.header("content-length"), got.body.len().to_string());
+    let mut raw = Raw::connect(host.address).await;
+    raw.send("HEAD /hello HTTP/1.1\r\nHost: x\r\n\r\nGET /hello HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+    let both = raw.to_end().await;
+    assert_eq!(both.matches("HTTP/1.1 200").count(), 2, "{both}");
+    assert_eq!(both.matches("Hello, world!").count(), 1, "{both}");
+    let head = host.request(Method::HEAD, "/absent", "").await;
+    assert_eq!((head.status.as_u16(), head.body.len()), (404, 0));
+}
+
+#[tokio::test]
+async fn http_1_0_is_answered() {
+    let host = Host::builder().plugin("probe").file("hello.wasm", hello(1)).start().await;
+    let mut raw = Raw::connect(host.address).await;
+    raw.send("GET /hello HTTP/1.0\r\n\r\n").await;
+    let answer = raw.to_end().await;
+    assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
+    assert!(answer.ends_with("VERSION-00000001\n"), "{answer}");
+    let mut raw = Raw::connect(host.address).await;
+    raw.send("GET /probe/sse?n=2&ms=1 HTTP/1.0\r\n\r\n").await;
+    let answer = raw.to_end().await;
+    assert!(answer.contains("data: 1") && !answer.contains("chunked"), "{answer}");
+}
+
+#[tokio::test]
+async fn expect_continue_is_answered_when_the_guest_reads() {
+    let host = probes().await;
+    for path in ["/probe/echo", "/probe3/echo"] {
+        let mut raw = Raw::connect(host.address).await;
+        raw.send(format!("POST {path} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")).await;
+        raw.until("HTTP/1.1 100 Continue\r\n\r\n").await;
+        raw.send("hello").await;
+        raw.until("HTTP/1.1 200").await;
+        raw.until("hello").await;
+    }
+    let mut raw = Raw::connect(host.address).await;
+    raw.send("POST /probe/echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 9999999\r\n\r\n").await;
+    let answer = raw.until("\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "without 100: {answer}");
+}
+
+#[tokio::test]
+async fn routes_match_whole_segments_and_unknown_ones_are_problems() {
+    let host = Host::builder()
+        .file("hello.wasm", hello(1))
+        .file("hello.toml", "[[route]]\npath = \"/hello\"\n[[route]]\npath = \"/read\"\nmethods = [\"GET\", \"HEAD\"]\n[[route]]\nhost = \"shop.example\"\npath = \"/\"\n")
+        .start()
+        .await;
+    for path in ["/hello", "/hello/", "/hello/x/y?z"] {
+        assert_eq!(host.get(path).await.status, 200, "{path}");
+    }
+    for path in ["/", "/helloo", "/hell", "/Hello", "//hello"] {
+        host.get(path).await.problem(404, "no-route");
+    }
+    let refused = host.post("/read", "").await;
+    refused.problem(405, "method-not-allowed");
+    assert_eq!(refused.header("allow"), "GET, HEAD");
+    let named = Request::get(host.url("/anything")).header("host", "SHOP.example:99");
+    let named = named.body(Full::new(Bytes::new())).expect("a request");
+    assert_eq!(host.send(named).await.status, 200);
+}

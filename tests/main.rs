@@ -1,0 +1,9 @@
+//! Hotdock from the outside: the program itself, its services, and components
+//! that were made to be difficult. One binary, so that it links once.
+
+mod deploy;
+mod harness;
+mod http;
+mod languages;
+mod shop;
+mod state;

@@ -1,0 +1,6 @@
+//! State through the whole host: durability, isolation, the output gate.
+
+mod crash;
+mod gate;
+mod isolation;
+mod interfaces;

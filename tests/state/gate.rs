@@ -1,0 +1,102 @@
+//! The output gate: byte by byte, nothing leaves before the commit.
+
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use hotdock::app::App;
+use hotdock::config::Config;
+use hotdock::state::StoreOptions;
+
+use crate::harness::raw::Raw;
+use crate::harness::{PATIENCE, component, eventually};
+
+/// Holds commits back while it is closed.
+#[derive(Default)]
+struct Valve {
+    closed: Mutex<bool>,
+    changed: Condvar,
+    held: Mutex<u32>,
+}
+
+impl Valve {
+    fn pass(&self) {
+        let mut closed = self.closed.lock().expect("a lock");
+        if *closed {
+            *self.held.lock().expect("a lock") += 1;
+        }
+        while *closed {
+            closed = self.changed.wait_timeout(closed, PATIENCE).expect("a lock").0;
+        }
+    }
+
+    fn set(&self, closed: bool) {
+        *self.closed.lock().expect("a lock") = closed;
+        self.changed.notify_all();
+    }
+
+    fn held(&self) -> u32 {
+        *self.held.lock().expect("a lock")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn not_one_byte_of_an_answer_leaves_before_its_commit() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let plugins = folder.path().join("plugins");
+    std::fs::create_dir(&plugins).expect("a folder");
+    for name in ["cart", "probe"] {
+        let (wasm, manifest) = component(name);
+        std::fs::write(plugins.join(format!("{name}.wasm")), wasm).expect("a file");
+        std::fs::write(plugins.join(format!("{name}.toml")), manifest.unwrap_or_default()).expect("a file");
+    }
+    let valve = Arc::new(Valve::default());
+    let options = StoreOptions {
+        before_commit: Some(Arc::new({
+            let valve = Arc::clone(&valve);
+            move || valve.pass()
+        })),
+        ..StoreOptions::default()
+    };
+    let anywhere = "127.0.0.1:0".parse().expect("an address");
+    let config = Config {
+        folder: plugins,
+        data: folder.path().join("data"),
+        compiler: env!("CARGO_BIN_EXE_hotdock").into(),
+        listen: anywhere,
+        admin: anywhere,
+        ..Config::default()
+    };
+    let app = App::start_with(config, options).await.expect("a host");
+    app.status().ready().await;
+    let address = app.address();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let running = tokio::spawn(app.run_until_stopped(async { drop(stopped.await) }));
+
+    let body = r#"{"user_id": 7, "product_id": 1, "quantity": 2}"#;
+    let post = format!(
+        "POST /cart HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    for (request, answer) in [
+        (post.as_str(), "{\"message\":\"success\"}"),
+        // By SQL, on the writer's thread; and with a body that streams.
+        ("POST /probe/sql-slow?ms=0 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", "200 OK"),
+    ] {
+        let before = valve.held();
+        valve.set(true);
+        let mut writer = Raw::connect(address).await;
+        writer.send(request).await;
+        eventually("the commit is held", async || (valve.held() > before).then_some(())).await;
+        // Meanwhile a reader is answered, with what is durable.
+        let mut reader = Raw::connect(address).await;
+        reader.send("GET /cart?user_id=8 HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        reader.until("{\"cart\":{}}").await;
+        assert!(!writer.has_more(), "not one byte");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(!writer.has_more(), "not one byte");
+        valve.set(false);
+        writer.until(answer).await;
+    }
+    drop(stop);
+    running.await.expect("no panic").expect("a clean end");
+}
