@@ -24,7 +24,8 @@ impl wasip3::exports::http::handler::Guest for Hello {
         let (mut body, body_reader) = wit_stream::new();
         let (trailers, trailers_reader) = wit_future::new(|| Ok(None));
         wasip3::spawn_local(async move {
-            body.write_all(format!("Hello, world! {version}\n").into_bytes()).await;
+            body.write_all(format!("Hello, world! {version}\n").into_bytes())
+                .await;
             drop(body);
             // A host that no longer wants trailers is no error.
             let _ = trailers.write(Ok(None)).await;

@@ -1,0 +1,59 @@
+//! The ways an invocation can end.
+//!
+//! ```text
+//! /spin            computes forever
+//! /sleep?ms=       waits, then answers `slept`
+//! /trap            traps before the answer
+//! /trap-after      sends the head and `part of a body`, then traps
+//! /no-answer       returns without an answer
+//! /error-code      answers with `internal-error`
+//! /late?ms=&key=   answers `ok`, waits, then sets the key in bucket `late` and prints the result
+//! ```
+
+use crate::answer;
+use crate::bindings::store;
+use crate::call::Call;
+use crate::streams;
+use std::time::Duration;
+use wasip2::http::types::{ErrorCode, ResponseOutparam};
+
+pub fn spin() -> ! {
+    loop {
+        std::hint::black_box(());
+    }
+}
+
+pub fn sleep(call: &Call, outparam: ResponseOutparam) {
+    std::thread::sleep(Duration::from_millis(call.number("ms", 0)));
+    answer::text(outparam, 200, "slept\n");
+}
+
+pub fn trap() -> ! {
+    panic!("the probe was asked to trap");
+}
+
+pub fn trap_after(outparam: ResponseOutparam) -> ! {
+    let body = answer::head(outparam, 200, "text/plain");
+    let stream = body.write().expect("a body's stream is taken once");
+    // The trap comes whether or not the client still listens.
+    let _ = streams::write(&stream, b"part of a body");
+    trap();
+}
+
+pub fn no_answer(outparam: ResponseOutparam) {
+    drop(outparam);
+}
+
+pub fn error_code(outparam: ResponseOutparam) {
+    let error = ErrorCode::InternalError(Some("the probe was asked to fail".to_owned()));
+    ResponseOutparam::set(outparam, Err(error));
+}
+
+pub fn late(call: &Call, outparam: ResponseOutparam) {
+    // Opened in time, so that it is the write that is late.
+    let bucket = store::open("late");
+    answer::text(outparam, 200, "ok\n");
+    std::thread::sleep(Duration::from_millis(call.number("ms", 0)));
+    let set = bucket.and_then(|bucket| bucket.set(call.text("key"), b"late"));
+    eprintln!("late: {set:?}");
+}
