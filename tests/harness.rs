@@ -38,8 +38,9 @@ pub fn built(folder: &str, file: &str) -> Option<PathBuf> {
 /// A component's bytes and its manifest: a service or a test guest.
 pub fn component(name: &str) -> (Vec<u8>, Option<String>) {
     let folder = if matches!(name, "cart" | "order") { "plugins" } else { "test-guests" };
-    let wasm = built(folder, &format!("{name}.wasm"))
-        .unwrap_or_else(|| panic!("target/{folder}/{name}.wasm is missing: run `make plugins guests`"));
+    let wasm = built(folder, &format!("{name}.wasm")).unwrap_or_else(|| {
+        panic!("target/{folder}/{name}.wasm is missing: run `make plugins guests`")
+    });
     let manifest = built(folder, &format!("{name}.toml"));
     (
         std::fs::read(wasm).expect("the component"),
@@ -59,6 +60,7 @@ pub fn marked(guest: &str, number: u32) -> Vec<u8> {
     let places: Vec<usize> =
         (0..bytes.len() - MARKER.len()).filter(|&at| bytes[at..].starts_with(MARKER)).collect();
     assert_eq!(places.len(), 1, "the marker is there once");
-    bytes[places[0]..places[0] + MARKER.len()].copy_from_slice(format!("VERSION-{number:08}").as_bytes());
+    bytes[places[0]..places[0] + MARKER.len()]
+        .copy_from_slice(format!("VERSION-{number:08}").as_bytes());
     bytes
 }

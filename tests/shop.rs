@@ -13,9 +13,13 @@ async fn shop() -> Host {
 async fn a_cart_adds_lists_and_removes() {
     let host = shop().await;
     let add = async |user: &str, product: &str, quantity: u32| {
-        let body = format!(r#"{{"user_id": {user}, "product_id": {product}, "quantity": {quantity}}}"#);
+        let body =
+            format!(r#"{{"user_id": {user}, "product_id": {product}, "quantity": {quantity}}}"#);
         let reply = host.post("/cart", body).await;
-        assert_eq!((reply.status.as_u16(), reply.text().as_str()), (200, r#"{"message":"success"}"#));
+        assert_eq!(
+            (reply.status.as_u16(), reply.text().as_str()),
+            (200, r#"{"message":"success"}"#)
+        );
     };
     add("7", "42", 2).await;
     add("7", "42", 3).await;
@@ -76,7 +80,12 @@ async fn orders_are_paged() {
     assert_eq!(first["orders"].as_array().expect("orders").len(), 4);
     let next = first["next"].as_i64().expect("more");
     let second = host.get(&format!("/order?user_id=1&limit=4&before={next}")).await.json();
-    let products: Vec<_> = second["orders"].as_array().expect("orders").iter().map(|order| order["product_id"].clone()).collect();
+    let products: Vec<_> = second["orders"]
+        .as_array()
+        .expect("orders")
+        .iter()
+        .map(|order| order["product_id"].clone())
+        .collect();
     assert_eq!(products, [json!(2), json!(1), json!(0)]);
     assert!(second.get("next").is_none());
 }

@@ -2,5 +2,5 @@
 
 mod crash;
 mod gate;
-mod isolation;
 mod interfaces;
+mod isolation;

@@ -78,7 +78,8 @@ impl App {
             .with_context(|| format!("{} cannot be listened on (--admin)", config.admin))?;
         let admin_address = admin_listener.local_addr()?;
         let status = deployer.status();
-        let admin = tokio::spawn(admin::serve(admin_listener, status, stop.clone(), stopped.clone()));
+        let admin =
+            tokio::spawn(admin::serve(admin_listener, status, stop.clone(), stopped.clone()));
 
         tokio::spawn(sweep(registry, stopped.clone()));
         tracing::info!(listen = %address, admin = %admin_address, "listening");
@@ -126,7 +127,10 @@ impl App {
     /// # Errors
     /// When a store can no longer promise that what it acknowledges is durable,
     /// or requests were still running when the drain time was over.
-    pub async fn run_until_stopped(mut self, signal: impl Future<Output = ()>) -> anyhow::Result<()> {
+    pub async fn run_until_stopped(
+        mut self,
+        signal: impl Future<Output = ()>,
+    ) -> anyhow::Result<()> {
         tokio::select! {
             () = signal => {}
             Some(message) = self.fatal.recv() => {
@@ -134,7 +138,10 @@ impl App {
                 anyhow::bail!("{message}");
             }
         }
-        tracing::info!("stopping: no new connections, {:?} for requests under way", self.config.drain);
+        tracing::info!(
+            "stopping: no new connections, {:?} for requests under way",
+            self.config.drain
+        );
         self.stop.cancel();
         let drained = self.serving.await.context("the listener")?;
         self.deployer.shutdown().await;

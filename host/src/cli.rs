@@ -39,9 +39,9 @@ pub fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Up(up) => up.run(),
         Command::Check(check) => check.run(),
-        Command::Compile { input, output } => {
-            crate::deploy::compile_child(&input, &output).map(|()| ExitCode::SUCCESS).map_err(Into::into)
-        }
+        Command::Compile { input, output } => crate::deploy::compile_child(&input, &output)
+            .map(|()| ExitCode::SUCCESS)
+            .map_err(Into::into),
     };
     result.unwrap_or_else(|error| {
         console::error(&error);

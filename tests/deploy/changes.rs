@@ -70,9 +70,15 @@ async fn a_deleted_file_takes_its_service_away_and_its_state_stays() {
     assert_eq!(host.post("/cart", body).await.status, 200);
     let (wasm, _) = component("cart");
     host.remove_file("cart.wasm");
-    eventually("cart is gone", async || (host.get("/cart").await.status == 404).then_some(())).await;
+    eventually("cart is gone", async || (host.get("/cart").await.status == 404).then_some(()))
+        .await;
     host.drop_file("cart.wasm", wasm);
-    eventually("cart is back", async || (host.get("/cart").await.status == 200).then_some(())).await;
+    eventually("cart is back", async || (host.get("/cart").await.status == 200).then_some(()))
+        .await;
     assert_eq!(host.get("/cart?user_id=7").await.json()["cart"]["1"], 2);
-    assert_eq!(host.service("cart").await["serving"]["version"], 2, "numbers are never given twice");
+    assert_eq!(
+        host.service("cart").await["serving"]["version"],
+        2,
+        "numbers are never given twice"
+    );
 }

@@ -19,7 +19,8 @@ async fn a_restart_brings_everything_back_from_the_cache() {
 
 #[tokio::test]
 async fn what_changed_while_the_host_was_down_is_dealt_with_at_the_start() {
-    let mut host = Host::builder().file("hello.wasm", hello(1)).file("gone.wasm", hello(2)).start().await;
+    let mut host =
+        Host::builder().file("hello.wasm", hello(1)).file("gone.wasm", hello(2)).start().await;
     assert!(host.stop().await.success());
     host.drop_file("hello.wasm", hello(3));
     host.remove_file("gone.wasm");
@@ -43,8 +44,10 @@ async fn a_stop_lets_requests_under_way_finish() {
     let url = host.url("/probe/sleep?ms=600");
     let client = host.client.clone();
     let slow = tokio::spawn(async move { client.try_request(http::Method::GET, &url, "").await });
-    eventually("it runs", async || (host.service("probe").await["serving"]["leases"] == 1).then_some(()))
-        .await;
+    eventually("it runs", async || {
+        (host.service("probe").await["serving"]["leases"] == 1).then_some(())
+    })
+    .await;
     assert!(host.stop().await.success());
     assert_eq!(slow.await.expect("no panic").expect("an answer").status, 200);
 }
@@ -55,8 +58,10 @@ async fn a_second_signal_ends_at_once() {
     let url = host.url("/probe/sleep?ms=4000");
     let client = host.client.clone();
     let slow = tokio::spawn(async move { client.try_request(http::Method::GET, &url, "").await });
-    eventually("it runs", async || (host.service("probe").await["serving"]["leases"] == 1).then_some(()))
-        .await;
+    eventually("it runs", async || {
+        (host.service("probe").await["serving"]["leases"] == 1).then_some(())
+    })
+    .await;
     host.signal("INT");
     host.until_logged("stopping").await;
     host.signal("INT");

@@ -85,7 +85,10 @@ async fn a_failing_or_changed_migration_is_refused() {
     let broken = format!("{manifest}\n[[migration]]\nname = \"9999\"\nsql = \"CREATE TABL x\"\n");
     host.drop_file("order.toml", broken);
     assert!(host.until_refused("order.wasm").await.contains("migration 9999 failed"));
-    host.drop_file("order.toml", manifest.replacen("CREATE TABLE orders", "CREATE TABLE  orders", 1));
+    host.drop_file(
+        "order.toml",
+        manifest.replacen("CREATE TABLE orders", "CREATE TABLE  orders", 1),
+    );
     crate::harness::eventually("the change is refused", async || {
         let reasons = host.until_refused("order.wasm").await;
         reasons.contains("was changed after it was applied").then_some(())

@@ -54,7 +54,6 @@ impl Builder {
         self
     }
 
-
     /// Starts it and waits until everything in the folder is dealt with.
     pub async fn start(self) -> Host {
         let folder = tempfile::tempdir().expect("a folder");
@@ -149,8 +148,10 @@ impl Host {
     }
 
     pub async fn until_logged(&self, text: &str) {
-        eventually(&format!("the log has {text:?}"), async || self.log().contains(text).then_some(()))
-            .await;
+        eventually(&format!("the log has {text:?}"), async || {
+            self.log().contains(text).then_some(())
+        })
+        .await;
     }
 
     pub async fn get(&self, path: &str) -> Reply {
@@ -195,9 +196,12 @@ impl Host {
         eventually(&format!("{file} is refused"), async || {
             let status = self.status().await;
             let all = status["services"].as_array()?.iter().chain(status["files"].as_array()?);
-            let refusal = all.map(|entry| &entry["refusal"]).find(|refusal| refusal["file"] == file)?;
+            let refusal =
+                all.map(|entry| &entry["refusal"]).find(|refusal| refusal["file"] == file)?;
             let reasons = refusal["reasons"].as_array()?.iter();
-            Some(reasons.map(|reason| reason.as_str().expect("text")).collect::<Vec<_>>().join("\n"))
+            Some(
+                reasons.map(|reason| reason.as_str().expect("text")).collect::<Vec<_>>().join("\n"),
+            )
         })
         .await
     }

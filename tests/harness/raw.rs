@@ -26,7 +26,9 @@ impl Raw {
     /// Reads until `end` has come and returns everything up to it.
     pub async fn until(&mut self, end: &str) -> String {
         loop {
-            if let Some(at) = self.read.windows(end.len()).position(|window| window == end.as_bytes()) {
+            if let Some(at) =
+                self.read.windows(end.len()).position(|window| window == end.as_bytes())
+            {
                 let taken: Vec<u8> = self.read.drain(..at + end.len()).collect();
                 return String::from_utf8_lossy(&taken).into_owned();
             }
@@ -53,7 +55,8 @@ impl Raw {
 
     async fn more(&mut self) -> bool {
         let mut buffer = [0; 16 << 10];
-        let read = timeout(PATIENCE, self.stream.read(&mut buffer)).await.expect("an answer in time");
+        let read =
+            timeout(PATIENCE, self.stream.read(&mut buffer)).await.expect("an answer in time");
         let count = read.unwrap_or(0);
         self.read.extend_from_slice(&buffer[..count]);
         count > 0

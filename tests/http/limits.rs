@@ -7,10 +7,12 @@ use crate::harness::{Host, eventually};
 
 #[tokio::test]
 async fn a_body_that_is_too_large_is_413_however_it_comes() {
-    let host = Host::builder().plugin_with("probe", "[limits]\nrequest-body = \"1KiB\"\n").start().await;
+    let host =
+        Host::builder().plugin_with("probe", "[limits]\nrequest-body = \"1KiB\"\n").start().await;
     host.post("/probe/upload?key=k", vec![b'x'; 1025]).await.problem(413, "body-too-large");
     let mut raw = Raw::connect(host.address).await;
-    raw.send("POST /probe/upload?key=k HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    raw.send("POST /probe/upload?key=k HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .await;
     raw.send(format!("401\r\n{}\r\n0\r\n\r\n", "x".repeat(1025))).await;
     let answer = raw.until("\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
@@ -33,7 +35,8 @@ async fn a_trap_is_502_and_says_nothing_of_the_inside() {
 #[tokio::test]
 async fn an_answer_that_breaks_off_is_cut_and_not_ended() {
     let host = Host::builder().plugin("probe").start().await;
-    let reply = host.client.try_request(http::Method::GET, &host.url("/probe/trap-after"), "").await;
+    let reply =
+        host.client.try_request(http::Method::GET, &host.url("/probe/trap-after"), "").await;
     assert!(reply.is_err(), "{reply:?}");
     host.until_idle().await;
 }
@@ -41,7 +44,8 @@ async fn an_answer_that_breaks_off_is_cut_and_not_ended() {
 #[tokio::test]
 async fn a_guest_that_waits_or_computes_too_long_is_504() {
     let limits = "[limits]\ndeadline = \"300ms\"\ncpu = \"100ms\"\n";
-    let host = Host::builder().plugin_with("probe", limits).plugin_with("probe3", limits).start().await;
+    let host =
+        Host::builder().plugin_with("probe", limits).plugin_with("probe3", limits).start().await;
     for path in ["/probe/sleep?ms=10000", "/probe3/sleep?ms=10000"] {
         host.get(path).await.problem(504, "deadline");
     }
@@ -72,7 +76,10 @@ async fn beyond_concurrency_requests_queue_and_beyond_the_queue_they_are_503() {
             tokio::spawn(async move { client.try_request(http::Method::GET, &url, "").await })
         })
         .collect();
-    eventually("two run", async || (host.service("probe").await["serving"]["leases"] == 2).then_some(())).await;
+    eventually("two run", async || {
+        (host.service("probe").await["serving"]["leases"] == 2).then_some(())
+    })
+    .await;
     let refused = eventually("the queue is full", async || {
         let reply = host.get("/probe/count").await;
         (reply.status == 503).then_some(reply)
@@ -115,7 +122,8 @@ async fn a_client_that_leaves_ends_its_invocation() {
         host.until_idle().await;
     }
     let next = host.post("/probe/sql-slow?ms=0", "");
-    let next = tokio::time::timeout(Duration::from_secs(10), next).await.expect("the writer is free");
+    let next =
+        tokio::time::timeout(Duration::from_secs(10), next).await.expect("the writer is free");
     assert_eq!(next.status, 200);
 }
 
@@ -123,11 +131,18 @@ async fn a_client_that_leaves_ends_its_invocation() {
 async fn instances_are_reused_as_the_manifest_says() {
     for (reuse, expected) in [(1, [1, 1, 1, 1]), (3, [1, 2, 3, 1])] {
         let instances = format!("[instances]\nreuse = {reuse}\n");
-        let host =
-            Host::builder().plugin_with("probe", &instances).plugin_with("probe3", &instances).start().await;
+        let host = Host::builder()
+            .plugin_with("probe", &instances)
+            .plugin_with("probe3", &instances)
+            .start()
+            .await;
         for path in ["/probe/count", "/probe3/count"] {
             for count in expected {
-                assert_eq!(host.get(path).await.text().trim(), count.to_string(), "{path} reuse {reuse}");
+                assert_eq!(
+                    host.get(path).await.text().trim(),
+                    count.to_string(),
+                    "{path} reuse {reuse}"
+                );
             }
         }
     }

@@ -60,14 +60,20 @@ async fn a_request_with_two_framings_cannot_smuggle_another() {
     )
     .await;
     let answer = raw.to_end().await;
-    assert!(!answer.contains("Hello, world!"), "the connection ends with the doubtful one: {answer}");
+    assert!(
+        !answer.contains("Hello, world!"),
+        "the connection ends with the doubtful one: {answer}"
+    );
 }
 
 #[tokio::test]
 async fn bad_chunks_end_the_request_and_not_the_host() {
     let host = Host::builder().plugin("probe").start().await;
     let mut raw = Raw::connect(host.address).await;
-    raw.send("POST /probe/upload?key=k HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n").await;
+    raw.send(
+        "POST /probe/upload?key=k HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n",
+    )
+    .await;
     raw.to_end().await;
     host.until_idle().await;
     let exists = host.post("/probe/kv?op=exists&bucket=upload&key=k", "").await;

@@ -24,7 +24,8 @@ async fn both_kinds_of_guest_see_method_scheme_authority_and_the_whole_path() {
     let host = probes().await;
     for path in ["/probe/request?a=b%20c", "/probe3/request?a=b%20c"] {
         for client in [Client::new(), Client::h2c()] {
-            let reply = client.try_request(Method::PUT, &host.url(path), "").await.expect("an answer");
+            let reply =
+                client.try_request(Method::PUT, &host.url(path), "").await.expect("an answer");
             let request = reply.json();
             assert_eq!(request["method"].as_str().expect("text").to_ascii_uppercase(), "PUT");
             assert_eq!(request["scheme"].as_str().expect("text").to_ascii_lowercase(), "http");
@@ -114,7 +115,10 @@ async fn expect_continue_is_answered_when_the_guest_reads() {
     let host = probes().await;
     for path in ["/probe/echo", "/probe3/echo"] {
         let mut raw = Raw::connect(host.address).await;
-        raw.send(format!("POST {path} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")).await;
+        raw.send(format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
+        ))
+        .await;
         raw.until("HTTP/1.1 100 Continue\r\n\r\n").await;
         raw.send("hello").await;
         raw.until("HTTP/1.1 200").await;

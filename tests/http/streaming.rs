@@ -24,7 +24,10 @@ async fn echo_is_full_duplex_on_http_1() {
     let host = probes().await;
     for probe in PROBES {
         let mut raw = Raw::connect(host.address).await;
-        raw.send(format!("POST {probe}/echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")).await;
+        raw.send(format!(
+            "POST {probe}/echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        ))
+        .await;
         for word in ["one", "two", "three"] {
             raw.send(format!("{:x}\r\n{word}\r\n", word.len())).await;
             // The answer to this part comes before the next part is sent.
@@ -49,7 +52,8 @@ async fn echo_is_full_duplex_on_http_2() {
         let response = tokio::spawn(async move { client.request(request).await });
         parts.send(Ok(Frame::data(Bytes::from_static(b"one")))).await.expect("sent");
         let mut body = response.await.expect("no panic").expect("a head").into_body();
-        let mut next = async || body.frame().await.expect("a frame").expect("good").into_data().expect("data");
+        let mut next =
+            async || body.frame().await.expect("a frame").expect("good").into_data().expect("data");
         assert_eq!(next().await, "one");
         for word in ["two", "three"] {
             parts.send(Ok(Frame::data(Bytes::from(word)))).await.expect("sent");
@@ -85,7 +89,8 @@ async fn trailers_pass_both_ways() {
             [Ok(Frame::data(Bytes::from_static(b"body"))), Ok(Frame::trailers(trailers))];
         let request = Request::post(host.url(&format!("{probe}/echo")));
         let body = StreamBody::new(futures_util::stream::iter(frames));
-        let response = client.request(request.body(body).expect("a request")).await.expect("a head");
+        let response =
+            client.request(request.body(body).expect("a request")).await.expect("a head");
         let body = response.into_body().collect().await.expect("a body");
         assert_eq!(body.trailers().expect("trailers")["x-sum"], "42", "{probe}");
         assert_eq!(body.to_bytes(), "body");
@@ -102,7 +107,8 @@ async fn large_bodies_stream_without_being_kept() {
     for client in [Client::new(), Client::h2c()] {
         for probe in PROBES {
             let body = Bytes::from(vec![b'x'; SIZE]);
-            let reply = client.try_request(Method::POST, &host.url(&format!("{probe}/echo")), body).await;
+            let reply =
+                client.try_request(Method::POST, &host.url(&format!("{probe}/echo")), body).await;
             let reply = reply.expect("an answer");
             assert_eq!((reply.status.as_u16(), reply.body.len()), (200, SIZE), "{probe}");
         }

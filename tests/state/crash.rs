@@ -63,13 +63,21 @@ async fn every_acknowledged_post_is_there_after_a_hundred_kills() {
         }
     }
     let total: u64 = carts.values().chain(orders.values()).sum();
-    println!("{total} stored of {attempts} sent over {CYCLES} kills; every acknowledged one is there");
+    println!(
+        "{total} stored of {attempts} sent over {CYCLES} kills; every acknowledged one is there"
+    );
 }
 
 /// What was sent and not acknowledged may be there or not: one a writer at the most.
 fn settle(what: &str, user: u64, acknowledged: &mut u64, stored: u64) {
-    assert!(stored >= *acknowledged, "{what} of {user}: {acknowledged} acknowledged, {stored} stored");
-    assert!(stored <= *acknowledged + 1, "{what} of {user}: {acknowledged} acknowledged, {stored} stored");
+    assert!(
+        stored >= *acknowledged,
+        "{what} of {user}: {acknowledged} acknowledged, {stored} stored"
+    );
+    assert!(
+        stored <= *acknowledged + 1,
+        "{what} of {user}: {acknowledged} acknowledged, {stored} stored"
+    );
     *acknowledged = stored;
 }
 

@@ -47,7 +47,8 @@ async fn not_one_byte_of_an_answer_leaves_before_its_commit() {
     for name in ["cart", "probe"] {
         let (wasm, manifest) = component(name);
         std::fs::write(plugins.join(format!("{name}.wasm")), wasm).expect("a file");
-        std::fs::write(plugins.join(format!("{name}.toml")), manifest.unwrap_or_default()).expect("a file");
+        std::fs::write(plugins.join(format!("{name}.toml")), manifest.unwrap_or_default())
+            .expect("a file");
     }
     let valve = Arc::new(Valve::default());
     let options = StoreOptions {
@@ -73,10 +74,8 @@ async fn not_one_byte_of_an_answer_leaves_before_its_commit() {
     let running = tokio::spawn(app.run_until_stopped(async { drop(stopped.await) }));
 
     let body = r#"{"user_id": 7, "product_id": 1, "quantity": 2}"#;
-    let post = format!(
-        "POST /cart HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
+    let post =
+        format!("POST /cart HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     for (request, answer) in [
         (post.as_str(), "{\"message\":\"success\"}"),
         // By SQL, on the writer's thread; and with a body that streams.

@@ -38,7 +38,9 @@ async fn what_is_committed_explicitly_stays_and_the_rest_goes_with_the_trap() {
     assert!(stored("c").await.contains("true"), "{log}");
     assert!(stored("c2").await.contains("false"), "{log}");
     assert_eq!(host.post("/probe/rollback?key=r", "").await.status, 200);
-    assert!(host.post("/probe/kv?op=exists&bucket=rollback&key=r", "").await.text().contains("false"));
+    assert!(
+        host.post("/probe/kv?op=exists&bucket=rollback&key=r", "").await.text().contains("false")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -49,7 +51,8 @@ async fn a_write_after_the_answer_is_refused() {
     let exists = host.post("/probe/kv?op=exists&bucket=late&key=late", "").await;
     assert!(exists.text().contains("false"), "{exists:?}");
     assert_eq!(host.post("/probe3/late?ms=20&key=late", "").await.status, 200);
-    eventually("0.3, too", async || (host.log().matches("answered").count() >= 2).then_some(())).await;
+    eventually("0.3, too", async || (host.log().matches("answered").count() >= 2).then_some(()))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,7 +66,9 @@ async fn prints_and_log_messages_reach_the_log_with_their_service() {
         log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let printed: Vec<_> = lines
         .iter()
-        .filter(|line| line["message"].as_str().is_some_and(|message| message.contains("from-the-guest")))
+        .filter(|line| {
+            line["message"].as_str().is_some_and(|message| message.contains("from-the-guest"))
+        })
         .collect();
     assert!(printed.iter().any(|line| line["stream"] == "stdout"), "{log}");
     assert!(printed.iter().any(|line| line["stream"] == "stderr"), "{log}");

@@ -16,7 +16,10 @@ async fn all(host: &Host, paths: impl Iterator<Item = String>) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_conflicting_invocations_lose_no_update() {
-    let host = Host::builder().plugin_with("probe", "[limits]\nqueue = 2000\ndeadline = \"30s\"\n").start().await;
+    let host = Host::builder()
+        .plugin_with("probe", "[limits]\nqueue = 2000\ndeadline = \"30s\"\n")
+        .start()
+        .await;
     all(&host, (0..1_000).map(|_| "/probe/increment?key=n&spin_us=50".to_owned())).await;
     let last = host.post("/probe/increment?key=n", "").await;
     assert!(last.text().contains("1001"), "{last:?}");
@@ -31,7 +34,8 @@ async fn write_skew_across_two_keys_is_impossible() {
             let path = format!("/probe/kv?op=set&bucket=skew&key={key}&value=");
             host.post(&format!("{path}{}", if *key == a { 1 } else { 0 }), "").await;
         }
-        let paths = [format!("/probe/skew?mine={a}&other={b}"), format!("/probe/skew?mine={b}&other={a}")];
+        let paths =
+            [format!("/probe/skew?mine={a}&other={b}"), format!("/probe/skew?mine={b}&other={a}")];
         let took = all(&host, paths.into_iter()).await;
         assert_eq!(took.iter().filter(|text| text.contains("true")).count(), 1, "{took:?}");
     }
@@ -41,7 +45,8 @@ async fn write_skew_across_two_keys_is_impossible() {
 async fn write_skew_across_a_listed_bucket_is_impossible() {
     for _ in 0..5 {
         let host = Host::builder().plugin_with("probe", "[limits]\nqueue = 2000\n").start().await;
-        let booked = all(&host, (0..20).map(|guest| format!("/probe/book?name=guest{guest}&seats=3"))).await;
+        let booked =
+            all(&host, (0..20).map(|guest| format!("/probe/book?name=guest{guest}&seats=3"))).await;
         assert_eq!(booked.iter().filter(|text| text.contains("true")).count(), 3, "{booked:?}");
     }
 }

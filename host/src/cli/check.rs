@@ -47,7 +47,9 @@ impl Check {
 fn json(file: &Path, checked: &Result<Description, Vec<String>>) -> String {
     let file = file.display().to_string();
     match checked {
-        Ok(description) => serde_json::json!({"file": file, "deployable": true, "component": description}),
+        Ok(description) => {
+            serde_json::json!({"file": file, "deployable": true, "component": description})
+        }
         Err(reasons) => serde_json::json!({"file": file, "deployable": false, "reasons": reasons}),
     }
     .to_string()
@@ -74,8 +76,10 @@ fn text(file: &Path, checked: &Result<Description, Vec<String>>) -> String {
             )
         }
         Err(reasons) => {
-            let reasons: Vec<String> =
-                reasons.iter().map(|reason| format!("  - {}", reason.replace('\n', "\n    "))).collect();
+            let reasons: Vec<String> = reasons
+                .iter()
+                .map(|reason| format!("  - {}", reason.replace('\n', "\n    ")))
+                .collect();
             format!("{file}: cannot be deployed\n{}", reasons.join("\n"))
         }
     }

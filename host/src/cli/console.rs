@@ -58,7 +58,9 @@ pub(super) fn summary(status: &Status) -> String {
     let refused = status.files.len();
     match (serving, refused) {
         (0, 0) => "Nothing to serve yet: drop a component into the folder.".to_owned(),
-        (_, 0) => format!("Ready: {serving} services. Drop a newer .wasm into the folder to deploy it."),
+        (_, 0) => {
+            format!("Ready: {serving} services. Drop a newer .wasm into the folder to deploy it.")
+        }
         _ => format!("Ready: {serving} services; {refused} files are not served, see above."),
     }
 }

@@ -106,7 +106,10 @@ impl FileHttp {
             header_read_timeout: self.header_read_timeout.unwrap_or(default.header_read_timeout),
             max_headers: self.max_headers.unwrap_or(default.max_headers),
             // What the HTTP/1 parser needs at the least.
-            max_header_bytes: self.max_header_bytes.unwrap_or(default.max_header_bytes).max(8 << 10),
+            max_header_bytes: self
+                .max_header_bytes
+                .unwrap_or(default.max_header_bytes)
+                .max(8 << 10),
             max_concurrent_streams: self
                 .max_concurrent_streams
                 .unwrap_or(default.max_concurrent_streams),
@@ -144,7 +147,9 @@ mod tests {
 
     #[test]
     fn a_bad_value_is_refused_with_its_place() {
-        for text in ["listen = \"nowhere\"", "drain = \"soon\"", "[http]\ntrust-forwarded = [\"x\"]"] {
+        for text in
+            ["listen = \"nowhere\"", "drain = \"soon\"", "[http]\ntrust-forwarded = [\"x\"]"]
+        {
             let error = FileConfig::parse("hotdock.toml", text).expect_err("bad").to_string();
             assert!(error.starts_with("hotdock.toml:"), "{error}");
         }

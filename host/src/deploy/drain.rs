@@ -1,12 +1,16 @@
 //! Step 6: the old version's last requests finish, then its memory and code go.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::timeout;
 
 use super::notice::Notice;
 use super::parts::Parts;
 use crate::service::{ServiceName, Version};
+
+/// How long invocations that are ended may take to be gone.
+const END_GRACE: Duration = Duration::from_secs(1);
 
 /// Drains `version` in the background; the next deployment doesn't wait for it.
 pub(super) fn drain(parts: &Arc<Parts>, version: Arc<Version>) {
@@ -17,25 +21,37 @@ pub(super) fn drain(parts: &Arc<Parts>, version: Arc<Version>) {
     let parts = Arc::clone(parts);
     parts.clone().tasks.spawn(async move {
         let limit = version.manifest.deploy.drain;
-        tokio::select! {
+        let leases_left = tokio::select! {
             drained = timeout(limit, version.drained()) => match drained {
-                Ok(()) => tracing::info!(service = id.service.as_str(), version = id.number, "drained"),
-                Err(_) => tracing::warn!(
-                    service = id.service.as_str(),
-                    version = id.number,
-                    leases = version.lease_count(),
-                    "requests go on beyond the drain deadline"
-                ),
+                Ok(()) => 0,
+                Err(_) => end(&version).await,
             },
             // The listeners see to it that requests end.
             () = parts.stopping.cancelled() => return,
-        }
+        };
+        tracing::info!(service = id.service.as_str(), version = id.number, "drained");
         parts.board.drained(&version);
-        let leases_left = version.lease_count();
         drop(version);
         parts.board.announce(Notice::Drained { version: id.clone(), leases_left });
         close_store(&parts, &id.service).await;
     });
+}
+
+/// The drain deadline has passed: what still runs is ended. Returns how many
+/// that were.
+async fn end(version: &Version) -> u64 {
+    let leases = version.lease_count();
+    tracing::warn!(
+        service = version.id.service.as_str(),
+        version = version.id.number,
+        leases,
+        "requests under way are ended: the drain deadline has passed"
+    );
+    version.end();
+    // Each gives its lease back as soon as it is polled; one that does not is
+    // ended by its own deadline, and nobody waits for that here.
+    _ = timeout(END_GRACE, version.drained()).await;
+    leases
 }
 
 /// Closes the store of a service that neither serves nor drains nor is on its

@@ -49,7 +49,8 @@ async fn answer(
         .and_then(Result::ok)
         .ok_or_else(|| Problem::overloaded(&service.name))?;
     // Only now: a version that was swapped out while this waited must not run it.
-    let (service, lease) = lease(registry, &service.name).ok_or_else(|| Problem::no_route(head.uri.path()))?;
+    let (service, lease) =
+        lease(registry, &service.name).ok_or_else(|| Problem::no_route(head.uri.path()))?;
     let invocation = Invocation {
         lease,
         permit,

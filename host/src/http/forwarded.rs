@@ -14,7 +14,8 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 /// kept in front only where the peer is `trusted`: anyone can claim anything.
 pub fn write(headers: &mut HeaderMap, peer: SocketAddr, host: &str, scheme: &str, trusted: bool) {
     let before = |name: &HeaderName| {
-        let sent: Vec<_> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+        let sent: Vec<_> =
+            headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
         (trusted && !sent.is_empty()).then(|| sent.join(", "))
     };
     let ip = peer.ip().to_canonical();

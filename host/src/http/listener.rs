@@ -35,7 +35,11 @@ impl Listener {
     ///
     /// # Errors
     /// When it cannot be bound.
-    pub async fn bind(address: SocketAddr, limits: HttpLimits, registry: Arc<Registry>) -> io::Result<Self> {
+    pub async fn bind(
+        address: SocketAddr,
+        limits: HttpLimits,
+        registry: Arc<Registry>,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let local = listener.local_addr()?;
         Ok(Self { listener, local, limits, registry })
@@ -104,8 +108,9 @@ impl Listener {
         builder: &Arc<auto::Builder<TokioExecutor>>,
         stream: TcpStream,
         address: SocketAddr,
-    ) -> impl hyper_util::server::graceful::GracefulConnection<Error = Box<dyn std::error::Error + Send + Sync>>
-    + Send
+    ) -> impl hyper_util::server::graceful::GracefulConnection<
+        Error = Box<dyn std::error::Error + Send + Sync>,
+    > + Send
     + use<> {
         // A response goes out when it is ready, not when the next segment is full.
         if let Err(error) = stream.set_nodelay(true) {

@@ -102,6 +102,10 @@ impl Problem {
                 "conflict",
                 "the request conflicts with others that were committed first; try again",
             ),
+            Failure::Drained => Self::unavailable(
+                "drained",
+                "the service was replaced and the request took too long to finish",
+            ),
             Failure::LeaseExpired => Self::unavailable(
                 "lease-expired",
                 "the request held the service's store for longer than it may",

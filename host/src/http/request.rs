@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Uri, Version};
@@ -48,7 +50,8 @@ pub fn prepare(head: &mut Parts, peer: Peer) -> Result<(), Problem> {
     uri.scheme = Some(if scheme == "https" { Scheme::HTTPS } else { Scheme::HTTP });
     uri.authority = Some(authority);
     uri.path_and_query.get_or_insert_with(|| PathAndQuery::from_static("/"));
-    head.uri = Uri::from_parts(uri).map_err(|error| Problem::bad_request(format!("its target: {error}")))?;
+    head.uri = Uri::from_parts(uri)
+        .map_err(|error| Problem::bad_request(format!("its target: {error}")))?;
     Ok(())
 }
 
@@ -123,7 +126,8 @@ mod tests {
 
     #[test]
     fn the_guest_sees_scheme_and_authority() {
-        let head = prepared(Request::get("/cart?a=b").header(HOST, "shop.example:81")).expect("good");
+        let head =
+            prepared(Request::get("/cart?a=b").header(HOST, "shop.example:81")).expect("good");
         assert_eq!(head.uri.to_string(), "http://shop.example:81/cart?a=b");
         let absolute = Request::get("http://other.example/x").header(HOST, "shop.example");
         assert_eq!(prepared(absolute).expect("good").uri.to_string(), "http://other.example/x");

@@ -110,7 +110,9 @@ impl Runtime {
         match item {
             // Types without functions need nothing from the host.
             ComponentItem::ComponentInstance(instance) => {
-                instance.exports(self.engine()).all(|(_, item)| matches!(item.ty, ComponentItem::Type(_)))
+                instance
+                    .exports(self.engine())
+                    .all(|(_, item)| matches!(item.ty, ComponentItem::Type(_)))
                     || super::imports::provides(name)
             }
             ComponentItem::Type(_) => true,

@@ -75,7 +75,9 @@ pub struct CompileError(wasmtime::Error);
 
 impl std::fmt::Debug for Runtime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Runtime").field("free_slots", &self.inner.slots.available_permits()).finish()
+        f.debug_struct("Runtime")
+            .field("free_slots", &self.inner.slots.available_permits())
+            .finish()
     }
 }
 

@@ -85,7 +85,8 @@ pub(super) fn nearest_version(import: &str) -> Option<String> {
     let (package, _) = interface.split_once('/')?;
     PROVIDED.iter().rev().find_map(|provided| {
         let (name, version) = provided.split_once('@')?;
-        let any = version.strip_suffix('.').map_or(version.to_owned(), |version| format!("{version}.x"));
+        let any =
+            version.strip_suffix('.').map_or(version.to_owned(), |version| format!("{version}.x"));
         let same = name == interface || name.strip_suffix("/*") == Some(package);
         same.then(|| format!("{interface}@{any}"))
     })

@@ -73,6 +73,9 @@ pub enum Failure {
     /// The request's body is larger than the service takes.
     #[error("the request's body is larger than {0} bytes")]
     BodyTooLarge(u64),
+    /// Its version was replaced and the time to finish is over.
+    #[error("the service's version was replaced and its drain is over")]
+    Drained,
     /// Others changed what it had read, and it cannot run again.
     #[error("the request conflicts with others and cannot be run again")]
     Conflict,
@@ -111,6 +114,15 @@ struct Validated {
 /// When there is no answer. Nothing was written then, except what the guest
 /// committed explicitly.
 pub async fn invoke(invocation: Invocation) -> Result<Response<ResponseBody>, Failure> {
+    let version = Arc::clone(invocation.lease.version());
+    tokio::select! {
+        biased;
+        result = answer(invocation) => result,
+        () = version.ended() => Err(Failure::Drained),
+    }
+}
+
+async fn answer(invocation: Invocation) -> Result<Response<ResponseBody>, Failure> {
     let limits = invocation.lease.version().manifest.limits.clone();
     let deadline = Instant::now() + limits.deadline;
     let mut mode = None;
@@ -351,6 +363,7 @@ async fn drive(
             Err(_) => "it used its CPU time up",
         },
         () = tokio::time::sleep_until(deadline) => "its deadline passed",
+        () = version.ended() => "its version's drain is over",
         () = gone.cancelled() => {
             tracing::debug!(version = %version.id, "the client left before the end of the answer");
             return;

@@ -85,7 +85,9 @@ async fn ask(version: &Arc<Version>, store: &Arc<Store>, path: &str) -> Result<(
             return Err(failed(reason));
         }
         Step::OverBudget => return Err(failed(format!("it computed for over {:?}", limits.cpu))),
-        Step::WantsLease(_) => return Err(failed("it writes by SQL; a health path reads".to_owned())),
+        Step::WantsLease(_) => {
+            return Err(failed("it writes by SQL; a health path reads".to_owned()));
+        }
         Step::BodyTooLarge => return Err(failed("it read a body that is not there".to_owned())),
     };
     if status.is_success() {

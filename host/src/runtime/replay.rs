@@ -219,8 +219,10 @@ mod tests {
     use super::*;
 
     fn body(chunks: &[&'static str], read_limit: u64, keep_limit: u64) -> ReplayBody {
-        let frames: Vec<Result<Frame<Bytes>, Error>> =
-            chunks.iter().map(|chunk| Ok(Frame::data(Bytes::from_static(chunk.as_bytes())))).collect();
+        let frames: Vec<Result<Frame<Bytes>, Error>> = chunks
+            .iter()
+            .map(|chunk| Ok(Frame::data(Bytes::from_static(chunk.as_bytes()))))
+            .collect();
         let source = StreamBody::new(futures_util::stream::iter(frames)).boxed_unsync();
         ReplayBody::new(source, read_limit, keep_limit)
     }

@@ -50,12 +50,7 @@ pub(super) struct OverBudget;
 
 impl Running {
     /// Starts a call of `pool`'s program with this request.
-    pub(super) fn start(
-        pool: &Pool,
-        head: Parts,
-        exchange: Exchange,
-        budget: Duration,
-    ) -> Self {
+    pub(super) fn start(pool: &Pool, head: Parts, exchange: Exchange, budget: Duration) -> Self {
         let body_sent = CancellationToken::new();
         let call = Box::pin(call(pool.clone(), head, exchange.clone(), body_sent.clone()));
         Self { call, exchange, body_sent, spent: Duration::ZERO, budget }
@@ -187,4 +182,3 @@ impl Ended {
         self.instance.as_ref().is_some_and(|instance| instance.store.data().memory.was_refused())
     }
 }
-

@@ -48,11 +48,10 @@ impl Admission {
         if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
             return Ok(Permit { _permit: permit });
         }
-        let _place = Place::take(self).ok_or(QueueFull { running: self.concurrency, queue: self.queue })?;
-        let permit = Arc::clone(&self.permits)
-            .acquire_owned()
-            .await
-            .expect("the semaphore is never closed");
+        let _place =
+            Place::take(self).ok_or(QueueFull { running: self.concurrency, queue: self.queue })?;
+        let permit =
+            Arc::clone(&self.permits).acquire_owned().await.expect("the semaphore is never closed");
         Ok(Permit { _permit: permit })
     }
 

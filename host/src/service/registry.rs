@@ -90,7 +90,11 @@ impl Registry {
 
     /// The conflicts that `version`'s routes would have with other services.
     #[must_use]
-    pub fn conflicts(&self, name: &ServiceName, routes: &[crate::manifest::Route]) -> Vec<RouteConflict> {
+    pub fn conflicts(
+        &self,
+        name: &ServiceName,
+        routes: &[crate::manifest::Route],
+    ) -> Vec<RouteConflict> {
         let current = self.snapshot.load();
         let others = current.services.values().filter(|service| service.name != *name);
         // The claimant comes last, so that the one that serves already keeps the route.

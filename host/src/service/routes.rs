@@ -82,7 +82,9 @@ impl RouteTable {
                     continue;
                 }
                 match &entry.methods {
-                    Some(methods) if !methods.contains(method) => allowed.extend(methods.iter().cloned()),
+                    Some(methods) if !methods.contains(method) => {
+                        allowed.extend(methods.iter().cloned())
+                    }
                     _ => return RouteMatch::Service(&entry.service),
                 }
             }
@@ -120,10 +122,7 @@ impl RouteTable {
 /// (the empty text). Paths deeper than any route are cut first, so that a
 /// request costs no more than the deepest route.
 fn prefixes(path: &str, deepest: usize) -> impl Iterator<Item = &str> {
-    let cut = path
-        .match_indices('/')
-        .nth(deepest + 1)
-        .map_or(path, |(index, _)| &path[..index]);
+    let cut = path.match_indices('/').nth(deepest + 1).map_or(path, |(index, _)| &path[..index]);
     let mut rest = Some(normal_path(cut));
     std::iter::from_fn(move || {
         let current = rest?;
@@ -217,10 +216,8 @@ mod tests {
     fn a_host_wins_over_no_host_and_methods_are_named_in_a_refusal() {
         let host = |host: &str| Route { host: Some(host.to_owned()), ..route("/cart") };
         let only_get = Route { methods: Some(vec![Method::GET, Method::HEAD]), ..route("/read") };
-        let (table, _) = table(&[
-            ("any", vec![route("/cart"), only_get]),
-            ("shop", vec![host("shop.example")]),
-        ]);
+        let (table, _) =
+            table(&[("any", vec![route("/cart"), only_get]), ("shop", vec![host("shop.example")])]);
         assert_eq!(found(&table, Some("shop.example"), "/cart").as_deref(), Some("shop"));
         assert_eq!(found(&table, Some("other.example"), "/cart").as_deref(), Some("any"));
         assert_eq!(

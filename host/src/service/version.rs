@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use super::ServiceName;
 use super::lease::{Lease, LeaseCount};
 use crate::digest::Digest;
@@ -30,13 +32,21 @@ pub struct Version {
     /// Its instances.
     pub pool: Pool,
     pub(super) leases: LeaseCount,
+    ended: CancellationToken,
 }
 
 impl Version {
     /// A version whose instances come from `pool`.
     #[must_use]
     pub fn new(id: VersionId, digest: Digest, manifest: Arc<Manifest>, pool: Pool) -> Arc<Self> {
-        Arc::new(Self { id, digest, manifest, pool, leases: LeaseCount::default() })
+        Arc::new(Self {
+            id,
+            digest,
+            manifest,
+            pool,
+            leases: LeaseCount::default(),
+            ended: CancellationToken::new(),
+        })
     }
 
     /// Takes a lease, or `None` when the version is retired.
@@ -54,6 +64,16 @@ impl Version {
     /// Resolves when the version is retired and its last lease is gone.
     pub async fn drained(&self) {
         self.leases.drained().await;
+    }
+
+    /// Ends the invocations that still run on it: its drain is over.
+    pub fn end(&self) {
+        self.ended.cancel();
+    }
+
+    /// Resolves when its drain is over.
+    pub async fn ended(&self) {
+        self.ended.cancelled().await;
     }
 
     /// How many leases are out.

@@ -12,7 +12,11 @@ pub struct KeyPage {
     pub next: Option<String>,
 }
 
-pub(super) fn get(connection: &Connection, bucket: &str, key: &str) -> rusqlite::Result<Option<Bytes>> {
+pub(super) fn get(
+    connection: &Connection,
+    bucket: &str,
+    key: &str,
+) -> rusqlite::Result<Option<Bytes>> {
     connection
         .prepare_cached("SELECT value FROM _kv WHERE bucket = ?1 AND key = ?2")?
         .query_row((bucket, key), |row| Ok(Bytes::copy_from_slice(row.get_ref(0)?.as_blob()?)))

@@ -106,7 +106,11 @@ fn is_applied(connection: &Connection, migration: &Migration) -> Result<bool, Mi
     }
 }
 
-fn apply_one(writer: &Writer, migration: &Migration, deadline: Instant) -> Result<(), MigrationError> {
+fn apply_one(
+    writer: &Writer,
+    migration: &Migration,
+    deadline: Instant,
+) -> Result<(), MigrationError> {
     let connection = &writer.connection;
     let name = || migration.name.clone();
     {

@@ -13,8 +13,16 @@ use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
 /// PRAGMAs that only tell about a guest's own tables.
 const PRAGMAS: &[&str] = &[
-    "table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo",
-    "foreign_key_list", "foreign_key_check", "data_version", "encoding",
+    "table_info",
+    "table_xinfo",
+    "table_list",
+    "index_list",
+    "index_info",
+    "index_xinfo",
+    "foreign_key_list",
+    "foreign_key_check",
+    "data_version",
+    "encoding",
 ];
 
 /// Virtual-machine steps between two looks at the clock.

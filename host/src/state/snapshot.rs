@@ -105,7 +105,12 @@ impl Snapshot {
         keyvalue::get(connection, bucket, key).map_err(|error| self.store.core.failed(&error))
     }
 
-    pub(super) fn put(&mut self, bucket: &str, key: &str, value: Option<Bytes>) -> Result<(), Error> {
+    pub(super) fn put(
+        &mut self,
+        bucket: &str,
+        key: &str,
+        value: Option<Bytes>,
+    ) -> Result<(), Error> {
         self.writes.put(bucket, key, value);
         let limit = self.store.core.options.max_transaction_bytes;
         if self.writes.bytes > limit {
@@ -143,12 +148,21 @@ impl Snapshot {
     }
 
     /// Runs a reading statement, on a thread where it may take its time.
-    pub(super) async fn query(&mut self, statement: &str, parameters: Vec<Value>) -> Result<Rows, Error> {
+    pub(super) async fn query(
+        &mut self,
+        statement: &str,
+        parameters: Vec<Value>,
+    ) -> Result<Rows, Error> {
         let statement = statement.to_owned();
-        self.on_reader(move |scope| scope.query(&statement, &parameters).map(|(rows, _)| rows)).await
+        self.on_reader(move |scope| scope.query(&statement, &parameters).map(|(rows, _)| rows))
+            .await
     }
 
-    pub(super) async fn execute(&mut self, statement: &str, parameters: Vec<Value>) -> Result<Execution, Error> {
+    pub(super) async fn execute(
+        &mut self,
+        statement: &str,
+        parameters: Vec<Value>,
+    ) -> Result<Execution, Error> {
         let statement = statement.to_owned();
         self.on_reader(move |scope| scope.execute(&statement, &parameters)).await?;
         // It wrote nothing, or it would have needed a lease.
@@ -181,7 +195,11 @@ impl Snapshot {
             // Read before the snapshot is pinned: a number that is too low makes
             // conflicts where there are none, one too high would miss some.
             self.reads.snapshot = self.store.core.committed();
-            let begun = reader.idle().connection.prepare_cached("BEGIN").and_then(|mut begin| begin.execute(()));
+            let begun = reader
+                .idle()
+                .connection
+                .prepare_cached("BEGIN")
+                .and_then(|mut begin| begin.execute(()));
             begun.map_err(|error| self.store.core.failed(&error))?;
             self.reader = Some(reader);
         }
@@ -226,7 +244,11 @@ impl Drop for Reader {
     fn drop(&mut self) {
         let Some(idle) = self.idle.take() else { return };
         let ended = idle.connection.is_autocommit()
-            || idle.connection.prepare_cached("ROLLBACK").and_then(|mut end| end.execute(())).is_ok();
+            || idle
+                .connection
+                .prepare_cached("ROLLBACK")
+                .and_then(|mut end| end.execute(()))
+                .is_ok();
         self.store.push_reader(ended.then_some(idle));
     }
 }
@@ -235,7 +257,8 @@ impl IdleReader {
     fn open(store: &Arc<Store>) -> Result<Self, Error> {
         store.ensure_file()?;
         let failed = |error: rusqlite::Error| store.core.failed(&error);
-        let mut connection = schema::open_reader(&store.core.path, &store.core.options).map_err(failed)?;
+        let mut connection =
+            schema::open_reader(&store.core.path, &store.core.options).map_err(failed)?;
         let sandbox = Sandbox::install(&mut connection).map_err(failed)?;
         Ok(Self { connection, sandbox })
     }

@@ -59,7 +59,11 @@ pub(super) struct Scope<'a> {
 
 impl Scope<'_> {
     /// Runs a statement and returns its rows, and whether it wrote.
-    pub(super) fn query(&self, statement: &str, parameters: &[Value]) -> Result<(Rows, bool), Error> {
+    pub(super) fn query(
+        &self,
+        statement: &str,
+        parameters: &[Value],
+    ) -> Result<(Rows, bool), Error> {
         let _guest = self.sandbox.enter(self.deadline);
         let mut prepared = self.prepare(statement)?;
         self.check(&prepared, parameters)?;
@@ -111,7 +115,9 @@ impl Scope<'_> {
             let message = format!("the statement takes {taken} parameters, {given} were given");
             return Err(Error::sql(SqlErrorKind::Parameters, message));
         }
-        if let Some(large) = parameters.iter().find(|value| size(value) > self.options.max_value_bytes) {
+        if let Some(large) =
+            parameters.iter().find(|value| size(value) > self.options.max_value_bytes)
+        {
             let limit = self.options.max_value_bytes;
             return Err(limited(format!("a value of {} bytes; {limit} are taken", size(large))));
         }

@@ -157,7 +157,10 @@ impl Store {
     ///
     /// # Errors
     /// When one fails or was changed after it was applied; nothing is applied then.
-    pub async fn migrate(self: &Arc<Self>, migrations: &[Migration]) -> Result<Vec<String>, MigrationError> {
+    pub async fn migrate(
+        self: &Arc<Self>,
+        migrations: &[Migration],
+    ) -> Result<Vec<String>, MigrationError> {
         self.run_migrations(migrations, true).await
     }
 
@@ -165,7 +168,10 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::migrate`].
-    pub async fn try_migrations(self: &Arc<Self>, migrations: &[Migration]) -> Result<Vec<String>, MigrationError> {
+    pub async fn try_migrations(
+        self: &Arc<Self>,
+        migrations: &[Migration],
+    ) -> Result<Vec<String>, MigrationError> {
         self.run_migrations(migrations, false).await
     }
 
@@ -220,7 +226,11 @@ impl Store {
     }
 
     /// Hands an optimistic transaction to the writer; returns when it is validated.
-    pub(super) async fn submit(self: &Arc<Self>, reads: Reads, writes: Writes) -> Result<Durable, Error> {
+    pub(super) async fn submit(
+        self: &Arc<Self>,
+        reads: Reads,
+        writes: Writes,
+    ) -> Result<Durable, Error> {
         let (reply, validated) = oneshot::channel();
         self.enqueue(Job::Commit { reads, writes, reply })?;
         validated.await.map_err(|_| self.writer_ended())?
@@ -299,7 +309,10 @@ impl Store {
     }
 
     fn writer_ended(&self) -> Error {
-        self.core.check().err().unwrap_or_else(|| Error::Unavailable("the store's writer ended".to_owned()))
+        self.core
+            .check()
+            .err()
+            .unwrap_or_else(|| Error::Unavailable("the store's writer ended".to_owned()))
     }
 
     fn readers_out(&self) -> usize {

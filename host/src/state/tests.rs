@@ -68,7 +68,11 @@ async fn eventually(condition: impl Fn() -> bool) {
 /// What the host does with an invocation: optimistic, then leased, then alone.
 async fn invoke<R: Send + 'static>(
     store: &Arc<Store>,
-    handler: impl for<'a> Fn(&'a mut Transaction) -> BoxFuture<'a, Result<R, Error>> + Clone + Send + Sync + 'static,
+    handler: impl for<'a> Fn(&'a mut Transaction) -> BoxFuture<'a, Result<R, Error>>
+    + Clone
+    + Send
+    + Sync
+    + 'static,
 ) -> Result<R, Error> {
     let mut transaction = store.begin();
     let first = match handler(&mut transaction).await {
@@ -142,7 +146,8 @@ async fn write_skew_across_two_keys_is_impossible() {
                 invoke(&store, move |transaction| {
                     Box::pin(async move {
                         // Each may take 1 if both together have at least 1 left.
-                        let sum = number(transaction, "a").await? + number(transaction, "b").await?;
+                        let sum =
+                            number(transaction, "a").await? + number(transaction, "b").await?;
                         tokio::task::yield_now().await;
                         if sum > -1 {
                             let value = number(transaction, from).await?;
@@ -212,9 +217,11 @@ async fn a_validated_transaction_is_not_durable_before_its_commit_and_readers_do
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_lease_holder_does_not_hold_up_those_who_are_done() {
-    let options = StoreOptions { lease_timeout: Duration::from_secs(10), ..StoreOptions::default() };
+    let options =
+        StoreOptions { lease_timeout: Duration::from_secs(10), ..StoreOptions::default() };
     let valve = Valve::default();
-    let Fixture { store, _folder } = fixture(StoreOptions { before_commit: valve.options().before_commit, ..options });
+    let Fixture { store, _folder } =
+        fixture(StoreOptions { before_commit: valve.options().before_commit, ..options });
     // While a commit stalls, a member and then a holder queue up for one group.
     valve.set(true);
     let mut first = store.begin();
@@ -270,7 +277,8 @@ async fn a_holder_that_runs_first_is_ended_at_its_timeout_and_leaves_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_holder_whose_client_leaves_gives_the_writer_back() {
-    let options = StoreOptions { lease_timeout: Duration::from_secs(60), ..StoreOptions::default() };
+    let options =
+        StoreOptions { lease_timeout: Duration::from_secs(60), ..StoreOptions::default() };
     let Fixture { store, _folder } = fixture(options);
     let running = Arc::new(AtomicBool::new(false));
     let task = tokio::spawn({
@@ -370,7 +378,11 @@ async fn migrations_apply_once_and_a_changed_one_is_refused() {
     let second = migration("2", "ALTER TABLE t ADD COLUMN y");
     let both = [first.clone(), second.clone()];
     assert_eq!(store.try_migrations(&both).await.expect("tried"), ["1", "2"]);
-    assert_eq!(store.migrate(&[first.clone()]).await.expect("applied"), ["1"], "trying left nothing");
+    assert_eq!(
+        store.migrate(&[first.clone()]).await.expect("applied"),
+        ["1"],
+        "trying left nothing"
+    );
     assert_eq!(store.migrate(&both).await.expect("applied"), ["2"]);
     assert!(store.migrate(&both).await.expect("nothing to do").is_empty());
 
@@ -390,23 +402,42 @@ async fn migrations_apply_once_and_a_changed_one_is_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_guests_sql_stays_in_its_own_tables() {
     let Fixture { store, _folder } = fixture(StoreOptions::default());
-    store.migrate(&[migration("1", "CREATE TABLE t (x INTEGER NOT NULL UNIQUE) STRICT")]).await.expect("migrated");
+    store
+        .migrate(&[migration("1", "CREATE TABLE t (x INTEGER NOT NULL UNIQUE) STRICT")])
+        .await
+        .expect("migrated");
     let kind = async |statement: &'static str| match sql(&store, statement).await {
         Ok(_) => None,
         Err(Error::Sql(error)) => Some(error.kind),
         Err(error) => panic!("{statement}: {error}"),
     };
     for denied in [
-        "SELECT * FROM _kv", "INSERT INTO _kv VALUES ('a', 'b', x'')", "DELETE FROM _meta",
-        "ATTACH 'other.db' AS other", "BEGIN", "COMMIT", "SAVEPOINT lease", "RELEASE lease",
-        "ROLLBACK TO lease", "PRAGMA synchronous = OFF", "PRAGMA table_info(_kv)",
-        "CREATE TEMP TABLE u (x)", "CREATE TABLE _u (x)", "SELECT load_extension('x')",
+        "SELECT * FROM _kv",
+        "INSERT INTO _kv VALUES ('a', 'b', x'')",
+        "DELETE FROM _meta",
+        "ATTACH 'other.db' AS other",
+        "BEGIN",
+        "COMMIT",
+        "SAVEPOINT lease",
+        "RELEASE lease",
+        "ROLLBACK TO lease",
+        "PRAGMA synchronous = OFF",
+        "PRAGMA table_info(_kv)",
+        "CREATE TEMP TABLE u (x)",
+        "CREATE TABLE _u (x)",
+        "SELECT load_extension('x')",
         "CREATE VIRTUAL TABLE v USING fts5(x)",
         "SELECT value FROM _kv WHERE bucket = 'a' AND key = 'b'",
     ] {
         assert_eq!(kind(denied).await, Some(SqlErrorKind::Denied), "{denied}");
     }
-    for syntax in ["SELEC 1", "SELECT * FROM absent", "DELETE FROM sqlite_master", "VACUUM", "SELECT y FROM t"] {
+    for syntax in [
+        "SELEC 1",
+        "SELECT * FROM absent",
+        "DELETE FROM sqlite_master",
+        "VACUUM",
+        "SELECT y FROM t",
+    ] {
         assert_eq!(kind(syntax).await, Some(SqlErrorKind::Syntax), "{syntax}");
     }
     for parameters in ["SELECT 1; SELECT 2", "SELECT ?1"] {
@@ -416,7 +447,8 @@ async fn a_guests_sql_stays_in_its_own_tables() {
     assert_eq!(kind("INSERT INTO t VALUES (1)").await, Some(SqlErrorKind::Constraint));
     assert_eq!(kind("INSERT INTO t VALUES ('x')").await, Some(SqlErrorKind::Constraint));
     assert_eq!(kind("INSERT INTO t VALUES (NULL)").await, Some(SqlErrorKind::Constraint));
-    let count = store.begin().query("SELECT count(*) AS n FROM t", Vec::new()).await.expect("a query");
+    let count =
+        store.begin().query("SELECT count(*) AS n FROM t", Vec::new()).await.expect("a query");
     assert_eq!(count, Rows { columns: vec!["n".into()], values: vec![vec![Value::Integer(1)]] });
 }
 
@@ -433,9 +465,15 @@ async fn statements_and_results_have_their_limits() {
     let endless = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT ";
     let query = async |statement: String| store.begin().query(&statement, Vec::new()).await;
     let slow = query(format!("{endless} count(*) FROM n")).await;
-    assert!(matches!(slow, Err(Error::Sql(SqlError { kind: SqlErrorKind::Limit, .. }))), "{slow:?}");
+    assert!(
+        matches!(slow, Err(Error::Sql(SqlError { kind: SqlErrorKind::Limit, .. }))),
+        "{slow:?}"
+    );
     let many = query(format!("{endless} i FROM n")).await;
-    assert!(matches!(many, Err(Error::Sql(SqlError { kind: SqlErrorKind::Limit, .. }))), "{many:?}");
+    assert!(
+        matches!(many, Err(Error::Sql(SqlError { kind: SqlErrorKind::Limit, .. }))),
+        "{many:?}"
+    );
     let full = sql(&store, "INSERT INTO t VALUES (zeroblob(1000000))").await;
     assert!(matches!(full, Err(Error::Full)), "{full:?}");
     sql(&store, "INSERT INTO t VALUES (1)").await.expect("the store goes on");

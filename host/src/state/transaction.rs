@@ -115,7 +115,9 @@ impl Transaction {
     ) -> Result<KeyPage, Error> {
         match &mut self.mode {
             Mode::Optimistic(snapshot) => snapshot.list(bucket, after, limit).await,
-            Mode::Leased(leased) => Ok(page(leased.writer()?.list(bucket, after, limit + 1)?, limit)),
+            Mode::Leased(leased) => {
+                Ok(page(leased.writer()?.list(bucket, after, limit + 1)?, limit))
+            }
         }
     }
 
@@ -138,7 +140,11 @@ impl Transaction {
     ///
     /// # Errors
     /// As [`Transaction::query`].
-    pub async fn execute(&mut self, statement: &str, parameters: Vec<Value>) -> Result<Execution, Error> {
+    pub async fn execute(
+        &mut self,
+        statement: &str,
+        parameters: Vec<Value>,
+    ) -> Result<Execution, Error> {
         match &mut self.mode {
             Mode::Optimistic(snapshot) => snapshot.execute(statement, parameters).await,
             Mode::Leased(leased) => leased.run(|writer, deadline, footprint| {
@@ -298,9 +304,9 @@ impl Committed {
     pub async fn durable(self) -> Result<(), Error> {
         match self.durable {
             None => Ok(()),
-            Some(durable) => durable.await.unwrap_or_else(|_| {
-                Err(Error::Unavailable("the store's writer ended".to_owned()))
-            }),
+            Some(durable) => durable
+                .await
+                .unwrap_or_else(|_| Err(Error::Unavailable("the store's writer ended".to_owned()))),
         }
     }
 }

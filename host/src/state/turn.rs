@@ -129,7 +129,10 @@ fn lease(store: &Arc<Store>, mut writer: Box<Writer>, job: LeaseJob) -> Option<B
     let _ = ended.send(result);
     let writer = home.lock().unwrap_or_else(PoisonError::into_inner).take();
     if writer.is_none() {
-        tracing::error!(service = store.core.service, "a lease outlived its run; its writer is given up");
+        tracing::error!(
+            service = store.core.service,
+            "a lease outlived its run; its writer is given up"
+        );
     }
     writer
 }

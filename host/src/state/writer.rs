@@ -79,7 +79,11 @@ impl Writer {
 
     /// Opens a lease holder's savepoint in the group and applies what it had
     /// buffered.
-    pub(super) fn begin_lease(&mut self, writes: &Writes, footprint: &mut Footprint) -> Result<(), Error> {
+    pub(super) fn begin_lease(
+        &mut self,
+        writes: &Writes,
+        footprint: &mut Footprint,
+    ) -> Result<(), Error> {
         self.begin_group()?;
         self.inserted.store(false, Ordering::Relaxed);
         let begun = self.run("SAVEPOINT lease").and_then(|()| self.apply(writes, footprint));
@@ -99,9 +103,9 @@ impl Writer {
             // A failure undid the whole group with it.
             return Err(Error::Unavailable("the store's transaction failed".to_owned()));
         }
-        let undone = self.run("ROLLBACK TO lease").and_then(|()| {
-            if keep { Ok(()) } else { self.run("RELEASE lease") }
-        });
+        let undone = self
+            .run("ROLLBACK TO lease")
+            .and_then(|()| if keep { Ok(()) } else { self.run("RELEASE lease") });
         undone.map_err(|error| self.group_failed(&error))
     }
 
@@ -131,7 +135,12 @@ impl Writer {
         keyvalue::get(&self.connection, bucket, key).map_err(|error| self.failed(&error))
     }
 
-    pub(super) fn list(&self, bucket: &str, after: Option<&str>, limit: usize) -> Result<Vec<String>, Error> {
+    pub(super) fn list(
+        &self,
+        bucket: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<String>, Error> {
         keyvalue::list(&self.connection, bucket, after, limit).map_err(|error| self.failed(&error))
     }
 
@@ -180,7 +189,13 @@ impl Writer {
     fn scope(&self, deadline: Instant) -> Scope<'_> {
         let options = &self.core.options;
         let deadline = deadline.min(Instant::now() + options.statement_timeout);
-        Scope { connection: &self.connection, sandbox: &self.sandbox, options, writable: true, deadline }
+        Scope {
+            connection: &self.connection,
+            sandbox: &self.sandbox,
+            options,
+            writable: true,
+            deadline,
+        }
     }
 
     fn begin_group(&mut self) -> Result<(), Error> {

@@ -68,7 +68,11 @@ fn name(state: &mut InstanceState, bucket: &Resource<Bucket>) -> Result<String> 
     Ok(state.ctx().table.get(bucket)?.name.clone())
 }
 
-async fn get(state: &mut InstanceState, bucket: &Resource<Bucket>, key: &str) -> Result<Option<Bytes>> {
+async fn get(
+    state: &mut InstanceState,
+    bucket: &Resource<Bucket>,
+    key: &str,
+) -> Result<Option<Bytes>> {
     let name = name(state, bucket)?;
     Ok(hold(state)?.transaction().get(&name, key).await?)
 }

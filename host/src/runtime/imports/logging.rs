@@ -14,7 +14,12 @@ pub(super) fn add_to_linker(linker: &mut Linker<InstanceState>) -> wasmtime::Res
 }
 
 impl logging::Host for InstanceState {
-    async fn log(&mut self, level: Level, context: String, message: String) -> wasmtime::Result<()> {
+    async fn log(
+        &mut self,
+        level: Level,
+        context: String,
+        message: String,
+    ) -> wasmtime::Result<()> {
         let message = cut(&message);
         let context = cut(&context);
         if !self.log_budget.spend(message.len() + context.len(), &self.version) {

@@ -83,7 +83,8 @@ impl atomics::Host for InstanceState {
         key: String,
         delta: u64,
     ) -> Result<u64> {
-        let sum = super::increment(self, &bucket, &key, |current| current + i128::from(delta)).await?;
+        let sum =
+            super::increment(self, &bucket, &key, |current| current + i128::from(delta)).await?;
         let sum = u64::try_from(sum).map_err(|_| {
             KeyValueError::Other(format!("`{key}` plus {delta} is out of the range of u64"))
         })?;

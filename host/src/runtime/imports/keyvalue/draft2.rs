@@ -63,7 +63,8 @@ impl atomics::Host for InstanceState {
         key: String,
         delta: i64,
     ) -> Result<i64> {
-        let sum = super::increment(self, &bucket, &key, |current| current + i128::from(delta)).await?;
+        let sum =
+            super::increment(self, &bucket, &key, |current| current + i128::from(delta)).await?;
         let sum = i64::try_from(sum).map_err(|_| {
             KeyValueError::Other(format!("`{key}` plus {delta} is out of the range of s64"))
         })?;
