@@ -18,10 +18,11 @@ impl Cart {
     /// Adds to what is there; 400 if that would be too much.
     pub(crate) fn add(&mut self, product: &Id, quantity: i64) -> Result<(), Problem> {
         let total = self.0.entry(product.to_string()).or_default();
-        *total = total.checked_add(quantity).filter(|total| *total <= MAX_TOTAL).ok_or_else(|| {
-            let detail = format!("the cart has {total} of it and can have {MAX_TOTAL}");
-            Problem::bad_request("quantity", detail)
-        })?;
+        *total =
+            total.checked_add(quantity).filter(|total| *total <= MAX_TOTAL).ok_or_else(|| {
+                let detail = format!("the cart has {total} of it and can have {MAX_TOTAL}");
+                Problem::bad_request("quantity", detail)
+            })?;
         Ok(())
     }
 

@@ -12,8 +12,8 @@
 //! same when their text is: 7 and "7" are one user, since a query could not
 //! tell them apart.
 //!
-//! In the order a request meets them: [`call`] (what is asked for), [`cart`]
-//! (a cart and what changes it), [`service`] (does it).
+//! In the order a request meets them: `call` (what is asked for), `cart`
+//! (a cart and what changes it), `service` (does it).
 
 mod call;
 mod cart;

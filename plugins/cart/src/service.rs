@@ -1,6 +1,9 @@
 //! Does what a request asks for.
 
-#![cfg_attr(not(target_family = "wasm"), expect(dead_code, reason = "only the entry point uses it"))]
+#![cfg_attr(
+    not(target_family = "wasm"),
+    expect(dead_code, reason = "only the entry point uses it")
+)]
 
 use hotdock_sdk::http::json;
 use hotdock_sdk::id::Id;

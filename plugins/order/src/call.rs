@@ -145,14 +145,23 @@ mod tests {
     fn an_order_has_a_path_of_its_own() {
         assert_eq!(call("GET", "/order/12", ""), Ok(Call::Show { id: 12 }));
         assert_eq!(call("HEAD", "/order/health", ""), Ok(Call::Health));
-        for uri in ["/order/", "/order/x", "/order/+1", "/order/-1", "/order/1/2", "/orders", "/order/99999999999999999999"] {
+        for uri in [
+            "/order/",
+            "/order/x",
+            "/order/+1",
+            "/order/-1",
+            "/order/1/2",
+            "/orders",
+            "/order/99999999999999999999",
+        ] {
             assert_eq!(refusal("GET", uri, ""), (404, None), "{uri}");
         }
     }
 
     #[test]
     fn other_methods_are_refused() {
-        for (method, uri) in [("PUT", "/order"), ("DELETE", "/order/1"), ("POST", "/order/health")] {
+        for (method, uri) in [("PUT", "/order"), ("DELETE", "/order/1"), ("POST", "/order/health")]
+        {
             assert_eq!(refusal(method, uri, "{}"), (405, None), "{method} {uri}");
         }
         assert_eq!(refusal("PUT", "/order/x", ""), (404, None));

@@ -12,8 +12,8 @@
 //! Identifiers are kept as they came, 7 as 7 and "7" as "7"; a query cannot
 //! tell them apart and finds the orders of both.
 //!
-//! In the order a request meets them: [`call`] (what is asked for), [`order`]
-//! (an order and a page of them), [`service`] (does it).
+//! In the order a request meets them: `call` (what is asked for), `order`
+//! (an order and a page of them), `service` (does it).
 
 mod call;
 mod order;

@@ -64,6 +64,9 @@ mod tests {
         assert_eq!(page, Page { orders: orders([5, 4]), next: Some(4) });
         let page = Page::of(orders([5, 4]), 2);
         assert_eq!(page, Page { orders: orders([5, 4]), next: None });
-        assert_eq!(serde_json::to_string(&Page::of(vec![], 2)).ok().as_deref(), Some(r#"{"orders":[]}"#));
+        assert_eq!(
+            serde_json::to_string(&Page::of(vec![], 2)).ok().as_deref(),
+            Some(r#"{"orders":[]}"#)
+        );
     }
 }

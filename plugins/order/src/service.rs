@@ -1,6 +1,9 @@
 //! Does what a request asks for.
 
-#![cfg_attr(not(target_family = "wasm"), expect(dead_code, reason = "only the entry point uses it"))]
+#![cfg_attr(
+    not(target_family = "wasm"),
+    expect(dead_code, reason = "only the entry point uses it")
+)]
 
 use hotdock_sdk::http::json;
 use hotdock_sdk::id::Id;
@@ -15,7 +18,8 @@ use crate::order::{Order, Page};
 const INSERT: &str = "INSERT INTO orders (user_id, product_id, quantity, created_at)
     VALUES (?1, ?2, ?3, strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))";
 
-const SELECT: &str = "SELECT id, user_id, product_id, quantity, created_at FROM orders WHERE id = ?1";
+const SELECT: &str =
+    "SELECT id, user_id, product_id, quantity, created_at FROM orders WHERE id = ?1";
 
 /// The cast is the index's: it makes 7 and '7' one user.
 const SELECT_PAGE: &str = "SELECT id, user_id, product_id, quantity, created_at FROM orders

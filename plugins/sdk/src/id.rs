@@ -34,9 +34,15 @@ impl Id {
         match value {
             Json::String(text) => Self::of_text(field, text),
             Json::Number(number) => number.as_i64().map(Self::Integer).ok_or_else(|| {
-                Problem::bad_request(field, format!("`{field}` must be an integer of 64 bits or a string"))
+                Problem::bad_request(
+                    field,
+                    format!("`{field}` must be an integer of 64 bits or a string"),
+                )
             }),
-            _ => Err(Problem::bad_request(field, format!("`{field}` must be an integer or a string"))),
+            _ => Err(Problem::bad_request(
+                field,
+                format!("`{field}` must be an integer or a string"),
+            )),
         }
     }
 
@@ -92,7 +98,8 @@ mod tests {
 
     #[test]
     fn an_integer_and_its_text_look_the_same() {
-        let ids = [json!(7), json!("7")].map(|value| Id::of_json("id", &value).expect("this is an id"));
+        let ids =
+            [json!(7), json!("7")].map(|value| Id::of_json("id", &value).expect("this is an id"));
         assert_eq!(ids[0].to_string(), ids[1].to_string());
         assert_ne!(ids[0], ids[1]);
     }
@@ -101,12 +108,25 @@ mod tests {
     fn what_is_no_id_is_refused_with_the_fields_name() {
         let long = "x".repeat(MAX_ID_BYTES + 1);
         let wrong = [
-            json!(null), json!(true), json!(7.0), json!(u64::MAX), json!([7]), json!({}),
-            json!(""), json!(long), json!("a\nb"), json!("\0"), json!("\u{85}"),
+            json!(null),
+            json!(true),
+            json!(7.0),
+            json!(u64::MAX),
+            json!([7]),
+            json!({}),
+            json!(""),
+            json!(long),
+            json!("a\nb"),
+            json!("\0"),
+            json!("\u{85}"),
         ];
         for value in wrong {
             let problem = Id::of_json("user_id", &value).expect_err("this is no id");
-            assert_eq!((problem.status().as_u16(), problem.field()), (400, Some("user_id")), "{value}");
+            assert_eq!(
+                (problem.status().as_u16(), problem.field()),
+                (400, Some("user_id")),
+                "{value}"
+            );
         }
         assert!(Id::of_text("id", &"x".repeat(MAX_ID_BYTES)).is_ok());
     }

@@ -55,7 +55,8 @@ pub fn execute(statement: &str, parameters: &[Value]) -> Result<Execution, Error
 }
 
 fn from_row<T: DeserializeOwned>(columns: &[String], row: Vec<Value>) -> serde_json::Result<T> {
-    let fields: Map<String, Json> = columns.iter().cloned().zip(row.into_iter().map(json)).collect();
+    let fields: Map<String, Json> =
+        columns.iter().cloned().zip(row.into_iter().map(json)).collect();
     serde_json::from_value(Json::Object(fields))
 }
 

@@ -1,7 +1,7 @@
 //! The invocation's transaction; most services never need it.
 
-pub use crate::bindings::hotdock::transaction::transaction::Error;
 use crate::bindings::hotdock::transaction::transaction as host;
+pub use crate::bindings::hotdock::transaction::transaction::Error;
 
 /// Makes everything written so far durable and begins the next transaction.
 /// From here on the host never runs the handler again by itself.

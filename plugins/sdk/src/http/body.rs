@@ -88,7 +88,9 @@ mod tests {
         let read = |text: &str| Fields::of(text.as_bytes())?.integer("n", &(1..=10));
         assert_eq!(read(r#"{"n":1,"m":[]}"#), Ok(1));
         assert_eq!(read(r#"{"n":10}"#), Ok(10));
-        for wrong in ["0", "11", "-1", "1.0", "1e0", "\"1\"", "null", "true", "99999999999999999999"] {
+        for wrong in
+            ["0", "11", "-1", "1.0", "1e0", "\"1\"", "null", "true", "99999999999999999999"]
+        {
             let problem = read(&format!("{{\"n\":{wrong}}}")).expect_err("this is out of range");
             assert_eq!(problem.field(), Some("n"), "{wrong}");
         }

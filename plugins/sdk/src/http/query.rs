@@ -26,7 +26,8 @@ impl Query {
     /// # Errors
     /// 400, naming the parameter, if it is given more than once.
     pub fn get(&self, name: &str) -> Result<Option<&str>, Problem> {
-        let mut values = self.0.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str());
+        let mut values =
+            self.0.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str());
         let first = values.next();
         match values.next() {
             None => Ok(first),
@@ -39,9 +40,8 @@ impl Query {
     /// # Errors
     /// 400, naming the parameter, if it is missing, repeated or no identifier.
     pub fn id(&self, name: &str) -> Result<Id, Problem> {
-        self.optional_id(name)?.ok_or_else(|| {
-            Problem::bad_request(name, format!("the query's `{name}` is missing"))
-        })
+        self.optional_id(name)?
+            .ok_or_else(|| Problem::bad_request(name, format!("the query's `{name}` is missing")))
     }
 
     /// The identifier in `name`, if the parameter is given.
@@ -99,7 +99,9 @@ mod tests {
         let range = 1..=500;
         assert_eq!(query("/?limit=500").integer("limit", &range), Ok(Some(500)));
         assert_eq!(query("/").integer("limit", &range), Ok(None));
-        for text in ["/?limit=0", "/?limit=501", "/?limit=x", "/?limit=", "/?limit=1.5", "/?limit=-1"] {
+        for text in
+            ["/?limit=0", "/?limit=501", "/?limit=x", "/?limit=", "/?limit=1.5", "/?limit=-1"]
+        {
             assert!(query(text).integer("limit", &range).is_err(), "{text}");
         }
     }
