@@ -2,7 +2,7 @@
 //!
 //! The [`Deployer`] watches the folder. A pair of files that has settled is
 //! received (copied and known by its digest from there on) and goes through the
-//! steps of [`run`]. A candidate that fails any of them changes nothing that
+//! steps of `run`. A candidate that fails any of them changes nothing that
 //! serves. `host.db` in the data folder remembers what serves, so that a restart
 //! brings it back from the cache.
 //!

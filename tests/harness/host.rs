@@ -54,10 +54,6 @@ impl Builder {
         self
     }
 
-    pub fn argument(mut self, argument: &str) -> Self {
-        self.arguments.push(argument.to_owned());
-        self
-    }
 
     /// Starts it and waits until everything in the folder is dealt with.
     pub async fn start(self) -> Host {
@@ -133,10 +129,6 @@ impl Host {
 
     pub fn data(&self) -> PathBuf {
         self.folder.path().join("data")
-    }
-
-    pub fn store(&self, service: &str) -> PathBuf {
-        self.data().join("stores").join(format!("{service}.db"))
     }
 
     pub fn url(&self, path: &str) -> String {

@@ -93,9 +93,15 @@ impl Blobs {
         Ok(path)
     }
 
-    /// Removes what is neither in `keep` nor held, and the code of other hosts.
-    pub(super) fn sweep(&self, keep: &HashSet<Digest>) -> io::Result<()> {
+    /// Removes what is neither kept nor held, and the code of other hosts.
+    pub(super) fn sweep(
+        &self,
+        kept: impl FnOnce() -> io::Result<HashSet<Digest>>,
+    ) -> io::Result<()> {
+        // Locked before it is asked what is kept: a candidate is recorded while
+        // it is held, so it is found here or there.
         let held = self.held();
+        let keep = kept()?;
         let wanted: HashSet<&Digest> = keep.iter().chain(held.keys()).collect();
         let components: HashSet<PathBuf> =
             wanted.iter().map(|digest| self.component(digest)).collect();
@@ -188,13 +194,13 @@ mod tests {
         blobs.put_compiled(&kept, output).expect("put");
         std::fs::write(data.path().join(format!("compiled/{kept}-other.cwasm")), b"old")
             .expect("written");
-        blobs.sweep(&HashSet::from([kept])).expect("a sweep");
+        blobs.sweep(|| Ok(HashSet::from([kept]))).expect("a sweep");
         let mut expected = vec![format!("{kept}.wasm"), format!("{held}.wasm")];
         expected.sort();
         assert_eq!(names(&data.path().join("components")), expected);
         assert_eq!(names(&data.path().join("compiled")), [format!("{kept}-key.cwasm")]);
         drop(hold);
-        blobs.sweep(&HashSet::from([kept])).expect("a sweep");
+        blobs.sweep(|| Ok(HashSet::from([kept]))).expect("a sweep");
         assert_eq!(names(&data.path().join("components")), [format!("{kept}.wasm")]);
         assert_eq!(std::fs::read(blobs.component(&kept)).expect("a file"), b"kept");
     }

@@ -168,7 +168,9 @@ async fn coordinate(parts: &Arc<Parts>) {
     // Bounded by one message per worker, and workers by one per file.
     let (done, mut ended) = mpsc::unbounded_channel();
     let mut awaited = scan(parts, &done).await;
-    parts.ready.send_replace(awaited.is_empty());
+    if awaited.is_empty() {
+        ready(parts);
+    }
     let mut look_around = interval(parts.config.rescan);
     look_around.set_missed_tick_behavior(MissedTickBehavior::Delay);
     look_around.reset();
@@ -220,15 +222,21 @@ async fn scan(parts: &Arc<Parts>, done: &mpsc::UnboundedSender<Stem>) -> BTreeSe
     found.into_keys().collect()
 }
 
-fn dealt_with(parts: &Parts, awaited: &mut BTreeSet<Stem>, file: &Stem) {
+fn dealt_with(parts: &Arc<Parts>, awaited: &mut BTreeSet<Stem>, file: &Stem) {
     if awaited.is_empty() {
         return;
     }
     let settling = parts.settling.lock().unwrap_or_else(PoisonError::into_inner).is_pending(file);
     // One that changed while it was read is still to come.
     if !settling && awaited.remove(file) && awaited.is_empty() {
-        parts.ready.send_replace(true);
+        ready(parts);
     }
+}
+
+fn ready(parts: &Arc<Parts>) {
+    parts.ready.send_replace(true);
+    // What other hosts and refused candidates left.
+    parts.sweep();
 }
 
 #[cfg(test)]

@@ -19,9 +19,10 @@ pub(super) fn drain(parts: &Arc<Parts>, version: Arc<Version>) {
         let limit = version.manifest.deploy.drain;
         tokio::select! {
             drained = timeout(limit, version.drained()) => match drained {
-                Ok(()) => tracing::info!(version = %id, "drained"),
+                Ok(()) => tracing::info!(service = id.service.as_str(), version = id.number, "drained"),
                 Err(_) => tracing::warn!(
-                    version = %id,
+                    service = id.service.as_str(),
+                    version = id.number,
                     leases = version.lease_count(),
                     "requests go on beyond the drain deadline"
                 ),

@@ -92,8 +92,14 @@ impl Parts {
         work: impl FnOnce(&Self) -> T + Send + 'static,
     ) -> T {
         let parts = Arc::clone(self);
-        let done = tokio::task::spawn_blocking(move || work(&parts)).await;
-        done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+        match tokio::task::spawn_blocking(move || work(&parts)).await {
+            Ok(done) => done,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime is being dropped, and this task with it.
+                Err(_) => std::future::pending().await,
+            },
+        }
     }
 
     /// Takes note that a file is to be looked at.
@@ -152,15 +158,17 @@ impl Parts {
         }
     }
 
-    /// Removes components and code that no kept version needs.
-    pub(super) async fn sweep(self: &Arc<Self>) {
-        let swept = self.blocking(|parts| {
-            let kept = parts.record.kept_components().map_err(|error| error.to_string())?;
-            parts.blobs.sweep(&kept).map_err(|error| error.to_string())
+    /// Removes components and code that no kept version needs, in the background.
+    pub(super) fn sweep(self: &Arc<Self>) {
+        let parts = Arc::clone(self);
+        self.tasks.spawn(async move {
+            let swept = parts.blocking(|parts| {
+                parts.blobs.sweep(|| parts.record.kept_components().map_err(std::io::Error::other))
+            });
+            if let Err(error) = swept.await {
+                tracing::warn!(%error, "old components could not be removed");
+            }
         });
-        if let Err(error) = swept.await {
-            tracing::warn!(error, "old components could not be removed");
-        }
     }
 }
 

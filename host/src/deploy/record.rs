@@ -106,7 +106,8 @@ impl Record {
 
     /// Gives a version its service's traffic. What its file served before under
     /// another name, and what another file served under this name, ends with it.
-    pub(super) fn swap(&self, version: &VersionRecord) -> Result<(), RecordError> {
+    /// Returns whether old versions were forgotten.
+    pub(super) fn swap(&self, version: &VersionRecord) -> Result<bool, RecordError> {
         let mut connection = self.lock();
         let change = connection.transaction()?;
         let (service, file) = (version.id.service.as_str(), version.file.as_str());
@@ -129,9 +130,9 @@ impl Record {
             params![service, version.id.number, file],
         )?;
         change.execute("DELETE FROM refusal WHERE file = ?1", [file])?;
-        prune(&change, service)?;
+        let pruned = prune(&change, service)?;
         change.commit()?;
-        Ok(())
+        Ok(pruned > 0)
     }
 
     /// Remembers a refusal; what serves stays.
@@ -206,14 +207,13 @@ impl Record {
 }
 
 /// Forgets a service's oldest versions, but none that has traffic.
-fn prune(change: &Transaction<'_>, service: &str) -> rusqlite::Result<()> {
+fn prune(change: &Transaction<'_>, service: &str) -> rusqlite::Result<usize> {
     change.execute(
         "DELETE FROM version WHERE service = ?1
          AND number NOT IN (SELECT number FROM traffic WHERE service = ?1)
          AND number NOT IN (SELECT number FROM version WHERE service = ?1 ORDER BY number DESC LIMIT ?2)",
         params![service, KEPT_VERSIONS as u64],
-    )?;
-    Ok(())
+    )
 }
 
 fn version(row: &Row<'_>) -> rusqlite::Result<VersionRecord> {

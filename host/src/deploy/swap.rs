@@ -43,7 +43,10 @@ pub(super) async fn swap(
     };
     let serving = Serving { file: record.file.clone(), deployed_at: record.deployed_at.clone() };
     let recorded = parts.blocking(move |parts| parts.record.swap(&record)).await;
-    recorded.map_err(|error| candidate.refused(vec![error.to_string()]))?;
+    let forgotten = recorded.map_err(|error| candidate.refused(vec![error.to_string()]))?;
+    if forgotten {
+        parts.sweep();
+    }
     let mut replaced = Vec::new();
     if let Some(renamed) = renamed_from(parts, candidate) {
         // First, as the new name may have the same routes.

@@ -81,13 +81,11 @@ async fn deploy(parts: &Arc<Parts>, candidate: Candidate) {
     let result = Box::pin(super::run(parts, candidate)).await;
     parts.board.done(&file);
     match result {
-        Ok(()) => {
-            parts.sweep().await;
-            parts.look_at_blocked();
-        }
+        Ok(()) => parts.look_at_blocked(),
         Err(Stop::Refused(refusal)) => {
             parts.refuse(&file, refusal).await;
             close_store(parts, &service).await;
+            parts.sweep();
             // The file that this one was renamed from has its service back, and
             // is to give it up.
             if let Some(holder) = parts.claims.holder(&service).filter(|holder| *holder != file) {

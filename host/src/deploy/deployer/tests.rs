@@ -3,10 +3,12 @@ mod folder;
 mod restart;
 
 use std::fs;
+use std::time::Duration;
 
-use bench::{Bench, component, digest};
+use bench::{Bench, RUNTIME, component, digest};
 
-use super::Notice;
+use super::{Notice, Status};
+use crate::deploy::check;
 
 #[tokio::test]
 async fn a_dropped_component_serves_and_a_newer_one_replaces_it() {
@@ -158,4 +160,93 @@ async fn a_compiler_that_fails_is_the_reason() {
     bench.drop_bytes("cart.wasm", &[component("one").as_slice(), b"\0\x05\x04nope"].concat());
     let reasons = bench.refused().await;
     assert!(reasons[0].starts_with("it does not compile: not prepared"), "{reasons:?}");
+}
+
+#[tokio::test]
+async fn a_newer_file_supersedes_one_that_waits_for_the_compiler() {
+    let mut bench = Bench::start().await;
+    bench.close_compiler(true);
+    bench.drop_component("cart", "one");
+    bench.until(|notice| matches!(notice, Notice::Compiling { .. })).await;
+    bench.drop_component("order", "two");
+    let waits = |status: &Status| {
+        let order = status.files.iter().find(|file| file.file == "order.wasm");
+        order.and_then(|file| file.candidate.as_ref()).map(|candidate| candidate.digest.clone())
+    };
+    bench.until_status(|status| waits(status) == Some(digest("two"))).await;
+    bench.drop_component("order", "three");
+    // What comes after it in the folder has been noted, so it has been, too.
+    bench.drop_bytes("later.wasm", b"garbage");
+    bench.refused().await;
+    bench.close_compiler(false);
+    assert_eq!(bench.serving().await, "cart v1 /cart");
+    assert_eq!(bench.serving().await, "order v1 /order");
+    assert_eq!(bench.version("order").expect("a version").digest.to_string(), digest("three"));
+}
+
+#[tokio::test]
+async fn migrations_are_tried_before_and_applied_while_warming() {
+    let mut bench = Bench::start().await;
+    let table = "[[migration]]\nname = \"1\"\nsql = \"CREATE TABLE orders (id INTEGER)\"\n";
+    bench.drop_bytes("cart.toml", table.as_bytes());
+    bench.drop_component("cart", "one");
+    assert_eq!(bench.serving().await, "cart v1 /cart");
+    let broken =
+        format!("{table}[[migration]]\nname = \"2\"\nsql = \"CREATE TABLE orders (id)\"\n");
+    bench.drop_bytes("cart.toml", broken.as_bytes());
+    let reasons = bench.refused().await;
+    assert!(reasons[0].starts_with("migration 2 failed"), "{reasons:?}");
+    let next = format!("{table}[[migration]]\nname = \"2\"\nsql = \"CREATE TABLE lines (id)\"\n");
+    bench.drop_bytes("cart.toml", next.as_bytes());
+    assert_eq!(bench.serving().await, "cart v2 /cart");
+}
+
+#[tokio::test]
+async fn a_candidate_that_is_not_healthy_gets_no_traffic() {
+    let mut bench = Bench::start().await;
+    bench.drop_component("cart", "one");
+    bench.serving().await;
+    bench.drop_bytes("cart.toml", b"[deploy]\nhealth = \"/cart/health\"\n");
+    let reasons = bench.refused().await;
+    assert!(reasons[0].contains("health path /cart/health"), "{reasons:?}");
+    assert_eq!(bench.version("cart").expect("a version").id.number, 1);
+    // The number that was used up for it is not given again.
+    bench.drop_bytes("cart.toml", b"[limits]\nqueue = 1\n");
+    assert_eq!(bench.serving().await, "cart v3 /cart");
+}
+
+#[tokio::test]
+async fn a_drain_ends_at_its_deadline() {
+    let mut bench = Bench::start().await;
+    bench.drop_bytes("cart.toml", b"[deploy]\ndrain = \"1ms\"\n");
+    bench.drop_component("cart", "one");
+    bench.serving().await;
+    let _lease = bench.version("cart").expect("a version").lease().expect("a lease");
+    bench.drop_component("cart", "two");
+    bench.until(|notice| matches!(notice, Notice::Drained { leases_left: 1, .. })).await;
+    bench.until_status(|status| status.services[0].draining.is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_check_tells_what_a_deployment_would() {
+    let bench = Bench::start().await;
+    let folder = bench.folders.path();
+    let compiler = folder.join("compiler");
+    let checked = async |name: &str, content: &[u8]| {
+        let file = folder.join("cart.wasm");
+        fs::write(&file, content).expect(name);
+        Box::pin(check(&RUNTIME, &compiler, Duration::from_secs(60), &file)).await
+    };
+    let description = checked("one", &component("one")).await.expect("it could be deployed");
+    assert_eq!(
+        (description.service.as_str(), description.serves.as_str()),
+        ("cart", "wasi:http 0.2")
+    );
+    assert_eq!(description.exports, ["wasi:http/incoming-handler@0.2.0"]);
+    assert_eq!(description.routes, ["/cart"]);
+    fs::write(folder.join("cart.toml"), "[limits]\ncpu = 1\nqueue = -1\n").expect("written");
+    let reasons = checked("unlinkable", &component("unlinkable")).await.expect_err("reasons");
+    assert_eq!(reasons.len(), 3, "{reasons:?}");
+    let reasons = checked("garbage", b"garbage").await.expect_err("reasons");
+    assert!(reasons[0].contains("is not WebAssembly"), "{reasons:?}");
 }

@@ -24,7 +24,7 @@ use crate::state::StoreOptions;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One engine for all tests of the process: each reserves its address space.
-static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("an engine"));
+pub(super) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("an engine"));
 
 /// A component and its code.
 type Prepared = (Vec<u8>, Vec<u8>);
@@ -121,6 +121,13 @@ impl Bench {
     /// As `cp` does it.
     pub(super) fn drop_bytes(&self, name: &str, bytes: &[u8]) {
         fs::write(self.path(name), bytes).expect("written");
+    }
+
+    /// Has the compiler wait, or go on.
+    pub(super) fn close_compiler(&self, closed: bool) {
+        let sign = self.folders.path().join("closed");
+        let done = if closed { fs::write(sign, "") } else { fs::remove_file(sign) };
+        done.expect("signed");
     }
 
     pub(super) fn remove(&self, name: &str) {
@@ -233,14 +240,17 @@ fn servable(name: &str) -> Vec<u8> {
     wat::parse_str(text).expect("a component")
 }
 
-/// Gives out prepared code, as compiling takes a process that is a compiler.
+/// Gives out prepared code, as compiling takes a process that is a
+/// compiler. It waits while the test has it closed.
 fn make_compiler(folder: &Path) {
     let (code, key) = (folder.join("code"), compatibility_key());
     let script = format!(
         "#!/bin/sh\ncode={}/$(sha256sum < \"$2\" | cut -c1-64)\n\
+         while [ -e {folder}/closed ]; do sleep 0.01; done\n\
          [ -f \"$code\" ] || {{ echo 'not prepared' >&2; exit 1; }}\n\
          cp \"$code\" \"$3\" && echo {key}\n",
-        code.display()
+        code.display(),
+        folder = folder.display()
     );
     let draft = folder.join("draft");
     fs::write(&draft, script).expect("a script");
