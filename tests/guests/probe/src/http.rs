@@ -96,9 +96,7 @@ pub fn trailers(outparam: ResponseOutparam) {
     }
     drop(stream);
     let trailers = Fields::new();
-    trailers
-        .append("x-sum", sum.to_string().as_bytes())
-        .expect("a number is a valid field value");
+    trailers.append("x-sum", sum.to_string().as_bytes()).expect("a number is a valid field value");
     streams::finish(body, Some(trailers));
 }
 
@@ -108,9 +106,7 @@ pub fn big(call: &Call, outparam: ResponseOutparam) {
     let body = answer::head(outparam, 200, "application/octet-stream");
     let stream = body.write().expect("a body's stream is taken once");
     while left > 0 {
-        let length = chunk
-            .len()
-            .min(usize::try_from(left).unwrap_or(chunk.len()));
+        let length = chunk.len().min(usize::try_from(left).unwrap_or(chunk.len()));
         if streams::write(&stream, &chunk[..length]).is_err() {
             return;
         }
@@ -124,11 +120,7 @@ fn method(method: Method) -> String {
     match method {
         Method::Other(name) => name,
         // `Method::Get` and its like.
-        known => format!("{known:?}")
-            .rsplit("::")
-            .next()
-            .unwrap_or_default()
-            .to_uppercase(),
+        known => format!("{known:?}").rsplit("::").next().unwrap_or_default().to_uppercase(),
     }
 }
 

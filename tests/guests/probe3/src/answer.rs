@@ -46,8 +46,6 @@ fn whole(status: u16, content_type: &str, text: String) -> Response {
         // What a client that went away leaves unread is lost, and rightly.
         let _unread = body.write_all(text.into_bytes()).await;
     });
-    response
-        .set_status_code(status)
-        .expect("the probe only has valid status codes");
+    response.set_status_code(status).expect("the probe only has valid status codes");
     response
 }

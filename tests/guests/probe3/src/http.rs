@@ -58,9 +58,7 @@ pub fn sse(call: &Call) -> Response {
             if event > 0 {
                 monotonic_clock::wait_for(pause_ns).await;
             }
-            let unread = body
-                .write_all(format!("data: {event}\n\n").into_bytes())
-                .await;
+            let unread = body.write_all(format!("data: {event}\n\n").into_bytes()).await;
             if !unread.is_empty() {
                 return;
             }

@@ -32,9 +32,8 @@ pub fn increment(call: &Call) -> Response {
         let key = call.text("key");
         let text = bucket.get(key)?.unwrap_or_else(|| b"0".to_vec());
         let text = String::from_utf8_lossy(&text).into_owned();
-        let value: i64 = text
-            .parse()
-            .map_err(|_| Error::Other(format!("{key} is no number: {text}")))?;
+        let value: i64 =
+            text.parse().map_err(|_| Error::Other(format!("{key} is no number: {text}")))?;
         bucket.set(key, (value + 1).to_string().as_bytes())?;
         Ok(json!(value + 1))
     };

@@ -34,24 +34,22 @@ wasip3::http::service::export!(Probe);
 impl wasip3::exports::http::handler::Guest for Probe {
     async fn handle(request: Request) -> Result<Response, ErrorCode> {
         let call = Call::new(&request);
-        Ok(
-            match call.path.strip_prefix("/probe3/").unwrap_or_default() {
-                "request" => http::request(&request),
-                "echo" => http::echo(request),
-                "sse" => http::sse(&call),
-                "big" => http::big(&call),
+        Ok(match call.path.strip_prefix("/probe3/").unwrap_or_default() {
+            "request" => http::request(&request),
+            "echo" => http::echo(request),
+            "sse" => http::sse(&call),
+            "big" => http::big(&call),
 
-                "sleep" => endings::sleep(&call).await,
-                "spin" => endings::spin(),
-                "trap" => endings::trap(),
-                "count" => endings::count(),
-                "late" => endings::late(&call),
+            "sleep" => endings::sleep(&call).await,
+            "spin" => endings::spin(),
+            "trap" => endings::trap(),
+            "count" => endings::count(),
+            "late" => endings::late(&call),
 
-                "kv" => keyvalue::kv(&call),
-                "increment" => keyvalue::increment(&call),
+            "kv" => keyvalue::kv(&call),
+            "increment" => keyvalue::increment(&call),
 
-                _ => answer::text(404, "probe3 has no such path\n"),
-            },
-        )
+            _ => answer::text(404, "probe3 has no such path\n"),
+        })
     }
 }
