@@ -5,15 +5,15 @@
 //! /status?code=    answers with this status, and the code as text
 //! /read-none       answers `ok` without touching the body
 //! /echo            sends the body back as it comes, trailers too
-//! /upload?key=     counts the body's bytes, sets the key to the count, answers it
+//! /upload?key=     counts the body's bytes, sets the key in bucket `upload` to that, answers it
 //! /sse?n=&ms=      n events, ms apart
 //! /trailers        a body, then the trailer `x-sum`: the sum of its bytes
 //! /big?bytes=      so many bytes
 //! ```
 
 use crate::answer;
+use crate::bindings::store;
 use crate::call::Call;
-use crate::keyvalue::default_bucket;
 use crate::streams;
 use serde_json::json;
 use std::time::Duration;
@@ -65,7 +65,7 @@ pub fn upload(call: &Call, request: &IncomingRequest, outparam: ResponseOutparam
     if read.is_err() {
         return answer::text(outparam, 400, "the body broke off\n");
     }
-    let set = default_bucket()
+    let set = store::open("upload")
         .and_then(|bucket| bucket.set(call.text("key"), count.to_string().as_bytes()));
     answer::json(outparam, set.map(|()| json!(count)));
 }

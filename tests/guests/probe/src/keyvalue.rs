@@ -26,10 +26,6 @@ pub fn kv(call: &Call, outparam: ResponseOutparam) {
     answer::json(outparam, run(call));
 }
 
-pub fn default_bucket() -> Result<Bucket, Error> {
-    store::open("default")
-}
-
 /// A decimal number; zero if the key is missing.
 pub fn number(bucket: &Bucket, key: &str) -> Result<i64, Error> {
     let Some(value) = bucket.get(key)? else {
