@@ -13,9 +13,7 @@ static VERSION: [u8; 16] = *b"VERSION-00000001";
 async fn main(_request: Request<Body>) -> Result<Response<Body>, Error> {
     let version = version();
     let body = format!("Hello, world! {version}\n");
-    Ok(Response::builder()
-        .header("x-version", version)
-        .body(body.into())?)
+    Ok(Response::builder().header("x-version", version).body(body.into())?)
 }
 
 fn version() -> String {

@@ -18,14 +18,11 @@ impl wasip3::exports::http::handler::Guest for Hello {
     async fn handle(_request: Request) -> Result<Response, ErrorCode> {
         let version = version();
         let headers = Fields::new();
-        headers
-            .append("x-version", version.as_bytes())
-            .expect("a version is a valid header value");
+        headers.append("x-version", version.as_bytes()).expect("a version is a valid header value");
         let (mut body, body_reader) = wit_stream::new();
         let (trailers, trailers_reader) = wit_future::new(|| Ok(None));
         wasip3::spawn_local(async move {
-            body.write_all(format!("Hello, world! {version}\n").into_bytes())
-                .await;
+            body.write_all(format!("Hello, world! {version}\n").into_bytes()).await;
             drop(body);
             // A host that no longer wants trailers is no error.
             let _ = trailers.write(Ok(None)).await;

@@ -26,9 +26,7 @@ pub fn head(outparam: ResponseOutparam, status: u16, content_type: &str) -> Outg
         .append("content-type", content_type.as_bytes())
         .expect("a content type is a valid header");
     let response = OutgoingResponse::new(headers);
-    response
-        .set_status_code(status)
-        .expect("tests ask for valid status codes");
+    response.set_status_code(status).expect("tests ask for valid status codes");
     let body = response.body().expect("a body is taken once");
     ResponseOutparam::set(outparam, Ok(response));
     body

@@ -17,18 +17,12 @@ impl Call {
             .filter_map(|pair| pair.split_once('='))
             .map(|(name, value)| (decode(name), decode(value)))
             .collect();
-        Self {
-            path: path.to_owned(),
-            parameters,
-        }
+        Self { path: path.to_owned(), parameters }
     }
 
     /// The parameter's value, or nothing if it is missing.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.parameters
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        self.parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// The parameter's value, or the empty string.
@@ -38,9 +32,7 @@ impl Call {
 
     /// The parameter as a number, or the default if it is missing or no number.
     pub fn number<N: FromStr>(&self, name: &str, default: N) -> N {
-        self.get(name)
-            .and_then(|value| value.parse().ok())
-            .unwrap_or(default)
+        self.get(name).and_then(|value| value.parse().ok()).unwrap_or(default)
     }
 
     /// The parts of a comma-separated parameter; none of an empty one.

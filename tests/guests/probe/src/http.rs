@@ -5,15 +5,15 @@
 //! /status?code=    answers with this status, and the code as text
 //! /read-none       answers `ok` without touching the body
 //! /echo            sends the body back as it comes, trailers too
-//! /upload?key=     counts the body's bytes, sets the key to the count, answers it
+//! /upload?key=     counts the body's bytes, sets the key in bucket `upload` to that, answers it
 //! /sse?n=&ms=      n events, ms apart
 //! /trailers        a body, then the trailer `x-sum`: the sum of its bytes
 //! /big?bytes=      so many bytes
 //! ```
 
 use crate::answer;
+use crate::bindings::store;
 use crate::call::Call;
-use crate::keyvalue::default_bucket;
 use crate::streams;
 use serde_json::json;
 use std::time::Duration;
@@ -65,7 +65,7 @@ pub fn upload(call: &Call, request: &IncomingRequest, outparam: ResponseOutparam
     if read.is_err() {
         return answer::text(outparam, 400, "the body broke off\n");
     }
-    let set = default_bucket()
+    let set = store::open("upload")
         .and_then(|bucket| bucket.set(call.text("key"), count.to_string().as_bytes()));
     answer::json(outparam, set.map(|()| json!(count)));
 }
@@ -96,9 +96,7 @@ pub fn trailers(outparam: ResponseOutparam) {
     }
     drop(stream);
     let trailers = Fields::new();
-    trailers
-        .append("x-sum", sum.to_string().as_bytes())
-        .expect("a number is a valid field value");
+    trailers.append("x-sum", sum.to_string().as_bytes()).expect("a number is a valid field value");
     streams::finish(body, Some(trailers));
 }
 
@@ -108,9 +106,7 @@ pub fn big(call: &Call, outparam: ResponseOutparam) {
     let body = answer::head(outparam, 200, "application/octet-stream");
     let stream = body.write().expect("a body's stream is taken once");
     while left > 0 {
-        let length = chunk
-            .len()
-            .min(usize::try_from(left).unwrap_or(chunk.len()));
+        let length = chunk.len().min(usize::try_from(left).unwrap_or(chunk.len()));
         if streams::write(&stream, &chunk[..length]).is_err() {
             return;
         }
@@ -124,11 +120,7 @@ fn method(method: Method) -> String {
     match method {
         Method::Other(name) => name,
         // `Method::Get` and its like.
-        known => format!("{known:?}")
-            .rsplit("::")
-            .next()
-            .unwrap_or_default()
-            .to_uppercase(),
+        known => format!("{known:?}").rsplit("::").next().unwrap_or_default().to_uppercase(),
     }
 }
 

@@ -26,18 +26,13 @@ pub fn kv(call: &Call, outparam: ResponseOutparam) {
     answer::json(outparam, run(call));
 }
 
-pub fn default_bucket() -> Result<Bucket, Error> {
-    store::open("default")
-}
-
 /// A decimal number; zero if the key is missing.
 pub fn number(bucket: &Bucket, key: &str) -> Result<i64, Error> {
     let Some(value) = bucket.get(key)? else {
         return Ok(0);
     };
     let text = String::from_utf8_lossy(&value);
-    text.parse()
-        .map_err(|_| Error::Other(format!("{key} is no number: {text}")))
+    text.parse().map_err(|_| Error::Other(format!("{key} is no number: {text}")))
 }
 
 pub fn set_number(bucket: &Bucket, key: &str, number: i64) -> Result<(), Error> {
@@ -71,9 +66,7 @@ fn run(call: &Call) -> Result<Value, Error> {
         "cas" => compare_and_swap(&bucket, key, call.get("expect"), value)?,
         "get-many" => {
             let values = batch::get_many(&bucket, &keys_given)?;
-            let pairs = values
-                .into_iter()
-                .map(|pair| pair.map(|(key, value)| (key, text(value))));
+            let pairs = values.into_iter().map(|pair| pair.map(|(key, value)| (key, text(value))));
             json!({ "values": pairs.collect::<Vec<_>>() })
         }
         "set-many" => {

@@ -13,7 +13,7 @@
 use crate::answer;
 use crate::bindings::store::{self, Error};
 use crate::call::Call;
-use crate::keyvalue::{default_bucket, keys, number, set_number};
+use crate::keyvalue::{keys, number, set_number};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use wasip2::http::types::ResponseOutparam;
@@ -35,7 +35,7 @@ pub fn transfer(call: &Call, outparam: ResponseOutparam) {
 
 pub fn increment(call: &Call, outparam: ResponseOutparam) {
     let run = || -> Result<Value, Error> {
-        let bucket = default_bucket()?;
+        let bucket = store::open("default")?;
         let value = number(&bucket, call.text("key"))? + 1;
         compute_for(Duration::from_micros(call.number("spin_us", 0)));
         set_number(&bucket, call.text("key"), value)?;

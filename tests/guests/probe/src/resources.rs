@@ -67,14 +67,7 @@ pub fn config(call: &Call, outparam: ResponseOutparam) {
 pub fn fs(outparam: ResponseOutparam) {
     let folders = wasip2::filesystem::preopens::get_directories();
     let lines = [
-        line(
-            "folders",
-            if folders.is_empty() {
-                Err("none")
-            } else {
-                Ok(())
-            },
-        ),
+        line("folders", if folders.is_empty() { Err("none") } else { Ok(()) }),
         line("read", std::fs::read("/etc/hostname")),
         line("write", std::fs::write("probe.txt", "probe")),
     ];

@@ -28,10 +28,7 @@ pub fn sql(call: &Call, request: &IncomingRequest, outparam: ResponseOutparam) {
             );
         }
         let rows = database::query(call.text("sql"), &parameters)?;
-        let values = rows
-            .values
-            .into_iter()
-            .map(|row| row.into_iter().map(to_json).collect());
+        let values = rows.values.into_iter().map(|row| row.into_iter().map(to_json).collect());
         Ok(json!({ "columns": rows.columns, "rows": values.collect::<Vec<Value>>() }))
     };
     answer::json(outparam, run());
@@ -74,14 +71,8 @@ fn from_json(value: Value) -> database::Value {
 }
 
 fn blob(value: &Value) -> Vec<u8> {
-    let bytes = value["blob"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    bytes
-        .iter()
-        .filter_map(|byte| byte.as_u64()?.try_into().ok())
-        .collect()
+    let bytes = value["blob"].as_array().map(Vec::as_slice).unwrap_or_default();
+    bytes.iter().filter_map(|byte| byte.as_u64()?.try_into().ok()).collect()
 }
 
 fn to_json(value: database::Value) -> Value {

@@ -6,21 +6,20 @@
 //! /rollback?key=                 sets the key, rolls back, answers {}
 //! ```
 //!
-//! Both use bucket `default` and the value `set`.
+//! The buckets are `commit` and `rollback`, the value is `set`.
 
 use crate::answer;
-use crate::bindings::store::Error;
+use crate::bindings::store::{self, Error};
 use crate::bindings::transaction;
 use crate::call::Call;
 use crate::endings;
-use crate::keyvalue::default_bucket;
 use serde_json::{Value, json};
 use wasip2::http::types::ResponseOutparam;
 
 pub fn commit(call: &Call, outparam: ResponseOutparam) {
     let run = || -> Result<Value, Error> {
         let key = call.text("key");
-        let bucket = default_bucket()?;
+        let bucket = store::open("commit")?;
         bucket.set(key, b"set")?;
         transaction::commit().map_err(other)?;
         bucket.set(&format!("{key}2"), b"set")?;
@@ -35,7 +34,7 @@ pub fn commit(call: &Call, outparam: ResponseOutparam) {
 
 pub fn rollback(call: &Call, outparam: ResponseOutparam) {
     let run = || -> Result<Value, Error> {
-        default_bucket()?.set(call.text("key"), b"set")?;
+        store::open("rollback")?.set(call.text("key"), b"set")?;
         transaction::rollback().map_err(other)?;
         Ok(json!({}))
     };
