@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use std::time::Duration;
+
 use http::Method;
 
 use crate::harness::client::Client;
@@ -11,6 +13,9 @@ use crate::harness::{Host, hello};
 
 const CONNECTIONS: usize = 32;
 const SWAPS: u32 = 100;
+
+/// Between two requests of a connection: a steady load, not a flood.
+const PACE: Duration = Duration::from_millis(5);
 
 /// Distinct components among the swaps; the rest come from the cache, as a
 /// rollback does.
@@ -80,6 +85,7 @@ async fn ask_until_stopped(url: String, seen: Arc<Seen>) -> BTreeSet<String> {
         assert_eq!(reply.text(), format!("Hello, world! {version}\n"), "entirely from one version");
         versions.insert(version);
         seen.requests.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(PACE).await;
     }
     versions
 }

@@ -67,9 +67,6 @@ async fn answer(
 /// The service that answers this host, path and method.
 fn route(registry: &Registry, head: &Parts) -> Result<Arc<Service>, Problem> {
     let path = head.uri.path();
-    if !request::has_path(head) {
-        return Err(Problem::bad_request("the request's target is not a path"));
-    }
     let snapshot = registry.load();
     let host = head.uri.host().map(str::to_ascii_lowercase);
     match snapshot.routes.find(host.as_deref(), path, &head.method) {

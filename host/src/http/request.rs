@@ -40,6 +40,9 @@ const HOP_BY_HOP: [HeaderName; 7] = [
 /// # Errors
 /// 400 where the request names no host, two, or one that is none (RFC 9112 §3.2).
 pub fn prepare(head: &mut Parts, peer: Peer) -> Result<(), Problem> {
+    if !has_path(head) {
+        return Err(Problem::bad_request("the request's target is not a path"));
+    }
     let authority = authority(head, peer)?;
     let scheme = peer.trusted.then(|| forwarded::scheme(&head.headers)).flatten().unwrap_or("http");
     remove_hop_by_hop(&mut head.headers);
@@ -49,7 +52,6 @@ pub fn prepare(head: &mut Parts, peer: Peer) -> Result<(), Problem> {
     let mut uri = std::mem::take(&mut head.uri).into_parts();
     uri.scheme = Some(if scheme == "https" { Scheme::HTTPS } else { Scheme::HTTP });
     uri.authority = Some(authority);
-    uri.path_and_query.get_or_insert_with(|| PathAndQuery::from_static("/"));
     head.uri = Uri::from_parts(uri)
         .map_err(|error| Problem::bad_request(format!("its target: {error}")))?;
     Ok(())
@@ -61,10 +63,11 @@ pub fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Whether the target is something a route can lead to.
-#[must_use]
-pub fn has_path(head: &Parts) -> bool {
-    head.method != Method::CONNECT && head.uri.path().starts_with('/')
+/// Whether the target is something a route can lead to: not `*`, and not the
+/// authority alone, which is for `CONNECT` (RFC 9112 §3.2).
+fn has_path(head: &Parts) -> bool {
+    let path = head.uri.path_and_query().map(PathAndQuery::path);
+    head.method != Method::CONNECT && path.is_some_and(|path| path.starts_with('/'))
 }
 
 fn authority(head: &Parts, peer: Peer) -> Result<Authority, Problem> {

@@ -223,14 +223,11 @@ async fn conclude(
         Step::WantsLease(_) => return failed(Failure::Store("it is leased already".to_owned())),
     };
     let Answer { response, transaction } = answer;
-    let response = response.map_err(|code| {
-        // A guest that gives up because its client sent too much is not at fault.
-        Unanswered::Failed(if exchange.body().is_too_large() {
-            Failure::BodyTooLarge(limits.request_body)
-        } else {
-            Failure::ErrorCode(code)
-        })
-    })?;
+    // Whatever the guest made of its body's end: it was the client who sent too much.
+    if exchange.body().is_too_large() {
+        return failed(Failure::BodyTooLarge(limits.request_body));
+    }
+    let response = response.map_err(|code| Unanswered::Failed(Failure::ErrorCode(code)))?;
     let Some(transaction) = transaction else {
         return failed(Failure::Trapped("it answered while it used its store".to_owned()));
     };

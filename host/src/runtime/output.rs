@@ -18,6 +18,9 @@ use crate::service::VersionId;
 /// together; the rest is dropped, and said so once.
 const OUTPUT_LIMIT: usize = 64 << 10;
 
+/// What a line costs besides its text: time, service, version.
+const LINE_COST: usize = 64;
+
 /// A line is cut here and goes on as another.
 const LINE_LIMIT: usize = 8 << 10;
 
@@ -48,17 +51,18 @@ impl LogBudget {
         self.used.store(0, Ordering::Relaxed);
     }
 
-    /// Whether `bytes` more may be logged.
+    /// Whether a line with `bytes` of text may be logged.
     pub(super) fn spend(&self, bytes: usize, version: &VersionId) -> bool {
-        let before = self.used.fetch_add(bytes.max(1), Ordering::Relaxed);
-        if before < OUTPUT_LIMIT && before + bytes >= OUTPUT_LIMIT {
+        let cost = bytes + LINE_COST;
+        let before = self.used.fetch_add(cost, Ordering::Relaxed);
+        if before < OUTPUT_LIMIT && before + cost >= OUTPUT_LIMIT {
             tracing::warn!(
                 service = %version.service,
                 version = version.number,
                 "the invocation logged more than {OUTPUT_LIMIT} bytes; the rest is dropped"
             );
         }
-        before + bytes < OUTPUT_LIMIT
+        before + cost < OUTPUT_LIMIT
     }
 }
 
