@@ -52,8 +52,9 @@ test: plugins guests other-guests ## build everything, then run all tests
 	@$(CARGO) test --quiet --manifest-path plugins/Cargo.toml
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then $(CARGO) nextest run; else $(CARGO) test; fi
 
-bench: build guests ## measure (tests/bench/run.sh)
-	@bash tests/bench/run.sh
+bench: build guests ## measure beside native and wasmtime serve; QUICK=1 for a short one
+	@$(CARGO) build --release --example native $(unless_idle)
+	@python3 tests/bench/run.py
 
 lint: setup $(if $(shell command -v cargo-machete),,$(UNUSED)) ## format, clippy, documentation, unused dependencies
 	@$(CARGO) fmt --all --check

@@ -65,7 +65,7 @@ async fn a_hundred_swaps_under_load_fail_no_request_and_keep_no_memory() {
     assert_eq!(versions.len(), BUILDS as usize, "{versions:?}");
     host.until_idle().await;
     let growth = at_end as f64 / settled as f64;
-    println!(
+    eprintln!(
         "{} requests over {SWAPS} swaps, none failed; memory {} -> {} KiB",
         seen.requests.load(Ordering::Relaxed),
         settled >> 10,
@@ -116,7 +116,7 @@ async fn a_request_is_ended_when_the_drain_is_over() {
     stream.until("data: 0").await;
     host.drop_file("probe.toml", "");
     host.until_version("probe", 2).await;
-    let rest = stream.to_end().await;
+    let rest = stream.read_to_end().await;
     assert!(!rest.contains("data: 999"), "it was cut");
     host.until_idle().await;
 }

@@ -10,7 +10,6 @@ async fn refused(bytes: &[u8]) -> String {
     let reply = host.get("/hello").await;
     assert_eq!(reply.header("x-version"), "VERSION-00000001", "the old version goes on");
     host.until_logged("hello.wasm").await;
-    println!("{reasons}");
     reasons
 }
 

@@ -39,7 +39,7 @@ impl Raw {
     }
 
     /// Reads until the peer closes.
-    pub async fn to_end(&mut self) -> String {
+    pub async fn read_to_end(&mut self) -> String {
         while self.more().await {}
         String::from_utf8_lossy(&std::mem::take(&mut self.read)).into_owned()
     }
@@ -54,7 +54,7 @@ impl Raw {
     }
 
     async fn more(&mut self) -> bool {
-        let mut buffer = [0; 16 << 10];
+        let mut buffer = vec![0; 16 << 10];
         let read =
             timeout(PATIENCE, self.stream.read(&mut buffer)).await.expect("an answer in time");
         let count = read.unwrap_or(0);

@@ -59,7 +59,7 @@ async fn a_request_with_two_framings_cannot_smuggle_another() {
          0\r\n\r\nGET /hello HTTP/1.1\r\nHost: x\r\n\r\n",
     )
     .await;
-    let answer = raw.to_end().await;
+    let answer = raw.read_to_end().await;
     assert!(
         !answer.contains("Hello, world!"),
         "the connection ends with the doubtful one: {answer}"
@@ -74,7 +74,7 @@ async fn bad_chunks_end_the_request_and_not_the_host() {
         "POST /probe/upload?key=k HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n",
     )
     .await;
-    raw.to_end().await;
+    raw.read_to_end().await;
     host.until_idle().await;
     let exists = host.post("/probe/kv?op=exists&bucket=upload&key=k", "").await;
     assert!(exists.text().contains("false"), "{exists:?}");

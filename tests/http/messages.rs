@@ -89,7 +89,7 @@ async fn head_is_get_without_the_body() {
     assert_eq!(head.header("content-length"), got.body.len().to_string());
     let mut raw = Raw::connect(host.address).await;
     raw.send("HEAD /hello HTTP/1.1\r\nHost: x\r\n\r\nGET /hello HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
-    let both = raw.to_end().await;
+    let both = raw.read_to_end().await;
     assert_eq!(both.matches("HTTP/1.1 200").count(), 2, "{both}");
     assert_eq!(both.matches("Hello, world!").count(), 1, "{both}");
     let head = host.request(Method::HEAD, "/absent", "").await;
@@ -101,17 +101,17 @@ async fn http_1_0_is_answered() {
     let host = Host::builder().plugin("probe").file("hello.wasm", hello(1)).start().await;
     let mut raw = Raw::connect(host.address).await;
     raw.send("GET /hello HTTP/1.0\r\n\r\n").await;
-    let answer = raw.to_end().await;
+    let answer = raw.read_to_end().await;
     assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
     assert!(answer.ends_with("VERSION-00000001\n"), "{answer}");
     let mut raw = Raw::connect(host.address).await;
     raw.send("GET /probe/sse?n=2&ms=1 HTTP/1.0\r\n\r\n").await;
-    let answer = raw.to_end().await;
+    let answer = raw.read_to_end().await;
     assert!(answer.contains("data: 1") && !answer.contains("chunked"), "{answer}");
 }
 
 #[tokio::test]
-async fn expect_continue_is_answered_when_the_guest_reads() {
+async fn expect_continue_is_answered_when_the_guest_reads_or_agrees() {
     let host = probes().await;
     for path in ["/probe/echo", "/probe3/echo"] {
         let mut raw = Raw::connect(host.address).await;
@@ -124,6 +124,10 @@ async fn expect_continue_is_answered_when_the_guest_reads() {
         raw.until("HTTP/1.1 200").await;
         raw.until("hello").await;
     }
+    let mut raw = Raw::connect(host.address).await;
+    raw.send("POST /probe/unknown HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n").await;
+    let answer = raw.until("\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 404"), "refused without 100: {answer}");
     let mut raw = Raw::connect(host.address).await;
     raw.send("POST /probe/echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 9999999\r\n\r\n").await;
     let answer = raw.until("\r\n\r\n").await;

@@ -63,7 +63,7 @@ async fn every_acknowledged_post_is_there_after_a_hundred_kills() {
         }
     }
     let total: u64 = carts.values().chain(orders.values()).sum();
-    println!(
+    eprintln!(
         "{total} stored of {attempts} sent over {CYCLES} kills; every acknowledged one is there"
     );
 }

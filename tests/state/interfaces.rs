@@ -88,6 +88,9 @@ async fn config_comes_from_the_manifest_and_nothing_else_is_granted() {
     for denied in ["/probe/fs", "/probe/socket", "/probe/outbound?url=http%3A%2F%2F127.0.0.1%2F"] {
         let reply = host.get(denied).await;
         assert_eq!(reply.status, 200, "{denied}: the guest reads the error: {reply:?}");
-        println!("{denied}: {}", reply.text());
+        assert!(reply.text().lines().count() > 0, "{denied}: {reply:?}");
+        for line in reply.text().lines() {
+            assert!(line.contains(": denied: "), "{denied}: {line}");
+        }
     }
 }

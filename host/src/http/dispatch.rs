@@ -37,6 +37,7 @@ async fn answer(
     body: Incoming,
     peer: Peer,
 ) -> Result<Response<ResponseBody>, Problem> {
+    let expects_continue = request::expects_continue(head);
     request::prepare(head, peer)?;
     let service = route(registry, head)?;
     let limits = service.version.manifest.limits.clone();
@@ -51,15 +52,22 @@ async fn answer(
     // Only now: a version that was swapped out while this waited must not run it.
     let (service, lease) =
         lease(registry, &service.name).ok_or_else(|| Problem::no_route(head.uri.path()))?;
+    let body = replayable(body, &limits);
     let invocation = Invocation {
         lease,
         permit,
         store: Arc::clone(&service.store),
-        body: replayable(body, &limits),
+        body: body.clone(),
         head: head.clone(),
     };
     match invoke(invocation).await {
-        Ok(response) => finish(response, &service.name),
+        Ok(response) => {
+            // It agreed before it read: a client that waits for 100 would keep the body.
+            if expects_continue && response.status().is_success() {
+                body.ask().await;
+            }
+            finish(response, &service.name)
+        }
         Err(failure) => Err(failed(&service, head, &failure)),
     }
 }

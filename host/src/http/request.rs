@@ -57,6 +57,15 @@ pub fn prepare(head: &mut Parts, peer: Peer) -> Result<(), Problem> {
     Ok(())
 }
 
+/// Whether the client holds its body back until it is told to go on, or that
+/// it needn't (RFC 9110 §10.1.1).
+#[must_use]
+pub fn expects_continue(head: &Parts) -> bool {
+    let expected = head.headers.get(EXPECT);
+    head.version == Version::HTTP_11
+        && expected.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
 /// The length that the client says its body has.
 #[must_use]
 pub fn content_length(headers: &HeaderMap) -> Option<u64> {

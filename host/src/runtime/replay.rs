@@ -89,6 +89,21 @@ impl ReplayBody {
         Reader { body: self.clone(), position: 0 }
     }
 
+    /// Asks the client for the body if nobody did yet, and lets the connection
+    /// say so before whatever comes next.
+    pub async fn ask(&self) {
+        std::future::poll_fn(|context| {
+            let mut shared = self.lock();
+            if shared.read_bytes == 0 && !shared.ended {
+                // What comes, an error too, is kept for the reader or found again by it.
+                let _asked = shared.poll_source(context);
+            }
+            Poll::Ready(())
+        })
+        .await;
+        tokio::task::yield_now().await;
+    }
+
     /// Reads the rest, so that nobody waits for the client while it is leased.
     ///
     /// # Errors

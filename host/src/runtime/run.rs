@@ -32,6 +32,8 @@ pub(super) struct Ended {
 }
 
 /// How far a guest came.
+// Returned once an invocation and matched at once: boxing the answer would cost more than its move.
+#[allow(clippy::large_enum_variant)]
 pub(super) enum Step {
     /// It handed over its answer; its call may have ended, too.
     Answered(Answer, Option<Ended>),

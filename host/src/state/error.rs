@@ -76,6 +76,8 @@ impl Error {
     }
 
     /// A failure of a guest's statement.
+    // By value, as `map_err` hands it over.
+    #[allow(clippy::needless_pass_by_value)]
     pub(super) fn of_guest(error: rusqlite::Error) -> Self {
         let message = error.to_string();
         match &error {

@@ -4,6 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// What is called right before each COMMIT, on the writer's thread.
+pub type BeforeCommit = Arc<dyn Fn() + Send + Sync>;
+
+/// What is told why the file failed.
+pub type OnFatal = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// A store's limits, and what it tells of itself.
 #[derive(Clone)]
 pub struct StoreOptions {
@@ -31,10 +37,10 @@ pub struct StoreOptions {
     /// After how long without use the file is closed.
     pub idle_close: Duration,
     /// Called on the writer's thread right before each COMMIT; tests stall with it.
-    pub before_commit: Option<Arc<dyn Fn() + Send + Sync>>,
+    pub before_commit: Option<BeforeCommit>,
     /// Called when the file failed: nothing more is acknowledged, and the host
     /// has to end.
-    pub on_fatal: Option<Arc<dyn Fn(&str) + Send + Sync>>,
+    pub on_fatal: Option<OnFatal>,
 }
 
 impl Default for StoreOptions {

@@ -68,7 +68,7 @@ impl Scope<'_> {
         let mut prepared = self.prepare(statement)?;
         self.check(&prepared, parameters)?;
         let writes = !prepared.readonly();
-        let columns: Vec<String> = prepared.column_names().into_iter().map(str::to_owned).collect();
+        let columns: Vec<String> = prepared.column_names().map(str::to_owned).collect();
         let mut found = prepared.query(params_from_iter(parameters)).map_err(Error::of_guest)?;
         let mut values = Vec::new();
         let mut bytes = 0;
