@@ -46,7 +46,8 @@ async fn main() -> anyhow::Result<()> {
         tokio::spawn(async move {
             let service = service_fn(|request| answer(carts.clone(), request));
             // A client that goes away is no error of the server's.
-            let _ended = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            let _ended =
+                http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
     }
 }
@@ -106,7 +107,8 @@ impl Carts {
         let cart = {
             let mut select =
                 reader.prepare_cached("SELECT product, quantity FROM cart WHERE user = ?1")?;
-            let rows = select.query_map([user], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.into())))?;
+            let rows =
+                select.query_map([user], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.into())))?;
             rows.collect::<Result<_, _>>()?
         };
         self.readers.lock().unwrap_or_else(PoisonError::into_inner).push(reader);

@@ -3,19 +3,18 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
 use std::time::Duration;
 
 use http::Method;
 
 use crate::harness::client::Client;
-use crate::harness::{Host, hello};
+use crate::harness::{Host, component, hello};
 
 const CONNECTIONS: usize = 32;
 const SWAPS: u32 = 100;
 
 /// Between two requests of a connection: a steady load, not a flood.
-const PACE: Duration = Duration::from_millis(5);
+const PACE: Duration = Duration::from_millis(20);
 
 /// Distinct components among the swaps; the rest come from the cache, as a
 /// rollback does.
@@ -30,27 +29,35 @@ struct Seen {
     stop: AtomicBool,
 }
 
+/// Half of the connections read the version from each answer of the hello guest; the others put
+/// things into carts, so that a request that ran twice, or not at all, shows in the sum.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_swaps_under_load_fail_no_request_and_keep_no_memory() {
     let host = Host::builder()
         .file("hello.wasm", hello(1))
         .file("hello.toml", "[instances]\nreuse = 1000\n")
+        .plugin("cart")
         .start()
         .await;
     let seen = Arc::new(Seen::default());
-    let url = host.url("/hello");
-    let load: Vec<_> = (0..CONNECTIONS)
-        .map(|_| tokio::spawn(ask_until_stopped(url.clone(), Arc::clone(&seen))))
+    let greeted: Vec<_> = (0..CONNECTIONS / 2)
+        .map(|_| tokio::spawn(greet_until_stopped(host.url("/hello"), Arc::clone(&seen))))
+        .collect();
+    let filled: Vec<_> = (0..CONNECTIONS / 2)
+        .map(|user| tokio::spawn(fill_until_stopped(host.url("/cart"), user, Arc::clone(&seen))))
         .collect();
 
+    let (cart, _) = component("cart");
     let mut settled = 0;
     for swap in 1..=SWAPS {
+        host.drop_file("cart.wasm", with_section(&cart, swap % BUILDS));
         host.drop_file("hello.wasm", hello(1 + swap % BUILDS));
+        host.until_version("cart", u64::from(swap) + 1).await;
         host.until_version("hello", u64::from(swap) + 1).await;
         // Some requests on each version, so that each swap happens under load.
         let goal = seen.requests.load(Ordering::Relaxed) + 50;
         while seen.requests.load(Ordering::Relaxed) < goal {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(PACE).await;
         }
         if swap == WARM_UP {
             settled = host.resident_bytes();
@@ -59,14 +66,19 @@ async fn a_hundred_swaps_under_load_fail_no_request_and_keep_no_memory() {
     let at_end = host.resident_bytes();
     seen.stop.store(true, Ordering::Relaxed);
     let mut versions = BTreeSet::new();
-    for connection in load {
+    for connection in greeted {
         versions.extend(connection.await.expect("no failed request"));
     }
     assert_eq!(versions.len(), BUILDS as usize, "{versions:?}");
+    for (user, connection) in filled.into_iter().enumerate() {
+        let acknowledged = connection.await.expect("no failed request");
+        let cart = host.get(&format!("/cart?user_id={user}")).await.json();
+        assert_eq!(cart["cart"]["1"], acknowledged, "user {user}: each request counted once");
+    }
     host.until_idle().await;
     let growth = at_end as f64 / settled as f64;
     eprintln!(
-        "{} requests over {SWAPS} swaps, none failed; memory {} -> {} KiB",
+        "{} requests over {SWAPS} swaps of two services, none failed; memory {} -> {} KiB",
         seen.requests.load(Ordering::Relaxed),
         settled >> 10,
         at_end >> 10
@@ -75,7 +87,7 @@ async fn a_hundred_swaps_under_load_fail_no_request_and_keep_no_memory() {
 }
 
 /// Asks over one connection; each answer must be whole and from one version.
-async fn ask_until_stopped(url: String, seen: Arc<Seen>) -> BTreeSet<String> {
+async fn greet_until_stopped(url: String, seen: Arc<Seen>) -> BTreeSet<String> {
     let client = Client::new();
     let mut versions = BTreeSet::new();
     while !seen.stop.load(Ordering::Relaxed) {
@@ -88,6 +100,31 @@ async fn ask_until_stopped(url: String, seen: Arc<Seen>) -> BTreeSet<String> {
         tokio::time::sleep(PACE).await;
     }
     versions
+}
+
+/// Adds to one user's cart over one connection; returns how often that was acknowledged.
+async fn fill_until_stopped(url: String, user: usize, seen: Arc<Seen>) -> u64 {
+    let client = Client::new();
+    let body = format!(r#"{{"user_id": {user}, "product_id": 1, "quantity": 1}}"#);
+    let mut acknowledged = 0;
+    while !seen.stop.load(Ordering::Relaxed) {
+        let reply = client.try_request(Method::POST, &url, body.clone()).await.expect("an answer");
+        assert_eq!(reply.status, 200, "{reply:?}");
+        acknowledged += 1;
+        seen.requests.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(PACE).await;
+    }
+    acknowledged
+}
+
+/// The component with a custom section of its own: the same program, another digest.
+fn with_section(component: &[u8], number: u32) -> Vec<u8> {
+    let name = format!("build-{number:08}");
+    let length = u8::try_from(name.len() + 1).expect("a short name");
+    let mut bytes = component.to_vec();
+    bytes.extend([0, length, length - 1]);
+    bytes.extend(name.as_bytes());
+    bytes
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,7 +144,7 @@ async fn a_request_finishes_on_the_version_it_began_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_is_ended_when_the_drain_is_over() {
     let host = Host::builder()
-        .file("probe.wasm", crate::harness::component("probe").0)
+        .file("probe.wasm", component("probe").0)
         .file("probe.toml", "[deploy]\ndrain = \"100ms\"\n[limits]\ndeadline = \"1m\"\n")
         .start()
         .await;

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use wasmtime_wasi_http::{Error, WasiBody};
 
-/// A request's body. Clones are the same body; [`ReplayBody::reader`] reads it.
+/// A request's body. Clones are the same body; the guest reads it through one.
 #[derive(Clone)]
 pub struct ReplayBody {
     shared: Arc<Mutex<Shared>>,
@@ -36,7 +36,11 @@ struct Shared {
     read_bytes: u64,
     read_limit: u64,
     ended: bool,
+    /// Why it ended too early, until its reader was told.
+    failed: Option<Error>,
     too_large: bool,
+    /// Whether anyone read yet; the client is asked for the body by that.
+    asked: bool,
 }
 
 #[derive(Clone)]
@@ -66,7 +70,9 @@ impl ReplayBody {
             read_bytes: 0,
             read_limit,
             ended,
+            failed: None,
             too_large: false,
+            asked: false,
         };
         Self { shared: Arc::new(Mutex::new(shared)) }
     }
@@ -94,9 +100,9 @@ impl ReplayBody {
     pub async fn ask(&self) {
         std::future::poll_fn(|context| {
             let mut shared = self.lock();
-            if shared.read_bytes == 0 && !shared.ended {
-                // What comes, an error too, is kept for the reader or found again by it.
-                let _asked = shared.poll_source(context);
+            // Never in a reader's place: it would not be woken any more.
+            if !shared.asked && !shared.ended {
+                let _the_readers_to_see = shared.poll_source(context);
             }
             Poll::Ready(())
         })
@@ -121,9 +127,9 @@ impl ReplayBody {
                 }
                 match shared.poll_source(context) {
                     Poll::Pending => return Poll::Pending,
-                    // An error of the client's connection is the reader's to see.
-                    Poll::Ready(None | Some(Err(_))) => return Poll::Ready(Ok(())),
-                    Poll::Ready(Some(Ok(_))) => {}
+                    // Why it ended is the reader's to see.
+                    Poll::Ready(None) => return Poll::Ready(Ok(())),
+                    Poll::Ready(Some(())) => {}
                 }
             }
         })
@@ -136,8 +142,9 @@ impl ReplayBody {
 }
 
 impl Shared {
-    /// The source's next frame, kept if there is room.
-    fn poll_source(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<(), Error>>> {
+    /// Keeps the source's next frame, if there is room; `None` at its end.
+    fn poll_source(&mut self, context: &mut Context<'_>) -> Poll<Option<()>> {
+        self.asked = true;
         let frame = match Pin::new(&mut self.source).poll_frame(context) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(None) => {
@@ -145,8 +152,8 @@ impl Shared {
                 return Poll::Ready(None);
             }
             Poll::Ready(Some(Err(error))) => {
-                self.ended = true;
-                return Poll::Ready(Some(Err(error)));
+                self.fail(error);
+                return Poll::Ready(None);
             }
             Poll::Ready(Some(Ok(frame))) => frame,
         };
@@ -158,14 +165,21 @@ impl Shared {
             self.read_bytes += data.len() as u64;
             if self.read_bytes > self.read_limit {
                 self.too_large = true;
-                self.ended = true;
-                return Poll::Ready(Some(Err(Error::HttpRequestBodySize(Some(self.read_bytes)))));
+                self.fail(Error::HttpRequestBodySize(Some(self.read_bytes)));
+                return Poll::Ready(None);
             }
         }
         // Too much to run again with; what the reader has not seen stays.
         self.replayable &= self.read_bytes <= self.keep_limit;
         self.kept.push_back(frame);
-        Poll::Ready(Some(Ok(())))
+        Poll::Ready(Some(()))
+    }
+
+    /// Ends it too early. What follows is lost, so it can't be read twice.
+    fn fail(&mut self, error: Error) {
+        self.ended = true;
+        self.replayable = false;
+        self.failed = Some(error);
     }
 
     /// Frame number `position`, if it was read already.
@@ -196,13 +210,8 @@ impl Body for Reader {
             if let Some(frame) = shared.kept_frame(self.position) {
                 break frame;
             }
-            if shared.ended {
-                return Poll::Ready(None);
-            }
-            match std::task::ready!(shared.poll_source(context)) {
-                None => return Poll::Ready(None),
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                Some(Ok(())) => {}
+            if shared.ended || std::task::ready!(shared.poll_source(context)).is_none() {
+                return Poll::Ready(shared.failed.take().map(Err));
             }
         };
         self.position += 1;
@@ -214,7 +223,9 @@ impl Body for Reader {
 
     fn is_end_stream(&self) -> bool {
         let shared = self.body.lock();
-        shared.ended && self.position >= shared.dropped + shared.kept.len()
+        shared.ended
+            && shared.failed.is_none()
+            && self.position >= shared.dropped + shared.kept.len()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -261,6 +272,16 @@ mod tests {
         assert_eq!(body.buffer().await, Err(BodyTooLarge { limit: 3 }));
         assert!(!body.is_replayable());
         assert_eq!(read(&body).await, "abcdef");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_broke_off_while_it_was_buffered_is_an_error_to_its_reader() {
+        let frames = [Ok(Frame::data(Bytes::from_static(b"ab"))), Err(Error::HttpProtocolError)];
+        let source = StreamBody::new(futures_util::stream::iter(frames)).boxed_unsync();
+        let body = ReplayBody::new(source, 100, 100);
+        assert_eq!(body.buffer().await, Ok(()));
+        assert!(body.reader().collect().await.is_err(), "half a body is no body");
+        assert!(!body.is_replayable());
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! Answers hello and its version (`wasi:http` 0.3).
 //!
-//! Tests patch [`VERSION`] in the built component to make another version of the same service, so
+//! Tests patch `VERSION` in the built component to make another version of the same service, so
 //! its bytes occur there exactly once: they are only ever read through a volatile pointer, which
 //! keeps the compiler from copying them into other constants.
 
