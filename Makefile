@@ -63,7 +63,9 @@ lint: setup $(if $(shell command -v cargo-machete),,$(UNUSED)) ## format, clippy
 	@$(CARGO) clippy --workspace $(WASM) -- -D warnings $(unless_idle)
 	@RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps $(unless_idle)
 	@RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps $(WASM) $(unless_idle)
-	@PATH="$$PWD/target/tools/bin:$$PATH" cargo-machete host plugins tests/guests
+	@for folder in host plugins tests/guests; do \
+	    PATH="$$PWD/target/tools/bin:$$PATH" cargo-machete $$folder; \
+	done
 
 $(UNUSED):
 	@$(CARGO) install --quiet --root target/tools --locked cargo-machete
