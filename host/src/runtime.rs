@@ -12,6 +12,7 @@ mod exchange;
 mod imports;
 mod instance;
 mod invocation;
+mod lane;
 mod limits;
 mod output;
 mod pool;

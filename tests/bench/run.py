@@ -104,18 +104,18 @@ def start_all(folder):
         (plugins / f"{guest}.toml").write_text("[instances]\nreuse = 1000000\n")
     shutil.copy(GUESTS / "hello.wasm", plugins / "fresh.wasm")
     servers = [
-        start("hotdock", "/hello", lambda port: [
+        start("hotdock", ["/hello", "/hello3", "/fresh", "/cart"], lambda port: [
             TARGET / "release/hotdock", "up", plugins, "--listen", f"127.0.0.1:{port}",
             "--admin", "127.0.0.1:0", "--data", folder / "data"]),
-        start("native", "/hello", lambda port: [
+        start("native", ["/hello"], lambda port: [
             TARGET / "release/examples/native", f"127.0.0.1:{port}", folder / "native.db"]),
     ]
     if wasmtime := find_wasmtime():
         component = GUESTS / "hello.wasm"
         servers += [
-            start("wasmtime", "/", lambda port: [
+            start("wasmtime", ["/"], lambda port: [
                 wasmtime, "serve", "-S", "cli", "--addr", f"127.0.0.1:{port}", component]),
-            start("wasmtime-reuse", "/", lambda port: [
+            start("wasmtime-reuse", ["/"], lambda port: [
                 wasmtime, "serve", "-S", "cli", "--max-instance-reuse-count", "1000000",
                 "--addr", f"127.0.0.1:{port}", component]),
         ]
@@ -135,8 +135,8 @@ def find_wasmtime():
     return found
 
 
-def start(name, path, command):
-    """Starts a server on a free port and waits until it answers there."""
+def start(name, paths, command):
+    """Starts a server on a free port and waits until it answers all these paths."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -147,12 +147,13 @@ def start(name, path, command):
         if process.poll() is not None:
             sys.exit(f"bench: {name} ended with {process.returncode}")
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5).read()
+            for path in paths:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5).read()
             return Server(name, port, process)
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             time.sleep(0.05)
     process.kill()
-    sys.exit(f"bench: {name} did not answer {path} within 60 s")
+    sys.exit(f"bench: {name} did not answer {paths} within 60 s")
 
 
 def stop(server):

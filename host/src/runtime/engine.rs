@@ -13,6 +13,7 @@ use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConf
 use super::component::LoadedComponent;
 use super::imports;
 use super::instance::InstanceState;
+use super::lane::SlowLane;
 use super::pool::{Pool, WeakPool};
 
 /// How often a guest that computes gives the thread back: an epoch.
@@ -53,6 +54,7 @@ struct Inner {
     engine: Engine,
     linker: Linker<InstanceState>,
     slots: Arc<Semaphore>,
+    slow_lane: SlowLane,
     /// Whose idle instances can be freed when there is no slot left.
     pools: Mutex<Vec<WeakPool>>,
 }
@@ -63,6 +65,9 @@ pub enum RuntimeError {
     /// The engine does not work on this machine.
     #[error("the WebAssembly engine could not be set up: {0:#}")]
     Engine(wasmtime::Error),
+    /// The threads for guests that compute for long could not be started.
+    #[error("the threads for long computations could not be started: {0}")]
+    SlowLane(std::io::Error),
     /// A compiled component could not be mapped.
     #[error("the compiled component could not be loaded: {0:#}")]
     Load(wasmtime::Error),
@@ -92,7 +97,8 @@ impl Runtime {
         imports::add_to_linker(&mut linker).map_err(RuntimeError::Engine)?;
         tick_epochs(&engine);
         let slots = Arc::new(Semaphore::new(MAX_INSTANCES as usize));
-        let inner = Inner { engine, linker, slots, pools: Mutex::default() };
+        let slow_lane = SlowLane::start().map_err(RuntimeError::SlowLane)?;
+        let inner = Inner { engine, linker, slots, slow_lane, pools: Mutex::default() };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -119,6 +125,11 @@ impl Runtime {
 
     pub(super) fn linker(&self) -> &Linker<InstanceState> {
         &self.inner.linker
+    }
+
+    /// Where guests go on that compute for long.
+    pub(super) fn slow_lane(&self) -> &SlowLane {
+        &self.inner.slow_lane
     }
 
     /// Room for one more instance. Where there is none, idle ones are freed, and

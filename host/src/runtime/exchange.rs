@@ -5,6 +5,7 @@
 //! look into it; it looks here after each poll.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 
 use http::Response;
 use tokio::sync::oneshot;
@@ -26,6 +27,8 @@ struct State {
     lease_request: Option<LeaseRequest>,
     answered: bool,
     committed: bool,
+    /// Who waits for news of a guest that is polled elsewhere.
+    waiting: Option<Waker>,
 }
 
 /// A guest that is to go on leased: its transaction so far, and where it waits
@@ -62,6 +65,7 @@ impl Exchange {
             lease_request: None,
             answered: false,
             committed: false,
+            waiting: None,
         };
         Self { state: Arc::new(Mutex::new(state)), body }
     }
@@ -81,6 +85,33 @@ impl Exchange {
         state.answered = true;
         let transaction = state.transaction.take();
         state.answer = Some(Answer { response, transaction });
+        let waiting = state.waiting.take();
+        drop(state);
+        if let Some(waiting) = waiting {
+            waiting.wake();
+        }
+    }
+
+    /// Wakes the driver once when there is an answer, or when it is told so.
+    pub(super) fn wake_on_news(&self, driver: &Waker) {
+        let mut state = self.lock();
+        match &mut state.waiting {
+            Some(waiting) => waiting.clone_from(driver),
+            waiting => *waiting = Some(driver.clone()),
+        }
+    }
+
+    /// Wakes the driver.
+    pub(super) fn tell(&self) {
+        let waiting = self.lock().waiting.take();
+        if let Some(waiting) = waiting {
+            waiting.wake();
+        }
+    }
+
+    /// Whether the guest waits for the writer lease.
+    pub(super) fn wants_lease(&self) -> bool {
+        self.lock().lease_request.is_some()
     }
 
     /// The answer, once.

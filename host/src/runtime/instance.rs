@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::OwnedSemaphorePermit;
-use wasmtime::Store;
 use wasmtime::component::ResourceTable;
+use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView, p2, p3};
 
@@ -14,6 +14,7 @@ use super::component::{Entry, Program};
 use super::engine::Runtime;
 use super::exchange::Exchange;
 use super::imports::OutboundHooks;
+use super::lane::note_yield;
 use super::limits::MemoryLimit;
 use super::output::{GuestOutput, LogBudget};
 use crate::manifest::Manifest;
@@ -126,7 +127,11 @@ impl Instance {
     ) -> wasmtime::Result<Self> {
         let mut store = Store::new(runtime.engine(), state);
         store.limiter(|state| &mut state.memory);
-        store.epoch_deadline_async_yield_and_update(1);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|_| {
+            note_yield();
+            Ok(UpdateDeadline::Yield(1))
+        });
         store.set_hostcall_fuel(MAX_HOSTCALL_BYTES);
         store.set_max_component_handles(MAX_RESOURCES);
         let guest = match &program.entry {

@@ -203,7 +203,10 @@ async fn to_validation(
     exchange: &Exchange,
     limits: &Limits,
 ) -> Result<Validated, Unanswered> {
+    // Others wait for the writer that it holds.
+    running.stay(true);
     let step = running.until_answer().await;
+    running.stay(false);
     conclude(running, step, exchange, limits).await
 }
 

@@ -71,6 +71,11 @@ impl Pool {
         pool
     }
 
+    /// What its instances run on.
+    pub(super) fn runtime(&self) -> &Runtime {
+        &self.inner.runtime
+    }
+
     /// An idle instance, or a new one. Runs guest code where it makes one.
     pub(super) async fn take(&self) -> wasmtime::Result<Instance> {
         if let Some(instance) = self.lock().instances.pop() {

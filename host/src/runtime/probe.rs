@@ -1,11 +1,11 @@
 //! Warming: a candidate's first instance and its health path, before any
 //! traffic reaches it.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt as _, Empty};
 use tokio::time::timeout;
 
 use super::exchange::Exchange;
@@ -23,6 +23,9 @@ pub enum ProbeError {
     /// It could not be instantiated.
     #[error("it could not be instantiated: {0:#}")]
     Instantiate(wasmtime::Error),
+    /// Its start functions computed for longer than an invocation may.
+    #[error("it computed for over {0:?} (`[limits] cpu`) while it was instantiated")]
+    OutOfCpu(Duration),
     /// Instantiation or the health path took too long.
     #[error("it was not ready within {PROBE_TIMEOUT:?}")]
     Timeout,
@@ -51,14 +54,27 @@ pub enum ProbeError {
 /// When the version is not fit for traffic.
 pub async fn probe(version: &Arc<Version>, store: &Arc<Store>) -> Result<(), ProbeError> {
     let warmed = async {
-        let instance = version.pool.take().await.map_err(ProbeError::Instantiate)?;
-        version.pool.keep(instance);
+        instantiate(version, store).await?;
         match &version.manifest.deploy.health {
             Some(path) => ask(version, store, path).await,
             None => Ok(()),
         }
     };
     timeout(PROBE_TIMEOUT, warmed).await.unwrap_or(Err(ProbeError::Timeout))
+}
+
+async fn instantiate(version: &Arc<Version>, store: &Arc<Store>) -> Result<(), ProbeError> {
+    let exchange = Exchange::new(store.begin(), ReplayBody::empty());
+    let cpu = version.manifest.limits.cpu;
+    let mut running = Running::warm(&version.pool, exchange, cpu);
+    let Ok(ended) = poll_fn(|context| running.poll(context)).await else {
+        return Err(ProbeError::OutOfCpu(cpu));
+    };
+    ended.result.map_err(ProbeError::Instantiate)?;
+    if let Some(instance) = ended.instance {
+        version.pool.keep(instance);
+    }
+    Ok(())
 }
 
 async fn ask(version: &Arc<Version>, store: &Arc<Store>, path: &str) -> Result<(), ProbeError> {
@@ -69,8 +85,7 @@ async fn ask(version: &Arc<Version>, store: &Arc<Store>, path: &str) -> Result<(
         .uri(format!("http://{}{path}", host.unwrap_or("localhost")))
         .body(())
         .map_err(|error| failed(error.to_string()))?;
-    let nothing = Empty::new().map_err(|never| match never {}).boxed_unsync();
-    let exchange = Exchange::new(store.begin(), ReplayBody::new(nothing, 0, 0));
+    let exchange = Exchange::new(store.begin(), ReplayBody::empty());
     let limits = &version.manifest.limits;
     let (head, ()) = request.into_parts();
     let mut running = Running::start(&version.pool, head, exchange, limits.cpu);

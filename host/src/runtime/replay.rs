@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::{BodyExt as _, Empty};
 use wasmtime_wasi_http::{Error, WasiBody};
 
 /// A request's body. Clones are the same body; the guest reads it through one.
@@ -75,6 +76,13 @@ impl ReplayBody {
             asked: false,
         };
         Self { shared: Arc::new(Mutex::new(shared)) }
+    }
+
+    /// A body of nothing.
+    #[must_use]
+    pub fn empty() -> Self {
+        let nothing = Empty::new().map_err(|never| match never {}).boxed_unsync();
+        Self::new(nothing, 0, 0)
     }
 
     /// Whether it is still there from its start.
@@ -240,7 +248,7 @@ impl Body for Reader {
 
 #[cfg(test)]
 mod tests {
-    use http_body_util::{BodyExt as _, StreamBody};
+    use http_body_util::StreamBody;
 
     use super::*;
 

@@ -1,27 +1,51 @@
 //! One run of a guest: the future that holds its instance, polled under a CPU
-//! budget until the guest hands over its answer, and on to its end.
+//! budget until the guest hands over its answer, and on to its end; on the slow
+//! lane from where it computes for long.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::request::Parts;
 use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::{WasiHttpView, p2, p3};
 
+use super::engine::Runtime;
 use super::exchange::{Answer, Exchange, LeaseRequest};
 use super::instance::{Guest, Instance, InstanceState};
+use super::lane::{Meter, SlowTask};
 use super::pool::Pool;
 
 /// A guest at work.
 pub(super) struct Running {
-    call: Pin<Box<dyn Future<Output = Ended> + Send>>,
+    place: Place,
+    meter: Meter,
     exchange: Exchange,
     body_sent: CancellationToken,
-    spent: Duration,
-    budget: Duration,
+    /// Where it goes on if it computes for long.
+    runtime: Runtime,
+    /// Whether it stays where it is polled: it holds the writer, and others wait.
+    stays: bool,
+}
+
+type Call = Pin<Box<dyn Future<Output = Ended> + Send>>;
+
+/// Where a guest's call is.
+enum Place {
+    Here(Call),
+    /// On the slow lane, with its meter.
+    Away(SlowTask<Return>),
+    /// It ended, or its meter did.
+    Nowhere,
+}
+
+/// What comes back from the slow lane.
+enum Return {
+    Ended(Result<Ended, OverBudget>),
+    /// A guest that wants the writer lease, which nobody holds on the slow lane.
+    Back(Call, Meter),
 }
 
 /// A guest whose call returned, with all its post-return work.
@@ -55,7 +79,42 @@ impl Running {
     pub(super) fn start(pool: &Pool, head: Parts, exchange: Exchange, budget: Duration) -> Self {
         let body_sent = CancellationToken::new();
         let call = Box::pin(call(pool.clone(), head, exchange.clone(), body_sent.clone()));
-        Self { call, exchange, body_sent, spent: Duration::ZERO, budget }
+        Self::new(pool, call, exchange, budget, body_sent)
+    }
+
+    /// Starts to take an instance, which runs the guest's start functions where
+    /// it is a new one.
+    pub(super) fn warm(pool: &Pool, exchange: Exchange, budget: Duration) -> Self {
+        let pool_of_call = pool.clone();
+        let call = Box::pin(async move {
+            match pool_of_call.take().await {
+                Ok(instance) => Ended { instance: Some(instance), result: Ok(()) },
+                Err(error) => Ended { instance: None, result: Err(error) },
+            }
+        });
+        Self::new(pool, call, exchange, budget, CancellationToken::new())
+    }
+
+    fn new(
+        pool: &Pool,
+        call: Call,
+        exchange: Exchange,
+        budget: Duration,
+        body_sent: CancellationToken,
+    ) -> Self {
+        Self {
+            place: Place::Here(call),
+            meter: Meter::new(budget),
+            exchange,
+            body_sent,
+            runtime: pool.runtime().clone(),
+            stays: false,
+        }
+    }
+
+    /// From here on it stays on the thread that polls it, or does no longer.
+    pub(super) fn stay(&mut self, stays: bool) {
+        self.stays = stays;
     }
 
     /// To be cancelled when the answer's body was sent or given up.
@@ -87,17 +146,75 @@ impl Running {
         .await
     }
 
-    /// Polls the guest and counts the time it takes.
+    /// Polls the guest, here or on the slow lane.
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Ended, OverBudget>> {
-        let begun = Instant::now();
-        let polled = self.call.as_mut().poll(context);
-        self.spent += begun.elapsed();
-        match polled {
-            Poll::Ready(ended) => Poll::Ready(Ok(ended)),
-            Poll::Pending if self.spent > self.budget => Poll::Ready(Err(OverBudget)),
-            Poll::Pending => Poll::Pending,
+        loop {
+            match &mut self.place {
+                Place::Here(call) => {
+                    if let Poll::Ready(ended) = self.meter.poll(call, context) {
+                        self.place = Place::Nowhere;
+                        return Poll::Ready(Ok(ended));
+                    }
+                    if self.meter.is_used_up() {
+                        return Poll::Ready(Err(OverBudget));
+                    }
+                    if self.stays || !self.meter.computes_long() || self.exchange.wants_lease() {
+                        return Poll::Pending;
+                    }
+                    self.hand_over();
+                }
+                Place::Away(task) => {
+                    // Before it is looked at, so that no news is missed.
+                    self.exchange.wake_on_news(context.waker());
+                    match std::task::ready!(Pin::new(task).poll(context)) {
+                        Return::Ended(ended) => {
+                            self.place = Place::Nowhere;
+                            return Poll::Ready(ended);
+                        }
+                        Return::Back(call, meter) => {
+                            self.place = Place::Here(call);
+                            self.meter = meter;
+                            return Poll::Pending;
+                        }
+                    }
+                }
+                Place::Nowhere => return Poll::Pending,
+            }
         }
     }
+
+    /// Moves the guest, which was just polled, to the slow lane.
+    fn hand_over(&mut self) {
+        let Place::Here(mut call) = std::mem::replace(&mut self.place, Place::Nowhere) else {
+            return;
+        };
+        let mut meter = std::mem::take(&mut self.meter);
+        let exchange = self.exchange.clone();
+        self.place = Place::Away(self.runtime.slow_lane().spawn(async move {
+            let fate = poll_fn(|context| match meter.poll(&mut call, context) {
+                Poll::Ready(ended) => Poll::Ready(Fate::Ended(Ok(ended))),
+                Poll::Pending if meter.is_used_up() => Poll::Ready(Fate::Ended(Err(OverBudget))),
+                Poll::Pending if exchange.wants_lease() => Poll::Ready(Fate::WantsLease),
+                Poll::Pending => {
+                    if exchange.body().is_too_large() {
+                        exchange.tell();
+                    }
+                    Poll::Pending
+                }
+            })
+            .await;
+            match fate {
+                Fate::Ended(ended) => Return::Ended(ended),
+                Fate::WantsLease => Return::Back(call, meter),
+            }
+        }));
+    }
+}
+
+/// Why a guest's stay on the slow lane is over.
+enum Fate {
+    Ended(Result<Ended, OverBudget>),
+    WantsLease,
 }
 
 impl Drop for Running {

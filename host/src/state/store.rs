@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::error::{Error, is_io_failure};
@@ -32,6 +33,8 @@ pub struct Store {
     readers_out: AtomicUsize,
     file_made: OnceLock<()>,
     last_used: Mutex<Instant>,
+    /// Where the writer's turns run, whoever starts them.
+    pub(super) runtime: Handle,
 }
 
 /// What a store's connections share with it. (They are kept inside the store,
@@ -84,7 +87,7 @@ type LeaseRun = Box<dyn FnOnce(Transaction) -> Pin<Box<dyn Future<Output = ()> +
 
 impl Store {
     /// The store at `path`, which is made where it does not exist. `service`
-    /// names it in messages.
+    /// names it in messages. To be called within the runtime that serves.
     #[must_use]
     pub fn new(path: PathBuf, service: &str, options: StoreOptions) -> Arc<Self> {
         let core = Core {
@@ -103,6 +106,7 @@ impl Store {
             readers_out: AtomicUsize::new(0),
             file_made: OnceLock::new(),
             last_used: Mutex::new(Instant::now()),
+            runtime: Handle::current(),
         })
     }
 

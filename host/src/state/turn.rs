@@ -17,7 +17,8 @@ use super::writer::{Durable, Writer};
 
 /// Starts a turn on a thread where it may block.
 pub(super) fn start(store: Arc<Store>) {
-    tokio::task::spawn_blocking(move || {
+    let runtime = store.runtime.clone();
+    runtime.spawn_blocking(move || {
         let mut broken = Broken { store: Some(Arc::clone(&store)) };
         run(&store);
         broken.store = None;
