@@ -26,5 +26,5 @@ pub use engine::{CompileError, Runtime, RuntimeError, compatibility_key, compile
 pub use invocation::{Failure, Invocation, invoke};
 pub use pool::Pool;
 pub use probe::{ProbeError, probe};
-pub use replay::{BodyTooLarge, ReplayBody};
+pub use replay::{BodyTooLarge, ReplayBody, Unread};
 pub use response::ResponseBody;

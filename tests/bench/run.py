@@ -19,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -86,10 +87,11 @@ def main():
         try:
             works = plan(servers)
             measure(works, servers)
+            neighbours = measure_neighbours(servers["hotdock"])
         finally:
             for server in servers.values():
                 stop(server)
-    report(works)
+    report(works, neighbours)
 
 
 def start_all(folder):
@@ -103,6 +105,8 @@ def start_all(folder):
         shutil.copy(GUESTS / f"{guest}.wasm", plugins)
         (plugins / f"{guest}.toml").write_text("[instances]\nreuse = 1000000\n")
     shutil.copy(GUESTS / "hello.wasm", plugins / "fresh.wasm")
+    shutil.copy(GUESTS / "probe.wasm", plugins / "probe.wasm")
+    shutil.copy(GUESTS / "probe.toml", plugins / "probe.toml")
     servers = [
         start("hotdock", ["/hello", "/hello3", "/fresh", "/cart"], lambda port: [
             TARGET / "release/hotdock", "up", plugins, "--listen", f"127.0.0.1:{port}",
@@ -202,6 +206,49 @@ def fill(server):
         urllib.request.urlopen(request).read()
 
 
+def measure_neighbours(server):
+    """How another service's latency takes guests that spin: none, one a core, and many."""
+    work = Work("hello 0.2, reused", [])
+    neighbours = {}
+    for _ in range(ROUNDS):
+        for spinners in (0, os.cpu_count(), 64):
+            with Spinners(server.port, spinners):
+                result = load(server, work, Target("hotdock", "/hello"), SECONDS)
+            neighbours.setdefault(spinners, []).append(result)
+            print(f"beside {spinners} spinning guests: {result['per_second']:.0f}/s"
+                  f"  p99 {result['p99_us'] / 1000:.2f} ms", file=sys.stderr)
+    return neighbours
+
+
+class Spinners:
+    """Keeps so many requests to a guest that only computes under way."""
+
+    def __init__(self, port, count):
+        self.url = f"http://127.0.0.1:{port}/probe/spin"
+        self.stopping = threading.Event()
+        self.threads = [threading.Thread(target=self.spin) for _ in range(count)]
+
+    def spin(self):
+        while not self.stopping.is_set():
+            try:
+                urllib.request.urlopen(self.url, timeout=30).read()
+                sys.exit("bench: a guest that spins answered")
+            except urllib.error.HTTPError as error:
+                if error.code != 504:
+                    sys.exit(f"bench: a guest that spins was ended with {error.code}")
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        # They are the host's business by then, not only the client's.
+        time.sleep(1 if self.threads else 0)
+
+    def __exit__(self, *_):
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join()
+
+
 def load(server, work, target, seconds):
     """Runs wrk once; any failed request ends the benchmark, as it would measure the wrong thing."""
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
@@ -222,7 +269,7 @@ def load(server, work, target, seconds):
     return result
 
 
-def report(works):
+def report(works, neighbours):
     """Prints a table of medians and ratios and writes the rounds as JSON."""
     print(f"\n{CONNECTIONS} connections, {ROUNDS} interleaved rounds of {SECONDS} s each, client on the"
           f" same machine, {os.cpu_count()} cores; medians (least to most)\n")
@@ -245,11 +292,18 @@ def report(works):
             versus = "" if target.server == "hotdock" else f"{ratio:.2f} ×"
             print(f"{work.name:<20} {target.server:<15} {row['per_second']:>11.0f} {spread:<19}"
                   f" {row['p50_ms']:>7.2f} {row['p99_ms']:>7.2f}   {versus}")
+    alone = neighbours[0]
+    print(f"\nhello 0.2 beside guests that spin until their CPU limit\n\n{'spinning':>8} {'requests/s':>11} {'p99 ms':>7}   p99 to alone")
+    for spinners, results in neighbours.items():
+        ratio = statistics.median(
+            result["p99_us"] / quiet["p99_us"] for result, quiet in zip(results, alone))
+        print(f"{spinners:>8} {statistics.median(result['per_second'] for result in results):>11.0f}"
+              f" {statistics.median(result['p99_us'] for result in results) / 1000:>7.2f}   {ratio:.2f} ×")
     written = TARGET / "bench" / "results.json"
     written.parent.mkdir(parents=True, exist_ok=True)
     written.write_text(json.dumps({
         "connections": CONNECTIONS, "rounds": ROUNDS, "seconds": SECONDS, "cores": os.cpu_count(),
-        "rows": rows, "measured": {work.name: work.results for work in works}}, indent=2) + "\n")
+        "rows": rows, "neighbours": neighbours, "measured": {work.name: work.results for work in works}}, indent=2) + "\n")
     print(f"\nwritten to {written.relative_to(ROOT)}")
 
 

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Write as _;
 
-use crate::harness::{Host, component, eventually, hello};
+use crate::harness::{Host, component, eventually, hello, marked};
 
 async fn says(host: &Host, version: &str) {
     eventually(&format!("{version} answers"), async || {
@@ -81,4 +81,15 @@ async fn a_deleted_file_takes_its_service_away_and_its_state_stays() {
         2,
         "numbers are never given twice"
     );
+}
+
+#[tokio::test]
+async fn a_component_of_wasi_http_0_3_is_swapped_for_one_of_0_2_and_back() {
+    let host = Host::builder().file("hello.wasm", marked("hello3", 1)).start().await;
+    for (version, component) in [(2, hello(2)), (3, marked("hello3", 3))] {
+        host.drop_file("hello.wasm", component);
+        host.until_version("hello", version).await;
+        let reply = host.get("/hello").await;
+        assert_eq!(reply.header("x-version"), format!("VERSION-{version:08}"));
+    }
 }

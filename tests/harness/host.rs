@@ -59,7 +59,9 @@ impl Builder {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::create_dir(folder.path().join("plugins")).expect("the plugin folder");
         for (name, bytes) in self.files {
-            std::fs::write(folder.path().join("plugins").join(name), bytes).expect("a file");
+            let path = folder.path().join("plugins").join(name);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("its folder");
+            std::fs::write(path, bytes).expect("a file");
         }
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut host = Host {

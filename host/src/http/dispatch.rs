@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::time::timeout;
@@ -13,7 +13,7 @@ use wasmtime_wasi_http::Error as WasiHttpError;
 use super::problem::Problem;
 use super::request::{self, Peer};
 use crate::manifest::Limits;
-use crate::runtime::{Failure, Invocation, ReplayBody, ResponseBody, invoke};
+use crate::runtime::{Failure, Invocation, ReplayBody, ResponseBody, Unread, invoke};
 use crate::service::{Lease, Registry, RouteMatch, Service, ServiceName};
 
 /// Answers one request. Never fails: what goes wrong is an answer, too.
@@ -52,7 +52,7 @@ async fn answer(
     // Only now: a version that was swapped out while this waited must not run it.
     let (service, lease) =
         lease(registry, &service.name).ok_or_else(|| Problem::no_route(head.uri.path()))?;
-    let body = replayable(body, &limits);
+    let body = replayable(body, &limits, unread(head, expects_continue));
     let invocation = Invocation {
         lease,
         permit,
@@ -100,9 +100,19 @@ fn lease(registry: &Registry, name: &ServiceName) -> Option<(Arc<Service>, Lease
     }
 }
 
-fn replayable(body: Incoming, limits: &Limits) -> ReplayBody {
+fn replayable(body: Incoming, limits: &Limits, unread: Unread) -> ReplayBody {
     let body = body.map_err(WasiHttpError::Hyper).boxed_unsync();
-    ReplayBody::new(body, limits.request_body, limits.replay_body)
+    ReplayBody::new(body, limits.request_body, limits.replay_body, unread)
+}
+
+/// What becomes of this request's body if the service doesn't read it.
+fn unread(head: &Parts, expects_continue: bool) -> Unread {
+    match (head.version, expects_continue) {
+        // Other streams of the connection don't care.
+        (Version::HTTP_2, _) => Unread::Drop,
+        (_, true) => Unread::DrainIfAsked,
+        (_, false) => Unread::Drain,
+    }
 }
 
 /// A guest's response that HTTP has a place for.

@@ -5,10 +5,12 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Empty};
+use tokio::runtime::Handle;
 use wasmtime_wasi_http::{Error, WasiBody};
 
 /// A request's body. Clones are the same body; the guest reads it through one.
@@ -42,7 +44,24 @@ struct Shared {
     too_large: bool,
     /// Whether anyone read yet; the client is asked for the body by that.
     asked: bool,
+    unread: Unread,
 }
+
+/// What becomes of a body that nobody reads to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// It is dropped, and an HTTP/1 connection with it.
+    Drop,
+    /// It is read to its end if that is near, so that the connection can be used
+    /// for the next request: a client that is in the middle of sending would
+    /// lose the answer otherwise (RFC 9112 §9.6).
+    Drain,
+    /// The same, unless the client waits to be asked for it and never was.
+    DrainIfAsked,
+}
+
+/// How long the rest of a body that nobody reads may take.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
 enum Kept {
@@ -60,7 +79,7 @@ impl ReplayBody {
     /// A body of which at most `read_limit` bytes are read and the first
     /// `keep_limit` kept.
     #[must_use]
-    pub fn new(source: WasiBody, read_limit: u64, keep_limit: u64) -> Self {
+    pub fn new(source: WasiBody, read_limit: u64, keep_limit: u64, unread: Unread) -> Self {
         let ended = source.is_end_stream();
         let shared = Shared {
             source,
@@ -74,6 +93,7 @@ impl ReplayBody {
             failed: None,
             too_large: false,
             asked: false,
+            unread,
         };
         Self { shared: Arc::new(Mutex::new(shared)) }
     }
@@ -82,7 +102,7 @@ impl ReplayBody {
     #[must_use]
     pub fn empty() -> Self {
         let nothing = Empty::new().map_err(|never| match never {}).boxed_unsync();
-        Self::new(nothing, 0, 0)
+        Self::new(nothing, 0, 0, Unread::Drop)
     }
 
     /// Whether it is still there from its start.
@@ -204,6 +224,35 @@ impl Shared {
     }
 }
 
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let drains = match self.unread {
+            Unread::Drop => false,
+            Unread::Drain => true,
+            Unread::DrainIfAsked => self.asked,
+        };
+        let room = self.read_limit.saturating_sub(self.read_bytes);
+        if self.ended || !drains || self.source.size_hint().lower() > room {
+            return;
+        }
+        let source = std::mem::take(&mut self.source);
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(tokio::time::timeout(DRAIN_TIMEOUT, drain(source, room)));
+        }
+    }
+}
+
+/// Reads a body to its end, or until it has more than `room` bytes.
+async fn drain(mut body: WasiBody, mut room: u64) {
+    while let Some(Ok(frame)) = body.frame().await {
+        let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+        match room.checked_sub(length) {
+            Some(left) => room = left,
+            None => return,
+        }
+    }
+}
+
 impl Body for Reader {
     type Data = Bytes;
     type Error = Error;
@@ -258,7 +307,7 @@ mod tests {
             .map(|chunk| Ok(Frame::data(Bytes::from_static(chunk.as_bytes()))))
             .collect();
         let source = StreamBody::new(futures_util::stream::iter(frames)).boxed_unsync();
-        ReplayBody::new(source, read_limit, keep_limit)
+        ReplayBody::new(source, read_limit, keep_limit, Unread::Drop)
     }
 
     async fn read(body: &ReplayBody) -> String {
@@ -286,7 +335,7 @@ mod tests {
     async fn a_body_that_broke_off_while_it_was_buffered_is_an_error_to_its_reader() {
         let frames = [Ok(Frame::data(Bytes::from_static(b"ab"))), Err(Error::HttpProtocolError)];
         let source = StreamBody::new(futures_util::stream::iter(frames)).boxed_unsync();
-        let body = ReplayBody::new(source, 100, 100);
+        let body = ReplayBody::new(source, 100, 100, Unread::Drop);
         assert_eq!(body.buffer().await, Ok(()));
         assert!(body.reader().collect().await.is_err(), "half a body is no body");
         assert!(!body.is_replayable());
