@@ -3,8 +3,11 @@
 //! - `GET /healthz`: the process lives
 //! - `GET /readyz`: what the plugin folder had at the start is dealt with, and
 //!   the host is not stopping
+//! - `GET /metrics`: counters and gauges of every service (OpenMetrics text)
 //! - `GET /v1/services`: every service with its versions, digests and states
 //! - `GET /v1/services/{name}`: one of them
+
+use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::http::header::CONTENT_TYPE;
@@ -12,6 +15,7 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use prometheus_client::registry::Registry as Metrics;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -22,18 +26,24 @@ use crate::deploy::StatusReader;
 struct Admin {
     status: StatusReader,
     stopping: CancellationToken,
+    metrics: Arc<Metrics>,
 }
+
+/// The content type of OpenMetrics text.
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Serves until `stopped`. `stopping` is cancelled when the host begins to stop.
 pub async fn serve(
     listener: TcpListener,
     status: StatusReader,
+    metrics: Metrics,
     stopping: CancellationToken,
     stopped: CancellationToken,
 ) {
     let router = Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
+        .route("/metrics", get(metrics_text))
         .route("/v1/services", get(services))
         .route("/v1/services/{name}", get(service))
         .fallback(async |uri: Uri| {
@@ -43,7 +53,7 @@ pub async fn serve(
             let detail = format!("{} does not answer {method}", uri.path());
             problem(StatusCode::METHOD_NOT_ALLOWED, detail)
         })
-        .with_state(Admin { status, stopping });
+        .with_state(Admin { status, stopping, metrics: Arc::new(metrics) });
     let served = axum::serve(listener, router)
         .with_graceful_shutdown(async move { stopped.cancelled().await })
         .await;
@@ -59,6 +69,14 @@ async fn ready(State(admin): State<Admin>) -> Response {
         "ready\n".into_response()
     } else {
         problem(StatusCode::SERVICE_UNAVAILABLE, "the plugin folder is being looked through")
+    }
+}
+
+async fn metrics_text(State(admin): State<Admin>) -> Response {
+    let mut text = String::new();
+    match prometheus_client::encoding::text::encode(&mut text, &admin.metrics) {
+        Ok(()) => ([(CONTENT_TYPE, OPENMETRICS)], text).into_response(),
+        Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     }
 }
 

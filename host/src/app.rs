@@ -15,8 +15,8 @@ use crate::admin;
 use crate::config::Config;
 use crate::deploy::{DeployConfig, Deployer, Notice, StatusReader};
 use crate::http::listener::Listener;
-use crate::runtime::Runtime;
-use crate::service::Registry;
+use crate::runtime::{Runtime, RuntimeCollector};
+use crate::service::{Registry, ServiceCollector};
 use crate::state::StoreOptions;
 
 /// How often idle instances and stores are looked for.
@@ -60,7 +60,7 @@ impl App {
         let (fatal, fatal_receiver) = mpsc::channel(1);
         let deployer = Deployer::start(
             deploy_config(&config),
-            runtime,
+            runtime.clone(),
             Arc::clone(&registry),
             report_fatal(stores, fatal),
         )
@@ -77,9 +77,13 @@ impl App {
             .await
             .with_context(|| format!("{} cannot be listened on (--admin)", config.admin))?;
         let admin_address = admin_listener.local_addr()?;
-        let status = deployer.status();
-        let admin =
-            tokio::spawn(admin::serve(admin_listener, status, stop.clone(), stopped.clone()));
+        let admin = tokio::spawn(admin::serve(
+            admin_listener,
+            deployer.status(),
+            metrics(&registry, &runtime),
+            stop.clone(),
+            stopped.clone(),
+        ));
 
         tokio::spawn(sweep(registry, stopped.clone()));
         tracing::info!(listen = %address, admin = %admin_address, "listening");
@@ -198,6 +202,14 @@ fn deploy_config(config: &Config) -> DeployConfig {
         compiler: config.compiler.clone(),
         ..DeployConfig::default()
     }
+}
+
+/// What the operator's scrape shows.
+fn metrics(registry: &Arc<Registry>, runtime: &Runtime) -> prometheus_client::registry::Registry {
+    let mut metrics = prometheus_client::registry::Registry::default();
+    metrics.register_collector(Box::new(ServiceCollector::new(Arc::clone(registry))));
+    metrics.register_collector(Box::new(RuntimeCollector::new(runtime)));
+    metrics
 }
 
 /// Frees instances and closes stores that nobody used for a while.

@@ -6,6 +6,7 @@
 
 mod admission;
 mod lease;
+mod metrics;
 mod name;
 mod registry;
 mod routes;
@@ -13,6 +14,7 @@ mod version;
 
 pub use admission::{Admission, Permit, QueueFull};
 pub use lease::Lease;
+pub use metrics::{Outcome, RequestCount, ServiceCollector, ServiceMetrics};
 pub use name::{InvalidServiceName, ServiceName};
 pub use registry::{Registry, Service, Snapshot};
 pub use routes::{RouteConflict, RouteMatch, RouteTable};

@@ -208,6 +208,26 @@ impl Host {
         .await
     }
 
+    /// What the admin listener shows to a scrape.
+    pub async fn metrics(&self) -> String {
+        let reply = self.client.try_request(Method::GET, &self.admin_url("/metrics"), "").await;
+        reply.expect("an answer").text()
+    }
+
+    /// Waits until the series, written with its labels, has the value.
+    pub async fn until_metric(&self, series: &str, value: u64) {
+        let line = format!("{series} {value}");
+        eventually(&line, async || {
+            self.metrics().await.lines().any(|each| each == line).then_some(())
+        })
+        .await;
+    }
+
+    /// How many files and sockets the host has open.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it runs").count()
+    }
+
     /// Waits until nothing runs.
     pub async fn until_idle(&self) {
         eventually("nothing runs any more", async || {

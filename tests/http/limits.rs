@@ -54,6 +54,28 @@ async fn a_guest_that_waits_or_computes_too_long_is_504() {
     }
     host.until_idle().await;
     assert_eq!(host.get("/probe/count").await.status, 200);
+    for service in ["probe", "probe3"] {
+        for (outcome, count) in
+            [("deadline", 1), ("cpu", 1), ("answered", u64::from(service == "probe"))]
+        {
+            let labels = format!("{{service=\"{service}\",outcome=\"{outcome}\"}}");
+            host.until_metric(&format!("hotdock_requests_total{labels}"), count).await;
+        }
+        host.until_metric(&format!("hotdock_slow_lane_total{{service=\"{service}\"}}"), 1).await;
+    }
+}
+
+#[tokio::test]
+async fn a_guest_that_computed_long_comes_back_to_hold_the_writer() {
+    let host = Host::builder()
+        .plugin_with("probe", "[limits]\ncpu = \"10s\"\ndeadline = \"1m\"\n")
+        .start()
+        .await;
+    let reply = host.post("/probe/sql-slow?before=50&ms=5", "").await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    host.until_metric("hotdock_slow_lane_total{service=\"probe\"}", 1).await;
+    let count = host.post("/probe/sql?mode=query&sql=SELECT%20count(*)%20FROM%20probe", "").await;
+    assert_eq!(count.json()["rows"][0][0], 1, "{count:?}");
 }
 
 #[tokio::test]

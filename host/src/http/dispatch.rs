@@ -14,7 +14,7 @@ use super::problem::Problem;
 use super::request::{self, Peer};
 use crate::manifest::Limits;
 use crate::runtime::{Failure, Invocation, ReplayBody, ResponseBody, Unread, invoke};
-use crate::service::{Lease, Registry, RouteMatch, Service, ServiceName};
+use crate::service::{Lease, Outcome, Registry, RouteMatch, Service, ServiceName};
 
 /// Answers one request. Never fails: what goes wrong is an answer, too.
 pub async fn dispatch(
@@ -40,15 +40,17 @@ async fn answer(
     let expects_continue = request::expects_continue(head);
     request::prepare(head, peer)?;
     let service = route(registry, head)?;
+    let count = service.metrics.begin();
     let limits = service.version.manifest.limits.clone();
     if request::content_length(&head.headers).is_some_and(|length| length > limits.request_body) {
+        count.ended(Outcome::BodyTooLarge);
         return Err(Problem::body_too_large(&service.name, limits.request_body));
     }
-    let permit = timeout(limits.deadline, service.admission.admit())
-        .await
-        .ok()
-        .and_then(Result::ok)
-        .ok_or_else(|| Problem::overloaded(&service.name))?;
+    let admitted = timeout(limits.deadline, service.admission.admit()).await;
+    let Ok(Ok(permit)) = admitted else {
+        count.ended(Outcome::Overloaded);
+        return Err(Problem::overloaded(&service.name));
+    };
     // Only now: a version that was swapped out while this waited must not run it.
     let (service, lease) =
         lease(registry, &service.name).ok_or_else(|| Problem::no_route(head.uri.path()))?;
@@ -57,18 +59,23 @@ async fn answer(
         lease,
         permit,
         store: Arc::clone(&service.store),
+        metrics: Arc::clone(&service.metrics),
         body: body.clone(),
         head: head.clone(),
     };
     match invoke(invocation).await {
         Ok(response) => {
+            count.ended(Outcome::Answered);
             // It agreed before it read: a client that waits for 100 would keep the body.
             if expects_continue && response.status().is_success() {
                 body.ask().await;
             }
             finish(response, &service.name)
         }
-        Err(failure) => Err(failed(&service, head, &failure)),
+        Err(failure) => {
+            count.ended(failure.outcome());
+            Err(failed(&service, head, &failure))
+        }
     }
 }
 

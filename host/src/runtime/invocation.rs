@@ -27,7 +27,7 @@ use super::replay::ReplayBody;
 use super::response::{GuestBody, ResponseBody};
 use super::run::{Ended, Running, Step};
 use crate::manifest::Limits;
-use crate::service::{Lease, Permit};
+use crate::service::{Lease, Outcome, Permit, ServiceMetrics};
 use crate::state::{self, Committed, Rerun, Store, Transaction};
 
 /// Everything one invocation holds while it runs.
@@ -38,6 +38,8 @@ pub struct Invocation {
     pub permit: Permit,
     /// The service's store.
     pub store: Arc<Store>,
+    /// The service's counters.
+    pub metrics: Arc<ServiceMetrics>,
     /// The request's head; its URI has scheme and authority.
     pub head: Parts,
     /// The request's body.
@@ -90,6 +92,26 @@ pub enum Failure {
     Store(String),
 }
 
+impl Failure {
+    /// What it is counted as.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Trapped(_) => Outcome::Trapped,
+            Self::OutOfMemory { .. } => Outcome::Memory,
+            Self::OutOfCpu(_) => Outcome::Cpu,
+            Self::Deadline(_) => Outcome::Deadline,
+            Self::NoAnswer | Self::ErrorCode(_) => Outcome::NoAnswer,
+            Self::BodyTooLarge(_) => Outcome::BodyTooLarge,
+            Self::Drained => Outcome::Drained,
+            Self::Conflict => Outcome::Conflict,
+            Self::LeaseExpired => Outcome::LeaseExpired,
+            Self::StoreFull => Outcome::StoreFull,
+            Self::Store(_) => Outcome::StoreFailed,
+        }
+    }
+}
+
 /// Why a run gave no answer.
 enum Unanswered {
     Rerun(Rerun),
@@ -133,6 +155,7 @@ async fn answer(invocation: Invocation) -> Result<Response<ResponseBody>, Failur
             Err(Unanswered::Failed(failure)) => return Err(failure),
             Err(Unanswered::Rerun(rerun)) => {
                 tracing::debug!(version = %invocation.lease.version().id, ?rerun, "running again");
+                invocation.metrics.count_rerun();
                 mode = Some(rerun);
             }
         }

@@ -26,6 +26,7 @@ struct Inner {
     /// those at the other end grow old enough to be freed.
     idle: Mutex<Idle>,
     made: AtomicUsize,
+    slowed: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -65,6 +66,7 @@ impl Pool {
             manifest,
             idle: Mutex::default(),
             made: AtomicUsize::new(0),
+            slowed: AtomicUsize::new(0),
         };
         let pool = Self { inner: Arc::new(inner) };
         runtime.register(WeakPool { inner: Arc::downgrade(&pool.inner) });
@@ -148,6 +150,17 @@ impl Pool {
     #[must_use]
     pub fn made_count(&self) -> usize {
         self.inner.made.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a run goes on in the slow lane.
+    pub(super) fn note_slowed(&self) {
+        self.inner.slowed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many runs went on in the slow lane since the start.
+    #[must_use]
+    pub fn slowed_count(&self) -> usize {
+        self.inner.slowed.load(Ordering::Relaxed)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Idle> {

@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::{WasiHttpView, p2, p3};
 
-use super::engine::Runtime;
 use super::exchange::{Answer, Exchange, LeaseRequest};
 use super::instance::{Guest, Instance, InstanceState};
 use super::lane::{Meter, SlowTask};
@@ -24,8 +23,7 @@ pub(super) struct Running {
     meter: Meter,
     exchange: Exchange,
     body_sent: CancellationToken,
-    /// Where it goes on if it computes for long.
-    runtime: Runtime,
+    pool: Pool,
     /// Whether it stays where it is polled: it holds the writer, and others wait.
     stays: bool,
 }
@@ -107,7 +105,7 @@ impl Running {
             meter: Meter::new(budget),
             exchange,
             body_sent,
-            runtime: pool.runtime().clone(),
+            pool: pool.clone(),
             stays: false,
         }
     }
@@ -190,7 +188,8 @@ impl Running {
         };
         let mut meter = std::mem::take(&mut self.meter);
         let exchange = self.exchange.clone();
-        self.place = Place::Away(self.runtime.slow_lane().spawn(async move {
+        self.pool.note_slowed();
+        self.place = Place::Away(self.pool.runtime().slow_lane().spawn(async move {
             let fate = poll_fn(|context| match meter.poll(&mut call, context) {
                 Poll::Ready(ended) => Poll::Ready(Fate::Ended(Ok(ended))),
                 Poll::Pending if meter.is_used_up() => Poll::Ready(Fate::Ended(Err(OverBudget))),

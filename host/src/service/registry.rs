@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 
-use super::{Admission, RouteConflict, RouteTable, ServiceName, Version};
+use super::{Admission, RouteConflict, RouteTable, ServiceMetrics, ServiceName, Version};
 use crate::state::Store;
 
 /// A service as requests see it.
@@ -20,6 +20,8 @@ pub struct Service {
     pub admission: Arc<Admission>,
     /// Its durable state; shared by its versions.
     pub store: Arc<Store>,
+    /// What is counted of it; shared by its versions.
+    pub metrics: Arc<ServiceMetrics>,
 }
 
 /// Everything a request needs to know, as of one moment.
@@ -65,6 +67,7 @@ impl Registry {
             .filter(|admission| admission.has_limits(limits.concurrency, limits.queue))
             .cloned()
             .unwrap_or_else(|| Arc::new(Admission::new(limits.concurrency, limits.queue)));
+        let metrics = before.map(|service| Arc::clone(&service.metrics)).unwrap_or_default();
         let mut services = current.services.clone();
         services.insert(
             name.clone(),
@@ -73,6 +76,7 @@ impl Registry {
                 version: Arc::clone(version),
                 admission,
                 store: Arc::clone(store),
+                metrics,
             }),
         );
         self.store(services, name)?;

@@ -4,7 +4,7 @@
 //! /sql?mode=query|execute&sql=   the body is a JSON array of parameters, or empty
 //!                                query: {"columns": [name, …], "rows": [[value, …], …]}
 //!                                execute: {"changes": n, "last_insert_id": n}
-//! /sql-slow?ms=                  inserts a row into `probe`, computes for so long, answers {}
+//! /sql-slow?before=&ms=          computes, inserts a row into `probe`, computes again, answers {}
 //! ```
 //!
 //! A blob is `{"blob": [byte, …]}`, both ways.
@@ -35,6 +35,7 @@ pub fn sql(call: &Call, request: &IncomingRequest, outparam: ResponseOutparam) {
 }
 
 pub fn sql_slow(call: &Call, outparam: ResponseOutparam) {
+    compute_for(Duration::from_millis(call.number("before", 0)));
     let inserted = database::execute("INSERT INTO probe (x) VALUES (1)", &[]);
     compute_for(Duration::from_millis(call.number("ms", 0)));
     answer::json(outparam, inserted.map(|_| json!({})));

@@ -1,0 +1,250 @@
+//! What is counted of a service, from its first version to its last, and how the
+//! operator's scrape shows it (OpenMetrics text).
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+
+use super::registry::{Registry, Service};
+
+/// How a request to a service ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The service's own answer.
+    Answered,
+    /// It trapped or exited.
+    Trapped,
+    /// It trapped at its memory limit.
+    Memory,
+    /// It used its CPU budget up.
+    Cpu,
+    /// Its deadline passed.
+    Deadline,
+    /// It returned without an answer, or with an error.
+    NoAnswer,
+    /// The client's body is too large.
+    BodyTooLarge,
+    /// It was still running when its version's drain was over.
+    Drained,
+    /// Others changed what it read, and it could not run again.
+    Conflict,
+    /// It held the writer for too long.
+    LeaseExpired,
+    /// Its store is full.
+    StoreFull,
+    /// Its store failed.
+    StoreFailed,
+    /// Its queue is full, or the wait was too long.
+    Overloaded,
+    /// The client left first.
+    ClientLeft,
+}
+
+/// A service's counters. Shared by its versions.
+#[derive(Debug)]
+pub struct ServiceMetrics {
+    outcomes: [AtomicU64; Outcome::ALL.len()],
+    reruns: AtomicU64,
+    duration: Histogram,
+}
+
+/// Counts a request when it is dropped: as its client's departure, unless it
+/// was told another end before.
+#[derive(Debug)]
+pub struct RequestCount {
+    metrics: Arc<ServiceMetrics>,
+    begun: std::time::Instant,
+    outcome: Outcome,
+}
+
+impl Outcome {
+    const ALL: [(Self, &'static str); 14] = [
+        (Self::Answered, "answered"),
+        (Self::Trapped, "trapped"),
+        (Self::Memory, "memory"),
+        (Self::Cpu, "cpu"),
+        (Self::Deadline, "deadline"),
+        (Self::NoAnswer, "no-answer"),
+        (Self::BodyTooLarge, "body-too-large"),
+        (Self::Drained, "drained"),
+        (Self::Conflict, "conflict"),
+        (Self::LeaseExpired, "lease-expired"),
+        (Self::StoreFull, "store-full"),
+        (Self::StoreFailed, "store-failed"),
+        (Self::Overloaded, "overloaded"),
+        (Self::ClientLeft, "client-left"),
+    ];
+}
+
+impl Default for ServiceMetrics {
+    fn default() -> Self {
+        Self {
+            outcomes: std::array::from_fn(|_| AtomicU64::new(0)),
+            reruns: AtomicU64::new(0),
+            // 0.25 ms to 8 s.
+            duration: Histogram::new(exponential_buckets(0.000_25, 2.0, 16)),
+        }
+    }
+}
+
+impl ServiceMetrics {
+    /// Begins to count a request.
+    #[must_use]
+    pub fn begin(self: &Arc<Self>) -> RequestCount {
+        RequestCount {
+            metrics: Arc::clone(self),
+            begun: std::time::Instant::now(),
+            outcome: Outcome::ClientLeft,
+        }
+    }
+
+    /// An invocation runs again after a conflict.
+    pub fn count_rerun(&self) {
+        self.reruns.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many requests ended so.
+    #[must_use]
+    pub fn count(&self, outcome: Outcome) -> u64 {
+        self.outcomes[outcome as usize].load(Ordering::Relaxed)
+    }
+
+    fn ended(&self, outcome: Outcome, took: Duration) {
+        self.outcomes[outcome as usize].fetch_add(1, Ordering::Relaxed);
+        self.duration.observe(took.as_secs_f64());
+    }
+}
+
+impl RequestCount {
+    /// How it ended.
+    pub fn ended(mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for RequestCount {
+    fn drop(&mut self) {
+        self.metrics.ended(self.outcome, self.begun.elapsed());
+    }
+}
+
+/// Shows the counters and the present state of every service that there is.
+pub struct ServiceCollector {
+    registry: Arc<Registry>,
+}
+
+impl ServiceCollector {
+    /// Of the services in `registry`.
+    #[must_use]
+    pub fn new(registry: Arc<Registry>) -> Self {
+        Self { registry }
+    }
+}
+
+type Labels<'a> = [(&'static str, &'a str)];
+
+impl Collector for ServiceCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let snapshot = self.registry.load();
+        let services = || snapshot.services.values().map(AsRef::as_ref);
+
+        let mut requests = encoder.encode_descriptor(
+            "hotdock_requests",
+            "Requests by how they ended",
+            None,
+            MetricType::Counter,
+        )?;
+        for service in services() {
+            for (outcome, name) in Outcome::ALL {
+                let labels = [("service", service.name.as_str()), ("outcome", name)];
+                encode(&mut requests, &labels, &counter(service.metrics.count(outcome)))?;
+            }
+        }
+        let mut durations = encoder.encode_descriptor(
+            "hotdock_request_duration_seconds",
+            "From a request's head to its answer's head",
+            None,
+            MetricType::Histogram,
+        )?;
+        for service in services() {
+            let labels = [("service", service.name.as_str())];
+            encode(&mut durations, &labels, &service.metrics.duration)?;
+        }
+        for (name, help, read) in COUNTERS {
+            let mut counters = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for service in services() {
+                let labels = [("service", service.name.as_str())];
+                encode(&mut counters, &labels, &counter(read(service)))?;
+            }
+        }
+        for (name, help, read) in GAUGES {
+            let mut gauges = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for service in services() {
+                let labels = [("service", service.name.as_str())];
+                let value = i64::try_from(read(service)).unwrap_or(i64::MAX);
+                encode(&mut gauges, &labels, &ConstGauge::new(value))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Name, help text, and where the value is.
+type Read = (&'static str, &'static str, fn(&Service) -> u64);
+
+const COUNTERS: [Read; 3] = [
+    ("hotdock_reruns", "Invocations that ran again after a conflict", |service| {
+        service.metrics.reruns.load(Ordering::Relaxed)
+    }),
+    ("hotdock_slow_lane", "Runs of this version that went on in the slow lane", |service| {
+        service.version.pool.slowed_count() as u64
+    }),
+    ("hotdock_instances_made", "Instances that were made of this version", |service| {
+        service.version.pool.made_count() as u64
+    }),
+];
+
+const GAUGES: [Read; 6] = [
+    ("hotdock_version", "The version that has the traffic", |service| service.version.id.number),
+    ("hotdock_leases", "Requests on the version with the traffic", |service| {
+        service.version.lease_count()
+    }),
+    ("hotdock_permits_free", "How many more invocations may run", |service| {
+        service.admission.available() as u64
+    }),
+    ("hotdock_queue_length", "Requests that wait for a permit", |service| {
+        service.admission.waiting() as u64
+    }),
+    ("hotdock_instances_idle", "Instances that wait for an invocation", |service| {
+        service.version.pool.idle_count() as u64
+    }),
+    ("hotdock_store_open", "Whether its store's file is open", |service| {
+        u64::from(service.store.is_open())
+    }),
+];
+
+fn counter(value: u64) -> ConstCounter<u64> {
+    ConstCounter::new(value)
+}
+
+fn encode(
+    family: &mut MetricEncoder<'_>,
+    labels: &Labels<'_>,
+    metric: &impl EncodeMetric,
+) -> fmt::Result {
+    metric.encode(family.encode_family(&labels)?)
+}
+
+impl fmt::Debug for ServiceCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServiceCollector").finish_non_exhaustive()
+    }
+}
