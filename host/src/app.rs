@@ -200,6 +200,7 @@ fn deploy_config(config: &Config) -> DeployConfig {
         folder: config.folder.clone(),
         data: config.data.clone(),
         compiler: config.compiler.clone(),
+        secrets: config.secrets.clone(),
         ..DeployConfig::default()
     }
 }

@@ -25,6 +25,8 @@ pub struct Config {
     pub admin: SocketAddr,
     /// The data folder.
     pub data: PathBuf,
+    /// The folder of secrets, as `<folder>/<service>/<NAME>`.
+    pub secrets: Option<PathBuf>,
     /// The program that compiles components, as `<compiler> compile INPUT OUTPUT`.
     pub compiler: PathBuf,
     /// How long requests under way may go on when the host stops.
@@ -78,6 +80,8 @@ pub struct Overrides {
     pub admin: Option<SocketAddr>,
     /// See [`Config::data`].
     pub data: Option<PathBuf>,
+    /// See [`Config::secrets`].
+    pub secrets: Option<PathBuf>,
     /// See [`Config::drain`].
     pub drain: Option<Duration>,
     /// See [`Config::log_format`].
@@ -96,6 +100,7 @@ impl Config {
             listen: overrides.listen.or(file.listen).unwrap_or(default.listen),
             admin: overrides.admin.or(file.admin).unwrap_or(default.admin),
             data: overrides.data.or(file.data).unwrap_or(default.data),
+            secrets: overrides.secrets.or(file.secrets).or(default.secrets),
             compiler: default.compiler,
             drain: overrides.drain.or(file.drain).unwrap_or(default.drain),
             log_format: overrides.log_format.or(file.log_format).unwrap_or(default.log_format),
@@ -112,6 +117,7 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             admin: SocketAddr::from(([127, 0, 0, 1], 8081)),
             data: PathBuf::from(".hotdock"),
+            secrets: None,
             compiler: PathBuf::from("/proc/self/exe"),
             drain: Duration::from_secs(30),
             log_format: LogFormat::Text,

@@ -26,6 +26,7 @@ mod receive;
 mod record;
 mod refusal;
 mod restore;
+mod secrets;
 mod settle;
 mod status;
 mod stores;

@@ -13,7 +13,7 @@ mod problem;
 mod quantity;
 mod route;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::digest::Digest;
@@ -94,6 +94,9 @@ pub struct Instances {
 pub struct Capabilities {
     /// `config`: what `wasi:config` returns to it.
     pub config: BTreeMap<String, String>,
+    /// `secrets`: names of what the operator supplies and `wasi:config` returns
+    /// to it by name only.
+    pub secrets: BTreeSet<String>,
 }
 
 /// How a version comes in and goes out.

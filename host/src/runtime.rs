@@ -21,6 +21,7 @@ mod probe;
 mod replay;
 mod response;
 mod run;
+mod secrets;
 
 pub use component::{LoadedComponent, Program, Servable};
 pub use engine::{CompileError, Runtime, RuntimeError, compatibility_key, compile};
@@ -30,3 +31,4 @@ pub use pool::Pool;
 pub use probe::{ProbeError, probe};
 pub use replay::{BodyTooLarge, ReplayBody, Unread};
 pub use response::ResponseBody;
+pub use secrets::Secrets;

@@ -1,6 +1,6 @@
 //! The interfaces that state and the host's other services are reached by.
 
-use crate::harness::{Host, eventually};
+use crate::harness::{Host, component, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keyvalue_does_what_wasi_says() {
@@ -93,4 +93,31 @@ async fn config_comes_from_the_manifest_and_nothing_else_is_granted() {
             assert!(line.contains(": denied: "), "{denied}: {line}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_secret_reaches_only_the_service_that_names_it_and_no_disk_or_log() {
+    let host = Host::builder()
+        .file("../hotdock.toml", "secrets = \"secrets\"\n")
+        .file("../secrets/probe/PAYMENT_KEY", "s3cret-value\n")
+        .file("../secrets/other/PAYMENT_KEY", "s3cret-of-other\n")
+        .file("probe.wasm", component("probe").0)
+        .file("probe.toml", "[capabilities]\nsecrets = [\"PAYMENT_KEY\"]\n")
+        .file("other.wasm", component("probe").0)
+        .file("other.toml", "[[route]]\npath = \"/other\"\n")
+        .file("greedy.wasm", component("probe").0)
+        .file("greedy.toml", "[capabilities]\nsecrets = [\"PAYMENT_KEY\"]\n")
+        .start()
+        .await;
+    let reply = host.get("/probe/config?key=PAYMENT_KEY").await;
+    assert_eq!(reply.json()["value"], "s3cret-value", "{reply:?}");
+    let refused = host.until_refused("greedy.wasm").await;
+    assert!(refused.contains("secret PAYMENT_KEY is not supplied"), "{refused}");
+    for name in ["host.db", "host.db-wal"] {
+        let bytes = std::fs::read(host.data().join(name)).unwrap_or_default();
+        assert!(!bytes.windows(6).any(|window| window == b"s3cret"), "{name}");
+    }
+    assert!(!host.log().contains("s3cret"), "{}", host.log());
+    let status = host.status().await.to_string();
+    assert!(!status.contains("s3cret"), "{status}");
 }

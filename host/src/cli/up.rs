@@ -36,12 +36,15 @@ pub(super) struct Up {
     /// Address for requests [default: 127.0.0.1:8080]
     #[arg(long, env = "HOTDOCK_LISTEN", value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
-    /// Address for operators: /healthz, /readyz, /v1/services [default: 127.0.0.1:8081]
+    /// Address for operators: /healthz, /readyz, /metrics, /v1/services [default: 127.0.0.1:8081]
     #[arg(long, env = "HOTDOCK_ADMIN", value_name = "ADDRESS")]
     admin: Option<SocketAddr>,
     /// Folder for state, versions and compiled code; one host at a time [default: .hotdock]
     #[arg(long, env = "HOTDOCK_DATA", value_name = "FOLDER")]
     data: Option<PathBuf>,
+    /// Folder of secrets: FOLDER/<service>/<NAME> [default: none]
+    #[arg(long, env = "HOTDOCK_SECRETS", value_name = "FOLDER")]
+    secrets: Option<PathBuf>,
     /// How long requests under way may go on when the host stops [default: 30s]
     #[arg(long, env = "HOTDOCK_DRAIN", value_name = "DURATION", value_parser = humantime::parse_duration)]
     drain: Option<Duration>,
@@ -81,6 +84,7 @@ impl Up {
             listen: self.listen,
             admin: self.admin,
             data: self.data,
+            secrets: self.secrets,
             drain: self.drain,
             log_format: self.log_format,
             log: self.log,

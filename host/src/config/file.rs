@@ -19,6 +19,7 @@ pub struct FileConfig {
     pub(super) listen: Option<SocketAddr>,
     pub(super) admin: Option<SocketAddr>,
     pub(super) data: Option<PathBuf>,
+    pub(super) secrets: Option<PathBuf>,
     #[serde(deserialize_with = "duration")]
     pub(super) drain: Option<Duration>,
     pub(super) log_format: Option<LogFormat>,

@@ -23,6 +23,8 @@ pub struct DeployConfig {
     /// The data folder: `host.db`, `components/`, `compiled/` and `stores/` are
     /// made in it. One host at a time; the caller sees to that.
     pub data: PathBuf,
+    /// Where secrets are: `<folder>/<service>/<NAME>`.
+    pub secrets: Option<PathBuf>,
     /// The program that is run as `<compiler> compile INPUT OUTPUT`.
     pub compiler: PathBuf,
     /// How long a component may take to compile.
@@ -48,6 +50,7 @@ impl Default for DeployConfig {
         Self {
             folder: PathBuf::from("plugins"),
             data: PathBuf::from(".hotdock"),
+            secrets: None,
             compiler: PathBuf::from("/proc/self/exe"),
             compile_timeout: Duration::from_secs(120),
             pair: Duration::from_millis(50),

@@ -16,9 +16,11 @@ use super::notice::Notice;
 use super::plugin_file::{PairSignature, Part, Stem};
 use super::record::{Record, RecordError, RefusalRecord};
 use super::refusal::Refusal;
+use super::secrets;
 use super::settle::{Change, Settling};
 use super::stores::Stores;
-use crate::runtime::Runtime;
+use crate::manifest::Manifest;
+use crate::runtime::{Runtime, Secrets};
 use crate::service::Registry;
 use crate::state::StoreOptions;
 
@@ -100,6 +102,18 @@ impl Parts {
                 Err(_) => std::future::pending().await,
             },
         }
+    }
+
+    /// What the operator supplies of what the manifest names.
+    pub(super) async fn secrets_of(
+        self: &Arc<Self>,
+        manifest: &Arc<Manifest>,
+    ) -> Result<Secrets, Vec<String>> {
+        if manifest.capabilities.secrets.is_empty() {
+            return Ok(Secrets::default());
+        }
+        let manifest = Arc::clone(manifest);
+        self.blocking(move |parts| secrets::read(parts.config.secrets.as_deref(), &manifest)).await
     }
 
     /// Takes note that a file is to be looked at.

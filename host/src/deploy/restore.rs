@@ -35,7 +35,14 @@ pub(super) async fn serve(
     program: Program,
 ) {
     let id = record.id.clone();
-    let pool = Pool::new(&parts.runtime, program, id.clone(), Arc::clone(&manifest));
+    let secrets = match parts.secrets_of(&manifest).await {
+        Ok(secrets) => secrets,
+        Err(missing) => {
+            tracing::error!(version = %id, reasons = missing.join("; "), "could not be restored");
+            return;
+        }
+    };
+    let pool = Pool::new(&parts.runtime, program, id.clone(), Arc::clone(&manifest), secrets);
     let version = Version::new(id.clone(), record.component, manifest, pool);
     let store = parts.stores.of(&id.service).await;
     match parts.registry.swap(&version, &store) {

@@ -7,16 +7,22 @@ use super::parts::Parts;
 use super::receive::Candidate;
 use super::refusal::{Refusal, Stop};
 use super::status::Step;
-use crate::runtime::{LoadedComponent, Program};
+use crate::runtime::{LoadedComponent, Program, Secrets};
 use crate::service::{RouteConflict, ServiceName};
 use crate::state;
+
+/// What the candidate runs, and with what.
+pub(super) struct Validated {
+    pub(super) program: Program,
+    pub(super) secrets: Secrets,
+}
 
 /// Links the candidate and looks for what stands against it.
 pub(super) async fn validate(
     parts: &Arc<Parts>,
     candidate: &Candidate,
     component: LoadedComponent,
-) -> Result<Program, Stop> {
+) -> Result<Validated, Stop> {
     let service = &candidate.manifest.service;
     parts.board.step(&candidate.file, service, &candidate.digest, Step::Validating);
     let linked = parts.blocking(move |parts| parts.runtime.link(&component)).await;
@@ -28,8 +34,12 @@ pub(super) async fn validate(
         let tried = store.try_migrations(&migrations(candidate)).await;
         reasons.extend(tried.err().map(|error| error.to_string()));
     }
+    let secrets = parts.secrets_of(&candidate.manifest).await.unwrap_or_else(|missing| {
+        reasons.extend(missing);
+        Secrets::default()
+    });
     match linked {
-        Ok(program) if reasons.is_empty() => Ok(program),
+        Ok(program) if reasons.is_empty() => Ok(Validated { program, secrets }),
         _ => {
             let blocked = !conflicts.is_empty();
             Err(Refusal { blocked, ..candidate.refused(reasons) }.into())

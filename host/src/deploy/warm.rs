@@ -7,8 +7,8 @@ use super::parts::Parts;
 use super::receive::Candidate;
 use super::refusal::Stop;
 use super::status::Step;
-use super::validate::migrations;
-use crate::runtime::{Pool, Program, probe};
+use super::validate::{Validated, migrations};
+use crate::runtime::{Pool, probe};
 use crate::service::{Version, VersionId};
 use crate::state::Store;
 
@@ -25,8 +25,9 @@ pub(super) struct Warmed {
 pub(super) async fn warm(
     parts: &Arc<Parts>,
     candidate: &Candidate,
-    program: Program,
+    validated: Validated,
 ) -> Result<Warmed, Stop> {
+    let Validated { program, secrets } = validated;
     let service = candidate.manifest.service.clone();
     parts.board.step(&candidate.file, &service, &candidate.digest, Step::Warming);
     let refused = |reason: String| Stop::from(candidate.refused(vec![reason]));
@@ -46,7 +47,7 @@ pub(super) async fn warm(
     };
     let id = VersionId { service, number: number.map_err(|error| refused(error.to_string()))? };
     let manifest = Arc::clone(&candidate.manifest);
-    let pool = Pool::new(&parts.runtime, program, id.clone(), Arc::clone(&manifest));
+    let pool = Pool::new(&parts.runtime, program, id.clone(), Arc::clone(&manifest), secrets);
     let version = Version::new(id, candidate.digest, manifest, pool);
     match Box::pin(probe(&version, &store)).await {
         Ok(()) => Ok(Warmed { version, store }),

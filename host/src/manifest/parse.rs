@@ -163,8 +163,22 @@ fn instances(table: &DeTable<'_>, problems: &mut Problems<'_>) -> Instances {
 fn capabilities(table: &DeTable<'_>, problems: &mut Problems<'_>) -> Capabilities {
     let mut fields = Fields::of("[capabilities] ", table);
     let config = fields.take("config").and_then(|field| field.table(problems));
+    let secrets = fields.take("secrets").and_then(|field| field.elements(problems));
     fields.finish(problems);
     let mut capabilities = Capabilities::default();
+    for field in secrets.into_iter().flatten() {
+        let Some(name) = field.text(problems) else { continue };
+        if !is_secret_name(name) {
+            field.report(
+                problems,
+                format_args!(
+                    "`{name}` is no name of a secret: letters, digits, `_`, `-` and `.`, not first"
+                ),
+            );
+        } else if !capabilities.secrets.insert(name.to_owned()) {
+            field.report(problems, format_args!("names `{name}` twice"));
+        }
+    }
     for (key, value) in config.into_iter().flatten() {
         match value.get_ref() {
             DeValue::String(text) => {
@@ -179,7 +193,19 @@ fn capabilities(table: &DeTable<'_>, problems: &mut Problems<'_>) -> Capabilitie
             }
         }
     }
+    if let Some(name) =
+        capabilities.secrets.iter().find(|&name| capabilities.config.contains_key(name))
+    {
+        let message = format!("`{name}` is both in `[capabilities] config` and in `secrets`");
+        problems.report(&(0..0), message);
+    }
     capabilities
+}
+
+/// It becomes the name of a file, in the operator's folder of secrets.
+fn is_secret_name(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    !name.starts_with('.') && !name.is_empty() && name.len() <= 128 && name.chars().all(allowed)
 }
 
 fn deploy(table: &DeTable<'_>, problems: &mut Problems<'_>) -> Deploy {

@@ -17,6 +17,7 @@ use super::imports::OutboundHooks;
 use super::lane::note_yield;
 use super::limits::MemoryLimit;
 use super::output::{GuestOutput, LogBudget};
+use super::secrets::Secrets;
 use crate::manifest::Manifest;
 use crate::service::VersionId;
 
@@ -44,6 +45,7 @@ pub(super) struct InstanceState {
     pub(super) log_budget: Arc<LogBudget>,
     pub(super) version: VersionId,
     pub(super) manifest: Arc<Manifest>,
+    pub(super) secrets: Arc<Secrets>,
     /// The current invocation; `None` between invocations.
     pub(super) exchange: Option<Exchange>,
 }
@@ -65,7 +67,11 @@ pub(super) enum Guest {
 }
 
 impl InstanceState {
-    pub(super) fn new(version: &VersionId, manifest: &Arc<Manifest>) -> Self {
+    pub(super) fn new(
+        version: &VersionId,
+        manifest: &Arc<Manifest>,
+        secrets: &Arc<Secrets>,
+    ) -> Self {
         let log_budget = Arc::new(LogBudget::default());
         let output = |stream| GuestOutput::new(version.clone(), stream, Arc::clone(&log_budget));
         let (stdout, stderr) = (output("stdout"), output("stderr"));
@@ -93,6 +99,7 @@ impl InstanceState {
             log_budget,
             version: version.clone(),
             manifest: Arc::clone(manifest),
+            secrets: Arc::clone(secrets),
             exchange: None,
         }
     }

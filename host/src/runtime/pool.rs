@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::component::Program;
 use super::engine::Runtime;
 use super::instance::{Instance, InstanceState};
+use super::secrets::Secrets;
 use crate::manifest::Manifest;
 use crate::service::VersionId;
 
@@ -22,6 +23,7 @@ struct Inner {
     program: Program,
     version: VersionId,
     manifest: Arc<Manifest>,
+    secrets: Arc<Secrets>,
     /// The one given back last is taken first: its memory is the warmest, and
     /// those at the other end grow old enough to be freed.
     idle: Mutex<Idle>,
@@ -58,12 +60,14 @@ impl Pool {
         program: Program,
         version: VersionId,
         manifest: Arc<Manifest>,
+        secrets: Secrets,
     ) -> Self {
         let inner = Inner {
             runtime: runtime.clone(),
             program,
             version,
             manifest,
+            secrets: Arc::new(secrets),
             idle: Mutex::default(),
             made: AtomicUsize::new(0),
             slowed: AtomicUsize::new(0),
@@ -85,7 +89,7 @@ impl Pool {
         }
         let inner = &self.inner;
         let slot = inner.runtime.instance_slot().await;
-        let state = InstanceState::new(&inner.version, &inner.manifest);
+        let state = InstanceState::new(&inner.version, &inner.manifest, &inner.secrets);
         inner.made.fetch_add(1, Ordering::Relaxed);
         Instance::new(&inner.runtime, &inner.program, state, slot).await
     }

@@ -1,4 +1,5 @@
-//! `wasi:config`: what the manifest's `[capabilities] config` gives the service.
+//! `wasi:config`: what the manifest's `[capabilities] config` gives the service,
+//! and its secrets to whoever asks for them by name.
 
 use wasmtime::component::Linker;
 
@@ -18,7 +19,8 @@ pub(super) fn add_to_linker(linker: &mut Linker<InstanceState>) -> wasmtime::Res
 }
 
 fn get(state: &InstanceState, key: &str) -> Option<String> {
-    state.manifest.capabilities.config.get(key).cloned()
+    let config = state.manifest.capabilities.config.get(key).map(String::as_str);
+    config.or_else(|| state.secrets.get(key)).map(str::to_owned)
 }
 
 fn get_all(state: &InstanceState) -> Entries {
