@@ -9,6 +9,8 @@
 mod component;
 mod engine;
 mod exchange;
+mod failure;
+mod idempotent;
 mod imports;
 mod instance;
 mod invocation;
@@ -17,12 +19,14 @@ mod output;
 mod pool;
 mod probe;
 mod replay;
+mod respond;
 mod response;
 mod run;
 
 pub use component::{LoadedComponent, Program, Servable};
 pub use engine::{CompileError, Runtime, RuntimeError, compatibility_key, compile};
-pub use invocation::{Failure, Invocation, invoke};
+pub use failure::Failure;
+pub use invocation::{Invocation, invoke};
 pub use pool::Pool;
 pub use probe::{ProbeError, probe};
 pub use replay::{BodyTooLarge, ReplayBody};

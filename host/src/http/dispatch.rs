@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use tokio::time::timeout;
 use wasmtime_wasi_http::Error as WasiHttpError;
 
+use super::idempotency;
 use super::problem::Problem;
 use super::request::{self, Peer};
 use crate::manifest::Limits;
@@ -44,6 +45,12 @@ async fn answer(
     if request::content_length(&head.headers).is_some_and(|length| length > limits.request_body) {
         return Err(Problem::body_too_large(&service.name, limits.request_body));
     }
+    let key = idempotency::scope(head)?;
+    let length = request::content_length(&head.headers);
+    if key.is_some() && length.is_some_and(|length| length > limits.replay_body) {
+        let failure = Failure::KeyedBodyTooLarge(limits.replay_body);
+        return Err(Problem::of_failure(&service.name, &failure));
+    }
     let permit = timeout(limits.deadline, service.admission.admit())
         .await
         .ok()
@@ -59,6 +66,7 @@ async fn answer(
         store: Arc::clone(&service.store),
         body: body.clone(),
         head: head.clone(),
+        key,
     };
     match invoke(invocation).await {
         Ok(response) => {
@@ -135,7 +143,12 @@ fn failed(service: &Service, head: &Parts, failure: &Failure) -> Problem {
     let status = problem.status().as_u16();
     match failure {
         // The client's doing, or the load's.
-        Failure::BodyTooLarge(_) | Failure::Conflict => {
+        Failure::BodyTooLarge(_)
+        | Failure::KeyedBodyTooLarge(_)
+        | Failure::BodyBroken
+        | Failure::KeyInUse
+        | Failure::KeyReused
+        | Failure::Conflict => {
             tracing::debug!(service = %service.name, version, %method, path, status, "{failure}");
         }
         _ => {
