@@ -160,7 +160,8 @@ async fn collect(
     poll_fn(|context| {
         loop {
             let mut progress = false;
-            while !whole && bytes <= limits.response_buffer {
+            // What is left of a guest that ended is in memory already, whatever its size.
+            while !whole && (bytes <= limits.response_buffer || ended.is_some()) {
                 match body.poll_frame(context) {
                     Poll::Pending => break,
                     Poll::Ready(Some(Ok(frame))) => {
@@ -179,7 +180,7 @@ async fn collect(
                 *ended = Some(end);
                 progress = true;
             }
-            let enough = bytes > limits.response_buffer || (whole && ended.is_some());
+            let enough = if ended.is_some() { whole } else { bytes > limits.response_buffer };
             if enough || !progress {
                 return Poll::Ready(());
             }
