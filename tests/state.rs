@@ -2,5 +2,6 @@
 
 mod crash;
 mod gate;
+mod idempotency;
 mod interfaces;
 mod isolation;

@@ -49,7 +49,7 @@ impl App {
         Self::start_with(config, StoreOptions::default()).await
     }
 
-    /// The same with stores that have these limits.
+    /// The same with stores that have these limits, besides those that `config` has.
     ///
     /// # Errors
     /// As [`App::start`].
@@ -58,6 +58,11 @@ impl App {
         let runtime = Runtime::new()?;
         let registry = Arc::new(Registry::default());
         let (fatal, fatal_receiver) = mpsc::channel(1);
+        let stores = StoreOptions {
+            idempotency_ttl: config.http.idempotency_ttl,
+            max_idempotency_keys: config.http.max_idempotency_keys,
+            ..stores
+        };
         let deployer = Deployer::start(
             deploy_config(&config),
             runtime.clone(),
@@ -213,7 +218,8 @@ fn metrics(registry: &Arc<Registry>, runtime: &Runtime) -> prometheus_client::re
     metrics
 }
 
-/// Frees instances and closes stores that nobody used for a while.
+/// Frees instances and closes stores that nobody used for a while, and takes out
+/// what is kept under expired idempotency keys.
 async fn sweep(registry: Arc<Registry>, stopped: CancellationToken) {
     let mut interval = tokio::time::interval(SWEEP_INTERVAL);
     loop {
@@ -224,6 +230,7 @@ async fn sweep(registry: Arc<Registry>, stopped: CancellationToken) {
         let now = Instant::now();
         for service in registry.load().services.values() {
             service.version.pool.free_idle(now);
+            service.store.expire_keys();
             service.store.close_if_idle(now);
         }
     }

@@ -67,6 +67,10 @@ pub struct HttpLimits {
     pub max_connections: usize,
     /// Proxies whose `Forwarded` and `X-Forwarded-*` are believed.
     pub trust_forwarded: Vec<Network>,
+    /// How long an answer is kept under its `Idempotency-Key`.
+    pub idempotency_ttl: Duration,
+    /// Answers that a service keeps so; beyond it a request with a new key is 503.
+    pub max_idempotency_keys: usize,
 }
 
 /// What was said on the command line or in the environment.
@@ -88,6 +92,8 @@ pub struct Overrides {
     pub log_format: Option<LogFormat>,
     /// See [`Config::log`].
     pub log: Option<String>,
+    /// See [`HttpLimits::idempotency_ttl`].
+    pub idempotency_ttl: Option<Duration>,
 }
 
 impl Config {
@@ -95,6 +101,10 @@ impl Config {
     #[must_use]
     pub fn resolve(overrides: Overrides, file: FileConfig) -> Self {
         let default = Self::default();
+        let mut http = file.http.resolve(default.http);
+        if let Some(ttl) = overrides.idempotency_ttl {
+            http.idempotency_ttl = ttl;
+        }
         Self {
             folder: overrides.folder.or(file.folder).unwrap_or(default.folder),
             listen: overrides.listen.or(file.listen).unwrap_or(default.listen),
@@ -105,7 +115,7 @@ impl Config {
             drain: overrides.drain.or(file.drain).unwrap_or(default.drain),
             log_format: overrides.log_format.or(file.log_format).unwrap_or(default.log_format),
             log: overrides.log.or(file.log).unwrap_or(default.log),
-            http: file.http.resolve(default.http),
+            http,
         }
     }
 }
@@ -137,6 +147,8 @@ impl Default for HttpLimits {
             keep_alive: Some(Duration::from_secs(75)),
             max_connections: 10_000,
             trust_forwarded: Vec::new(),
+            idempotency_ttl: Duration::from_secs(24 * 60 * 60),
+            max_idempotency_keys: 100_000,
         }
     }
 }
@@ -155,13 +167,19 @@ mod tests {
 
     #[test]
     fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
-        let text = "listen = \"127.0.0.1:1\"\nadmin = \"127.0.0.1:2\"\n[http]\nmax-headers = 7\n";
+        let text = "listen = \"127.0.0.1:1\"\nadmin = \"127.0.0.1:2\"\n[http]\nmax-headers = 7\nidempotency-ttl = \"1h\"\nmax-idempotency-keys = 9\n";
         let file = FileConfig::parse("hotdock.toml", text).expect("a good file");
         let overrides = Overrides { listen: "127.0.0.1:3".parse().ok(), ..Overrides::default() };
         let config = Config::resolve(overrides, file);
         assert_eq!(config.listen.port(), 3);
         assert_eq!(config.admin.port(), 2);
         assert_eq!(config.http.max_headers, 7);
+        assert_eq!(config.http.idempotency_ttl, Duration::from_secs(3600));
+        assert_eq!(config.http.max_idempotency_keys, 9);
         assert_eq!(config.data, PathBuf::from(".hotdock"));
+        let ttl = Duration::from_secs(5);
+        let overrides = Overrides { idempotency_ttl: Some(ttl), ..Overrides::default() };
+        let file = FileConfig::parse("hotdock.toml", text).expect("a good file");
+        assert_eq!(Config::resolve(overrides, file).http.idempotency_ttl, ttl);
     }
 }

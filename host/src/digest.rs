@@ -21,10 +21,41 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// The digest of a text that comes in chunks; where they are cut makes no difference.
+    #[must_use]
+    pub fn of_chunks(chunks: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
+        let mut hasher = Sha256::new();
+        chunks.into_iter().for_each(|chunk| hasher.update(chunk));
+        Self(hasher.finalize().into())
+    }
+
+    /// The digest of several texts, each after its length: `ab`, `c` is not `a`, `bc`.
+    #[must_use]
+    pub fn of_parts(parts: &[&[u8]]) -> Self {
+        let mut hasher = Sha256::new();
+        for part in parts {
+            hasher.update((part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        Self(hasher.finalize().into())
+    }
+
+    /// Its 32 bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The first twelve digits: enough for people to tell versions apart.
     #[must_use]
     pub fn short(&self) -> String {
         self.to_string()[..12].to_owned()
+    }
+}
+
+impl From<[u8; 32]> for Digest {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(bytes)
     }
 }
 
@@ -71,5 +102,12 @@ mod tests {
         assert_eq!(digest.to_string().parse::<Digest>().ok(), Some(digest));
         assert!("ba78".parse::<Digest>().is_err());
         assert!("zz".repeat(32).parse::<Digest>().is_err());
+    }
+
+    #[test]
+    fn chunks_are_one_text_and_parts_are_several() {
+        assert_eq!(Digest::of_chunks(["a", "bc"]), Digest::of(b"abc"));
+        assert_eq!(Digest::of_chunks([b"abc"]), Digest::of(b"abc"));
+        assert_ne!(Digest::of_parts(&[b"ab", b"c"]), Digest::of_parts(&[b"a", b"bc"]));
     }
 }

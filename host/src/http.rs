@@ -6,6 +6,7 @@
 
 pub mod dispatch;
 pub mod forwarded;
+pub mod idempotency;
 pub mod listener;
 pub mod problem;
 pub mod request;

@@ -9,6 +9,8 @@
 mod component;
 mod engine;
 mod exchange;
+mod failure;
+mod idempotent;
 mod imports;
 mod instance;
 mod invocation;
@@ -19,13 +21,15 @@ mod output;
 mod pool;
 mod probe;
 mod replay;
+mod respond;
 mod response;
 mod run;
 mod secrets;
 
 pub use component::{LoadedComponent, Program, Servable};
 pub use engine::{CompileError, Runtime, RuntimeError, compatibility_key, compile};
-pub use invocation::{Failure, Invocation, invoke};
+pub use failure::Failure;
+pub use invocation::{Invocation, invoke};
 pub use metrics::RuntimeCollector;
 pub use pool::Pool;
 pub use probe::{ProbeError, probe};

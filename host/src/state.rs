@@ -16,6 +16,7 @@
 
 mod error;
 mod history;
+mod idempotency;
 mod keyvalue;
 mod migration;
 mod options;
@@ -32,6 +33,7 @@ mod writer;
 mod tests;
 
 pub use error::{Error, Rerun, SqlError, SqlErrorKind};
+pub use idempotency::{KeptAnswer, KeyClaim};
 pub use keyvalue::KeyPage;
 pub use migration::{Migration, MigrationError};
 pub use options::StoreOptions;

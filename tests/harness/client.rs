@@ -19,6 +19,7 @@ pub struct Reply {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
+    pub trailers: HeaderMap,
 }
 
 impl Client {
@@ -34,8 +35,9 @@ impl Client {
     pub async fn send(&self, request: Request<Full<Bytes>>) -> Result<Reply, String> {
         let response = self.client.request(request).await.map_err(|error| format!("{error:?}"))?;
         let (parts, body) = response.into_parts();
-        let body = body.collect().await.map_err(|error| format!("{error:?}"))?.to_bytes();
-        Ok(Reply { status: parts.status, headers: parts.headers, body })
+        let body = body.collect().await.map_err(|error| format!("{error:?}"))?;
+        let trailers = body.trailers().cloned().unwrap_or_default();
+        Ok(Reply { status: parts.status, headers: parts.headers, body: body.to_bytes(), trailers })
     }
 
     pub async fn try_request(

@@ -42,6 +42,16 @@ async fn an_answer_that_breaks_off_is_cut_and_not_ended() {
 }
 
 #[tokio::test]
+async fn an_answer_beyond_the_buffer_of_a_guest_that_ended_comes_whole() {
+    let limits = "[limits]\nresponse-buffer = \"1KiB\"\n";
+    let host =
+        Host::builder().plugin_with("probe", limits).plugin_with("probe3", limits).start().await;
+    for path in ["/probe/big?bytes=10000", "/probe3/big?bytes=10000"] {
+        assert_eq!(host.get(path).await.body.len(), 10_000, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_guest_that_waits_or_computes_too_long_is_504() {
     let limits = "[limits]\ndeadline = \"300ms\"\ncpu = \"100ms\"\n";
     let host =

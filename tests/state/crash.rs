@@ -86,7 +86,7 @@ async fn quantity(host: &Host, user: u64) -> u64 {
     cart["cart"]["1"].as_u64().unwrap_or(0)
 }
 
-async fn count(host: &Host, user: u64) -> u64 {
+pub async fn count(host: &Host, user: u64) -> u64 {
     let mut count = 0;
     let mut before = String::new();
     loop {

@@ -48,6 +48,9 @@ pub(super) struct Up {
     /// How long requests under way may go on when the host stops [default: 30s]
     #[arg(long, env = "HOTDOCK_DRAIN", value_name = "DURATION", value_parser = humantime::parse_duration)]
     drain: Option<Duration>,
+    /// How long an answer is kept under its Idempotency-Key [default: 24h]
+    #[arg(long, env = "HOTDOCK_IDEMPOTENCY_TTL", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    idempotency_ttl: Option<Duration>,
     /// How to write the log [default: text]
     #[arg(long, env = "HOTDOCK_LOG_FORMAT", value_name = "FORMAT")]
     log_format: Option<LogFormat>,
@@ -88,6 +91,7 @@ impl Up {
             drain: self.drain,
             log_format: self.log_format,
             log: self.log,
+            idempotency_ttl: self.idempotency_ttl,
         };
         Ok(Config::resolve(overrides, file))
     }

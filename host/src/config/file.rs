@@ -41,6 +41,9 @@ pub(super) struct FileHttp {
     max_connections: Option<usize>,
     #[serde(deserialize_with = "networks")]
     trust_forwarded: Option<Vec<Network>>,
+    #[serde(deserialize_with = "duration")]
+    idempotency_ttl: Option<Duration>,
+    max_idempotency_keys: Option<usize>,
 }
 
 /// Why the file could not be used.
@@ -117,6 +120,8 @@ impl FileHttp {
             keep_alive: self.keep_alive.or(default.keep_alive),
             max_connections: self.max_connections.unwrap_or(default.max_connections).max(1),
             trust_forwarded: self.trust_forwarded.unwrap_or(default.trust_forwarded),
+            idempotency_ttl: self.idempotency_ttl.unwrap_or(default.idempotency_ttl),
+            max_idempotency_keys: self.max_idempotency_keys.unwrap_or(default.max_idempotency_keys),
         }
     }
 }

@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use tokio::time::timeout;
 use wasmtime_wasi_http::Error as WasiHttpError;
 
+use super::idempotency;
 use super::problem::Problem;
 use super::request::{self, Peer};
 use crate::manifest::Limits;
@@ -40,11 +41,18 @@ async fn answer(
     let expects_continue = request::expects_continue(head);
     request::prepare(head, peer)?;
     let service = route(registry, head)?;
+    let key = idempotency::scope(head)?;
     let count = service.metrics.begin();
     let limits = service.version.manifest.limits.clone();
-    if request::content_length(&head.headers).is_some_and(|length| length > limits.request_body) {
+    let length = request::content_length(&head.headers);
+    if length.is_some_and(|length| length > limits.request_body) {
         count.ended(Outcome::BodyTooLarge);
         return Err(Problem::body_too_large(&service.name, limits.request_body));
+    }
+    if key.is_some() && length.is_some_and(|length| length > limits.replay_body) {
+        count.ended(Outcome::BodyTooLarge);
+        let failure = Failure::KeyedBodyTooLarge(limits.replay_body);
+        return Err(Problem::of_failure(&service.name, &failure));
     }
     let admitted = timeout(limits.deadline, service.admission.admit()).await;
     let Ok(Ok(permit)) = admitted else {
@@ -62,6 +70,7 @@ async fn answer(
         metrics: Arc::clone(&service.metrics),
         body: body.clone(),
         head: head.clone(),
+        key,
     };
     match invoke(invocation).await {
         Ok(response) => {
@@ -152,7 +161,12 @@ fn failed(service: &Service, head: &Parts, failure: &Failure) -> Problem {
     let status = problem.status().as_u16();
     match failure {
         // The client's doing, or the load's.
-        Failure::BodyTooLarge(_) | Failure::Conflict => {
+        Failure::BodyTooLarge(_)
+        | Failure::KeyedBodyTooLarge(_)
+        | Failure::BodyBroken
+        | Failure::KeyInUse
+        | Failure::KeyReused
+        | Failure::Conflict => {
             tracing::debug!(service = %service.name, version, %method, path, status, "{failure}");
         }
         _ => {

@@ -98,6 +98,41 @@ impl Problem {
             Failure::OutOfCpu(_) => late("out-of-cpu"),
             Failure::Deadline(_) => late("deadline"),
             Failure::BodyTooLarge(limit) => return Self::body_too_large(service, *limit),
+            Failure::KeyedBodyTooLarge(limit) => {
+                let detail = format!(
+                    "with an Idempotency-Key the request's body has at most {limit} bytes \
+                     ([limits] replay-body)"
+                );
+                Self::new("body-too-large", StatusCode::PAYLOAD_TOO_LARGE, detail)
+            }
+            Failure::BodyBroken => Self::bad_request("the request's body broke off"),
+            Failure::KeyInUse => Self {
+                retry: true,
+                ..Self::new(
+                    "idempotency-key-in-use",
+                    StatusCode::CONFLICT,
+                    "the first request with this Idempotency-Key still runs",
+                )
+            },
+            Failure::KeyReused => Self::new(
+                "idempotency-key-reused",
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "this Idempotency-Key was used for a request with another body or content type",
+            ),
+            Failure::TooManyKeys => Self::unavailable(
+                "idempotency-full",
+                "the service keeps as many answers under an Idempotency-Key as it may",
+            ),
+            Failure::AnswerTooLarge(limit) => failed(
+                "answer-too-large",
+                &format!(
+                    "with an Idempotency-Key the service's answer has at most {limit} bytes \
+                     ([limits] response-buffer)"
+                ),
+            ),
+            Failure::AnswerBroken => {
+                failed("failed", "the service stopped before the end of its answer")
+            }
             Failure::Conflict => Self::unavailable(
                 "conflict",
                 "the request conflicts with others that were committed first; try again",

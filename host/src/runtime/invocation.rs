@@ -6,28 +6,25 @@
 //! Where others waited too long for it, it runs once more, first and alone.
 //! (DESIGN §6.)
 
-use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::Response;
 use http::request::Parts;
-use http_body::Frame;
 use tokio::time::{Instant, timeout_at};
-use tokio_util::sync::CancellationToken;
 
 use super::exchange::{Answer, Exchange, LeaseRequest};
+use super::failure::Failure;
+use super::idempotent::{self, Claimed, Keyed};
 use super::imports::Abort;
 use super::pool::Pool;
 use super::replay::ReplayBody;
-use super::response::{GuestBody, ResponseBody};
+use super::respond::{AnswerBody, read_whole, respond};
+use super::response::ResponseBody;
 use super::run::{Ended, Running, Step};
+use crate::digest::Digest;
 use crate::manifest::Limits;
-use crate::service::{Lease, Outcome, Permit, ServiceMetrics};
+use crate::service::{Lease, Permit, ServiceMetrics};
 use crate::state::{self, Committed, Rerun, Store, Transaction};
 
 /// Everything one invocation holds while it runs.
@@ -44,72 +41,8 @@ pub struct Invocation {
     pub head: Parts,
     /// The request's body.
     pub body: ReplayBody,
-}
-
-/// Why an invocation has no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    /// The guest trapped or exited.
-    #[error("the service failed: {0}")]
-    Trapped(String),
-    /// The guest wanted more memory than its limit and trapped.
-    #[error("the service failed at its memory limit of {limit} bytes: {reason}")]
-    OutOfMemory {
-        /// `[limits] memory`.
-        limit: u64,
-        /// The trap.
-        reason: String,
-    },
-    /// The guest computed for longer than it may.
-    #[error("the service used its CPU time of {0:?} up")]
-    OutOfCpu(Duration),
-    /// The answer did not come in time.
-    #[error("the service did not answer within {0:?}")]
-    Deadline(Duration),
-    /// The handler returned without an answer.
-    #[error("the service returned without an answer")]
-    NoAnswer,
-    /// The handler answered with an error of `wasi:http`.
-    #[error("the service answered with the error {0}")]
-    ErrorCode(String),
-    /// The request's body is larger than the service takes.
-    #[error("the request's body is larger than {0} bytes")]
-    BodyTooLarge(u64),
-    /// Its version was replaced and the time to finish is over.
-    #[error("the service's version was replaced and its drain is over")]
-    Drained,
-    /// Others changed what it had read, and it cannot run again.
-    #[error("the request conflicts with others and cannot be run again")]
-    Conflict,
-    /// It held the store's writer for too long.
-    #[error("the service held its store's writer for longer than it may")]
-    LeaseExpired,
-    /// The store cannot take more.
-    #[error("the service's store is full")]
-    StoreFull,
-    /// The store failed.
-    #[error("the service's store failed: {0}")]
-    Store(String),
-}
-
-impl Failure {
-    /// What it is counted as.
-    #[must_use]
-    pub fn outcome(&self) -> Outcome {
-        match self {
-            Self::Trapped(_) => Outcome::Trapped,
-            Self::OutOfMemory { .. } => Outcome::Memory,
-            Self::OutOfCpu(_) => Outcome::Cpu,
-            Self::Deadline(_) => Outcome::Deadline,
-            Self::NoAnswer | Self::ErrorCode(_) => Outcome::NoAnswer,
-            Self::BodyTooLarge(_) => Outcome::BodyTooLarge,
-            Self::Drained => Outcome::Drained,
-            Self::Conflict => Outcome::Conflict,
-            Self::LeaseExpired => Outcome::LeaseExpired,
-            Self::StoreFull => Outcome::StoreFull,
-            Self::Store(_) => Outcome::StoreFailed,
-        }
-    }
+    /// The scope of the request's idempotency key, if it has one.
+    pub key: Option<Digest>,
 }
 
 /// Why a run gave no answer.
@@ -119,14 +52,22 @@ enum Unanswered {
 }
 
 /// A run's validated answer.
-struct Validated {
-    running: Running,
-    ended: Option<Ended>,
-    response: Response<wasmtime_wasi_http::WasiBody>,
-    committed: Committed,
+pub(super) struct Validated {
+    pub(super) running: Running,
+    pub(super) ended: Option<Ended>,
+    pub(super) response: Response<AnswerBody>,
+    pub(super) committed: Committed,
 }
 
-/// Runs the invocation. Returns the response when everything that it depends on
+/// What a run comes to.
+enum Outcome {
+    Answered(Validated),
+    /// An earlier request with its key was answered, perhaps in the open group:
+    /// what this one gets once that is durable.
+    Repeated(Result<Response<ResponseBody>, Failure>, Committed),
+}
+
+/// Runs the invocation, or finds the answer that is kept under its key. Returns the response when everything that it depends on
 /// is durable; its body may still be coming from the guest.
 ///
 /// Dropping the future ends the guest, undoes its transaction and gives every
@@ -147,11 +88,24 @@ pub async fn invoke(invocation: Invocation) -> Result<Response<ResponseBody>, Fa
 async fn answer(invocation: Invocation) -> Result<Response<ResponseBody>, Failure> {
     let limits = invocation.lease.version().manifest.limits.clone();
     let deadline = Instant::now() + limits.deadline;
+    let late = || Failure::Deadline(limits.deadline);
+    // Given up when this returns, or with the answer's commit: before a client
+    // that has its answer can repeat its request.
+    let keyed = match invocation.key {
+        None => None,
+        Some(scope) => {
+            let claimed = timeout_at(deadline, idempotent::claim(&invocation, scope, &limits));
+            match claimed.await.unwrap_or_else(|_| Err(late()))? {
+                Claimed::First(keyed) => Some(keyed),
+                Claimed::Repeat(response) => return Ok(response),
+            }
+        }
+    };
     let mut mode = None;
-    let validated = loop {
-        let timely = timeout_at(deadline, run(&invocation, &limits, mode));
-        match timely.await.unwrap_or(Err(Unanswered::Failed(Failure::Deadline(limits.deadline)))) {
-            Ok(validated) => break validated,
+    let outcome = loop {
+        let timely = timeout_at(deadline, run(&invocation, &limits, keyed.as_ref(), mode));
+        match timely.await.unwrap_or_else(|_| Err(Unanswered::Failed(late()))) {
+            Ok(outcome) => break outcome,
             Err(Unanswered::Failed(failure)) => return Err(failure),
             Err(Unanswered::Rerun(rerun)) => {
                 tracing::debug!(version = %invocation.lease.version().id, ?rerun, "running again");
@@ -160,12 +114,18 @@ async fn answer(invocation: Invocation) -> Result<Response<ResponseBody>, Failur
             }
         }
     };
-    let (response, committed) = respond(invocation, validated, &limits, deadline).await;
+    let (response, committed) = match outcome {
+        Outcome::Answered(validated) => {
+            let (response, committed) = respond(invocation, validated, &limits, deadline).await;
+            (Ok(response), committed)
+        }
+        Outcome::Repeated(response, committed) => (response, committed),
+    };
     // The output gate: nothing of the answer leaves before the commit is durable.
     match timeout_at(deadline, committed.durable()).await {
-        Ok(Ok(())) => Ok(response),
-        Ok(Err(error)) => Err(store_failure(error)),
-        Err(_) => Err(Failure::Deadline(limits.deadline)),
+        Ok(Ok(())) => response,
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => Err(late()),
     }
 }
 
@@ -173,30 +133,34 @@ async fn answer(invocation: Invocation) -> Result<Response<ResponseBody>, Failur
 async fn run(
     invocation: &Invocation,
     limits: &Limits,
+    keyed: Option<&Keyed>,
     mode: Option<Rerun>,
-) -> Result<Validated, Unanswered> {
+) -> Result<Outcome, Unanswered> {
     let store = &invocation.store;
     let start = Start::of(invocation, limits);
     let Some(rerun) = mode else {
         let (running, exchange) = start.with(store.begin());
-        return optimistic(store, running, exchange, limits).await;
+        let validated = optimistic(store, running, exchange, limits, keyed).await?;
+        return Ok(Outcome::Answered(validated));
     };
     // Nobody waits for a client while holding the writer.
     if invocation.body.buffer().await.is_err() || !invocation.body.is_replayable() {
         return Err(Unanswered::Failed(Failure::Conflict));
     }
     let alone = matches!(rerun, Rerun::Alone);
-    let limits = limits.clone();
-    let leased = store.lease(alone, None, move |transaction| async move {
+    let (limits, keyed) = (limits.clone(), keyed.cloned());
+    let leased = store.lease(alone, None, move |mut transaction| async move {
+        // Whoever was first may have been answered since, in this very group.
+        if let Some(keyed) = &keyed
+            && let Some(kept) = transaction.kept_answer(&keyed.claim).await?
+        {
+            return Ok(Outcome::Repeated(keyed.repeat(kept), transaction.finish().await?));
+        }
         let (running, exchange) = start.with(transaction);
-        to_validation(running, &exchange, &limits).await
+        let validated = to_validation(running, &exchange, &limits, keyed.as_ref()).await?;
+        Ok(Outcome::Answered(validated))
     });
-    leased.await.unwrap_or_else(|error| {
-        Err(match error {
-            state::Error::Rerun(rerun) => Unanswered::Rerun(rerun),
-            error => Unanswered::Failed(store_failure(error)),
-        })
-    })
+    leased.await.unwrap_or_else(|error| Err(error.into()))
 }
 
 /// Runs optimistically; goes on with the writer lease, on the writer's thread,
@@ -206,17 +170,18 @@ async fn optimistic(
     mut running: Running,
     exchange: Exchange,
     limits: &Limits,
+    keyed: Option<&Keyed>,
 ) -> Result<Validated, Unanswered> {
     let LeaseRequest { transaction, grant } = match running.until_answer().await {
         Step::WantsLease(request) => request,
-        step => return conclude(running, step, &exchange, limits).await,
+        step => return conclude(running, step, &exchange, limits, keyed).await,
     };
-    let limits = limits.clone();
+    let (limits, keyed) = (limits.clone(), keyed.cloned());
     let met = exchange.clone();
     let leased = store.lease(false, Some(transaction), move |transaction| async move {
         // The guest waits for it, inside the future that is polled next.
         drop(grant.send(transaction));
-        to_validation(running, &met, &limits).await
+        to_validation(running, &met, &limits, keyed.as_ref()).await
     });
     leased.await.unwrap_or_else(|error| Err(interrupted(error, &exchange)))
 }
@@ -225,23 +190,27 @@ async fn to_validation(
     mut running: Running,
     exchange: &Exchange,
     limits: &Limits,
+    keyed: Option<&Keyed>,
 ) -> Result<Validated, Unanswered> {
     // Others wait for the writer that it holds.
     running.stay(true);
     let step = running.until_answer().await;
-    running.stay(false);
-    conclude(running, step, exchange, limits).await
+    let mut validated = conclude(running, step, exchange, limits, keyed).await?;
+    validated.running.stay(false);
+    Ok(validated)
 }
 
-/// Ends the transaction of a guest that answered.
+/// Ends the transaction of a guest that answered: at its answer's head, or at
+/// the end of the answer where that is kept.
 async fn conclude(
-    running: Running,
+    mut running: Running,
     step: Step,
     exchange: &Exchange,
     limits: &Limits,
+    keyed: Option<&Keyed>,
 ) -> Result<Validated, Unanswered> {
     let failed = |failure| Err(Unanswered::Failed(failure));
-    let (answer, ended) = match step {
+    let (answer, mut ended) = match step {
         Step::Answered(answer, ended) => (answer, ended),
         Step::Ended(ended) => return Err(unanswered(ended, exchange, limits)),
         Step::OverBudget => return failed(Failure::OutOfCpu(limits.cpu)),
@@ -254,9 +223,24 @@ async fn conclude(
         return failed(Failure::BodyTooLarge(limits.request_body));
     }
     let response = response.map_err(|code| Unanswered::Failed(Failure::ErrorCode(code)))?;
-    let Some(transaction) = transaction else {
+    let Some(mut transaction) = transaction else {
         return failed(Failure::Trapped("it answered while it used its store".to_owned()));
     };
+    let (head, body) = response.into_parts();
+    let body = match keyed {
+        None => AnswerBody::Coming(body),
+        Some(keyed) => {
+            let frames = read_whole(&mut running, &mut ended, body, keyed.answer_limit).await;
+            if let Some(trapped) = ended.take_if(|ended| ended.result.is_err()) {
+                return Err(unanswered(trapped, exchange, limits));
+            }
+            let frames = frames.map_err(|unreadable| unreadable.failure(limits));
+            let frames = frames.map_err(Unanswered::Failed)?;
+            keyed.keep(&mut transaction, &head, &frames).map_err(Unanswered::Failed)?;
+            AnswerBody::Whole(frames)
+        }
+    };
+    let response = Response::from_parts(head, body);
     let finished = transaction.finish().await;
     let committed = finished.map_err(|error| interrupted(error, exchange))?;
     Ok(Validated { running, ended, response, committed })
@@ -286,132 +270,6 @@ impl Start {
     }
 }
 
-/// The response with as much of its body as the guest has made, and the rest
-/// driven by a task of its own, if there is a rest.
-async fn respond(
-    invocation: Invocation,
-    validated: Validated,
-    limits: &Limits,
-    deadline: Instant,
-) -> (Response<ResponseBody>, Committed) {
-    let Validated { mut running, mut ended, response, committed } = validated;
-    let (parts, body) = response.into_parts();
-    let mut body = GuestBody::new(body, running.body_sent());
-    let mut frames = VecDeque::new();
-    let whole = collect(&mut running, &mut ended, &mut body, &mut frames, limits).await;
-    let body = match ended {
-        Some(ended) => {
-            let trapped = settle(ended, &invocation);
-            if whole && !trapped {
-                ResponseBody::finished(frames)
-            } else {
-                // The guest is gone and will not finish what it began.
-                let aborted = Arc::new(AtomicBool::new(true));
-                ResponseBody::streaming(frames, body, aborted, &CancellationToken::new())
-            }
-        }
-        None => {
-            let aborted = Arc::new(AtomicBool::new(false));
-            let gone = CancellationToken::new();
-            let streaming = ResponseBody::streaming(frames, body, Arc::clone(&aborted), &gone);
-            tokio::spawn(drive(invocation, running, aborted, gone, deadline));
-            streaming
-        }
-    };
-    (Response::from_parts(parts, body), committed)
-}
-
-/// Takes what the guest makes of its body without waiting. Returns whether that
-/// was all of it.
-async fn collect(
-    running: &mut Running,
-    ended: &mut Option<Ended>,
-    body: &mut GuestBody,
-    frames: &mut VecDeque<Frame<Bytes>>,
-    limits: &Limits,
-) -> bool {
-    let mut whole = false;
-    let mut bytes = 0;
-    poll_fn(|context| {
-        loop {
-            let mut progress = false;
-            while !whole && bytes <= limits.response_buffer {
-                match body.poll_frame(context) {
-                    Poll::Pending => break,
-                    Poll::Ready(Some(Ok(frame))) => {
-                        bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
-                        frames.push_back(frame);
-                    }
-                    // An error is met again by whoever reads on.
-                    Poll::Ready(Some(Err(_))) => return Poll::Ready(()),
-                    Poll::Ready(None) => whole = true,
-                }
-                progress = true;
-            }
-            if ended.is_none()
-                && let Poll::Ready(Ok(end)) = running.poll(context)
-            {
-                *ended = Some(end);
-                progress = true;
-            }
-            let enough = bytes > limits.response_buffer || (whole && ended.is_some());
-            if enough || !progress {
-                return Poll::Ready(());
-            }
-        }
-    })
-    .await;
-    whole
-}
-
-/// Runs a guest on that has answered: its body, then what it does after it.
-async fn drive(
-    invocation: Invocation,
-    mut running: Running,
-    aborted: Arc<AtomicBool>,
-    gone: CancellationToken,
-    deadline: Instant,
-) {
-    let version = invocation.lease.version();
-    let fate = tokio::select! {
-        ended = poll_fn(|context| running.poll(context)) => match ended {
-            Ok(ended) => {
-                if ended.result.is_err() {
-                    // Before the store is dropped, which ends the body.
-                    aborted.store(true, Ordering::Release);
-                }
-                settle(ended, &invocation);
-                return;
-            }
-            Err(_) => "it used its CPU time up",
-        },
-        () = tokio::time::sleep_until(deadline) => "its deadline passed",
-        () = version.ended() => "its version's drain is over",
-        () = gone.cancelled() => {
-            tracing::debug!(version = %version.id, "the client left before the end of the answer");
-            return;
-        }
-    };
-    aborted.store(true, Ordering::Release);
-    tracing::warn!(
-        service = %version.id.service,
-        version = version.id.number,
-        "the invocation was ended after its answer had begun: {fate}"
-    );
-}
-
-/// Gives the instance back, or logs what ended it. Returns whether it trapped.
-fn settle(ended: Ended, invocation: &Invocation) -> bool {
-    let version = invocation.lease.version();
-    let Err(error) = ended.settle(&version.pool) else { return false };
-    tracing::warn!(
-        service = %version.id.service,
-        version = version.id.number,
-        "the service failed after its answer: {error:#}"
-    );
-    true
-}
-
 /// What a call that ended without an answer means.
 fn unanswered(ended: Ended, exchange: &Exchange, limits: &Limits) -> Unanswered {
     let memory = ended.hit_memory_limit();
@@ -439,15 +297,16 @@ fn interrupted(error: state::Error, exchange: &Exchange) -> Unanswered {
     match error {
         state::Error::Rerun(rerun) if exchange.may_run_again() => Unanswered::Rerun(rerun),
         state::Error::Rerun(_) => Unanswered::Failed(Failure::Conflict),
-        error => Unanswered::Failed(store_failure(error)),
+        error => Unanswered::Failed(error.into()),
     }
 }
 
-fn store_failure(error: state::Error) -> Failure {
-    match error {
-        state::Error::Rerun(_) => Failure::Conflict,
-        state::Error::LeaseExpired => Failure::LeaseExpired,
-        state::Error::Full => Failure::StoreFull,
-        error => Failure::Store(error.to_string()),
+/// Of a run that did not begin.
+impl From<state::Error> for Unanswered {
+    fn from(error: state::Error) -> Self {
+        match error {
+            state::Error::Rerun(rerun) => Self::Rerun(rerun),
+            error => Self::Failed(error.into()),
+        }
     }
 }

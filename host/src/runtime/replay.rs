@@ -13,6 +13,8 @@ use http_body_util::{BodyExt as _, Empty};
 use tokio::runtime::Handle;
 use wasmtime_wasi_http::{Error, WasiBody};
 
+use crate::digest::Digest;
+
 /// A request's body. Clones are the same body; the guest reads it through one.
 #[derive(Clone)]
 pub struct ReplayBody {
@@ -162,6 +164,17 @@ impl ReplayBody {
             }
         })
         .await
+    }
+
+    /// The digest of all of it, once it is buffered; `None` where it broke off.
+    pub(super) fn digest(&self) -> Option<Digest> {
+        let shared = self.lock();
+        let data = |kept: &'_ Kept| match kept {
+            Kept::Data(data) => Some(data.clone()),
+            Kept::Trailers(_) => None,
+        };
+        (shared.ended && shared.replayable)
+            .then(|| Digest::of_chunks(shared.kept.iter().filter_map(data)))
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
@@ -337,8 +350,21 @@ mod tests {
         let source = StreamBody::new(futures_util::stream::iter(frames)).boxed_unsync();
         let body = ReplayBody::new(source, 100, 100, Unread::Drop);
         assert_eq!(body.buffer().await, Ok(()));
+        assert_eq!(body.digest(), None);
         assert!(body.reader().collect().await.is_err(), "half a body is no body");
         assert!(!body.is_replayable());
+    }
+
+    #[tokio::test]
+    async fn a_buffered_body_has_a_digest_however_it_came() {
+        let whole = body(&["abcd"], 100, 100);
+        assert_eq!(whole.digest(), None, "not yet");
+        whole.buffer().await.expect("it fits");
+        assert_eq!(whole.digest(), Some(Digest::of(b"abcd")));
+        let chunks = body(&["ab", "cd"], 100, 100);
+        chunks.buffer().await.expect("it fits");
+        assert_eq!(chunks.digest(), whole.digest());
+        assert_eq!(read(&chunks).await, "abcd");
     }
 
     #[tokio::test]

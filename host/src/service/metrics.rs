@@ -32,6 +32,10 @@ pub enum Outcome {
     NoAnswer,
     /// The client's body is too large.
     BodyTooLarge,
+    /// Its idempotency key is in use, or was used for another request.
+    KeyRefused,
+    /// Its answer is too large, or broke off, where it has to be kept whole.
+    AnswerCut,
     /// It was still running when its version's drain was over.
     Drained,
     /// Others changed what it read, and it could not run again.
@@ -66,7 +70,7 @@ pub struct RequestCount {
 }
 
 impl Outcome {
-    const ALL: [(Self, &'static str); 14] = [
+    const ALL: [(Self, &'static str); 16] = [
         (Self::Answered, "answered"),
         (Self::Trapped, "trapped"),
         (Self::Memory, "memory"),
@@ -74,6 +78,8 @@ impl Outcome {
         (Self::Deadline, "deadline"),
         (Self::NoAnswer, "no-answer"),
         (Self::BodyTooLarge, "body-too-large"),
+        (Self::KeyRefused, "key-refused"),
+        (Self::AnswerCut, "answer-cut"),
         (Self::Drained, "drained"),
         (Self::Conflict, "conflict"),
         (Self::LeaseExpired, "lease-expired"),

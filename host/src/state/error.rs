@@ -20,6 +20,9 @@ pub enum Error {
     /// A limit was met; the transaction goes on.
     #[error("{0}")]
     Limit(String),
+    /// As many idempotency keys have an answer as may, and none is expired.
+    #[error("the store keeps as many answers under idempotency keys as it may")]
+    TooManyKeys,
     /// The store has as many pages as it may, or the disk is full.
     #[error("the store is full")]
     Full,

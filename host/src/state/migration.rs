@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 
 use super::error::Error;
 use super::history::Footprint;
+use super::schema;
 use super::snapshot::Writes;
 use super::writer::Writer;
 use crate::digest::Digest;
@@ -136,15 +137,14 @@ fn apply_one(
 /// A table whose name begins with `_` and that is not the host's: renaming is
 /// the one way to it that the authorizer cannot see.
 fn foreign_host_table(connection: &Connection) -> Result<Option<String>, Error> {
-    connection
-        .query_row(
-            "SELECT name FROM sqlite_schema WHERE name GLOB '_*'
-             AND name NOT IN ('_meta', '_kv', '_migrations') LIMIT 1",
-            (),
-            |row| row.get(0),
-        )
-        .optional()
-        .map_err(|error| Error::of_host(&error))
+    let names = || -> rusqlite::Result<Vec<String>> {
+        connection
+            .prepare_cached("SELECT name FROM sqlite_schema WHERE name GLOB '_*'")?
+            .query_map((), |row| row.get(0))?
+            .collect()
+    };
+    let names = names().map_err(|error| Error::of_host(&error))?;
+    Ok(names.into_iter().find(|name| !schema::TABLES.contains(&name.as_str())))
 }
 
 fn digest_of(migration: &Migration) -> String {

@@ -34,6 +34,10 @@ pub struct StoreOptions {
     pub max_transaction_bytes: usize,
     /// Reader connections that are kept open.
     pub max_idle_readers: usize,
+    /// How long an answer is kept under its idempotency key.
+    pub idempotency_ttl: Duration,
+    /// Answers that are kept under idempotency keys.
+    pub max_idempotency_keys: usize,
     /// After how long without use the file is closed.
     pub idle_close: Duration,
     /// Called on the writer's thread right before each COMMIT; tests stall with it.
@@ -56,6 +60,8 @@ impl Default for StoreOptions {
             max_value_bytes: 16 << 20,
             max_transaction_bytes: 64 << 20,
             max_idle_readers: 64,
+            idempotency_ttl: Duration::from_secs(24 * 60 * 60),
+            max_idempotency_keys: 100_000,
             idle_close: Duration::from_secs(60),
             before_commit: None,
             on_fatal: None,

@@ -5,14 +5,18 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::error::Error;
 use super::options::StoreOptions;
 
-/// The format of the host's tables. Raised when they change; a host refuses a
-/// file that a newer one made.
-pub(super) const FORMAT: i64 = 1;
+/// The formats of the host's tables: each takes a file from the one before it to
+/// its own, and the first a new file. A host upgrades older files when it opens
+/// them and refuses a file that a newer one made.
+const FORMATS: &[&str] = &[FORMAT_1, FORMAT_2];
+
+/// The newest of them.
+const FORMAT: usize = FORMATS.len();
 
 /// How long to wait for another process that has the file open (an operator's
 /// shell, a backup).
@@ -28,7 +32,7 @@ const JOURNAL_SIZE_LIMIT: i64 = 64 << 20;
 const WRITER_CACHE_KIB: i64 = 8 << 10;
 const READER_CACHE_KIB: i64 = 2 << 10;
 
-const TABLES: &str = "
+const FORMAT_1: &str = "
     CREATE TABLE _meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE _kv (
         bucket TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL,
@@ -39,6 +43,19 @@ const TABLES: &str = "
         digest TEXT NOT NULL, applied_at TEXT NOT NULL
     ) STRICT;
 ";
+
+/// Answers under their idempotency keys. The rows' order is their age, so the
+/// oldest are found without an index of their own.
+const FORMAT_2: &str = "
+    CREATE TABLE _idempotency (
+        id INTEGER PRIMARY KEY, created_at INTEGER NOT NULL, -- ms since 1970
+        scope BLOB NOT NULL UNIQUE, request BLOB NOT NULL,
+        status INTEGER NOT NULL, headers BLOB NOT NULL, trailers BLOB, body BLOB NOT NULL
+    ) STRICT;
+";
+
+/// The host's tables in the newest format; all others are a guest's.
+pub(super) const TABLES: &[&str] = &["_meta", "_kv", "_migrations", "_idempotency"];
 
 /// Opens the file for writing; makes it, with the host's tables, where it is new.
 pub(super) fn open_writer(path: &Path, options: &StoreOptions) -> Result<Connection, Error> {
@@ -58,13 +75,12 @@ pub(super) fn open_writer(path: &Path, options: &StoreOptions) -> Result<Connect
         connection.pragma_update(None, "max_page_count", options.max_pages)
     })()
     .map_err(failed)?;
-    if !has_tables(&connection, path)? {
+    if format(&connection, path)? < FORMAT {
         let transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         // Again: two connections may have come here at once.
-        if !has_tables(&transaction, path)? {
-            make_tables(&transaction).map_err(failed)?;
-        }
+        let format = format(&transaction, path)?;
+        upgrade(&transaction, format).map_err(failed)?;
         transaction.commit().map_err(failed)?;
     }
     Ok(connection)
@@ -106,15 +122,11 @@ fn limit(bytes: usize) -> i32 {
     i32::try_from(bytes).unwrap_or(i32::MAX)
 }
 
-/// Whether the host's tables are there, in a format that this host knows.
-fn has_tables(connection: &Connection, path: &Path) -> Result<bool, Error> {
-    let failed = |error: rusqlite::Error| Error::of_host(&error);
-    let has_meta = connection
-        .query_row("SELECT 1 FROM sqlite_schema WHERE name = '_meta'", (), |_| Ok(()))
-        .optional()
-        .map_err(failed)?;
-    let format: i64 =
-        connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
+/// The format of the host's tables in the file, 0 where it has none yet.
+fn format(connection: &Connection, path: &Path) -> Result<usize, Error> {
+    let format: usize = connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(|error| Error::of_host(&error))?;
     if format > FORMAT {
         return Err(Error::Unavailable(format!(
             "{} has format {format}, this host knows up to {FORMAT}: use the host that made it, \
@@ -122,13 +134,18 @@ fn has_tables(connection: &Connection, path: &Path) -> Result<bool, Error> {
             path.display()
         )));
     }
-    Ok(has_meta.is_some())
+    Ok(format)
 }
 
-fn make_tables(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
-    transaction.execute_batch(TABLES)?;
+/// Makes the host's tables what they are in the newest format.
+fn upgrade(transaction: &Transaction<'_>, from: usize) -> rusqlite::Result<()> {
+    for step in &FORMATS[from..] {
+        transaction.execute_batch(step)?;
+    }
     transaction.pragma_update(None, "user_version", FORMAT)?;
-    let store_id = uuid::Uuid::new_v4().to_string();
-    transaction.execute("INSERT INTO _meta VALUES ('store_id', ?1)", [store_id])?;
+    if from == 0 {
+        let store_id = uuid::Uuid::new_v4().to_string();
+        transaction.execute("INSERT INTO _meta VALUES ('store_id', ?1)", [store_id])?;
+    }
     Ok(())
 }

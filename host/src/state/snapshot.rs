@@ -10,6 +10,7 @@ use rusqlite::Connection;
 
 use super::error::Error;
 use super::history::{ReadSet, Sequence};
+use super::idempotency::{self, Keeping, KeptAnswer, KeyClaim};
 use super::keyvalue::{self, KeyPage};
 use super::sandbox::Sandbox;
 use super::schema;
@@ -24,10 +25,12 @@ pub(super) struct Reads {
 }
 
 /// Writes by bucket and key; `None` deletes.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Writes {
     buckets: BTreeMap<String, BTreeMap<String, Option<Bytes>>>,
     bytes: usize,
+    /// The answer to keep under its key, once there is one.
+    pub(super) keeping: Option<Keeping>,
 }
 
 /// An optimistic transaction. The reader is taken at the first read.
@@ -58,7 +61,7 @@ impl Reads {
 
 impl Writes {
     pub(super) fn is_empty(&self) -> bool {
-        self.buckets.is_empty()
+        self.buckets.is_empty() && self.keeping.is_none()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str, Option<&Bytes>)> {
@@ -103,6 +106,22 @@ impl Snapshot {
         // less than a hop to another thread and back.
         let connection = &self.reader().await?.idle().connection;
         keyvalue::get(connection, bucket, key).map_err(|error| self.store.core.failed(&error))
+    }
+
+    /// The answer kept under the claimed key. It is no read of the guest's: whoever
+    /// has the claim finds what no other can change.
+    pub(super) async fn kept_answer(
+        &mut self,
+        claim: &KeyClaim,
+    ) -> Result<Option<KeptAnswer>, Error> {
+        let core = Arc::clone(&self.store.core);
+        let connection = &self.reader().await?.idle().connection;
+        let failed = |error: rusqlite::Error| core.failed(&error);
+        let found = idempotency::find(connection, claim.scope(), &core.options).map_err(failed)?;
+        if found.is_none() && !idempotency::has_room(connection, &core).map_err(failed)? {
+            return Err(Error::TooManyKeys);
+        }
+        Ok(found)
     }
 
     pub(super) fn put(

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::error::{Error, is_io_failure};
 use super::history::{Fingerprint, Sequence};
+use super::idempotency::{KeyClaim, Keys};
 use super::migration::{Migration, MigrationError};
 use super::options::StoreOptions;
 use super::schema;
@@ -21,6 +22,7 @@ use super::snapshot::{IdleReader, Reads, Snapshot, Writes};
 use super::transaction::Transaction;
 use super::turn;
 use super::writer::{Durable, Writer};
+use crate::digest::Digest;
 
 /// How often [`Store::close`] looks whether the writer is free.
 const CLOSE_POLL: Duration = Duration::from_millis(1);
@@ -44,6 +46,7 @@ pub(super) struct Core {
     pub(super) service: String,
     pub(super) options: StoreOptions,
     pub(super) fingerprint: Fingerprint,
+    pub(super) keys: Keys,
     committed: AtomicU64,
     poisoned: OnceLock<String>,
     /// Making the file and switching it to a log waits for nobody (SQLite does
@@ -65,6 +68,8 @@ pub(super) enum Job {
     Commit { reads: Reads, writes: Writes, reply: oneshot::Sender<Result<Durable, Error>> },
     /// A run that holds the writer.
     Lease(LeaseJob),
+    /// Taking out what is kept under expired idempotency keys.
+    Expire,
     /// Migrations; applied, or only tried.
     Migrate {
         migrations: Vec<Migration>,
@@ -95,6 +100,7 @@ impl Store {
             service: service.to_owned(),
             options,
             fingerprint: Fingerprint::default(),
+            keys: Keys::default(),
             committed: AtomicU64::new(0),
             poisoned: OnceLock::new(),
             opening: Mutex::new(()),
@@ -154,6 +160,20 @@ impl Store {
         }))?;
         ended.await.map_err(|_| self.writer_ended())??;
         result.await.map_err(|_| self.writer_ended())
+    }
+
+    /// Claims an idempotency key, known by a digest of all that keeps it apart from
+    /// others. `None` while another has it.
+    #[must_use]
+    pub fn claim_key(&self, scope: Digest) -> Option<KeyClaim> {
+        self.core.keys.claim(&self.core, scope)
+    }
+
+    /// Takes out what is kept under expired idempotency keys, when there may be some.
+    pub fn expire_keys(self: &Arc<Self>) {
+        if self.core.keys.is_expiry_due(&self.core.options, self.is_open()) {
+            self.push(Job::Expire);
+        }
     }
 
     /// Applies those of the migrations that were not yet, in one transaction.
@@ -243,6 +263,12 @@ impl Store {
     fn enqueue(self: &Arc<Self>, job: Job) -> Result<(), Error> {
         self.core.check()?;
         self.touch();
+        self.push(job);
+        Ok(())
+    }
+
+    /// Queues a job that is no use of the store.
+    pub(super) fn push(self: &Arc<Self>, job: Job) {
         let start = {
             let mut queue = self.lock_queue();
             queue.jobs.push_back(job);
@@ -251,7 +277,6 @@ impl Store {
         if start {
             turn::start(Arc::clone(self));
         }
-        Ok(())
     }
 
     /// What waits, all of it; when nothing does, the turn is over and `writer`

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::error::Error;
 use super::history::Footprint;
+use super::idempotency::{Keeping, KeptAnswer, KeyClaim};
 use super::keyvalue::KeyPage;
 use super::snapshot::{Snapshot, Writes, page};
 use super::sql::{Execution, Rows, Value};
@@ -33,6 +34,7 @@ pub(super) struct Leased {
     deadline: Instant,
     /// What it comes to when the deadline passes.
     late: Error,
+    keeping: Option<Keeping>,
 }
 
 /// Where a lent writer is put back.
@@ -153,6 +155,37 @@ impl Transaction {
         }
     }
 
+    /// The answer that is kept under the claimed key. One that is seen while leased
+    /// may be in the open group; it is durable when this transaction is.
+    ///
+    /// # Errors
+    /// [`Error::TooManyKeys`] when there is none and no room for one.
+    pub async fn kept_answer(&mut self, claim: &KeyClaim) -> Result<Option<KeptAnswer>, Error> {
+        match &mut self.mode {
+            Mode::Optimistic(snapshot) => snapshot.kept_answer(claim).await,
+            // The room was made sure of when the key was claimed.
+            Mode::Leased(leased) => leased.writer()?.kept_answer(claim),
+        }
+    }
+
+    /// Keeps an answer under the claimed key, when this commits. To be called last.
+    /// Where the key has one after all, [`Transaction::finish`] says [`Error::Rerun`].
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when the answer is larger than a value may be.
+    pub fn keep_answer(&mut self, claim: KeyClaim, answer: KeptAnswer) -> Result<(), Error> {
+        let limit = self.store.core.options.max_value_bytes;
+        if answer.size() > limit {
+            return Err(Error::Limit(format!("a kept answer has at most {limit} bytes")));
+        }
+        let keeping = Some(Keeping { claim, answer });
+        match &mut self.mode {
+            Mode::Optimistic(snapshot) => snapshot.writes.keeping = keeping,
+            Mode::Leased(leased) => leased.keeping = keeping,
+        }
+        Ok(())
+    }
+
     /// Undoes everything written since it began or last committed; goes on.
     ///
     /// # Errors
@@ -205,6 +238,9 @@ impl Transaction {
             }
             Mode::Leased(mut leased) => {
                 let footprint = std::mem::take(&mut leased.footprint);
+                if let Some(keeping) = leased.keeping.take() {
+                    leased.writer()?.keep_answer(keeping)?;
+                }
                 let durable = leased.writer()?.end_lease(&footprint);
                 leased.go_home();
                 Ok(Committed { durable: Some(durable?) })
@@ -240,7 +276,14 @@ impl Leased {
         deadline: Instant,
         late: Error,
     ) -> Self {
-        Self { writer: Some(writer), home: Arc::clone(home), footprint, deadline, late }
+        Self {
+            writer: Some(writer),
+            home: Arc::clone(home),
+            footprint,
+            deadline,
+            late,
+            keeping: None,
+        }
     }
 
     fn writer(&mut self) -> Result<&mut Writer, Error> {

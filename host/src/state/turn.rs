@@ -71,7 +71,7 @@ fn handle(store: &Arc<Store>, mut writer: Box<Writer>, job: Job) -> Option<Box<W
         Job::Commit { reads, writes, reply } => {
             // One whose client left before it was validated is not committed.
             if !reply.is_closed() {
-                let _ = reply.send(commit(&mut writer, &reads, &writes));
+                let _ = reply.send(commit(&mut writer, &reads, writes));
             }
             Some(writer)
         }
@@ -81,10 +81,22 @@ fn handle(store: &Arc<Store>, mut writer: Box<Writer>, job: Job) -> Option<Box<W
             Some(writer)
         }
         Job::Lease(job) => lease(store, writer, job),
+        Job::Expire => {
+            match writer.expire_keys() {
+                // Those who came in the meantime are first.
+                Ok(true) => store.push(Job::Expire),
+                Ok(false) => {}
+                Err(error) => {
+                    let service = &store.core.service;
+                    tracing::warn!(service, %error, "idempotency keys could not be expired");
+                }
+            }
+            Some(writer)
+        }
     }
 }
 
-fn commit(writer: &mut Writer, reads: &Reads, writes: &Writes) -> Result<Durable, Error> {
+fn commit(writer: &mut Writer, reads: &Reads, writes: Writes) -> Result<Durable, Error> {
     if !writer.still_holds(reads) {
         return Err(Error::Rerun(Rerun::Leased));
     }
@@ -159,6 +171,7 @@ fn refuse(job: Job, error: &Error) {
     match job {
         Job::Commit { reply, .. } => drop(reply.send(Err(error.clone()))),
         Job::Lease(job) => drop(job.ended.send(Err(error.clone()))),
+        Job::Expire => tracing::debug!(%error, "idempotency keys are expired later"),
         Job::Migrate { reply, .. } => drop(reply.send(Err(error.clone().into()))),
     }
 }

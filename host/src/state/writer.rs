@@ -9,8 +9,9 @@ use rusqlite::Connection;
 use rusqlite::hooks::Action;
 use tokio::sync::oneshot;
 
-use super::error::Error;
+use super::error::{Error, Rerun};
 use super::history::{Footprint, History, Sequence};
+use super::idempotency::{self, Keeping, KeptAnswer, KeyClaim};
 use super::keyvalue;
 use super::sandbox::Sandbox;
 use super::snapshot::{Reads, Writes};
@@ -35,6 +36,8 @@ struct Group {
     sequence: Sequence,
     waiting: Vec<oneshot::Sender<Result<(), Error>>>,
     first_done: Option<Instant>,
+    /// Keys whose answers are in it.
+    claims: Vec<KeyClaim>,
 }
 
 impl Writer {
@@ -69,10 +72,14 @@ impl Writer {
 
     /// Applies buffered writes as a member of the group. The caller has checked
     /// the reads.
-    pub(super) fn apply_member(&mut self, writes: &Writes) -> Result<Durable, Error> {
+    pub(super) fn apply_member(&mut self, mut writes: Writes) -> Result<Durable, Error> {
         self.begin_group()?;
+        // First, because nothing has to be undone where the key has an answer.
+        if let Some(keeping) = writes.keeping.take() {
+            self.keep_answer(keeping)?;
+        }
         let mut footprint = Footprint::default();
-        let applied = self.apply(writes, &mut footprint);
+        let applied = self.apply(&writes, &mut footprint);
         applied.map_err(|error| self.group_failed(&error))?;
         Ok(self.member_done(&footprint))
     }
@@ -88,6 +95,32 @@ impl Writer {
         self.inserted.store(false, Ordering::Relaxed);
         let begun = self.run("SAVEPOINT lease").and_then(|()| self.apply(writes, footprint));
         begun.map_err(|error| self.group_failed(&error))
+    }
+
+    /// Keeps an answer; its claim lasts as long as the group.
+    pub(super) fn keep_answer(&mut self, keeping: Keeping) -> Result<(), Error> {
+        let kept = idempotency::keep(&self.connection, &keeping, &self.core);
+        if !kept.map_err(|error| self.group_failed(&error))? {
+            return Err(Error::Rerun(Rerun::Leased));
+        }
+        if let Some(group) = &mut self.group {
+            group.claims.push(keeping.claim);
+        }
+        Ok(())
+    }
+
+    /// The answer kept under the claimed key, also in the open group.
+    pub(super) fn kept_answer(&self, claim: &KeyClaim) -> Result<Option<KeptAnswer>, Error> {
+        idempotency::find(&self.connection, claim.scope(), &self.core.options)
+            .map_err(|error| self.failed(&error))
+    }
+
+    /// Takes a batch of expired answers out, as part of the group. Returns
+    /// whether there may be more.
+    pub(super) fn expire_keys(&mut self) -> Result<bool, Error> {
+        self.begin_group()?;
+        let expired = idempotency::expire(&self.connection, &self.core);
+        expired.map_err(|error| self.group_failed(&error))
     }
 
     /// Makes the lease holder's work part of the group.
@@ -125,6 +158,8 @@ impl Writer {
                 Err(self.failed(&error))
             }
         };
+        // Before anyone is told: a client that has its answer may repeat at once.
+        drop(group.claims);
         for waiting in group.waiting {
             // One whose client left no longer waits.
             let _ = waiting.send(result.clone());
@@ -203,7 +238,8 @@ impl Writer {
         if self.group.is_none() {
             self.run("BEGIN IMMEDIATE").map_err(|error| self.failed(&error))?;
             let sequence = self.core.committed() + 1;
-            self.group = Some(Group { sequence, waiting: Vec::new(), first_done: None });
+            self.group =
+                Some(Group { sequence, waiting: Vec::new(), first_done: None, claims: Vec::new() });
         }
         Ok(())
     }
@@ -249,6 +285,7 @@ impl Writer {
         self.roll_back();
         let error = self.failed(error);
         if let Some(group) = self.group.take() {
+            drop(group.claims);
             for waiting in group.waiting {
                 let _ = waiting.send(Err(error.clone()));
             }

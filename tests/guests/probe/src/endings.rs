@@ -4,7 +4,8 @@
 //! /spin            computes forever
 //! /sleep?ms=       waits, then answers `slept`
 //! /trap            traps before the answer
-//! /trap-after      sends the head and `part of a body`, then traps
+//! /trap-after?key= sends the head and `part of a body`, then traps; sets the key in bucket `late`
+//!                  before, if it has one
 //! /no-answer       returns without an answer
 //! /error-code      answers with `internal-error`
 //! /late?ms=&key=   answers `ok`, waits, then sets the key in bucket `late` and prints the result
@@ -32,7 +33,11 @@ pub fn trap() -> ! {
     panic!("the probe was asked to trap");
 }
 
-pub fn trap_after(outparam: ResponseOutparam) -> ! {
+pub fn trap_after(call: &Call, outparam: ResponseOutparam) -> ! {
+    if let Some(key) = call.get("key") {
+        let set = store::open("late").and_then(|bucket| bucket.set(key, b"early"));
+        set.expect("a small value can be set");
+    }
     let body = answer::head(outparam, 200, "text/plain");
     let stream = body.write().expect("a body's stream is taken once");
     // The trap comes whether or not the client still listens.

@@ -45,7 +45,7 @@ impl wasip2::exports::http::incoming_handler::Guest for Probe {
             "spin" => endings::spin(),
             "sleep" => endings::sleep(&call, outparam),
             "trap" => endings::trap(),
-            "trap-after" => endings::trap_after(outparam),
+            "trap-after" => endings::trap_after(&call, outparam),
             "no-answer" => endings::no_answer(outparam),
             "error-code" => endings::error_code(outparam),
             "late" => endings::late(&call, outparam),

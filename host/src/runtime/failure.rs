@@ -1,0 +1,108 @@
+//! Why an invocation has no answer.
+
+use std::time::Duration;
+
+use crate::service::Outcome;
+use crate::state::Error;
+
+/// Why an invocation has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The guest trapped or exited.
+    #[error("the service failed: {0}")]
+    Trapped(String),
+    /// The guest wanted more memory than its limit and trapped.
+    #[error("the service failed at its memory limit of {limit} bytes: {reason}")]
+    OutOfMemory {
+        /// `[limits] memory`.
+        limit: u64,
+        /// The trap.
+        reason: String,
+    },
+    /// The guest computed for longer than it may.
+    #[error("the service used its CPU time of {0:?} up")]
+    OutOfCpu(Duration),
+    /// The answer did not come in time.
+    #[error("the service did not answer within {0:?}")]
+    Deadline(Duration),
+    /// The handler returned without an answer.
+    #[error("the service returned without an answer")]
+    NoAnswer,
+    /// The handler answered with an error of `wasi:http`.
+    #[error("the service answered with the error {0}")]
+    ErrorCode(String),
+    /// The request's body is larger than the service takes.
+    #[error("the request's body is larger than {0} bytes")]
+    BodyTooLarge(u64),
+    /// The request has an idempotency key and a body that is not kept whole.
+    #[error("the request's body is larger than the {0} bytes that are kept beside its key")]
+    KeyedBodyTooLarge(u64),
+    /// The request has an idempotency key and its body broke off.
+    #[error("the request's body broke off")]
+    BodyBroken,
+    /// The first request with this key still runs.
+    #[error("the first request with this idempotency key still runs")]
+    KeyInUse,
+    /// The key was used for another request.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
+    /// As many keys have an answer as may.
+    #[error("the service's store keeps as many idempotency keys as it may")]
+    TooManyKeys,
+    /// The answer to a request with an idempotency key is too large to be kept.
+    #[error("the answer is larger than the {0} bytes that are kept under an idempotency key")]
+    AnswerTooLarge(u64),
+    /// The answer to a request with an idempotency key broke off.
+    #[error("the service stopped before the end of its answer")]
+    AnswerBroken,
+    /// Its version was replaced and the time to finish is over.
+    #[error("the service's version was replaced and its drain is over")]
+    Drained,
+    /// Others changed what it had read, and it cannot run again.
+    #[error("the request conflicts with others and cannot be run again")]
+    Conflict,
+    /// It held the store's writer for too long.
+    #[error("the service held its store's writer for longer than it may")]
+    LeaseExpired,
+    /// The store cannot take more.
+    #[error("the service's store is full")]
+    StoreFull,
+    /// The store failed.
+    #[error("the service's store failed: {0}")]
+    Store(String),
+}
+
+impl Failure {
+    /// What it is counted as.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Trapped(_) => Outcome::Trapped,
+            Self::OutOfMemory { .. } => Outcome::Memory,
+            Self::OutOfCpu(_) => Outcome::Cpu,
+            Self::Deadline(_) => Outcome::Deadline,
+            Self::NoAnswer | Self::ErrorCode(_) => Outcome::NoAnswer,
+            Self::BodyTooLarge(_) | Self::KeyedBodyTooLarge(_) => Outcome::BodyTooLarge,
+            Self::BodyBroken => Outcome::ClientLeft,
+            Self::KeyInUse | Self::KeyReused => Outcome::KeyRefused,
+            Self::AnswerTooLarge(_) | Self::AnswerBroken => Outcome::AnswerCut,
+            Self::Drained => Outcome::Drained,
+            Self::Conflict => Outcome::Conflict,
+            Self::LeaseExpired => Outcome::LeaseExpired,
+            Self::StoreFull | Self::TooManyKeys => Outcome::StoreFull,
+            Self::Store(_) => Outcome::StoreFailed,
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Rerun(_) => Self::Conflict,
+            Error::LeaseExpired => Self::LeaseExpired,
+            Error::Full => Self::StoreFull,
+            Error::TooManyKeys => Self::TooManyKeys,
+            error => Self::Store(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! A request with an idempotency key: run once, its answer kept with what it
+//! wrote, and given again to whoever repeats it.
+//!
+//! The key's request is known by a digest, so its body is read whole first. The
+//! answer is part of the transaction, so the transaction ends with the answer's
+//! body and not with its head.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{HeaderMap, Response, StatusCode};
+use http_body::Frame;
+
+use super::failure::Failure;
+use super::invocation::Invocation;
+use super::response::ResponseBody;
+use crate::digest::Digest;
+use crate::manifest::Limits;
+use crate::state::{self, KeptAnswer, KeyClaim, Transaction};
+
+/// Says that an answer is the one that was given before.
+const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// A request that has claimed its key.
+#[derive(Clone)]
+pub(super) struct Keyed {
+    pub(super) claim: KeyClaim,
+    request: Digest,
+    /// `[limits] response-buffer`: bytes of an answer's body.
+    pub(super) answer_limit: u64,
+}
+
+/// What a key leads to.
+pub(super) enum Claimed {
+    /// The guest.
+    First(Keyed),
+    /// The answer that the first request got.
+    Repeat(Response<ResponseBody>),
+}
+
+/// Reads the request's body, claims its key and looks for the key's answer.
+pub(super) async fn claim(
+    invocation: &Invocation,
+    scope: Digest,
+    limits: &Limits,
+) -> Result<Claimed, Failure> {
+    let request = request_digest(invocation, limits).await?;
+    let claim = invocation.store.claim_key(scope).ok_or(Failure::KeyInUse)?;
+    let kept = invocation.store.begin().kept_answer(&claim).await?;
+    let keyed = Keyed { claim, request, answer_limit: limits.response_buffer };
+    match kept {
+        Some(kept) => keyed.repeat(kept).map(Claimed::Repeat),
+        None => Ok(Claimed::First(keyed)),
+    }
+}
+
+/// What makes it the same request, besides what its key's scope says already.
+async fn request_digest(invocation: &Invocation, limits: &Limits) -> Result<Digest, Failure> {
+    let (head, body) = (&invocation.head, &invocation.body);
+    let buffered = body.buffer().await;
+    if body.is_too_large() {
+        return Err(Failure::BodyTooLarge(limits.request_body));
+    }
+    buffered.map_err(|too_large| Failure::KeyedBodyTooLarge(too_large.limit))?;
+    let body = body.digest().ok_or(Failure::BodyBroken)?;
+    let target = head.uri.path_and_query().map_or("", |target| target.as_str());
+    let content_type = head.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    Ok(Digest::of_parts(&[
+        head.method.as_str().as_bytes(),
+        target.as_bytes(),
+        content_type,
+        body.as_bytes(),
+    ]))
+}
+
+impl Keyed {
+    /// The kept answer as a response, if this is the request that it answers.
+    pub(super) fn repeat(&self, kept: KeptAnswer) -> Result<Response<ResponseBody>, Failure> {
+        if kept.request != self.request {
+            return Err(Failure::KeyReused);
+        }
+        response(kept).ok_or_else(|| Failure::Store("an answer that it kept is damaged".to_owned()))
+    }
+
+    /// Has the transaction keep the answer.
+    pub(super) fn keep(
+        &self,
+        transaction: &mut Transaction,
+        head: &http::response::Parts,
+        frames: &VecDeque<Frame<Bytes>>,
+    ) -> Result<(), Failure> {
+        // No client would get it: nothing to keep.
+        if head.status.is_informational() {
+            return Err(Failure::NoAnswer);
+        }
+        let answer = KeptAnswer {
+            request: self.request,
+            status: head.status.as_u16(),
+            headers: lines(&head.headers),
+            body: body(frames),
+            trailers: frames.iter().find_map(Frame::trailers_ref).map(lines),
+        };
+        transaction.keep_answer(self.claim.clone(), answer).map_err(|error| match error {
+            state::Error::Limit(_) => Failure::AnswerTooLarge(self.answer_limit),
+            error => error.into(),
+        })
+    }
+}
+
+/// All data as one, without a copy where it is in one piece.
+fn body(frames: &VecDeque<Frame<Bytes>>) -> Bytes {
+    let mut pieces: Vec<&Bytes> = frames.iter().filter_map(Frame::data_ref).collect();
+    match pieces.len() {
+        0 => Bytes::new(),
+        1 => pieces.remove(0).clone(),
+        _ => pieces.into_iter().flatten().copied().collect(),
+    }
+}
+
+fn response(kept: KeptAnswer) -> Option<Response<ResponseBody>> {
+    let mut frames = VecDeque::new();
+    if !kept.body.is_empty() {
+        frames.push_back(Frame::data(kept.body));
+    }
+    if let Some(trailers) = kept.trailers {
+        frames.push_back(Frame::trailers(headers(&trailers)?));
+    }
+    let mut response = Response::new(ResponseBody::finished(frames));
+    *response.status_mut() = StatusCode::from_u16(kept.status).ok()?;
+    *response.headers_mut() = headers(&kept.headers)?;
+    response.headers_mut().insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+    Some(response)
+}
+
+/// `name: value` lines as in HTTP/1: a value never has CR or LF in it.
+fn lines(headers: &HeaderMap) -> Bytes {
+    let mut lines = Vec::new();
+    for (name, value) in headers {
+        lines.extend_from_slice(name.as_str().as_bytes());
+        lines.extend_from_slice(b": ");
+        lines.extend_from_slice(value.as_bytes());
+        lines.extend_from_slice(b"\r\n");
+    }
+    lines.into()
+}
+
+fn headers(lines: &[u8]) -> Option<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    let mut rest = lines;
+    while !rest.is_empty() {
+        let end = rest.windows(2).position(|window| window == b"\r\n")?;
+        let line = &rest[..end];
+        let colon = line.windows(2).position(|window| window == b": ")?;
+        headers.append(
+            HeaderName::from_bytes(&line[..colon]).ok()?,
+            HeaderValue::from_bytes(&line[colon + 2..]).ok()?,
+        );
+        rest = &rest[end + 2..];
+    }
+    Some(headers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_read_back_as_they_were() {
+        let mut given = HeaderMap::new();
+        given.append("set-cookie", HeaderValue::from_static("a=b"));
+        given.append("set-cookie", HeaderValue::from_static("c: d"));
+        given.append("x-empty", HeaderValue::from_static(""));
+        given.append("x-opaque", HeaderValue::from_bytes(b"\xff\t\xfe").expect("a value"));
+        assert_eq!(headers(&lines(&given)), Some(given));
+        assert_eq!(headers(b""), Some(HeaderMap::new()));
+        for damaged in [&b"x"[..], b"x: y", b"x\r\n", b": y\r\n"] {
+            assert_eq!(headers(damaged), None);
+        }
+    }
+
+    #[test]
+    fn a_body_in_pieces_is_kept_as_one() {
+        let data = |text: &'static str| Frame::data(Bytes::from_static(text.as_bytes()));
+        let frames = VecDeque::from([data("a"), data("bc"), Frame::trailers(HeaderMap::new())]);
+        assert_eq!(body(&frames), "abc");
+        assert_eq!(body(&VecDeque::from([data("a")])), "a");
+        assert_eq!(body(&VecDeque::new()), "");
+    }
+}

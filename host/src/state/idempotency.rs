@@ -1,0 +1,251 @@
+//! Answers kept under idempotency keys, in the `_idempotency` table, and the
+//! keys whose request still runs.
+//!
+//! A key is *claimed* before its request runs, and free again when the claim is
+//! dropped: with the run, or, once its answer is on its way to the disk, when
+//! the commit's outcome is known. So whoever gets a claim finds either the
+//! committed answer or nothing that could still become one.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use rusqlite::{Connection, OptionalExtension as _, Row};
+
+use super::options::StoreOptions;
+use super::store::Core;
+use crate::digest::Digest;
+
+/// Expired answers that are taken out at once; the next batch lets others pass.
+const EXPIRE_BATCH: usize = 500;
+
+/// How long the store waits at least from one look for expired answers to the next.
+const EXPIRE_PAUSE: Duration = Duration::from_secs(60);
+
+/// An answer, as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptAnswer {
+    /// Digest of the request that it answers.
+    pub request: Digest,
+    /// HTTP status.
+    pub status: u16,
+    /// Header lines, each ended by CR LF.
+    pub headers: Bytes,
+    /// The whole body.
+    pub body: Bytes,
+    /// Trailer lines, if it has trailers.
+    pub trailers: Option<Bytes>,
+}
+
+impl KeptAnswer {
+    /// Its bytes.
+    pub(super) fn size(&self) -> usize {
+        self.headers.len() + self.body.len() + self.trailers.as_ref().map_or(0, Bytes::len)
+    }
+}
+
+/// The right to run a key's request, which one has at a time. Clones are the
+/// same claim; the key is free when the last is dropped.
+#[derive(Clone)]
+pub struct KeyClaim(Arc<Claimed>);
+
+struct Claimed {
+    scope: Digest,
+    core: Arc<Core>,
+}
+
+/// An answer that its transaction is to commit, and its claim.
+pub(super) struct Keeping {
+    pub(super) claim: KeyClaim,
+    pub(super) answer: KeptAnswer,
+}
+
+/// What a store knows of its keys besides the table.
+#[derive(Default)]
+pub(super) struct Keys {
+    claimed: Mutex<HashSet<Digest>>,
+    /// When the table is to be looked through, in ms since 1970. The default is
+    /// at once: what an earlier process left is not known.
+    expire_at: AtomicU64,
+}
+
+impl Keys {
+    pub(super) fn claim(&self, core: &Arc<Core>, scope: Digest) -> Option<KeyClaim> {
+        let claimed = self.lock().insert(scope);
+        claimed.then(|| KeyClaim(Arc::new(Claimed { scope, core: Arc::clone(core) })))
+    }
+
+    /// Whether expired answers are to be taken out now; says so once.
+    pub(super) fn is_expiry_due(&self, options: &StoreOptions, file_is_open: bool) -> bool {
+        let (now, at) = (now_ms(), self.expire_at.load(Ordering::Acquire));
+        // A file that nobody needs is not opened to find out what is in it.
+        if now < at || (at == 0 && !file_is_open) {
+            return false;
+        }
+        self.expire_at.store(now + pause_ms(options), Ordering::Release);
+        true
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<Digest>> {
+        self.claimed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl KeyClaim {
+    pub(super) fn scope(&self) -> &Digest {
+        &self.0.scope
+    }
+}
+
+impl Drop for Claimed {
+    fn drop(&mut self) {
+        self.core.keys.lock().remove(&self.scope);
+    }
+}
+
+impl fmt::Debug for KeyClaim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("KeyClaim").field(&self.0.scope).finish()
+    }
+}
+
+/// The answer kept under `scope`, unless it is too old.
+pub(super) fn find(
+    connection: &Connection,
+    scope: &Digest,
+    options: &StoreOptions,
+) -> rusqlite::Result<Option<KeptAnswer>> {
+    connection
+        .prepare_cached(
+            "SELECT request, status, headers, trailers, body FROM _idempotency
+             WHERE scope = ?1 AND created_at > ?2",
+        )?
+        .query_row((scope.as_bytes(), oldest_ms(options)), kept)
+        .optional()
+}
+
+/// Whether one more answer may be kept beside those of all claims.
+pub(super) fn has_room(connection: &Connection, core: &Core) -> rusqlite::Result<bool> {
+    let limit = core.options.max_idempotency_keys;
+    let claimed = core.keys.lock().len();
+    if span(connection, 0)? + claimed <= limit {
+        return Ok(true);
+    }
+    // Among the oldest may be some that are expired and still there.
+    Ok(span(connection, oldest_ms(&core.options))? + claimed <= limit)
+}
+
+/// Keeps the answer. Returns false, and does nothing, where the key has one.
+pub(super) fn keep(
+    connection: &Connection,
+    keeping: &Keeping,
+    core: &Core,
+) -> rusqlite::Result<bool> {
+    let Keeping { claim, answer } = keeping;
+    let (scope, oldest) = (claim.scope().as_bytes(), oldest_ms(&core.options));
+    if span(connection, 0)? >= core.options.max_idempotency_keys {
+        delete_oldest(connection, oldest)?;
+    }
+    connection
+        .prepare_cached("DELETE FROM _idempotency WHERE scope = ?1 AND created_at <= ?2")?
+        .execute((scope, oldest))?;
+    let now = now_ms();
+    let inserted = connection
+        .prepare_cached(
+            "INSERT INTO _idempotency
+             (created_at, scope, request, status, headers, trailers, body)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (scope) DO NOTHING",
+        )?
+        .execute((
+            now,
+            scope,
+            answer.request.as_bytes(),
+            answer.status,
+            &*answer.headers,
+            answer.trailers.as_deref(),
+            &*answer.body,
+        ))?;
+    let expires = now.saturating_add(ttl_ms(&core.options));
+    core.keys.expire_at.fetch_min(expires, Ordering::AcqRel);
+    Ok(inserted > 0)
+}
+
+/// Takes a batch of expired answers out. Returns whether there may be more.
+pub(super) fn expire(connection: &Connection, core: &Core) -> rusqlite::Result<bool> {
+    let deleted = delete_oldest(connection, oldest_ms(&core.options))?;
+    if deleted == EXPIRE_BATCH {
+        return Ok(true);
+    }
+    let oldest: Option<u64> = connection
+        .prepare_cached("SELECT created_at FROM _idempotency ORDER BY id LIMIT 1")?
+        .query_row((), |row| row.get(0))
+        .optional()?;
+    let next = oldest.map_or(u64::MAX, |oldest| {
+        let expires = oldest.saturating_add(ttl_ms(&core.options));
+        expires.max(now_ms() + pause_ms(&core.options))
+    });
+    core.keys.expire_at.store(next, Ordering::Release);
+    Ok(false)
+}
+
+/// Deletes those of the oldest that were made at `until` or before.
+fn delete_oldest(connection: &Connection, until: u64) -> rusqlite::Result<usize> {
+    connection
+        .prepare_cached(
+            "DELETE FROM _idempotency WHERE created_at <= ?1
+             AND id IN (SELECT id FROM _idempotency ORDER BY id LIMIT ?2)",
+        )?
+        .execute((until, EXPIRE_BATCH))
+}
+
+/// How many there are, at the most, from the first that was made after `after`:
+/// counted by their numbers, since only the oldest are ever taken out.
+fn span(connection: &Connection, after: u64) -> rusqlite::Result<usize> {
+    connection
+        .prepare_cached(
+            "SELECT coalesce((SELECT max(id) FROM _idempotency) - (
+                 SELECT id FROM _idempotency WHERE created_at > ?1 ORDER BY id LIMIT 1
+             ) + 1, 0)",
+        )?
+        .query_row([after], |row| row.get(0))
+}
+
+fn kept(row: &Row<'_>) -> rusqlite::Result<KeptAnswer> {
+    let bytes =
+        |column| Ok::<_, rusqlite::Error>(Bytes::copy_from_slice(row.get_ref(column)?.as_blob()?));
+    let trailers: Option<Vec<u8>> = row.get(3)?;
+    Ok(KeptAnswer {
+        request: Digest::from(row.get::<_, [u8; 32]>(0)?),
+        status: row.get(1)?,
+        headers: bytes(2)?,
+        trailers: trailers.map(Bytes::from),
+        body: bytes(4)?,
+    })
+}
+
+/// What was made then or before is expired.
+fn oldest_ms(options: &StoreOptions) -> u64 {
+    now_ms().saturating_sub(ttl_ms(options))
+}
+
+fn ttl_ms(options: &StoreOptions) -> u64 {
+    millis(options.idempotency_ttl)
+}
+
+fn pause_ms(options: &StoreOptions) -> u64 {
+    millis(options.idempotency_ttl.min(EXPIRE_PAUSE)).max(1)
+}
+
+fn now_ms() -> u64 {
+    millis(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;
