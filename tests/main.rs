@@ -3,6 +3,7 @@
 
 mod deploy;
 mod harness;
+mod hostile;
 mod http;
 mod languages;
 mod shop;
