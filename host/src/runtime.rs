@@ -23,6 +23,7 @@ mod run;
 pub use component::{LoadedComponent, Program, Servable};
 pub use engine::{CompileError, Runtime, RuntimeError, compatibility_key, compile};
 pub use invocation::{Failure, Invocation, invoke};
+pub use limits::Limit;
 pub use pool::Pool;
 pub use probe::{ProbeError, probe};
 pub use replay::{BodyTooLarge, ReplayBody};

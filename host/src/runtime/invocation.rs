@@ -19,9 +19,11 @@ use http::request::Parts;
 use http_body::Frame;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
+use wasmtime::PoolConcurrencyLimitError;
 
 use super::exchange::{Answer, Exchange, LeaseRequest};
 use super::imports::Abort;
+use super::limits::{Limit, LimitReached};
 use super::pool::Pool;
 use super::replay::ReplayBody;
 use super::response::{GuestBody, ResponseBody};
@@ -50,14 +52,17 @@ pub enum Failure {
     /// The guest trapped or exited.
     #[error("the service failed: {0}")]
     Trapped(String),
-    /// The guest wanted more memory than its limit and trapped.
-    #[error("the service failed at its memory limit of {limit} bytes: {reason}")]
-    OutOfMemory {
-        /// `[limits] memory`.
-        limit: u64,
-        /// The trap.
+    /// The guest reached a limit of its instance and trapped.
+    #[error("the service failed: {reason}")]
+    OverLimit {
+        /// Which.
+        limit: Limit,
+        /// The limit and the trap.
         reason: String,
     },
+    /// The host has as many instances as it can hold.
+    #[error("the host has no room for another instance: {0}")]
+    NoRoom(String),
     /// The guest computed for longer than it may.
     #[error("the service used its CPU time of {0:?} up")]
     OutOfCpu(Duration),
@@ -270,7 +275,8 @@ async fn respond(
 ) -> (Response<ResponseBody>, Committed) {
     let Validated { mut running, mut ended, response, committed } = validated;
     let (parts, body) = response.into_parts();
-    let mut body = GuestBody::new(body, running.body_sent());
+    let version = &invocation.lease.version().id;
+    let mut body = GuestBody::new(body, running.body_sent(), version, limits.response_body);
     let mut frames = VecDeque::new();
     let whole = collect(&mut running, &mut ended, &mut body, &mut frames, limits).await;
     let body = match ended {
@@ -388,7 +394,6 @@ fn settle(ended: Ended, invocation: &Invocation) -> bool {
 
 /// What a call that ended without an answer means.
 fn unanswered(ended: Ended, exchange: &Exchange, limits: &Limits) -> Unanswered {
-    let memory = ended.hit_memory_limit();
     let Err(error) = ended.result else {
         return Unanswered::Failed(Failure::NoAnswer);
     };
@@ -401,10 +406,10 @@ fn unanswered(ended: Ended, exchange: &Exchange, limits: &Limits) -> Unanswered 
         return Unanswered::Failed(Failure::BodyTooLarge(limits.request_body));
     }
     let reason = format!("{error:#}");
-    Unanswered::Failed(if memory {
-        Failure::OutOfMemory { limit: limits.memory, reason }
-    } else {
-        Failure::Trapped(reason)
+    Unanswered::Failed(match error.downcast_ref() {
+        Some(&LimitReached(limit)) => Failure::OverLimit { limit, reason },
+        None if error.is::<PoolConcurrencyLimitError>() => Failure::NoRoom(reason),
+        None => Failure::Trapped(reason),
     })
 }
 

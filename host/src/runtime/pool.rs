@@ -77,7 +77,7 @@ impl Pool {
             return Ok(instance);
         }
         let inner = &self.inner;
-        let slot = inner.runtime.instance_slot().await;
+        let slot = inner.runtime.instance_slot(inner.program.memories).await;
         let state = InstanceState::new(&inner.version, &inner.manifest);
         inner.made.fetch_add(1, Ordering::Relaxed);
         Instance::new(&inner.runtime, &inner.program, state, slot).await

@@ -118,7 +118,9 @@ async fn call(pool: Pool, head: Parts, exchange: Exchange, body_sent: Cancellati
         Guest::P2(guest) => call_p2(&mut instance.store, guest, head, exchange).await,
         Guest::P3(guest) => call_p3(&mut instance.store, guest, head, exchange, body_sent).await,
     };
-    instance.store.data_mut().leave();
+    let state = instance.store.data_mut();
+    let result = result.map_err(|error| state.limits.explain(error));
+    state.leave();
     Ended { instance: Some(instance), result }
 }
 
@@ -177,10 +179,5 @@ impl Ended {
             pool.give_back(instance);
         }
         Ok(())
-    }
-
-    /// Whether growth of its memory was refused.
-    pub(super) fn hit_memory_limit(&self) -> bool {
-        self.instance.as_ref().is_some_and(|instance| instance.store.data().memory.was_refused())
     }
 }
