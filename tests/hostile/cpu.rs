@@ -1,13 +1,10 @@
 //! Guests that compute for ever, wherever they get the chance.
 
-use super::guest::{HANDLE, forever, handle, handling, with};
+use super::guest::{forever, handle, handling, with};
 use super::{Hostile, SHORT};
 
 /// What a client is told.
 const USED_UP: &str = "the service used its CPU time of 200ms up";
-
-/// What is told of a service that cannot be instantiated.
-const NOT_READY: &str = "it was not ready within 10s";
 
 #[tokio::test]
 async fn a_handler_that_computes_for_ever_is_stopped() {
@@ -23,11 +20,38 @@ async fn a_handler_that_computes_for_ever_is_stopped() {
         ("fill", SHORT, handling(&forever(fill))),
         ("recurse", SHORT, with(&format!("{recursion}{}", handle("(drop (call $down (i32.const 60)))")))),
         ("call-host", SHORT, handling(&forever(call_host))),
-        ("ready-poll", SHORT, handling(&forever("(call $block (call $timer (i64.const 0)))"))),
+        ("timers", SHORT, handling(&forever("(call $drop-pollable (call $timer (i64.const 0)))"))),
     ])
     .await;
-    for name in ["spin", "fill", "recurse", "call-host"] {
+    for name in ["spin", "fill", "recurse", "call-host", "timers"] {
         host.fails(name, 504, "out-of-cpu", USED_UP, USED_UP).await;
     }
+    host.is_as_before().await;
+}
+
+#[tokio::test]
+async fn one_that_computes_for_ever_while_it_is_instantiated_is_refused_and_stopped() {
+    let start = |body: &str| with(&format!("(start $s) (func $s {body}) {}", handle("")));
+    let spin = start(&forever(""));
+    let host = Hostile::start(&[("start", SHORT, spin)]).await;
+    host.is_refused("start", "the service used its CPU time of 200ms up").await;
+    host.is_as_before().await;
+}
+
+#[tokio::test]
+async fn one_that_computes_on_after_its_answer_is_stopped_and_its_answer_stands() {
+    let answered = format!("(call $answer (local.get $out)) {}", forever(""));
+    let begun = format!("(drop (call $begin (local.get $out))) {}", forever(""));
+    let host = Hostile::start(&[
+        ("answered", SHORT, handling(&answered)),
+        ("begun", SHORT, handling(&begun)),
+        ("reused", &format!("{SHORT}[instances]\nreuse = 100\n"), handling(&answered)),
+    ])
+    .await;
+    for name in ["answered", "reused", "answered", "reused"] {
+        host.answers(name).await;
+        host.until_logged(name, "it used its CPU time up").await;
+    }
+    host.is_cut_off("begun", "it used its CPU time up").await;
     host.is_as_before().await;
 }

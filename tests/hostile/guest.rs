@@ -31,6 +31,7 @@ const IMPORTS: &[(&str, &str, &str, &str)] = &[
     ("status", HTTP, "[method]outgoing-response.set-status-code", "(param i32 i32) (result i32)"),
     ("response-body", HTTP, "[method]outgoing-response.body", "(param i32 i32)"),
     ("body-write", HTTP, "[method]outgoing-body.write", "(param i32 i32)"),
+    ("finish", HTTP, "[static]outgoing-body.finish", "(param i32 i32 i32 i32)"),
     ("drop-body", HTTP, "[resource-drop]outgoing-body", "(param i32)"),
     ("drop-out", HTTP, "[resource-drop]response-outparam", "(param i32)"),
     // Which outparam, whether it is an error, the response or the error's

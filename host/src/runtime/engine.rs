@@ -26,8 +26,8 @@ const MAX_INSTANCES: u32 = 1_000;
 /// Memories for each of them; an instance with more takes the place of several.
 const MEMORIES_PER_SLOT: u32 = 2;
 
-/// What a memory slot keeps mapped between two instances, so that the next one
-/// doesn't fault its pages in again.
+/// What a memory slot keeps resident between two instances, so that the next one
+/// doesn't fault its pages in again. With every slot used once, 4 GiB in all.
 const MEMORY_KEEP_RESIDENT: usize = 2 << 20;
 const TABLE_KEEP_RESIDENT: usize = 512 << 10;
 const STACK_KEEP_RESIDENT: usize = 128 << 10;
@@ -187,6 +187,8 @@ fn serving_config() -> Config {
         .max_core_instances_per_component(MAX_CORE_MODULES)
         .max_memories_per_component(MAX_MEMORIES)
         .max_tables_per_component(MAX_TABLES)
+        .max_memories_per_module(MAX_MEMORIES)
+        .max_tables_per_module(MAX_TABLES)
         .table_elements(MAX_TABLE_ELEMENTS as usize)
         .linear_memory_keep_resident(MEMORY_KEEP_RESIDENT)
         .table_keep_resident(TABLE_KEEP_RESIDENT)

@@ -135,12 +135,10 @@ impl ResourceLimiter for ResourceLimits {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        // Beyond its own maximum a table fails to grow by itself: not counted.
-        if maximum.is_some_and(|maximum| desired > maximum) {
-            return Ok(false);
-        }
-        let allowed = self.table_elements.grow(current, desired);
-        if !allowed {
+        // Beyond its own maximum a table cannot grow: not counted.
+        let fits = maximum.is_none_or(|maximum| desired <= maximum);
+        let allowed = fits && self.table_elements.grow(current, desired);
+        if !allowed && self.table_elements.is_beyond(current, desired) {
             self.refused = Some(Limit::TableElements(self.table_elements.limit));
         }
         Ok(allowed)
@@ -162,13 +160,19 @@ impl ResourceLimiter for ResourceLimits {
 impl Amount {
     /// Counts growth from `current` to `desired`, unless it goes beyond the limit.
     fn grow(&mut self, current: usize, desired: usize) -> bool {
-        let grown = desired.saturating_sub(current) as u64;
-        let wanted = self.used.saturating_add(grown);
-        let allowed = wanted <= self.limit;
+        let allowed = !self.is_beyond(current, desired);
         if allowed {
-            self.used = wanted;
+            self.used = self.with(current, desired);
         }
         allowed
+    }
+
+    fn is_beyond(&self, current: usize, desired: usize) -> bool {
+        self.with(current, desired) > self.limit
+    }
+
+    fn with(&self, current: usize, desired: usize) -> u64 {
+        self.used.saturating_add(desired.saturating_sub(current) as u64)
     }
 }
 
