@@ -1,6 +1,6 @@
 //! Guests that compute for ever, wherever they get the chance.
 
-use super::guest::{forever, handle, handling, with};
+use super::guest::{nested, forever, handle, handling, with};
 use super::{Hostile, SHORT};
 
 /// What a client is told.
@@ -32,9 +32,18 @@ async fn a_handler_that_computes_for_ever_is_stopped() {
 #[tokio::test]
 async fn one_that_computes_for_ever_while_it_is_instantiated_is_refused_and_stopped() {
     let start = |body: &str| with(&format!("(start $s) (func $s {body}) {}", handle("")));
-    let spin = start(&forever(""));
-    let host = Hostile::start(&[("start", SHORT, spin)]).await;
-    host.is_refused("start", "the service used its CPU time of 200ms up").await;
+    // Its answer to the health path takes for ever, too.
+    let health = "[deploy]\nhealth = \"/health\"\n";
+    let host = Hostile::start(&[
+        ("start", "", start(&forever(""))),
+        ("several", "", nested(&forever(""))),
+        ("health", &format!("{SHORT}{health}"), handling(&forever(""))),
+    ])
+    .await;
+    let refused = "it could not be instantiated: it computed for over 2s";
+    host.is_refused("start", refused).await;
+    host.is_refused("several", refused).await;
+    host.is_refused("health", "its health path /health failed: it computed for over 200ms").await;
     host.is_as_before().await;
 }
 

@@ -173,3 +173,35 @@ fn encode(module: &str) -> Vec<u8> {
     encoder = encoder.module(&bytes).expect("a module");
     encoder.encode().unwrap_or_else(|error| panic!("a component: {error:#}\n{module}"))
 }
+
+/// A service inside a component that first instantiates fifty core modules
+/// whose start functions do nothing, and one whose start function does `start`.
+pub fn nested(start: &str) -> Vec<u8> {
+    let text = format!(
+        "(component
+            (core module $idle (func $s) (start $s))
+            (core module $busy (func $s {start}) (start $s))
+            {}
+            (core instance (instantiate $busy))
+            {})",
+        "(core instance (instantiate $idle))".repeat(50),
+        exporting_handle()
+    );
+    wat::parse_str(&text).unwrap_or_else(|error| panic!("a component: {error}"))
+}
+
+/// The items of a component by hand that export a `handle` which does nothing.
+pub fn exporting_handle() -> String {
+    "(import \"wasi:http/types@0.2.0\" (instance $types
+        (export \"incoming-request\" (type (sub resource)))
+        (export \"response-outparam\" (type (sub resource)))))
+    (alias export $types \"incoming-request\" (type $request))
+    (alias export $types \"response-outparam\" (type $out))
+    (core module $handler (func (export \"handle\") (param i32 i32)))
+    (core instance $handler (instantiate $handler))
+    (func $handle (param \"request\" (own $request)) (param \"response-out\" (own $out))
+        (canon lift (core func $handler \"handle\")))
+    (instance $exported (export \"handle\" (func $handle)))
+    (export \"wasi:http/incoming-handler@0.2.0\" (instance $exported))"
+        .to_owned()
+}

@@ -280,7 +280,14 @@ async fn respond(
     let mut frames = VecDeque::new();
     let whole = collect(&mut running, &mut ended, &mut body, &mut frames, limits).await;
     let body = match ended {
-        Some(ended) => {
+        Some(mut ended) => {
+            if !whole {
+                // Its handle on the body would keep the client waiting.
+                ended.instance = None;
+                if ended.result.is_ok() && !body.is_cut_off() {
+                    log_left_open(&invocation);
+                }
+            }
             let trapped = settle(ended, &invocation);
             if whole && !trapped {
                 ResponseBody::finished(frames)
@@ -315,7 +322,8 @@ async fn collect(
     poll_fn(|context| {
         loop {
             let mut progress = false;
-            while !whole && bytes <= limits.response_buffer {
+            // What is there of it after its guest's end is a few chunks.
+            while !whole && (bytes <= limits.response_buffer || ended.is_some()) {
                 match body.poll_frame(context) {
                     Poll::Pending => break,
                     Poll::Ready(Some(Ok(frame))) => {
@@ -334,7 +342,7 @@ async fn collect(
                 *ended = Some(end);
                 progress = true;
             }
-            let enough = bytes > limits.response_buffer || (whole && ended.is_some());
+            let enough = if ended.is_some() { whole } else { bytes > limits.response_buffer };
             if enough || !progress {
                 return Poll::Ready(());
             }
@@ -353,8 +361,17 @@ async fn drive(
     deadline: Instant,
 ) {
     let version = invocation.lease.version();
+    let body_sent = running.body_sent();
+    let end = async {
+        let ended = poll_fn(|context| running.poll(context)).await;
+        if let Ok(Ended { result: Ok(()), .. }) = &ended {
+            // One that left its body open must not serve another meanwhile.
+            body_sent.cancelled().await;
+        }
+        ended
+    };
     let fate = tokio::select! {
-        ended = poll_fn(|context| running.poll(context)) => match ended {
+        ended = end => match ended {
             Ok(ended) => {
                 if ended.result.is_err() {
                     // Before the store is dropped, which ends the body.
@@ -377,6 +394,15 @@ async fn drive(
         service = %version.id.service,
         version = version.id.number,
         "the invocation was ended after its answer had begun: {fate}"
+    );
+}
+
+fn log_left_open(invocation: &Invocation) {
+    let version = invocation.lease.version();
+    tracing::warn!(
+        service = %version.id.service,
+        version = version.id.number,
+        "the service returned before the end of its answer's body; it was cut off"
     );
 }
 

@@ -1,14 +1,17 @@
 //! Warming: a candidate's first instance and its health path, before any
 //! traffic reaches it.
 
+use std::future::{Future as _, poll_fn};
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
 use tokio::time::timeout;
 
 use super::exchange::Exchange;
+use super::instance::Instance;
 use super::replay::ReplayBody;
 use super::run::{Running, Step};
 use crate::service::Version;
@@ -17,12 +20,18 @@ use crate::state::Store;
 /// How long a candidate may take to be instantiated and to answer its health path.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How much of that it may compute while it is instantiated.
+const INSTANTIATION_CPU: Duration = Duration::from_secs(2);
+
 /// Why a candidate is not fit for traffic.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
     /// It could not be instantiated.
     #[error("it could not be instantiated: {0:#}")]
     Instantiate(wasmtime::Error),
+    /// Its start functions compute for too long.
+    #[error("it could not be instantiated: it computed for over {INSTANTIATION_CPU:?}")]
+    OutOfCpu,
     /// Instantiation or the health path took too long.
     #[error("it was not ready within {PROBE_TIMEOUT:?}")]
     Timeout,
@@ -51,7 +60,7 @@ pub enum ProbeError {
 /// When the version is not fit for traffic.
 pub async fn probe(version: &Arc<Version>, store: &Arc<Store>) -> Result<(), ProbeError> {
     let warmed = async {
-        let instance = version.pool.take().await.map_err(ProbeError::Instantiate)?;
+        let instance = instantiate(version).await?;
         version.pool.keep(instance);
         match &version.manifest.deploy.health {
             Some(path) => ask(version, store, path).await,
@@ -59,6 +68,22 @@ pub async fn probe(version: &Arc<Version>, store: &Arc<Store>) -> Result<(), Pro
         }
     };
     timeout(PROBE_TIMEOUT, warmed).await.unwrap_or(Err(ProbeError::Timeout))
+}
+
+async fn instantiate(version: &Arc<Version>) -> Result<Instance, ProbeError> {
+    let mut take = Box::pin(version.pool.take());
+    let mut spent = Duration::ZERO;
+    poll_fn(|context| {
+        let begun = Instant::now();
+        let polled = take.as_mut().poll(context);
+        spent += begun.elapsed();
+        match polled {
+            Poll::Ready(taken) => Poll::Ready(taken.map_err(ProbeError::Instantiate)),
+            Poll::Pending if spent > INSTANTIATION_CPU => Poll::Ready(Err(ProbeError::OutOfCpu)),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
 }
 
 async fn ask(version: &Arc<Version>, store: &Arc<Store>, path: &str) -> Result<(), ProbeError> {

@@ -173,6 +173,11 @@ impl GuestBody {
         }
     }
 
+    /// Whether it reached its limit.
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.body.is_none()
+    }
+
     /// Ends it; the guest's next write fails.
     fn cut_off(&mut self) -> CutOff {
         self.body = None;
