@@ -7,7 +7,9 @@
 mod abi;
 mod access;
 mod answers;
+mod binaries;
 mod cpu;
+mod flips;
 mod guest;
 mod handles;
 mod memory;

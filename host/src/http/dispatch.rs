@@ -53,6 +53,9 @@ async fn answer(
     let (service, lease) =
         lease(registry, &service.name).ok_or_else(|| Problem::no_route(head.uri.path()))?;
     let body = replayable(body, &limits);
+    if expects_continue {
+        body.waits();
+    }
     let invocation = Invocation {
         lease,
         permit,

@@ -5,10 +5,21 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
 use wasmtime_wasi_http::{Error, WasiBody};
+
+/// How much is read and thrown away of a body that its guest did not read, so
+/// that a client that still sends finds the answer and not a broken connection.
+const UNREAD_BYTES: usize = 4 << 20;
+
+/// How long that may take.
+const UNREAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A request's body. Clones are the same body; the guest reads it through one.
 #[derive(Clone)]
@@ -41,6 +52,8 @@ struct Shared {
     too_large: bool,
     /// Whether anyone read yet; the client is asked for the body by that.
     asked: bool,
+    /// Whether the client sends it only when it is asked.
+    waits: bool,
 }
 
 #[derive(Clone)]
@@ -73,8 +86,14 @@ impl ReplayBody {
             failed: None,
             too_large: false,
             asked: false,
+            waits: false,
         };
         Self { shared: Arc::new(Mutex::new(shared)) }
+    }
+
+    /// The client sends it only when it is asked (`Expect: 100-continue`).
+    pub fn waits(&self) {
+        self.lock().waits = true;
     }
 
     /// Whether it is still there from its start.
@@ -196,6 +215,24 @@ impl Shared {
     }
 }
 
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let sending = !self.ended && (self.asked || !self.waits);
+        let (true, Ok(runtime)) = (sending, Handle::try_current()) else { return };
+        let nothing = Empty::new().map_err(|never| match never {}).boxed_unsync();
+        let source = std::mem::replace(&mut self.source, nothing);
+        runtime.spawn(async move {
+            let rest = Limited::new(source, UNREAD_BYTES);
+            // Whatever it was: nobody wants it.
+            _ = timeout(UNREAD_TIMEOUT, read_to_end(rest)).await;
+        });
+    }
+}
+
+async fn read_to_end(mut body: impl Body + Unpin) {
+    while let Some(Ok(_)) = body.frame().await {}
+}
+
 impl Body for Reader {
     type Data = Bytes;
     type Error = Error;
@@ -240,7 +277,7 @@ impl Body for Reader {
 
 #[cfg(test)]
 mod tests {
-    use http_body_util::{BodyExt as _, StreamBody};
+    use http_body_util::StreamBody;
 
     use super::*;
 
