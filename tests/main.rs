@@ -4,6 +4,7 @@
 mod deploy;
 mod formats;
 mod harness;
+mod hostile;
 mod http;
 mod languages;
 mod shop;

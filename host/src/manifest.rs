@@ -22,6 +22,7 @@ use crate::service::ServiceName;
 pub use embedded::{EmbeddedError, SECTION as EMBEDDED_SECTION, embedded};
 pub use parse::{MAX_TEXT_BYTES, ManifestText};
 pub use problem::{ManifestError, Problem};
+pub use quantity::MAX_TABLE_ELEMENTS;
 
 /// A manifest with every default filled in.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,6 +67,15 @@ pub struct Limits {
     /// `deadline` (5 s): wall clock per invocation, from its start to the end
     /// of its body and post-return work.
     pub deadline: Duration,
+    /// `table-elements` (100 000): elements of all tables of one instance
+    /// together, mostly one for each function that is called by a pointer.
+    pub table_elements: u64,
+    /// `handles` (10 000): resources that one instance holds at once: headers,
+    /// bodies, streams, timers, buckets, tasks.
+    pub handles: u64,
+    /// `log` (64 KiB): what one invocation may print and log; the rest is
+    /// dropped.
+    pub log: u64,
     /// `concurrency` (64): invocations at once; beyond it they queue.
     pub concurrency: usize,
     /// `queue` (256): invocations waiting; beyond it 503 with `Retry-After`.
@@ -78,6 +88,9 @@ pub struct Limits {
     /// `response-buffer` (1 MiB): a finished body of at most this size is sent
     /// with `Content-Length`.
     pub response_buffer: u64,
+    /// `response-body` (64 MiB): the largest body of an answer; a larger one is
+    /// cut off.
+    pub response_body: u64,
 }
 
 /// How instances are reused.
@@ -122,6 +135,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             memory: 64 << 20,
+            table_elements: 100_000,
+            handles: 10_000,
+            log: 64 << 10,
             cpu: Duration::from_millis(500),
             deadline: Duration::from_secs(5),
             concurrency: 64,
@@ -129,6 +145,7 @@ impl Default for Limits {
             request_body: 1 << 20,
             replay_body: 1 << 20,
             response_buffer: 1 << 20,
+            response_body: 64 << 20,
         }
     }
 }

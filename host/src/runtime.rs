@@ -30,6 +30,7 @@ pub use component::{LoadedComponent, Program, Servable};
 pub use engine::{CompileError, Runtime, RuntimeError, compatibility_key, compile};
 pub use failure::Failure;
 pub use invocation::{Invocation, invoke};
+pub use limits::Limit;
 pub use metrics::RuntimeCollector;
 pub use pool::Pool;
 pub use probe::{ProbeError, probe};

@@ -6,7 +6,7 @@ use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Method, Response, StatusCode};
 use serde::Serialize;
 
-use crate::runtime::{Failure, ResponseBody};
+use crate::runtime::{Failure, Limit, ResponseBody};
 use crate::service::ServiceName;
 
 /// Seconds after which a client that met a full queue or a conflict may try again.
@@ -92,7 +92,15 @@ impl Problem {
         let late = |kind| Self::new(kind, StatusCode::GATEWAY_TIMEOUT, failure.to_string());
         let problem = match failure {
             Failure::Trapped(_) => failed("failed", "the service failed"),
-            Failure::OutOfMemory { .. } => failed("out-of-memory", "the service ran out of memory"),
+            Failure::OverLimit { limit: Limit::Memory(_), .. } => {
+                failed("out-of-memory", "the service ran out of memory")
+            }
+            Failure::OverLimit { limit, .. } => {
+                failed("over-limit", &format!("the service used more {} than it may", limit.what()))
+            }
+            Failure::NoRoom(_) => {
+                Self::unavailable("overloaded", "the host has as many instances as it may")
+            }
             Failure::NoAnswer => failed("no-answer", "the service gave no answer"),
             Failure::ErrorCode(_) => failed("failed", "the service answered with an error"),
             Failure::OutOfCpu(_) => late("out-of-cpu"),

@@ -140,6 +140,9 @@ fn limits(table: &DeTable<'_>, problems: &mut Problems<'_>) -> Limits {
     let mut fields = Fields::of("[limits] ", table);
     let mut limits = Limits::default();
     take!(fields, problems, "memory", limits.memory, size(MEMORY));
+    take!(fields, problems, "table-elements", limits.table_elements, count(TABLE_ELEMENTS));
+    take!(fields, problems, "handles", limits.handles, count(HANDLES));
+    take!(fields, problems, "log", limits.log, size(LOG));
     take!(fields, problems, "cpu", limits.cpu, duration(CPU));
     take!(fields, problems, "deadline", limits.deadline, duration(DEADLINE));
     take!(fields, problems, "concurrency", limits.concurrency, count(CONCURRENCY));
@@ -147,6 +150,7 @@ fn limits(table: &DeTable<'_>, problems: &mut Problems<'_>) -> Limits {
     take!(fields, problems, "request-body", limits.request_body, size(REQUEST_BODY));
     take!(fields, problems, "replay-body", limits.replay_body, size(REPLAY_BODY));
     take!(fields, problems, "response-buffer", limits.response_buffer, size(RESPONSE_BUFFER));
+    take!(fields, problems, "response-body", limits.response_body, size(RESPONSE_BODY));
     fields.finish(problems);
     limits
 }

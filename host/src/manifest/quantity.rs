@@ -16,6 +16,16 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// `[limits] memory`: less than 1 MiB starts no language's run-time, and 32-bit
 /// WebAssembly ends at 4 GiB.
 pub(super) const MEMORY: RangeInclusive<u64> = MIB..=4096 * MIB;
+/// `[limits] table-elements` at most: address space is reserved for as many in
+/// every table.
+pub const MAX_TABLE_ELEMENTS: u64 = 1_000_000;
+/// `[limits] table-elements`: none is enough for a component without pointers
+/// to functions.
+pub(super) const TABLE_ELEMENTS: RangeInclusive<u64> = 0..=MAX_TABLE_ELEMENTS;
+/// `[limits] handles`: one request takes about ten.
+pub(super) const HANDLES: RangeInclusive<u64> = 100..=1_000_000;
+/// `[limits] log`.
+pub(super) const LOG: RangeInclusive<u64> = 0..=64 * MIB;
 /// `[limits] cpu`.
 pub(super) const CPU: RangeInclusive<Duration> = MILLISECOND..=HOUR;
 /// `[limits] deadline`.
@@ -30,6 +40,8 @@ pub(super) const REQUEST_BODY: RangeInclusive<u64> = 0..=1 << 40;
 pub(super) const REPLAY_BODY: RangeInclusive<u64> = 0..=64 * MIB;
 /// `[limits] response-buffer`: kept in memory per invocation.
 pub(super) const RESPONSE_BUFFER: RangeInclusive<u64> = 0..=64 * MIB;
+/// `[limits] response-body`: bodies are streamed, so this may be large.
+pub(super) const RESPONSE_BODY: RangeInclusive<u64> = 0..=1 << 40;
 /// `[instances] reuse`.
 pub(super) const REUSE: RangeInclusive<u64> = 1..=1_000_000_000;
 /// `[instances] idle`.

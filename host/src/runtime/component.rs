@@ -8,6 +8,7 @@ use wasmtime_wasi_http::{p2, p3};
 
 use super::engine::Runtime;
 use super::instance::InstanceState;
+use super::limits::MAX_MEMORIES;
 
 /// A component whose code is mapped.
 #[derive(Clone)]
@@ -19,6 +20,8 @@ pub struct LoadedComponent {
 #[derive(Clone)]
 pub struct Program {
     pub(super) entry: Entry,
+    /// Linear memories of one instance.
+    pub(super) memories: u32,
 }
 
 /// The interface through which a program takes requests.
@@ -90,7 +93,10 @@ impl Runtime {
         let failed = |error: wasmtime::Error| vec![format!("{error:#}")];
         let pre = self.linker().instantiate_pre(&loaded.component).map_err(failed)?;
         let entry = entry(servable, pre).map_err(failed)?;
-        Ok(Program { entry })
+        let required = loaded.component.resources_required();
+        // Unknown only where modules are imported, which the host provides none of.
+        let memories = required.map_or(MAX_MEMORIES, |required| required.num_memories);
+        Ok(Program { entry, memories })
     }
 
     fn missing_imports(&self, loaded: &LoadedComponent) -> Vec<String> {

@@ -14,7 +14,9 @@ use super::component::LoadedComponent;
 use super::imports;
 use super::instance::InstanceState;
 use super::lane::SlowLane;
+use super::limits::{MAX_CORE_MODULES, MAX_MEMORIES, MAX_TABLES};
 use super::pool::{Pool, WeakPool};
+use crate::manifest::MAX_TABLE_ELEMENTS;
 
 /// How often a guest that computes gives the thread back: an epoch.
 pub(super) const TICK: Duration = Duration::from_millis(1);
@@ -22,23 +24,11 @@ pub(super) const TICK: Duration = Duration::from_millis(1);
 /// Instances that exist at once in the whole host, idle ones included.
 const MAX_INSTANCES: u32 = 1_000;
 
-/// Core modules in one component; a Python component has about twenty.
-const MAX_CORE_MODULES: u32 = 64;
+/// Memories for each of them; an instance with more takes the place of several.
+const MEMORIES_PER_SLOT: u32 = 2;
 
-/// Core modules instantiated at once, in all instances together.
-const MAX_CORE_INSTANCES: u32 = 16 * MAX_INSTANCES;
-
-/// Linear memories in one component.
-const MAX_MEMORIES: u32 = 8;
-
-/// Tables in one component.
-const MAX_TABLES: u32 = 64;
-
-/// Elements of one table; a function pointer each.
-const MAX_TABLE_ELEMENTS: usize = 65_536;
-
-/// What a memory slot keeps mapped between two instances, so that the next one
-/// doesn't fault its pages in again.
+/// What a memory slot keeps resident between two instances, so that the next one
+/// doesn't fault its pages in again. With every slot used once, 4 GiB in all.
 const MEMORY_KEEP_RESIDENT: usize = 2 << 20;
 const TABLE_KEEP_RESIDENT: usize = 512 << 10;
 const STACK_KEEP_RESIDENT: usize = 128 << 10;
@@ -132,17 +122,18 @@ impl Runtime {
         &self.inner.slow_lane
     }
 
-    /// Room for one more instance. Where there is none, idle ones are freed, and
-    /// then it waits for one that is at work.
-    pub(super) async fn instance_slot(&self) -> OwnedSemaphorePermit {
+    /// Room for one more instance with so many memories. Where there is none,
+    /// idle ones are freed, and then it waits for one that is at work.
+    pub(super) async fn instance_slot(&self, memories: u32) -> OwnedSemaphorePermit {
         let slots = &self.inner.slots;
-        if let Ok(slot) = Arc::clone(slots).try_acquire_owned() {
+        let count = memories.div_ceil(MEMORIES_PER_SLOT).max(1);
+        if let Ok(slot) = Arc::clone(slots).try_acquire_many_owned(count) {
             return slot;
         }
         for pool in self.pools() {
             pool.free_all_idle();
         }
-        Arc::clone(slots).acquire_owned().await.expect("the semaphore is never closed")
+        Arc::clone(slots).acquire_many_owned(count).await.expect("the semaphore is never closed")
     }
 
     pub(super) fn register(&self, pool: WeakPool) {
@@ -196,16 +187,20 @@ fn compile_config() -> Config {
 }
 
 fn serving_config() -> Config {
+    // As many of each as all slots together may need, so that no service takes
+    // what another's instance needs. Only addresses are reserved.
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(MAX_INSTANCES)
-        .total_core_instances(MAX_CORE_INSTANCES)
-        .total_memories(2 * MAX_INSTANCES)
-        .total_tables(MAX_CORE_INSTANCES)
+        .total_core_instances(MAX_INSTANCES * MAX_CORE_MODULES)
+        .total_memories(MAX_INSTANCES * MEMORIES_PER_SLOT)
+        .total_tables(MAX_INSTANCES * MAX_TABLES)
         .total_stacks(2 * MAX_INSTANCES)
         .max_core_instances_per_component(MAX_CORE_MODULES)
         .max_memories_per_component(MAX_MEMORIES)
         .max_tables_per_component(MAX_TABLES)
-        .table_elements(MAX_TABLE_ELEMENTS)
+        .max_memories_per_module(MAX_MEMORIES)
+        .max_tables_per_module(MAX_TABLES)
+        .table_elements(MAX_TABLE_ELEMENTS as usize)
         .linear_memory_keep_resident(MEMORY_KEEP_RESIDENT)
         .table_keep_resident(TABLE_KEEP_RESIDENT)
         .async_stack_keep_resident(STACK_KEEP_RESIDENT);

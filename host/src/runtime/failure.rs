@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::limits::Limit;
 use crate::service::Outcome;
 use crate::state::Error;
 
@@ -11,14 +12,17 @@ pub enum Failure {
     /// The guest trapped or exited.
     #[error("the service failed: {0}")]
     Trapped(String),
-    /// The guest wanted more memory than its limit and trapped.
-    #[error("the service failed at its memory limit of {limit} bytes: {reason}")]
-    OutOfMemory {
-        /// `[limits] memory`.
-        limit: u64,
-        /// The trap.
+    /// The guest reached a limit of its instance and trapped.
+    #[error("the service failed: {reason}")]
+    OverLimit {
+        /// Which.
+        limit: Limit,
+        /// The limit and the trap.
         reason: String,
     },
+    /// The host has as many instances as it can hold.
+    #[error("the host has no room for another instance: {0}")]
+    NoRoom(String),
     /// The guest computed for longer than it may.
     #[error("the service used its CPU time of {0:?} up")]
     OutOfCpu(Duration),
@@ -78,7 +82,9 @@ impl Failure {
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::Trapped(_) => Outcome::Trapped,
-            Self::OutOfMemory { .. } => Outcome::Memory,
+            Self::OverLimit { limit: Limit::Memory(_), .. } => Outcome::Memory,
+            Self::OverLimit { .. } => Outcome::OverLimit,
+            Self::NoRoom(_) => Outcome::Overloaded,
             Self::OutOfCpu(_) => Outcome::Cpu,
             Self::Deadline(_) => Outcome::Deadline,
             Self::NoAnswer | Self::ErrorCode(_) => Outcome::NoAnswer,

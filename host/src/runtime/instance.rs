@@ -15,23 +15,11 @@ use super::engine::Runtime;
 use super::exchange::Exchange;
 use super::imports::OutboundHooks;
 use super::lane::note_yield;
-use super::limits::MemoryLimit;
+use super::limits::{MAX_FIELD_BYTES, MAX_HOSTCALL_BYTES, MAX_RANDOM_BYTES, ResourceLimits};
 use super::output::{GuestOutput, LogBudget};
 use super::secrets::Secrets;
 use crate::manifest::Manifest;
 use crate::service::VersionId;
-
-/// Resources (open handles, streams, fields) that a guest may hold at once.
-const MAX_RESOURCES: usize = 10_000;
-
-/// Bytes that one call for random numbers returns.
-const MAX_RANDOM_BYTES: u64 = 1 << 20;
-
-/// Bytes of one header section that a guest builds.
-const MAX_FIELD_BYTES: usize = 128 << 10;
-
-/// Bytes that a guest may pass to the host in one call.
-const MAX_HOSTCALL_BYTES: usize = 32 << 20;
 
 /// What the host knows about an instance while its guest runs.
 pub(super) struct InstanceState {
@@ -41,7 +29,7 @@ pub(super) struct InstanceState {
     hooks: OutboundHooks,
     stdout: GuestOutput,
     stderr: GuestOutput,
-    pub(super) memory: MemoryLimit,
+    pub(super) limits: ResourceLimits,
     pub(super) log_budget: Arc<LogBudget>,
     pub(super) version: VersionId,
     pub(super) manifest: Arc<Manifest>,
@@ -72,7 +60,7 @@ impl InstanceState {
         manifest: &Arc<Manifest>,
         secrets: &Arc<Secrets>,
     ) -> Self {
-        let log_budget = Arc::new(LogBudget::default());
+        let log_budget = Arc::new(LogBudget::new(manifest.limits.log));
         let output = |stream| GuestOutput::new(version.clone(), stream, Arc::clone(&log_budget));
         let (stdout, stderr) = (output("stdout"), output("stderr"));
         let mut wasi = WasiCtx::builder();
@@ -87,7 +75,7 @@ impl InstanceState {
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(MAX_FIELD_BYTES);
         let mut table = ResourceTable::new();
-        table.set_max_capacity(MAX_RESOURCES);
+        table.set_max_capacity(handles(manifest));
         Self {
             table,
             wasi: wasi.build(),
@@ -95,7 +83,7 @@ impl InstanceState {
             hooks: OutboundHooks,
             stdout,
             stderr,
-            memory: MemoryLimit::new(manifest.limits.memory),
+            limits: ResourceLimits::new(&manifest.limits),
             log_budget,
             version: version.clone(),
             manifest: Arc::clone(manifest),
@@ -107,6 +95,7 @@ impl InstanceState {
     /// Makes ready for an invocation.
     pub(super) fn enter(&mut self, exchange: Exchange) {
         self.log_budget.reset();
+        self.limits.enter();
         self.exchange = Some(exchange);
     }
 
@@ -133,20 +122,26 @@ impl Instance {
         slot: OwnedSemaphorePermit,
     ) -> wasmtime::Result<Self> {
         let mut store = Store::new(runtime.engine(), state);
-        store.limiter(|state| &mut state.memory);
+        store.limiter(|state| &mut state.limits);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|_| {
             note_yield();
             Ok(UpdateDeadline::Yield(1))
         });
         store.set_hostcall_fuel(MAX_HOSTCALL_BYTES);
-        store.set_max_component_handles(MAX_RESOURCES);
+        store.set_max_component_handles(handles(&store.data().manifest));
         let guest = match &program.entry {
-            Entry::P2(pre) => Guest::P2(pre.instantiate_async(&mut store).await?),
-            Entry::P3(pre) => Guest::P3(pre.instantiate_async(&mut store).await?),
+            Entry::P2(pre) => pre.instantiate_async(&mut store).await.map(Guest::P2),
+            Entry::P3(pre) => pre.instantiate_async(&mut store).await.map(Guest::P3),
         };
+        let guest = guest.map_err(|error| store.data().limits.explain(error))?;
         Ok(Self { store, guest, uses: 0, idle_since: Instant::now(), _slot: slot })
     }
+}
+
+/// `[limits] handles`.
+fn handles(manifest: &Manifest) -> usize {
+    usize::try_from(manifest.limits.handles).expect("the manifest's bounds fit")
 }
 
 impl WasiView for InstanceState {

@@ -12,11 +12,13 @@ use std::time::Duration;
 use http::Response;
 use http::request::Parts;
 use tokio::time::{Instant, timeout_at};
+use wasmtime::PoolConcurrencyLimitError;
 
 use super::exchange::{Answer, Exchange, LeaseRequest};
 use super::failure::Failure;
 use super::idempotent::{self, Claimed, Keyed};
 use super::imports::Abort;
+use super::limits::LimitReached;
 use super::pool::Pool;
 use super::replay::ReplayBody;
 use super::respond::{AnswerBody, read_whole, respond};
@@ -272,7 +274,6 @@ impl Start {
 
 /// What a call that ended without an answer means.
 fn unanswered(ended: Ended, exchange: &Exchange, limits: &Limits) -> Unanswered {
-    let memory = ended.hit_memory_limit();
     let Err(error) = ended.result else {
         return Unanswered::Failed(Failure::NoAnswer);
     };
@@ -285,10 +286,10 @@ fn unanswered(ended: Ended, exchange: &Exchange, limits: &Limits) -> Unanswered 
         return Unanswered::Failed(Failure::BodyTooLarge(limits.request_body));
     }
     let reason = format!("{error:#}");
-    Unanswered::Failed(if memory {
-        Failure::OutOfMemory { limit: limits.memory, reason }
-    } else {
-        Failure::Trapped(reason)
+    Unanswered::Failed(match error.downcast_ref() {
+        Some(&LimitReached(limit)) => Failure::OverLimit { limit, reason },
+        None if error.is::<PoolConcurrencyLimitError>() => Failure::NoRoom(reason),
+        None => Failure::Trapped(reason),
     })
 }
 

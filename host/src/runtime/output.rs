@@ -3,7 +3,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
@@ -14,10 +14,6 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError};
 
 use crate::service::VersionId;
 
-/// Bytes that one invocation may log, printed lines and `wasi:logging`
-/// together; the rest is dropped, and said so once.
-const OUTPUT_LIMIT: usize = 64 << 10;
-
 /// What a line costs besides its text: time, service, version.
 const LINE_COST: usize = 64;
 
@@ -27,10 +23,12 @@ const LINE_LIMIT: usize = 8 << 10;
 /// Bytes that one write takes.
 const WRITE_LIMIT: usize = 64 << 10;
 
-/// How much of the current invocation's log budget is used.
-#[derive(Debug, Default)]
+/// How much of the current invocation's `[limits] log` is used, by printed lines
+/// and `wasi:logging` together; the rest is dropped, and said so once.
+#[derive(Debug)]
 pub(super) struct LogBudget {
-    used: AtomicUsize,
+    used: AtomicU64,
+    limit: u64,
 }
 
 /// One of a guest's two output streams.
@@ -47,22 +45,27 @@ struct Shared {
 }
 
 impl LogBudget {
+    pub(super) fn new(limit: u64) -> Self {
+        Self { used: AtomicU64::new(0), limit }
+    }
+
     pub(super) fn reset(&self) {
         self.used.store(0, Ordering::Relaxed);
     }
 
     /// Whether a line with `bytes` of text may be logged.
     pub(super) fn spend(&self, bytes: usize, version: &VersionId) -> bool {
-        let cost = bytes + LINE_COST;
+        let cost = (bytes + LINE_COST) as u64;
         let before = self.used.fetch_add(cost, Ordering::Relaxed);
-        if before < OUTPUT_LIMIT && before + cost >= OUTPUT_LIMIT {
+        let limit = self.limit;
+        if before <= limit && before + cost > limit {
             tracing::warn!(
                 service = %version.service,
                 version = version.number,
-                "the invocation logged more than {OUTPUT_LIMIT} bytes; the rest is dropped"
+                "the invocation logged more than {limit} bytes ([limits] log); the rest is dropped"
             );
         }
-        before + cost < OUTPUT_LIMIT
+        before + cost <= limit
     }
 }
 

@@ -77,6 +77,11 @@ impl Pool {
         pool
     }
 
+    /// The version that its instances are of.
+    pub(super) fn version(&self) -> &VersionId {
+        &self.inner.version
+    }
+
     /// What its instances run on.
     pub(super) fn runtime(&self) -> &Runtime {
         &self.inner.runtime
@@ -88,7 +93,7 @@ impl Pool {
             return Ok(instance);
         }
         let inner = &self.inner;
-        let slot = inner.runtime.instance_slot().await;
+        let slot = inner.runtime.instance_slot(inner.program.memories).await;
         let state = InstanceState::new(&inner.version, &inner.manifest, &inner.secrets);
         inner.made.fetch_add(1, Ordering::Relaxed);
         Instance::new(&inner.runtime, &inner.program, state, slot).await

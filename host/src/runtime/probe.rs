@@ -17,15 +17,18 @@ use crate::state::Store;
 /// How long a candidate may take to be instantiated and to answer its health path.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How much of that it may compute while it is instantiated.
+const INSTANTIATION_CPU: Duration = Duration::from_secs(2);
+
 /// Why a candidate is not fit for traffic.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
     /// It could not be instantiated.
     #[error("it could not be instantiated: {0:#}")]
     Instantiate(wasmtime::Error),
-    /// Its start functions computed for longer than an invocation may.
-    #[error("it computed for over {0:?} (`[limits] cpu`) while it was instantiated")]
-    OutOfCpu(Duration),
+    /// Its start functions compute for too long.
+    #[error("it could not be instantiated: it computed for over {INSTANTIATION_CPU:?}")]
+    OutOfCpu,
     /// Instantiation or the health path took too long.
     #[error("it was not ready within {PROBE_TIMEOUT:?}")]
     Timeout,
@@ -65,10 +68,9 @@ pub async fn probe(version: &Arc<Version>, store: &Arc<Store>) -> Result<(), Pro
 
 async fn instantiate(version: &Arc<Version>, store: &Arc<Store>) -> Result<(), ProbeError> {
     let exchange = Exchange::new(store.begin(), ReplayBody::empty());
-    let cpu = version.manifest.limits.cpu;
-    let mut running = Running::warm(&version.pool, exchange, cpu);
+    let mut running = Running::warm(&version.pool, exchange, INSTANTIATION_CPU);
     let Ok(ended) = poll_fn(|context| running.poll(context)).await else {
-        return Err(ProbeError::OutOfCpu(cpu));
+        return Err(ProbeError::OutOfCpu);
     };
     ended.result.map_err(ProbeError::Instantiate)?;
     if let Some(instance) = ended.instance {

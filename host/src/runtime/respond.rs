@@ -82,11 +82,19 @@ async fn stream(
     limits: &Limits,
     deadline: Instant,
 ) -> ResponseBody {
-    let mut body = GuestBody::new(body, running.body_sent());
+    let version = &invocation.lease.version().id;
+    let mut body = GuestBody::new(body, running.body_sent(), version, limits.response_body);
     let mut frames = VecDeque::new();
     let whole = collect(&mut running, &mut ended, &mut body, &mut frames, limits).await;
     match ended {
-        Some(ended) => {
+        Some(mut ended) => {
+            if !whole {
+                // Its handle on the body would keep the client waiting.
+                ended.instance = None;
+                if ended.result.is_ok() && !body.is_cut_off() {
+                    log_left_open(&invocation);
+                }
+            }
             let trapped = settle(ended, &invocation);
             if whole && !trapped {
                 ResponseBody::finished(frames)
@@ -113,7 +121,8 @@ pub(super) async fn read_whole(
     body: WasiBody,
     limit: u64,
 ) -> Result<VecDeque<Frame<Bytes>>, Unreadable> {
-    let mut body = GuestBody::new(body, running.body_sent());
+    // It has the narrower limit here.
+    let mut body = GuestBody::new(body, running.body_sent(), running.version(), u64::MAX);
     let mut frames = VecDeque::new();
     let mut bytes = 0;
     poll_fn(|context| {
@@ -199,8 +208,17 @@ async fn drive(
     deadline: Instant,
 ) {
     let version = invocation.lease.version();
+    let body_sent = running.body_sent();
+    let end = async {
+        let ended = poll_fn(|context| running.poll(context)).await;
+        if let Ok(Ended { result: Ok(()), .. }) = &ended {
+            // One that left its body open must not serve another meanwhile.
+            body_sent.cancelled().await;
+        }
+        ended
+    };
     let fate = tokio::select! {
-        ended = poll_fn(|context| running.poll(context)) => match ended {
+        ended = end => match ended {
             Ok(ended) => {
                 if ended.result.is_err() {
                     // Before the store is dropped, which ends the body.
@@ -223,6 +241,15 @@ async fn drive(
         service = %version.id.service,
         version = version.id.number,
         "the invocation was ended after its answer had begun: {fate}"
+    );
+}
+
+fn log_left_open(invocation: &Invocation) {
+    let version = invocation.lease.version();
+    tracing::warn!(
+        service = %version.id.service,
+        version = version.id.number,
+        "the service returned before the end of its answer's body; it was cut off"
     );
 }
 

@@ -12,6 +12,8 @@ use http_body_util::BodyExt as _;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use wasmtime_wasi_http::WasiBody;
 
+use crate::service::VersionId;
+
 /// A response's body: finished and whole, or still coming from a guest.
 ///
 /// Dropping one that is still coming ends the guest's invocation: that is how a
@@ -34,11 +36,20 @@ struct Rest {
     gone: Option<DropGuard>,
 }
 
-/// A guest's body that says when it was read to its end or dropped.
+/// A guest's body that ends at its limit, and says when it was read to its end
+/// or dropped.
 pub(super) struct GuestBody {
-    body: WasiBody,
+    /// `None` once it was cut off.
+    body: Option<WasiBody>,
     sent: CancellationToken,
+    version: VersionId,
+    /// `[limits] response-body`.
+    limit: u64,
+    bytes: u64,
 }
+
+/// There is no more of the body than this, though it has not ended.
+pub(super) struct CutOff;
 
 impl ResponseBody {
     /// A body that is here as a whole.
@@ -129,19 +140,55 @@ impl Body for ResponseBody {
 }
 
 impl GuestBody {
-    pub(super) fn new(body: WasiBody, sent: CancellationToken) -> Self {
-        Self { body, sent }
+    pub(super) fn new(
+        body: WasiBody,
+        sent: CancellationToken,
+        version: &VersionId,
+        limit: u64,
+    ) -> Self {
+        Self { body: Some(body), sent, version: version.clone(), limit, bytes: 0 }
     }
 
     pub(super) fn poll_frame(
         &mut self,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, wasmtime_wasi_http::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(context);
-        if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
-            self.sent.cancel();
+    ) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(Some(Err(CutOff))) };
+        match std::task::ready!(Pin::new(body).poll_frame(context)) {
+            Some(Ok(frame)) => {
+                self.bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
+                if self.bytes > self.limit {
+                    return Poll::Ready(Some(Err(self.cut_off())));
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(_)) => {
+                self.sent.cancel();
+                Poll::Ready(Some(Err(CutOff)))
+            }
+            None => {
+                self.sent.cancel();
+                Poll::Ready(None)
+            }
         }
-        polled
+    }
+
+    /// Whether it reached its limit.
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.body.is_none()
+    }
+
+    /// Ends it; the guest's next write fails.
+    fn cut_off(&mut self) -> CutOff {
+        self.body = None;
+        self.sent.cancel();
+        tracing::warn!(
+            service = %self.version.service,
+            version = self.version.number,
+            "the answer's body is larger than {} bytes ([limits] response-body); it was cut off",
+            self.limit
+        );
+        CutOff
     }
 }
 

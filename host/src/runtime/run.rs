@@ -16,6 +16,7 @@ use super::exchange::{Answer, Exchange, LeaseRequest};
 use super::instance::{Guest, Instance, InstanceState};
 use super::lane::{Meter, SlowTask};
 use super::pool::Pool;
+use crate::service::VersionId;
 
 /// A guest at work.
 pub(super) struct Running {
@@ -35,8 +36,10 @@ enum Place {
     Here(Call),
     /// On the slow lane, with its meter.
     Away(SlowTask<Return>),
-    /// It ended, or its meter did.
+    /// It ended.
     Nowhere,
+    /// It was ended on the slow lane, with its budget.
+    Spent,
 }
 
 /// What comes back from the slow lane.
@@ -110,6 +113,11 @@ impl Running {
         }
     }
 
+    /// The version that it runs.
+    pub(super) fn version(&self) -> &VersionId {
+        self.pool.version()
+    }
+
     /// From here on it stays on the thread that polls it, or does no longer.
     pub(super) fn stay(&mut self, stays: bool) {
         self.stays = stays;
@@ -165,10 +173,11 @@ impl Running {
                     // Before it is looked at, so that no news is missed.
                     self.exchange.wake_on_news(context.waker());
                     match std::task::ready!(Pin::new(task).poll(context)) {
-                        Return::Ended(ended) => {
+                        Return::Ended(Ok(ended)) => {
                             self.place = Place::Nowhere;
-                            return Poll::Ready(ended);
+                            return Poll::Ready(Ok(ended));
                         }
+                        Return::Ended(Err(OverBudget)) => self.place = Place::Spent,
                         Return::Back(call, meter) => {
                             self.place = Place::Here(call);
                             self.meter = meter;
@@ -177,6 +186,7 @@ impl Running {
                     }
                 }
                 Place::Nowhere => return Poll::Pending,
+                Place::Spent => return Poll::Ready(Err(OverBudget)),
             }
         }
     }
@@ -234,7 +244,9 @@ async fn call(pool: Pool, head: Parts, exchange: Exchange, body_sent: Cancellati
         Guest::P2(guest) => call_p2(&mut instance.store, guest, head, exchange).await,
         Guest::P3(guest) => call_p3(&mut instance.store, guest, head, exchange, body_sent).await,
     };
-    instance.store.data_mut().leave();
+    let state = instance.store.data_mut();
+    let result = result.map_err(|error| state.limits.explain(error));
+    state.leave();
     Ended { instance: Some(instance), result }
 }
 
@@ -293,10 +305,5 @@ impl Ended {
             pool.give_back(instance);
         }
         Ok(())
-    }
-
-    /// Whether growth of its memory was refused.
-    pub(super) fn hit_memory_limit(&self) -> bool {
-        self.instance.as_ref().is_some_and(|instance| instance.store.data().memory.was_refused())
     }
 }

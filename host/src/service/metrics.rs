@@ -24,6 +24,8 @@ pub enum Outcome {
     Trapped,
     /// It trapped at its memory limit.
     Memory,
+    /// It trapped at another of its limits: tables, handles, …
+    OverLimit,
     /// It used its CPU budget up.
     Cpu,
     /// Its deadline passed.
@@ -70,10 +72,11 @@ pub struct RequestCount {
 }
 
 impl Outcome {
-    const ALL: [(Self, &'static str); 16] = [
+    const ALL: [(Self, &'static str); 17] = [
         (Self::Answered, "answered"),
         (Self::Trapped, "trapped"),
         (Self::Memory, "memory"),
+        (Self::OverLimit, "over-limit"),
         (Self::Cpu, "cpu"),
         (Self::Deadline, "deadline"),
         (Self::NoAnswer, "no-answer"),

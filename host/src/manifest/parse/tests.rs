@@ -45,6 +45,10 @@ fn every_key_is_read() {
         request-body = 1024
         replay-body = "2 KiB"
         response-buffer = "1kB"
+        response-body = "3MiB"
+        table-elements = 7
+        handles = 500
+        log = "1MiB"
         [instances]
         reuse = 100
         idle = "1s"
@@ -76,6 +80,10 @@ fn every_key_is_read() {
         request_body: 1024,
         replay_body: 2048,
         response_buffer: 1000,
+        response_body: 3 << 20,
+        table_elements: 7,
+        handles: 500,
+        log: 1 << 20,
     };
     assert_eq!(manifest.limits, limits);
     assert_eq!(manifest.instances, Instances { reuse: 100, idle: Duration::from_secs(1) });

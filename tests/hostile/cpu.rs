@@ -1,0 +1,70 @@
+//! Guests that compute for ever, wherever they get the chance.
+
+use super::guest::{forever, handle, handling, nested, with};
+use super::{Hostile, SHORT};
+
+/// What a client is told.
+const USED_UP: &str = "the service used its CPU time of 200ms up";
+
+#[tokio::test]
+async fn a_handler_that_computes_for_ever_is_stopped() {
+    let recursion = "(func $down (param i32) (result i32)
+        (if (result i32) (local.get 0)
+            (then (i32.add (call $down (i32.sub (local.get 0) (i32.const 1)))
+                           (call $down (i32.sub (local.get 0) (i32.const 1)))))
+            (else (i32.const 1))))";
+    let fill = "(memory.fill (i32.const 0) (i32.const 7) (i32.const 262144))";
+    let call_host = "(call $drop-fields (call $fields))";
+    let host = Hostile::start(&[
+        ("spin", SHORT, handling(&forever(""))),
+        ("fill", SHORT, handling(&forever(fill))),
+        (
+            "recurse",
+            SHORT,
+            with(&format!("{recursion}{}", handle("(drop (call $down (i32.const 60)))"))),
+        ),
+        ("call-host", SHORT, handling(&forever(call_host))),
+        ("timers", SHORT, handling(&forever("(call $drop-pollable (call $timer (i64.const 0)))"))),
+    ])
+    .await;
+    for name in ["spin", "fill", "recurse", "call-host", "timers"] {
+        host.fails(name, 504, "out-of-cpu", USED_UP, USED_UP).await;
+    }
+    host.is_as_before().await;
+}
+
+#[tokio::test]
+async fn one_that_computes_for_ever_while_it_is_instantiated_is_refused_and_stopped() {
+    let start = |body: &str| with(&format!("(start $s) (func $s {body}) {}", handle("")));
+    // Its answer to the health path takes for ever, too.
+    let health = "[deploy]\nhealth = \"/health\"\n";
+    let host = Hostile::start(&[
+        ("start", "", start(&forever(""))),
+        ("several", "", nested(&forever(""))),
+        ("health", &format!("{SHORT}{health}"), handling(&forever(""))),
+    ])
+    .await;
+    let refused = "it could not be instantiated: it computed for over 2s";
+    host.is_refused("start", refused).await;
+    host.is_refused("several", refused).await;
+    host.is_refused("health", "its health path /health failed: it computed for over 200ms").await;
+    host.is_as_before().await;
+}
+
+#[tokio::test]
+async fn one_that_computes_on_after_its_answer_is_stopped_and_its_answer_stands() {
+    let answered = format!("(call $answer (local.get $out)) {}", forever(""));
+    let begun = format!("(drop (call $begin (local.get $out))) {}", forever(""));
+    let host = Hostile::start(&[
+        ("answered", SHORT, handling(&answered)),
+        ("begun", SHORT, handling(&begun)),
+        ("reused", &format!("{SHORT}[instances]\nreuse = 100\n"), handling(&answered)),
+    ])
+    .await;
+    for name in ["answered", "reused", "answered", "reused"] {
+        host.answers(name).await;
+        host.until_logged(name, "it used its CPU time up").await;
+    }
+    host.is_cut_off("begun", "it used its CPU time up").await;
+    host.is_as_before().await;
+}
