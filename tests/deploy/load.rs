@@ -14,11 +14,11 @@ const CONNECTIONS: usize = 32;
 const SWAPS: u32 = 100;
 
 /// Between two requests of a connection: a steady load, not a flood.
-const PACE: Duration = Duration::from_millis(20);
+const PACE: Duration = Duration::from_millis(50);
 
 /// Distinct components among the swaps; the rest come from the cache, as a
 /// rollback does.
-const BUILDS: u32 = 20;
+const BUILDS: u32 = 10;
 
 /// Swaps after which memory is taken as settled.
 const WARM_UP: u32 = 50;
