@@ -17,6 +17,7 @@
 //! | invocation | one call into an instance |
 //! | transaction | the state reads and writes of one invocation |
 //! | store | a service's own SQLite file |
+//! | key | a client's `Idempotency-Key`; claimed while its request runs, kept with its answer |
 //!
 //! # Modules, in the order data flows through them
 //!

@@ -83,10 +83,12 @@ pub struct Limits {
     /// `request-body` (1 MiB): beyond it 413.
     pub request_body: u64,
     /// `replay-body` (1 MiB): how much of a request's body is kept so that the
-    /// invocation can run again after a conflict.
+    /// invocation can run again after a conflict. A request with an
+    /// `Idempotency-Key` and a larger body is refused with 413.
     pub replay_body: u64,
     /// `response-buffer` (1 MiB): a finished body of at most this size is sent
-    /// with `Content-Length`.
+    /// with `Content-Length`. A larger answer to a request with an
+    /// `Idempotency-Key` cannot be kept: it is 502, and nothing was written.
     pub response_buffer: u64,
     /// `response-body` (64 MiB): the largest body of an answer; a larger one is
     /// cut off.

@@ -187,7 +187,7 @@ async fn a_malformed_key_is_400() {
 #[tokio::test]
 async fn a_failure_is_not_kept_and_what_the_service_answered_is() {
     let host = Host::builder()
-        .plugin_with("probe", "[limits]\ndeadline = \"500ms\"\ncpu = \"100ms\"\n")
+        .plugin_with("probe", "[limits]\ndeadline = \"1s\"\ncpu = \"500ms\"\n")
         .start()
         .await;
     for (path, status, kind) in [
@@ -196,7 +196,7 @@ async fn a_failure_is_not_kept_and_what_the_service_answered_is() {
         ("/probe/no-answer", 502, "no-answer"),
         ("/probe/error-code", 502, "failed"),
         ("/probe/sleep?ms=60000", 504, "deadline"),
-        ("/probe/sse?n=1000000&ms=1", 504, "deadline"),
+        ("/probe/sse?n=1000000&ms=100", 504, "deadline"),
         ("/probe/spin", 504, "out-of-cpu"),
     ] {
         for _anew in 0..2 {
@@ -354,4 +354,27 @@ async fn keys_expire_and_there_are_so_many_at_the_most() {
     })
     .await;
     assert_eq!(number(&host, "a").await, before + 1);
+    eventually("expired answers are taken out", async || {
+        let file = rusqlite::Connection::open(host.data().join("stores/probe.db")).ok()?;
+        let left: i64 =
+            file.query_row("SELECT count(*) FROM _idempotency", (), |row| row.get(0)).ok()?;
+        (left == 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_that_waits_for_100_is_asked_for_its_body() {
+    let host = probe().await;
+    let head = "POST /probe/read-none HTTP/1.1\r\nHost: x\r\nIdempotency-Key: k\r\n\
+                Expect: 100-continue\r\n";
+    for repeated in [false, true] {
+        let mut raw = Raw::connect(host.address).await;
+        raw.send(format!("{head}Content-Length: 4\r\n\r\n")).await;
+        raw.until("HTTP/1.1 100 Continue\r\n\r\n").await;
+        raw.send("body").await;
+        let answer = raw.until("ok\n").await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert_eq!(answer.contains("idempotency-replayed: true"), repeated, "{answer}");
+    }
 }

@@ -96,8 +96,9 @@ async fn answer(invocation: Invocation) -> Result<Response<ResponseBody>, Failur
     let keyed = match invocation.key {
         None => None,
         Some(scope) => {
-            let claimed = timeout_at(deadline, idempotent::claim(&invocation, scope, &limits));
-            match claimed.await.unwrap_or_else(|_| Err(late()))? {
+            // Boxed, so that requests without a key don't carry it.
+            let claimed = Box::pin(idempotent::claim(&invocation, scope, &limits));
+            match timeout_at(deadline, claimed).await.unwrap_or_else(|_| Err(late()))? {
                 Claimed::First(keyed) => Some(keyed),
                 Claimed::Repeat(response) => return Ok(response),
             }
@@ -232,7 +233,8 @@ async fn conclude(
     let body = match keyed {
         None => AnswerBody::Coming(body),
         Some(keyed) => {
-            let frames = read_whole(&mut running, &mut ended, body, keyed.answer_limit).await;
+            let limit = keyed.answer_limit;
+            let frames = Box::pin(read_whole(&mut running, &mut ended, body, limit)).await;
             if let Some(trapped) = ended.take_if(|ended| ended.result.is_err()) {
                 return Err(unanswered(trapped, exchange, limits));
             }

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use super::options::StoreOptions;
-use super::store::Core;
+use super::store::{Core, Job, Store};
 use crate::digest::Digest;
 
 /// Expired answers that are taken out at once; the next batch lets others pass.
@@ -72,14 +72,27 @@ pub(super) struct Keys {
     expire_at: AtomicU64,
 }
 
-impl Keys {
-    pub(super) fn claim(&self, core: &Arc<Core>, scope: Digest) -> Option<KeyClaim> {
-        let claimed = self.lock().insert(scope);
-        claimed.then(|| KeyClaim(Arc::new(Claimed { scope, core: Arc::clone(core) })))
+impl Store {
+    /// Claims an idempotency key, known by a digest of all that keeps it apart from
+    /// others. `None` while another has it.
+    #[must_use]
+    pub fn claim_key(&self, scope: Digest) -> Option<KeyClaim> {
+        let core = &self.core;
+        let is_free = core.keys.lock().insert(scope);
+        is_free.then(|| KeyClaim(Arc::new(Claimed { scope, core: Arc::clone(core) })))
     }
 
+    /// Takes out what is kept under expired idempotency keys, when there may be some.
+    pub fn expire_keys(self: &Arc<Self>) {
+        if self.core.keys.is_expiry_due(&self.core.options, self.is_open()) {
+            self.push(Job::Expire);
+        }
+    }
+}
+
+impl Keys {
     /// Whether expired answers are to be taken out now; says so once.
-    pub(super) fn is_expiry_due(&self, options: &StoreOptions, file_is_open: bool) -> bool {
+    fn is_expiry_due(&self, options: &StoreOptions, file_is_open: bool) -> bool {
         let (now, at) = (now_ms(), self.expire_at.load(Ordering::Acquire));
         // A file that nobody needs is not opened to find out what is in it.
         if now < at || (at == 0 && !file_is_open) {
@@ -173,16 +186,15 @@ pub(super) fn keep(
     Ok(inserted > 0)
 }
 
-/// Takes a batch of expired answers out. Returns whether there may be more.
-pub(super) fn expire(connection: &Connection, core: &Core) -> rusqlite::Result<bool> {
-    let deleted = delete_oldest(connection, oldest_ms(&core.options))?;
-    if deleted == EXPIRE_BATCH {
-        return Ok(true);
-    }
+/// Whether the oldest answer is expired; notes when to look again if not.
+pub(super) fn is_oldest_expired(connection: &Connection, core: &Core) -> rusqlite::Result<bool> {
     let oldest: Option<u64> = connection
         .prepare_cached("SELECT created_at FROM _idempotency ORDER BY id LIMIT 1")?
         .query_row((), |row| row.get(0))
         .optional()?;
+    if oldest.is_some_and(|oldest| oldest <= oldest_ms(&core.options)) {
+        return Ok(true);
+    }
     let next = oldest.map_or(u64::MAX, |oldest| {
         let expires = oldest.saturating_add(ttl_ms(&core.options));
         expires.max(now_ms() + pause_ms(&core.options))
@@ -191,14 +203,20 @@ pub(super) fn expire(connection: &Connection, core: &Core) -> rusqlite::Result<b
     Ok(false)
 }
 
+/// Takes a batch of the oldest out, as far as they are expired.
+pub(super) fn expire(connection: &Connection, core: &Core) -> rusqlite::Result<()> {
+    delete_oldest(connection, oldest_ms(&core.options))
+}
+
 /// Deletes those of the oldest that were made at `until` or before.
-fn delete_oldest(connection: &Connection, until: u64) -> rusqlite::Result<usize> {
+fn delete_oldest(connection: &Connection, until: u64) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
             "DELETE FROM _idempotency WHERE created_at <= ?1
              AND id IN (SELECT id FROM _idempotency ORDER BY id LIMIT ?2)",
         )?
-        .execute((until, EXPIRE_BATCH))
+        .execute((until, EXPIRE_BATCH))?;
+    Ok(())
 }
 
 /// How many there are, at the most, from the first that was made after `after`:

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::error::{Error, is_io_failure};
 use super::history::{Fingerprint, Sequence};
-use super::idempotency::{KeyClaim, Keys};
+use super::idempotency::Keys;
 use super::migration::{Migration, MigrationError};
 use super::options::StoreOptions;
 use super::schema;
@@ -22,7 +22,6 @@ use super::snapshot::{IdleReader, Reads, Snapshot, Writes};
 use super::transaction::Transaction;
 use super::turn;
 use super::writer::{Durable, Writer};
-use crate::digest::Digest;
 
 /// How often [`Store::close`] looks whether the writer is free.
 const CLOSE_POLL: Duration = Duration::from_millis(1);
@@ -160,20 +159,6 @@ impl Store {
         }))?;
         ended.await.map_err(|_| self.writer_ended())??;
         result.await.map_err(|_| self.writer_ended())
-    }
-
-    /// Claims an idempotency key, known by a digest of all that keeps it apart from
-    /// others. `None` while another has it.
-    #[must_use]
-    pub fn claim_key(&self, scope: Digest) -> Option<KeyClaim> {
-        self.core.keys.claim(&self.core, scope)
-    }
-
-    /// Takes out what is kept under expired idempotency keys, when there may be some.
-    pub fn expire_keys(self: &Arc<Self>) {
-        if self.core.keys.is_expiry_due(&self.core.options, self.is_open()) {
-            self.push(Job::Expire);
-        }
     }
 
     /// Applies those of the migrations that were not yet, in one transaction.

@@ -118,9 +118,14 @@ impl Writer {
     /// Takes a batch of expired answers out, as part of the group. Returns
     /// whether there may be more.
     pub(super) fn expire_keys(&mut self) -> Result<bool, Error> {
+        let expired = idempotency::is_oldest_expired(&self.connection, &self.core);
+        if !expired.map_err(|error| self.failed(&error))? {
+            return Ok(false);
+        }
         self.begin_group()?;
         let expired = idempotency::expire(&self.connection, &self.core);
-        expired.map_err(|error| self.group_failed(&error))
+        expired.map_err(|error| self.group_failed(&error))?;
+        Ok(true)
     }
 
     /// Makes the lease holder's work part of the group.
