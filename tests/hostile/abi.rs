@@ -8,7 +8,9 @@ const FAILED: &str = "the service failed";
 
 /// Logs the text at `at`.
 fn log(at: &str, length: &str) -> String {
-    format!("(call $log (i32.const 2) (i32.const 0) (i32.const 0) (i32.const {at}) (i32.const {length}))")
+    format!(
+        "(call $log (i32.const 2) (i32.const 0) (i32.const 0) (i32.const {at}) (i32.const {length}))"
+    )
 }
 
 /// A component with an allocator of its own, which is called for the environment.
@@ -58,7 +60,8 @@ async fn a_text_that_is_none_and_a_number_that_is_none_are_traps() {
     let text = |bytes: &str, length: &str| {
         with(&format!("(data (i32.const 0) \"{bytes}\") {}", handle(&log("0", length))))
     };
-    let level = "(call $log (i32.const 77) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))";
+    let level =
+        "(call $log (i32.const 77) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))";
     let result = "(call $set (local.get $out) (i32.const 2) (i32.const 0) (i32.const 0)
         (i64.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))";
     let code = "(call $set (local.get $out) (i32.const 1) (i32.const 4000) (i32.const 0)
@@ -145,10 +148,14 @@ async fn what_follows_the_return_of_the_handler_is_under_the_same_limits() {
         ("trap", "", after("unreachable")),
         ("spin", SHORT, after(&forever(""))),
         ("leave", "", after("(drop (call $fields))")),
-        ("deep", "", with(&format!(
-            "(func $deep (call $deep)) (func (export \"cabi_post_{HANDLE}\") (call $deep)) {}",
-            handle("(call $answer (local.get $out))")
-        ))),
+        (
+            "deep",
+            "",
+            with(&format!(
+                "(func $deep (call $deep)) (func (export \"cabi_post_{HANDLE}\") (call $deep)) {}",
+                handle("(call $answer (local.get $out))")
+            )),
+        ),
     ])
     .await;
     host.is_cut_off("trap", "the service failed after its answer").await;

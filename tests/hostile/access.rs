@@ -64,7 +64,11 @@ async fn what_a_guest_prints_and_logs_ends_at_its_limit() {
         ("one-line", quick, handling(&format!("{page} {}", times(&print(4096))))),
         ("many-lines", quick, handling(&format!("{lines} {}", times(&print(4096))))),
         ("logs", quick, handling(&format!("{page} {}", times(log)))),
-        ("quiet", quiet, handling(&format!("{page} {} (call $answer (local.get $out))", print(10)))),
+        (
+            "quiet",
+            quiet,
+            handling(&format!("{page} {} (call $answer (local.get $out))", print(10))),
+        ),
         ("for-ever", spin, handling(&format!("{page} {}", forever(&print(4096))))),
     ])
     .await;

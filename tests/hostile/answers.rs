@@ -45,7 +45,8 @@ async fn an_answer_that_never_comes_is_a_problem() {
 #[tokio::test]
 async fn a_trap_at_any_moment_ends_the_invocation_and_nothing_else() {
     let begin = "(local.set $x (call $begin (local.get $out)))";
-    let write = "(call $write-and-flush (local.get $x) (i32.const 0) (i32.const 100) (i32.const 200))";
+    let write =
+        "(call $write-and-flush (local.get $x) (i32.const 0) (i32.const 100) (i32.const 200))";
     let host = Hostile::start(&[
         ("start", "", with(&format!("(start $s) (func $s unreachable) {}", handle("")))),
         ("divide", "", handling("(drop (i32.div_u (i32.const 1) (local.get $x)))")),
@@ -108,7 +109,9 @@ async fn a_body_has_an_end() {
     ])
     .await;
     let reached = |limit: u64| {
-        format!("the answer's body is larger than {limit} bytes ([limits] response-body); it was cut off")
+        format!(
+            "the answer's body is larger than {limit} bytes ([limits] response-body); it was cut off"
+        )
     };
     host.is_cut_off("endless", &reached(2 << 20)).await;
     host.is_cut_off("polite", &reached(2 << 20)).await;
@@ -121,13 +124,16 @@ async fn a_body_has_an_end() {
 #[tokio::test]
 async fn a_body_that_is_left_open_is_cut_off_when_its_guest_is_gone() {
     let begin = "(local.set $x (call $begin (local.get $out)))";
-    let write = "(call $write-and-flush (local.get $x) (i32.const 0) (i32.const 100) (i32.const 200))";
+    let write =
+        "(call $write-and-flush (local.get $x) (i32.const 0) (i32.const 100) (i32.const 200))";
     let open = format!("{begin} {write}");
     let unwritten = "(local.set $x (call $response (call $fields)))
         (call $response-body (local.get $x) (i32.const 0))
         (call $set (local.get $out) (i32.const 0) (local.get $x) (i32.const 0)
             (i64.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))";
-    let dropped = format!("{open} (call $drop-output (local.get $x)) (call $drop-body (i32.load (i32.const 4)))");
+    let dropped = format!(
+        "{open} (call $drop-output (local.get $x)) (call $drop-body (i32.load (i32.const 4)))"
+    );
     let reuse = "[limits]\ndeadline = \"2s\"\n[instances]\nreuse = 1000\nidle = \"1h\"\n";
     let host = Hostile::start(&[
         ("open", "", handling(&open)),

@@ -1,6 +1,6 @@
 //! Guests that compute for ever, wherever they get the chance.
 
-use super::guest::{nested, forever, handle, handling, with};
+use super::guest::{forever, handle, handling, nested, with};
 use super::{Hostile, SHORT};
 
 /// What a client is told.
@@ -18,7 +18,11 @@ async fn a_handler_that_computes_for_ever_is_stopped() {
     let host = Hostile::start(&[
         ("spin", SHORT, handling(&forever(""))),
         ("fill", SHORT, handling(&forever(fill))),
-        ("recurse", SHORT, with(&format!("{recursion}{}", handle("(drop (call $down (i32.const 60)))")))),
+        (
+            "recurse",
+            SHORT,
+            with(&format!("{recursion}{}", handle("(drop (call $down (i32.const 60)))"))),
+        ),
         ("call-host", SHORT, handling(&forever(call_host))),
         ("timers", SHORT, handling(&forever("(call $drop-pollable (call $timer (i64.const 0)))"))),
     ])

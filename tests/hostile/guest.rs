@@ -36,12 +36,7 @@ const IMPORTS: &[(&str, &str, &str, &str)] = &[
     ("drop-out", HTTP, "[resource-drop]response-outparam", "(param i32)"),
     // Which outparam, whether it is an error, the response or the error's
     // number, and the error's payload.
-    (
-        "set",
-        HTTP,
-        "[static]response-outparam.set",
-        "(param i32 i32 i32 i32 i64 i32 i32 i32 i32)",
-    ),
+    ("set", HTTP, "[static]response-outparam.set", "(param i32 i32 i32 i32 i64 i32 i32 i32 i32)"),
     ("check-write", STREAMS, "[method]output-stream.check-write", "(param i32 i32)"),
     ("write", STREAMS, "[method]output-stream.write", "(param i32 i32 i32 i32)"),
     (

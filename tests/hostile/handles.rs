@@ -1,8 +1,8 @@
 //! Guests that hoard, forge and misuse handles, and that build headers which
 //! no HTTP has a place for.
 
-use super::guest::{forever, handle, handling, with};
 use super::Hostile;
+use super::guest::{forever, handle, handling, with};
 
 const TOO_MANY: &str = "the service used more handles than it may";
 const REACHED: &str = "it reached its limit of 10000 handles ([limits] handles)";

@@ -119,12 +119,12 @@ async fn the_stack_ends_before_the_hosts_does() {
     let deep = format!("(func $deep (call $deep)) {}", handle("(call $deep)"));
     // Kept alive across the call, so that each frame holds all of them.
     let locals: String = (0..2000).map(|i| format!("(local $l{i} i64)")).collect();
-    let set: String = (0..2000)
-        .map(|i| format!("(local.set $l{i} (i64.load (i32.const {})))", 8 * i))
-        .collect();
+    let set: String =
+        (0..2000).map(|i| format!("(local.set $l{i} (i64.load (i32.const {})))", 8 * i)).collect();
     let used: String =
         (0..2000).map(|i| format!("(i64.store (i32.const {}) (local.get $l{i}))", 8 * i)).collect();
-    let wide = format!("(func $wide {locals} {set} (call $wide) {used}) {}", handle("(call $wide)"));
+    let wide =
+        format!("(func $wide {locals} {set} (call $wide) {used}) {}", handle("(call $wide)"));
     let indirect = format!(
         "(type $t (func)) (table $table 1 funcref) (elem (table $table) (i32.const 0) func $again)
         (func $again (type $t) (call_indirect $table (type $t) (i32.const 0)))

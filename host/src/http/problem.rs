@@ -95,10 +95,9 @@ impl Problem {
             Failure::OverLimit { limit: Limit::Memory(_), .. } => {
                 failed("out-of-memory", "the service ran out of memory")
             }
-            Failure::OverLimit { limit, .. } => failed(
-                "over-limit",
-                &format!("the service used more {} than it may", limit.what()),
-            ),
+            Failure::OverLimit { limit, .. } => {
+                failed("over-limit", &format!("the service used more {} than it may", limit.what()))
+            }
             Failure::NoRoom(_) => {
                 Self::unavailable("overloaded", "the host has as many instances as it may")
             }
