@@ -8,6 +8,7 @@ mod abi;
 mod access;
 mod answers;
 mod binaries;
+mod concurrent;
 mod cpu;
 mod flips;
 mod guest;
@@ -62,8 +63,21 @@ impl Hostile {
 
     /// Asks the guest, expects a problem, and that the log has the reason.
     async fn fails(&self, name: &str, status: u16, kind: &str, detail: &str, reason: &str) {
-        let reply = self.host.get(&format!("/{name}")).await;
-        assert_eq!(reply.problem(status, kind), detail, "{name}");
+        self.fails_at(name, "", status, kind, detail, reason).await;
+    }
+
+    /// The same at a path below the guest's own.
+    async fn fails_at(
+        &self,
+        name: &str,
+        path: &str,
+        status: u16,
+        kind: &str,
+        detail: &str,
+        reason: &str,
+    ) {
+        let reply = self.host.get(&format!("/{name}/{path}")).await;
+        assert_eq!(reply.problem(status, kind), detail, "{name} {path}");
         self.until_logged(name, reason).await;
         self.neighbour_answers().await;
     }
@@ -78,9 +92,14 @@ impl Hostile {
 
     /// Asks the guest, and expects an answer that is cut off.
     async fn is_cut_off(&self, name: &str, reason: &str) {
-        let url = self.host.url(&format!("/{name}"));
+        self.is_cut_off_at(name, "", reason).await;
+    }
+
+    /// The same at a path below the guest's own.
+    async fn is_cut_off_at(&self, name: &str, path: &str, reason: &str) {
+        let url = self.host.url(&format!("/{name}/{path}"));
         let reply = self.host.client.try_request(http::Method::GET, &url, "").await;
-        assert!(reply.is_err(), "{name}: {reply:?}");
+        assert!(reply.is_err(), "{name} {path}: {reply:?}");
         self.until_logged(name, reason).await;
         self.neighbour_answers().await;
     }
@@ -89,7 +108,10 @@ impl Hostile {
     async fn is_refused(&self, name: &str, reason: &str) {
         let reasons = self.host.until_refused(&format!("{name}.wasm")).await;
         assert!(reasons.contains(reason), "{name}: {reasons}");
-        self.until_logged(name, "refused").await;
+        let log = self.host.log();
+        let file = format!("\"file\":\"{name}.wasm\"");
+        let logged = log.lines().any(|line| line.contains("refused") && line.contains(&file));
+        assert!(logged, "{name}: {log}");
         self.neighbour_answers().await;
     }
 
