@@ -14,6 +14,7 @@ mod instance;
 mod invocation;
 mod limits;
 mod output;
+mod outside;
 mod pool;
 mod probe;
 mod replay;

@@ -14,6 +14,7 @@ use super::component::LoadedComponent;
 use super::imports;
 use super::instance::InstanceState;
 use super::pool::{Pool, WeakPool};
+use crate::outbound::Outbound;
 
 /// How often a guest that computes gives the thread back: an epoch.
 pub(super) const TICK: Duration = Duration::from_millis(1);
@@ -52,6 +53,7 @@ pub struct Runtime {
 struct Inner {
     engine: Engine,
     linker: Linker<InstanceState>,
+    outbound: Outbound,
     slots: Arc<Semaphore>,
     /// Whose idle instances can be freed when there is no slot left.
     pools: Mutex<Vec<WeakPool>>,
@@ -82,17 +84,18 @@ impl std::fmt::Debug for Runtime {
 }
 
 impl Runtime {
-    /// Sets the engine up and starts its epochs.
+    /// Sets the engine up and starts its epochs. Components send their requests
+    /// by `outbound`.
     ///
     /// # Errors
     /// When the engine's settings don't work on this machine.
-    pub fn new() -> Result<Self, RuntimeError> {
+    pub fn new(outbound: Outbound) -> Result<Self, RuntimeError> {
         let engine = Engine::new(&serving_config()).map_err(RuntimeError::Engine)?;
         let mut linker = Linker::new(&engine);
         imports::add_to_linker(&mut linker).map_err(RuntimeError::Engine)?;
         tick_epochs(&engine);
         let slots = Arc::new(Semaphore::new(MAX_INSTANCES as usize));
-        let inner = Inner { engine, linker, slots, pools: Mutex::default() };
+        let inner = Inner { engine, linker, outbound, slots, pools: Mutex::default() };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -115,6 +118,10 @@ impl Runtime {
 
     pub(super) fn engine(&self) -> &Engine {
         &self.inner.engine
+    }
+
+    pub(super) fn outbound(&self) -> &Outbound {
+        &self.inner.outbound
     }
 
     pub(super) fn linker(&self) -> &Linker<InstanceState> {

@@ -17,6 +17,7 @@ use super::imports::OutboundHooks;
 use super::limits::MemoryLimit;
 use super::output::{GuestOutput, LogBudget};
 use crate::manifest::Manifest;
+use crate::outbound::Grant;
 use crate::service::VersionId;
 
 /// Resources (open handles, streams, fields) that a guest may hold at once.
@@ -43,6 +44,8 @@ pub(super) struct InstanceState {
     pub(super) log_budget: Arc<LogBudget>,
     pub(super) version: VersionId,
     pub(super) manifest: Arc<Manifest>,
+    /// Whether the version may send any requests.
+    pub(super) may_send: bool,
     /// The current invocation; `None` between invocations.
     pub(super) exchange: Option<Exchange>,
 }
@@ -64,7 +67,11 @@ pub(super) enum Guest {
 }
 
 impl InstanceState {
-    pub(super) fn new(version: &VersionId, manifest: &Arc<Manifest>) -> Self {
+    pub(super) fn new(
+        version: &VersionId,
+        manifest: &Arc<Manifest>,
+        outbound: &Arc<Grant>,
+    ) -> Self {
         let log_budget = Arc::new(LogBudget::default());
         let output = |stream| GuestOutput::new(version.clone(), stream, Arc::clone(&log_budget));
         let (stdout, stderr) = (output("stdout"), output("stderr"));
@@ -85,13 +92,14 @@ impl InstanceState {
             table,
             wasi: wasi.build(),
             http,
-            hooks: OutboundHooks,
+            hooks: OutboundHooks::new(Arc::clone(outbound)),
             stdout,
             stderr,
             memory: MemoryLimit::new(manifest.limits.memory),
             log_budget,
             version: version.clone(),
             manifest: Arc::clone(manifest),
+            may_send: outbound.grants_any(),
             exchange: None,
         }
     }
@@ -99,6 +107,7 @@ impl InstanceState {
     /// Makes ready for an invocation.
     pub(super) fn enter(&mut self, exchange: Exchange) {
         self.log_budget.reset();
+        self.hooks.set_exchange(Some(exchange.clone()));
         self.exchange = Some(exchange);
     }
 
@@ -106,6 +115,7 @@ impl InstanceState {
     pub(super) fn leave(&mut self) {
         self.stdout.flush_line();
         self.stderr.flush_line();
+        self.hooks.set_exchange(None);
         self.exchange = None;
     }
 }

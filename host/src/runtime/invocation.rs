@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::exchange::{Answer, Exchange, LeaseRequest};
 use super::imports::Abort;
+use super::outside::RequestKeys;
 use super::pool::Pool;
 use super::replay::ReplayBody;
 use super::response::{GuestBody, ResponseBody};
@@ -29,6 +30,10 @@ use super::run::{Ended, Running, Step};
 use crate::manifest::Limits;
 use crate::service::{Lease, Permit};
 use crate::state::{self, Committed, Rerun, Store, Transaction};
+
+/// How often an invocation that sends requests is run before it is given up: it
+/// cannot be run leased, where no other could make it conflict again.
+const MAX_OPTIMISTIC_RUNS: usize = 4;
 
 /// Everything one invocation holds while it runs.
 pub struct Invocation {
@@ -92,7 +97,7 @@ pub enum Failure {
 
 /// Why a run gave no answer.
 enum Unanswered {
-    Rerun(Rerun),
+    Rerun(Mode),
     Failed(Failure),
 }
 
@@ -102,6 +107,21 @@ struct Validated {
     ended: Option<Ended>,
     response: Response<wasmtime_wasi_http::WasiBody>,
     committed: Committed,
+}
+
+/// How the guest is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// In a snapshot; with the writer lease from its first SQL write on.
+    Optimistic {
+        /// Whether it is then the first of its group.
+        alone: bool,
+    },
+    /// With the writer lease from the start.
+    Leased {
+        /// Whether it is the first of its group.
+        alone: bool,
+    },
 }
 
 /// Runs the invocation. Returns the response when everything that it depends on
@@ -125,15 +145,23 @@ pub async fn invoke(invocation: Invocation) -> Result<Response<ResponseBody>, Fa
 async fn answer(invocation: Invocation) -> Result<Response<ResponseBody>, Failure> {
     let limits = invocation.lease.version().manifest.limits.clone();
     let deadline = Instant::now() + limits.deadline;
-    let mut mode = None;
+    let keys = RequestKeys::default();
+    let mut mode = Mode::Optimistic { alone: false };
+    let mut optimistic_runs = 0;
     let validated = loop {
-        let timely = timeout_at(deadline, run(&invocation, &limits, mode));
+        if matches!(mode, Mode::Optimistic { .. }) {
+            if optimistic_runs == MAX_OPTIMISTIC_RUNS {
+                return Err(Failure::Conflict);
+            }
+            optimistic_runs += 1;
+        }
+        let timely = timeout_at(deadline, run(&invocation, &limits, mode, &keys));
         match timely.await.unwrap_or(Err(Unanswered::Failed(Failure::Deadline(limits.deadline)))) {
             Ok(validated) => break validated,
             Err(Unanswered::Failed(failure)) => return Err(failure),
             Err(Unanswered::Rerun(rerun)) => {
                 tracing::debug!(version = %invocation.lease.version().id, ?rerun, "running again");
-                mode = Some(rerun);
+                mode = rerun;
             }
         }
     };
@@ -150,19 +178,22 @@ async fn answer(invocation: Invocation) -> Result<Response<ResponseBody>, Failur
 async fn run(
     invocation: &Invocation,
     limits: &Limits,
-    mode: Option<Rerun>,
+    mode: Mode,
+    keys: &RequestKeys,
 ) -> Result<Validated, Unanswered> {
     let store = &invocation.store;
-    let start = Start::of(invocation, limits);
-    let Some(rerun) = mode else {
-        let (running, exchange) = start.with(store.begin());
-        return optimistic(store, running, exchange, limits).await;
+    let start = Start::of(invocation, limits, keys);
+    let alone = match mode {
+        Mode::Leased { alone } => alone,
+        Mode::Optimistic { alone } => {
+            let (running, exchange) = start.with(store.begin());
+            return optimistic(store, running, exchange, limits, alone).await;
+        }
     };
     // Nobody waits for a client while holding the writer.
     if invocation.body.buffer().await.is_err() || !invocation.body.is_replayable() {
         return Err(Unanswered::Failed(Failure::Conflict));
     }
-    let alone = matches!(rerun, Rerun::Alone);
     let limits = limits.clone();
     let leased = store.lease(alone, None, move |transaction| async move {
         let (running, exchange) = start.with(transaction);
@@ -170,7 +201,9 @@ async fn run(
     });
     leased.await.unwrap_or_else(|error| {
         Err(match error {
-            state::Error::Rerun(rerun) => Unanswered::Rerun(rerun),
+            state::Error::Rerun(rerun) => {
+                Unanswered::Rerun(Mode::Leased { alone: rerun == Rerun::Alone })
+            }
             error => Unanswered::Failed(store_failure(error)),
         })
     })
@@ -183,6 +216,7 @@ async fn optimistic(
     mut running: Running,
     exchange: Exchange,
     limits: &Limits,
+    alone: bool,
 ) -> Result<Validated, Unanswered> {
     let LeaseRequest { transaction, grant } = match running.until_answer().await {
         Step::WantsLease(request) => request,
@@ -190,7 +224,7 @@ async fn optimistic(
     };
     let limits = limits.clone();
     let met = exchange.clone();
-    let leased = store.lease(false, Some(transaction), move |transaction| async move {
+    let leased = store.lease(alone, Some(transaction), move |transaction| async move {
         // The guest waits for it, inside the future that is polled next.
         drop(grant.send(transaction));
         to_validation(running, &met, &limits).await
@@ -241,21 +275,23 @@ struct Start {
     pool: Pool,
     head: Parts,
     body: ReplayBody,
+    keys: RequestKeys,
     cpu: Duration,
 }
 
 impl Start {
-    fn of(invocation: &Invocation, limits: &Limits) -> Self {
+    fn of(invocation: &Invocation, limits: &Limits, keys: &RequestKeys) -> Self {
         Self {
             pool: invocation.lease.version().pool.clone(),
             head: invocation.head.clone(),
             body: invocation.body.clone(),
+            keys: keys.clone(),
             cpu: limits.cpu,
         }
     }
 
     fn with(self, transaction: Transaction) -> (Running, Exchange) {
-        let exchange = Exchange::new(transaction, self.body);
+        let exchange = Exchange::new(transaction, self.body, Some(self.keys));
         (Running::start(&self.pool, self.head, exchange.clone(), self.cpu), exchange)
     }
 }
@@ -411,7 +447,15 @@ fn unanswered(ended: Ended, exchange: &Exchange, limits: &Limits) -> Unanswered 
 /// What the store's refusal to go on means for the invocation.
 fn interrupted(error: state::Error, exchange: &Exchange) -> Unanswered {
     match error {
-        state::Error::Rerun(rerun) if exchange.may_run_again() => Unanswered::Rerun(rerun),
+        state::Error::Rerun(rerun) if exchange.may_run_again() => {
+            let alone = rerun == Rerun::Alone;
+            // A leased run could not send the requests that this one did.
+            Unanswered::Rerun(if exchange.needs_requests() {
+                Mode::Optimistic { alone }
+            } else {
+                Mode::Leased { alone }
+            })
+        }
         state::Error::Rerun(_) => Unanswered::Failed(Failure::Conflict),
         error => Unanswered::Failed(store_failure(error)),
     }

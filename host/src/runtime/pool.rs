@@ -9,6 +9,7 @@ use super::component::Program;
 use super::engine::Runtime;
 use super::instance::{Instance, InstanceState};
 use crate::manifest::Manifest;
+use crate::outbound::Grant;
 use crate::service::VersionId;
 
 /// Gives out instances and takes them back. Clones are the same pool.
@@ -22,6 +23,7 @@ struct Inner {
     program: Program,
     version: VersionId,
     manifest: Arc<Manifest>,
+    outbound: Arc<Grant>,
     /// The one given back last is taken first: its memory is the warmest, and
     /// those at the other end grow old enough to be freed.
     idle: Mutex<Idle>,
@@ -58,11 +60,13 @@ impl Pool {
         version: VersionId,
         manifest: Arc<Manifest>,
     ) -> Self {
+        let outbound = runtime.outbound().grant(&version, &manifest);
         let inner = Inner {
             runtime: runtime.clone(),
             program,
             version,
             manifest,
+            outbound,
             idle: Mutex::default(),
             made: AtomicUsize::new(0),
         };
@@ -78,7 +82,7 @@ impl Pool {
         }
         let inner = &self.inner;
         let slot = inner.runtime.instance_slot().await;
-        let state = InstanceState::new(&inner.version, &inner.manifest);
+        let state = InstanceState::new(&inner.version, &inner.manifest, &inner.outbound);
         inner.made.fetch_add(1, Ordering::Relaxed);
         Instance::new(&inner.runtime, &inner.program, state, slot).await
     }

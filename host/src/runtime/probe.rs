@@ -70,7 +70,7 @@ async fn ask(version: &Arc<Version>, store: &Arc<Store>, path: &str) -> Result<(
         .body(())
         .map_err(|error| failed(error.to_string()))?;
     let nothing = Empty::new().map_err(|never| match never {}).boxed_unsync();
-    let exchange = Exchange::new(store.begin(), ReplayBody::new(nothing, 0, 0));
+    let exchange = Exchange::new(store.begin(), ReplayBody::new(nothing, 0, 0), None);
     let limits = &version.manifest.limits;
     let (head, ()) = request.into_parts();
     let mut running = Running::start(&version.pool, head, exchange, limits.cpu);
