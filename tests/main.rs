@@ -5,5 +5,6 @@ mod deploy;
 mod harness;
 mod http;
 mod languages;
+mod outbound;
 mod shop;
 mod state;
