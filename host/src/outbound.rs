@@ -105,3 +105,6 @@ impl fmt::Debug for Outbound {
         f.debug_struct("Outbound").field("config", &self.inner.config).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

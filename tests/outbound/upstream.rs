@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -15,11 +16,11 @@ use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 type Body = BoxBody<Bytes, hyper::Error>;
 
@@ -59,7 +60,7 @@ impl Upstream {
         std::fs::write(&trusted, &certificate).expect("a file");
         let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).expect("PEM");
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("PEM");
-        let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("the provider has them")
@@ -152,9 +153,7 @@ async fn answer(
         "/redirect" => response.status(302).header("location", "/echo").body(empty()),
         "/never" => std::future::pending().await,
         "/stall" => response.body(stream("first", futures_util::stream::pending())),
-        "/cut" => response
-            .header("content-length", 100)
-            .body(stream("too short", futures_util::stream::empty())),
+        "/cut" => response.header("content-length", 100).body(stream("too short", soon_over())),
         _ if head.version == Version::HTTP_2 => response.body(body.boxed()),
         _ => response
             .header("keep-alive", "timeout=7")
@@ -168,6 +167,12 @@ async fn answer(
 
 fn empty() -> Body {
     Empty::new().map_err(|never| match never {}).boxed()
+}
+
+/// Nothing more, once what came before has left.
+fn soon_over() -> impl Stream<Item = Result<Frame<Bytes>, hyper::Error>> + Send + Sync {
+    futures_util::stream::once(tokio::time::sleep(Duration::from_millis(50)))
+        .filter_map(|()| std::future::ready(None))
 }
 
 /// A body of unknown length: this, then the rest.
