@@ -7,5 +7,6 @@ mod harness;
 mod hostile;
 mod http;
 mod languages;
+mod outbound;
 mod shop;
 mod state;

@@ -15,6 +15,7 @@ use crate::admin;
 use crate::config::Config;
 use crate::deploy::{DeployConfig, Deployer, Notice, StatusReader};
 use crate::http::listener::Listener;
+use crate::outbound::Outbound;
 use crate::runtime::{Runtime, RuntimeCollector};
 use crate::service::{Registry, ServiceCollector};
 use crate::state::StoreOptions;
@@ -55,7 +56,7 @@ impl App {
     /// As [`App::start`].
     pub async fn start_with(config: Config, stores: StoreOptions) -> anyhow::Result<Self> {
         let lock = lock_data_folder(&config.data)?;
-        let runtime = Runtime::new()?;
+        let runtime = Runtime::new(Outbound::new(config.outbound.clone()))?;
         let registry = Arc::new(Registry::default());
         let (fatal, fatal_receiver) = mpsc::channel(1);
         let stores = StoreOptions {

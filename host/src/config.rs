@@ -6,13 +6,15 @@
 
 mod file;
 mod network;
+mod outbound;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use file::{ConfigError, FileConfig};
-pub use network::Network;
+pub use network::{Network, ParseNetworkError};
+pub use outbound::OutboundConfig;
 
 /// Everything the operator sets.
 #[derive(Clone, Debug)]
@@ -37,6 +39,8 @@ pub struct Config {
     pub log: String,
     /// The public listener's limits.
     pub http: HttpLimits,
+    /// Limits of outgoing requests.
+    pub outbound: OutboundConfig,
 }
 
 /// How the log is written.
@@ -94,6 +98,8 @@ pub struct Overrides {
     pub log: Option<String>,
     /// See [`HttpLimits::idempotency_ttl`].
     pub idempotency_ttl: Option<Duration>,
+    /// See [`OutboundConfig::allow_private`].
+    pub outbound_allow_private: Option<Vec<Network>>,
 }
 
 impl Config {
@@ -116,6 +122,7 @@ impl Config {
             log_format: overrides.log_format.or(file.log_format).unwrap_or(default.log_format),
             log: overrides.log.or(file.log).unwrap_or(default.log),
             http,
+            outbound: file.outbound.resolve(overrides.outbound_allow_private),
         }
     }
 }
@@ -133,6 +140,7 @@ impl Default for Config {
             log_format: LogFormat::Text,
             log: "info".to_owned(),
             http: HttpLimits::default(),
+            outbound: OutboundConfig::default(),
         }
     }
 }
@@ -181,5 +189,20 @@ mod tests {
         let overrides = Overrides { idempotency_ttl: Some(ttl), ..Overrides::default() };
         let file = FileConfig::parse("hotdock.toml", text).expect("a good file");
         assert_eq!(Config::resolve(overrides, file).http.idempotency_ttl, ttl);
+    }
+
+    #[test]
+    fn private_networks_are_opened_by_the_operator_alone() {
+        let text = "[outbound]\nallow-private = [\"10.0.0.0/8\"]\nconnect-timeout = \"1s\"\n";
+        let file = FileConfig::parse("hotdock.toml", text).expect("a good file");
+        let config = Config::resolve(Overrides::default(), file.clone());
+        let network = |text: &str| text.parse::<Network>().expect("a network");
+        assert_eq!(config.outbound.allow_private, [network("10.0.0.0/8")]);
+        assert_eq!(config.outbound.connect_timeout, Duration::from_secs(1));
+        let said = Some(vec![network("127.0.0.0/8")]);
+        let overrides = Overrides { outbound_allow_private: said, ..Overrides::default() };
+        let config = Config::resolve(overrides, file);
+        assert_eq!(config.outbound.allow_private, [network("127.0.0.0/8")]);
+        assert_eq!(Config::default().outbound.allow_private, []);
     }
 }

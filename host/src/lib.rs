@@ -41,6 +41,7 @@ pub mod deploy;
 pub mod digest;
 pub mod http;
 pub mod manifest;
+pub mod outbound;
 pub mod runtime;
 pub mod service;
 pub mod state;

@@ -8,6 +8,7 @@
 
 mod embedded;
 mod fields;
+mod origin;
 mod parse;
 mod problem;
 mod quantity;
@@ -20,6 +21,7 @@ use crate::digest::Digest;
 use crate::service::ServiceName;
 
 pub use embedded::{EmbeddedError, SECTION as EMBEDDED_SECTION, embedded};
+pub use origin::{Origin, OriginError, OriginPattern};
 pub use parse::{MAX_TEXT_BYTES, ManifestText};
 pub use problem::{ManifestError, Problem};
 pub use quantity::MAX_TABLE_ELEMENTS;
@@ -80,6 +82,9 @@ pub struct Limits {
     pub concurrency: usize,
     /// `queue` (256): invocations waiting; beyond it 503 with `Retry-After`.
     pub queue: usize,
+    /// `outbound-requests` (64): outgoing requests of the service at once;
+    /// beyond it `connection-limit-reached`.
+    pub outbound_requests: usize,
     /// `request-body` (1 MiB): beyond it 413.
     pub request_body: u64,
     /// `replay-body` (1 MiB): how much of a request's body is kept so that the
@@ -107,6 +112,8 @@ pub struct Instances {
 /// What a service is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities {
+    /// `outbound`: where it may send requests to; nowhere by default.
+    pub outbound: Vec<OriginPattern>,
     /// `config`: what `wasi:config` returns to it.
     pub config: BTreeMap<String, String>,
     /// `secrets`: names of what the operator supplies and `wasi:config` returns
@@ -144,6 +151,7 @@ impl Default for Limits {
             deadline: Duration::from_secs(5),
             concurrency: 64,
             queue: 256,
+            outbound_requests: 64,
             request_body: 1 << 20,
             replay_body: 1 << 20,
             response_buffer: 1 << 20,

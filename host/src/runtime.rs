@@ -18,6 +18,7 @@ mod lane;
 mod limits;
 mod metrics;
 mod output;
+mod outside;
 mod pool;
 mod probe;
 mod replay;

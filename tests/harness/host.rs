@@ -18,6 +18,7 @@ pub struct Host {
     child: Option<Child>,
     folder: TempDir,
     arguments: Vec<String>,
+    environment: Vec<(String, PathBuf)>,
     starts: usize,
     pub address: SocketAddr,
     pub admin: SocketAddr,
@@ -29,6 +30,8 @@ pub struct Host {
 pub struct Builder {
     files: Vec<(String, Vec<u8>)>,
     arguments: Vec<String>,
+    environment: Vec<(String, PathBuf)>,
+    settings: String,
 }
 
 impl Builder {
@@ -54,6 +57,24 @@ impl Builder {
         self
     }
 
+    /// One more argument of `hotdock up`.
+    pub fn argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// A path in its environment.
+    pub fn environment(mut self, name: &str, path: &Path) -> Self {
+        self.environment.push((name.to_owned(), path.to_owned()));
+        self
+    }
+
+    /// More of its `hotdock.toml`.
+    pub fn settings(mut self, text: &str) -> Self {
+        self.settings.push_str(text);
+        self
+    }
+
     /// Starts it and waits until everything in the folder is dealt with.
     pub async fn start(self) -> Host {
         let folder = tempfile::tempdir().expect("a folder");
@@ -63,11 +84,13 @@ impl Builder {
             std::fs::create_dir_all(path.parent().expect("a folder")).expect("its folder");
             std::fs::write(path, bytes).expect("a file");
         }
+        std::fs::write(folder.path().join("hotdock.toml"), self.settings).expect("the settings");
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut host = Host {
             child: None,
             folder,
             arguments: self.arguments,
+            environment: self.environment,
             starts: 0,
             address: nowhere,
             admin: nowhere,
@@ -117,6 +140,7 @@ impl Host {
             .arg(self.data())
             .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log-format", "json"])
             .args(&self.arguments)
+            .envs(self.environment.iter().map(|(name, path)| (name, path)))
             .current_dir(self.folder.path())
             .env("RUST_BACKTRACE", "0")
             .stdin(Stdio::null())

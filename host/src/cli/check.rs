@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 
 use super::console;
+use crate::config::OutboundConfig;
 use crate::deploy::{DeployConfig, Description};
+use crate::outbound::Outbound;
 use crate::runtime::Runtime;
 
 /// Say whether components could be deployed, and every reason why not
@@ -24,7 +26,7 @@ impl Check {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let tokio = tokio::runtime::Runtime::new().context("the asynchronous runtime")?;
         tokio.block_on(async {
-            let runtime = Runtime::new()?;
+            let runtime = Runtime::new(Outbound::new(OutboundConfig::default()))?;
             let DeployConfig { compiler, compile_timeout, .. } = DeployConfig::default();
             let mut code = ExitCode::SUCCESS;
             for file in &self.files {

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::console;
 use crate::app::App;
-use crate::config::{Config, FileConfig, LogFormat, Overrides};
+use crate::config::{Config, FileConfig, LogFormat, Network, Overrides};
 use crate::deploy::{Notice, StatusReader};
 use crate::telemetry;
 
@@ -57,6 +57,15 @@ pub(super) struct Up {
     /// What to log: error, warn, info, debug, trace, or filters as TARGET=LEVEL [default: info]
     #[arg(long, env = "HOTDOCK_LOG", value_name = "FILTER")]
     log: Option<String>,
+    /// Networks outside the public internet that services may send requests to, where their
+    /// manifests name the origin, too; comma-separated, as 10.0.0.0/8 [default: none]
+    #[arg(
+        long,
+        env = "HOTDOCK_OUTBOUND_ALLOW_PRIVATE",
+        value_name = "NETWORKS",
+        value_delimiter = ','
+    )]
+    outbound_allow_private: Option<Vec<Network>>,
     /// Settings file [default: hotdock.toml, if it exists]
     #[arg(long, env = "HOTDOCK_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
@@ -92,6 +101,7 @@ impl Up {
             log_format: self.log_format,
             log: self.log,
             idempotency_ttl: self.idempotency_ttl,
+            outbound_allow_private: self.outbound_allow_private,
         };
         Ok(Config::resolve(overrides, file))
     }

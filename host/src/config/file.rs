@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error as _};
 
+use super::outbound::FileOutbound;
 use super::{HttpLimits, LogFormat, Network};
 
 /// How alike an unknown key and a known one must be to suggest it.
@@ -25,6 +26,7 @@ pub struct FileConfig {
     pub(super) log_format: Option<LogFormat>,
     pub(super) log: Option<String>,
     pub(super) http: FileHttp,
+    pub(super) outbound: FileOutbound,
 }
 
 /// `[http]`.
@@ -126,14 +128,18 @@ impl FileHttp {
     }
 }
 
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+pub(super) fn duration<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
     let text = String::deserialize(deserializer)?;
     humantime::parse_duration(&text)
         .map(Some)
         .map_err(|_| D::Error::custom(format!("`{text}` is no duration such as 30s or 500ms")))
 }
 
-fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Network>>, D::Error> {
+pub(super) fn networks<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<Network>>, D::Error> {
     let texts = Vec::<String>::deserialize(deserializer)?;
     let parsed: Result<Vec<Network>, _> = texts.iter().map(|text| text.parse()).collect();
     parsed.map(Some).map_err(D::Error::custom)

@@ -6,7 +6,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::fields::{Field, Fields};
 use super::problem::{ManifestError, Problem, Problems};
-use super::{Capabilities, Deploy, Instances, Limits, Manifest, Migration, quantity, route};
+use super::{
+    Capabilities, Deploy, Instances, Limits, Manifest, Migration, OriginPattern, quantity, route,
+};
 use crate::digest::Digest;
 use crate::service::ServiceName;
 
@@ -14,6 +16,8 @@ use crate::service::ServiceName;
 pub const MAX_TEXT_BYTES: usize = 1 << 20;
 /// How long a migration's name may be, in bytes.
 const MAX_MIGRATION_NAME_BYTES: usize = 128;
+/// How many origins a manifest may grant.
+const MAX_ORIGINS: usize = 1000;
 
 /// A manifest's text, and what messages call it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,6 +151,13 @@ fn limits(table: &DeTable<'_>, problems: &mut Problems<'_>) -> Limits {
     take!(fields, problems, "deadline", limits.deadline, duration(DEADLINE));
     take!(fields, problems, "concurrency", limits.concurrency, count(CONCURRENCY));
     take!(fields, problems, "queue", limits.queue, count(QUEUE));
+    take!(
+        fields,
+        problems,
+        "outbound-requests",
+        limits.outbound_requests,
+        count(OUTBOUND_REQUESTS)
+    );
     take!(fields, problems, "request-body", limits.request_body, size(REQUEST_BODY));
     take!(fields, problems, "replay-body", limits.replay_body, size(REPLAY_BODY));
     take!(fields, problems, "response-buffer", limits.response_buffer, size(RESPONSE_BUFFER));
@@ -166,10 +177,12 @@ fn instances(table: &DeTable<'_>, problems: &mut Problems<'_>) -> Instances {
 
 fn capabilities(table: &DeTable<'_>, problems: &mut Problems<'_>) -> Capabilities {
     let mut fields = Fields::of("[capabilities] ", table);
+    let outbound = fields.take("outbound").map(|field| outbound(&field, problems));
     let config = fields.take("config").and_then(|field| field.table(problems));
     let secrets = fields.take("secrets").and_then(|field| field.elements(problems));
     fields.finish(problems);
-    let mut capabilities = Capabilities::default();
+    let mut capabilities =
+        Capabilities { outbound: outbound.unwrap_or_default(), ..Capabilities::default() };
     for field in secrets.into_iter().flatten() {
         let Some(name) = field.text(problems) else { continue };
         if !is_secret_name(name) {
@@ -210,6 +223,31 @@ fn capabilities(table: &DeTable<'_>, problems: &mut Problems<'_>) -> Capabilitie
 fn is_secret_name(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     !name.starts_with('.') && !name.is_empty() && name.len() <= 128 && name.chars().all(allowed)
+}
+
+fn outbound(field: &Field<'_, '_>, problems: &mut Problems<'_>) -> Vec<OriginPattern> {
+    let elements = field.elements(problems).unwrap_or_default();
+    if elements.len() > MAX_ORIGINS {
+        field.report(problems, format_args!("may have {MAX_ORIGINS} origins"));
+        return Vec::new();
+    }
+    let mut origins = Vec::with_capacity(elements.len());
+    for element in elements {
+        let Some(text) = element.text(problems) else { continue };
+        match text.parse() {
+            Ok(origin) if origins.contains(&origin) => {
+                element.report(problems, format_args!("has `{text}` twice"));
+            }
+            Ok(origin) => origins.push(origin),
+            Err(error) => element.report(
+                problems,
+                format_args!(
+                    "has `{text}`, which is no origin such as \"https://api.example.com\": {error}"
+                ),
+            ),
+        }
+    }
+    origins
 }
 
 fn deploy(table: &DeTable<'_>, problems: &mut Problems<'_>) -> Deploy {

@@ -34,6 +34,8 @@ pub(super) const DEADLINE: RangeInclusive<Duration> = MILLISECOND..=HOUR;
 pub(super) const CONCURRENCY: RangeInclusive<u64> = 1..=10_000;
 /// `[limits] queue`: 0 refuses whatever cannot run at once.
 pub(super) const QUEUE: RangeInclusive<u64> = 0..=100_000;
+/// `[limits] outbound-requests`.
+pub(super) const OUTBOUND_REQUESTS: RangeInclusive<u64> = 1..=10_000;
 /// `[limits] request-body`: bodies are streamed, so this may be large.
 pub(super) const REQUEST_BODY: RangeInclusive<u64> = 0..=1 << 40;
 /// `[limits] replay-body`: kept in memory per invocation.

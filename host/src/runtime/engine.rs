@@ -17,6 +17,7 @@ use super::lane::SlowLane;
 use super::limits::{MAX_CORE_MODULES, MAX_MEMORIES, MAX_TABLES};
 use super::pool::{Pool, WeakPool};
 use crate::manifest::MAX_TABLE_ELEMENTS;
+use crate::outbound::Outbound;
 
 /// How often a guest that computes gives the thread back: an epoch.
 pub(super) const TICK: Duration = Duration::from_millis(1);
@@ -43,6 +44,7 @@ pub struct Runtime {
 struct Inner {
     engine: Engine,
     linker: Linker<InstanceState>,
+    outbound: Outbound,
     slots: Arc<Semaphore>,
     slow_lane: SlowLane,
     /// Whose idle instances can be freed when there is no slot left.
@@ -77,18 +79,19 @@ impl std::fmt::Debug for Runtime {
 }
 
 impl Runtime {
-    /// Sets the engine up and starts its epochs.
+    /// Sets the engine up and starts its epochs. Components send their requests
+    /// by `outbound`.
     ///
     /// # Errors
     /// When the engine's settings don't work on this machine.
-    pub fn new() -> Result<Self, RuntimeError> {
+    pub fn new(outbound: Outbound) -> Result<Self, RuntimeError> {
         let engine = Engine::new(&serving_config()).map_err(RuntimeError::Engine)?;
         let mut linker = Linker::new(&engine);
         imports::add_to_linker(&mut linker).map_err(RuntimeError::Engine)?;
         tick_epochs(&engine);
         let slots = Arc::new(Semaphore::new(MAX_INSTANCES as usize));
         let slow_lane = SlowLane::start().map_err(RuntimeError::SlowLane)?;
-        let inner = Inner { engine, linker, slots, slow_lane, pools: Mutex::default() };
+        let inner = Inner { engine, linker, outbound, slots, slow_lane, pools: Mutex::default() };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -111,6 +114,10 @@ impl Runtime {
 
     pub(super) fn engine(&self) -> &Engine {
         &self.inner.engine
+    }
+
+    pub(super) fn outbound(&self) -> &Outbound {
+        &self.inner.outbound
     }
 
     pub(super) fn linker(&self) -> &Linker<InstanceState> {

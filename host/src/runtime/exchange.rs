@@ -7,10 +7,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-use http::Response;
+use http::{Method, Response};
 use tokio::sync::oneshot;
 use wasmtime_wasi_http::WasiBody;
 
+use super::outside::{self, Departure, Outside, RequestKeys, Withheld};
 use super::replay::ReplayBody;
 use crate::state::Transaction;
 
@@ -29,6 +30,12 @@ struct State {
     committed: bool,
     /// Who waits for news of a guest that is polled elsewhere.
     waiting: Option<Waker>,
+    /// Whether an explicit commit met a conflict.
+    commit_conflicted: bool,
+    /// Whether the answer left with writes that may not be durable yet.
+    answered_writes: bool,
+    /// Its outgoing requests; `None` for a probe.
+    outside: Option<Outside>,
 }
 
 /// A guest that is to go on leased: its transaction so far, and where it waits
@@ -58,7 +65,12 @@ pub(super) struct Held {
 }
 
 impl Exchange {
-    pub(super) fn new(transaction: Transaction, body: ReplayBody) -> Self {
+    /// Without `keys` it sends no requests.
+    pub(super) fn new(
+        transaction: Transaction,
+        body: ReplayBody,
+        keys: Option<RequestKeys>,
+    ) -> Self {
         let state = State {
             transaction: Some(transaction),
             answer: None,
@@ -66,6 +78,9 @@ impl Exchange {
             answered: false,
             committed: false,
             waiting: None,
+            commit_conflicted: false,
+            answered_writes: false,
+            outside: keys.map(Outside::new),
         };
         Self { state: Arc::new(Mutex::new(state)), body }
     }
@@ -84,6 +99,7 @@ impl Exchange {
         }
         state.answered = true;
         let transaction = state.transaction.take();
+        state.answered_writes = transaction.as_ref().is_none_or(Transaction::has_writes);
         state.answer = Some(Answer { response, transaction });
         let waiting = state.waiting.take();
         drop(state);
@@ -124,15 +140,21 @@ impl Exchange {
         self.lock().lease_request.take()
     }
 
-    /// Drops whatever is left: undoes the transaction and gives its lease back.
+    /// Drops whatever is left: undoes the transaction, gives its lease back, and
+    /// gives its outgoing requests up.
     pub(super) fn clear(&self) {
-        let left = {
+        let (left, over) = {
             let mut state = self.lock();
             state.answered = true;
-            (state.transaction.take(), state.answer.take(), state.lease_request.take())
+            // What was sent is still to be known: it decides about another run.
+            let over = state.outside.as_ref().map(Outside::over);
+            ((state.transaction.take(), state.answer.take(), state.lease_request.take()), over)
         };
         // Dropped after the lock: undoing a transaction takes other locks.
         drop(left);
+        if let Some(over) = over {
+            over.cancel();
+        }
     }
 
     /// Notes that the guest committed explicitly: it is never run again.
@@ -140,10 +162,40 @@ impl Exchange {
         self.lock().committed = true;
     }
 
+    /// Notes that an explicit commit met a conflict.
+    pub(super) fn note_commit_conflict(&self) {
+        self.lock().commit_conflicted = true;
+    }
+
+    /// Lets an outgoing request go, as far as the transaction is concerned.
+    pub(super) fn depart(&self, method: &Method) -> Result<Departure, Withheld> {
+        let mut state = self.lock();
+        let State { transaction, outside, answered, answered_writes, .. } = &mut *state;
+        let Some(outside) = outside else { return Err(Withheld::Probe) };
+        if outside.is_over() {
+            return Err(Withheld::NoInvocation);
+        }
+        match transaction {
+            Some(transaction) => outside::check(transaction)?,
+            None if *answered && !*answered_writes => {}
+            None => return Err(Withheld::Writes),
+        }
+        Ok(outside.depart(method))
+    }
+
     /// Whether the invocation may run again: nothing outside was told, and its
     /// body is still there from the start.
     pub(super) fn may_run_again(&self) -> bool {
-        !self.lock().committed && self.body.is_replayable()
+        let state = self.lock();
+        let told = state.outside.as_ref().is_some_and(Outside::was_told);
+        !state.committed && !told && self.body.is_replayable()
+    }
+
+    /// Whether a run like this one needs requests that a leased one may not send:
+    /// it sent some, or it committed in order to.
+    pub(super) fn needs_requests(&self) -> bool {
+        let state = self.lock();
+        state.commit_conflicted || state.outside.as_ref().is_some_and(Outside::was_asked)
     }
 
     pub(super) fn has_committed(&self) -> bool {

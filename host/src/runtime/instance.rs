@@ -19,6 +19,7 @@ use super::limits::{MAX_FIELD_BYTES, MAX_HOSTCALL_BYTES, MAX_RANDOM_BYTES, Resou
 use super::output::{GuestOutput, LogBudget};
 use super::secrets::Secrets;
 use crate::manifest::Manifest;
+use crate::outbound::Grant;
 use crate::service::VersionId;
 
 /// What the host knows about an instance while its guest runs.
@@ -34,6 +35,8 @@ pub(super) struct InstanceState {
     pub(super) version: VersionId,
     pub(super) manifest: Arc<Manifest>,
     pub(super) secrets: Arc<Secrets>,
+    /// Whether the version may send any requests.
+    pub(super) may_send: bool,
     /// The current invocation; `None` between invocations.
     pub(super) exchange: Option<Exchange>,
 }
@@ -59,6 +62,7 @@ impl InstanceState {
         version: &VersionId,
         manifest: &Arc<Manifest>,
         secrets: &Arc<Secrets>,
+        outbound: &Arc<Grant>,
     ) -> Self {
         let log_budget = Arc::new(LogBudget::new(manifest.limits.log));
         let output = |stream| GuestOutput::new(version.clone(), stream, Arc::clone(&log_budget));
@@ -80,7 +84,7 @@ impl InstanceState {
             table,
             wasi: wasi.build(),
             http,
-            hooks: OutboundHooks,
+            hooks: OutboundHooks::new(Arc::clone(outbound)),
             stdout,
             stderr,
             limits: ResourceLimits::new(&manifest.limits),
@@ -88,6 +92,7 @@ impl InstanceState {
             version: version.clone(),
             manifest: Arc::clone(manifest),
             secrets: Arc::clone(secrets),
+            may_send: outbound.grants_any(),
             exchange: None,
         }
     }
@@ -96,6 +101,7 @@ impl InstanceState {
     pub(super) fn enter(&mut self, exchange: Exchange) {
         self.log_budget.reset();
         self.limits.enter();
+        self.hooks.set_exchange(Some(exchange.clone()));
         self.exchange = Some(exchange);
     }
 
@@ -103,6 +109,7 @@ impl InstanceState {
     pub(super) fn leave(&mut self) {
         self.stdout.flush_line();
         self.stderr.flush_line();
+        self.hooks.set_exchange(None);
         self.exchange = None;
     }
 }

@@ -19,6 +19,7 @@ use super::failure::Failure;
 use super::idempotent::{self, Claimed, Keyed};
 use super::imports::Abort;
 use super::limits::LimitReached;
+use super::outside::RequestKeys;
 use super::pool::Pool;
 use super::replay::ReplayBody;
 use super::respond::{AnswerBody, read_whole, respond};
@@ -28,6 +29,10 @@ use crate::digest::Digest;
 use crate::manifest::Limits;
 use crate::service::{Lease, Permit, ServiceMetrics};
 use crate::state::{self, Committed, Rerun, Store, Transaction};
+
+/// How often an invocation that sends requests is run before it is given up: it
+/// cannot be run leased, where no other could make it conflict again.
+const MAX_OPTIMISTIC_RUNS: usize = 4;
 
 /// Everything one invocation holds while it runs.
 pub struct Invocation {
@@ -49,7 +54,7 @@ pub struct Invocation {
 
 /// Why a run gave no answer.
 enum Unanswered {
-    Rerun(Rerun),
+    Rerun(Mode),
     Failed(Failure),
 }
 
@@ -69,7 +74,23 @@ enum Outcome {
     Repeated(Result<Response<ResponseBody>, Failure>, Committed),
 }
 
-/// Runs the invocation, or finds the answer that is kept under its key. Returns the response when everything that it depends on
+/// How the guest is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// In a snapshot; with the writer lease from its first SQL write on.
+    Optimistic {
+        /// Whether it is then the first of its group.
+        alone: bool,
+    },
+    /// With the writer lease from the start.
+    Leased {
+        /// Whether it is the first of its group.
+        alone: bool,
+    },
+}
+
+/// Runs the invocation, or finds the answer that is kept under its key. Returns
+/// the response when everything that it depends on
 /// is durable; its body may still be coming from the guest.
 ///
 /// Dropping the future ends the guest, undoes its transaction and gives every
@@ -104,16 +125,24 @@ async fn answer(invocation: Invocation) -> Result<Response<ResponseBody>, Failur
             }
         }
     };
-    let mut mode = None;
+    let keys = RequestKeys::default();
+    let mut mode = Mode::Optimistic { alone: false };
+    let mut optimistic_runs = 0;
     let outcome = loop {
-        let timely = timeout_at(deadline, run(&invocation, &limits, keyed.as_ref(), mode));
+        if matches!(mode, Mode::Optimistic { .. }) {
+            if optimistic_runs == MAX_OPTIMISTIC_RUNS {
+                return Err(Failure::Conflict);
+            }
+            optimistic_runs += 1;
+        }
+        let timely = timeout_at(deadline, run(&invocation, &limits, keyed.as_ref(), mode, &keys));
         match timely.await.unwrap_or_else(|_| Err(Unanswered::Failed(late()))) {
             Ok(outcome) => break outcome,
             Err(Unanswered::Failed(failure)) => return Err(failure),
             Err(Unanswered::Rerun(rerun)) => {
                 tracing::debug!(version = %invocation.lease.version().id, ?rerun, "running again");
                 invocation.metrics.count_rerun();
-                mode = Some(rerun);
+                mode = rerun;
             }
         }
     };
@@ -137,20 +166,23 @@ async fn run(
     invocation: &Invocation,
     limits: &Limits,
     keyed: Option<&Keyed>,
-    mode: Option<Rerun>,
+    mode: Mode,
+    keys: &RequestKeys,
 ) -> Result<Outcome, Unanswered> {
     let store = &invocation.store;
-    let start = Start::of(invocation, limits);
-    let Some(rerun) = mode else {
-        let (running, exchange) = start.with(store.begin());
-        let validated = optimistic(store, running, exchange, limits, keyed).await?;
-        return Ok(Outcome::Answered(validated));
+    let start = Start::of(invocation, limits, keys);
+    let alone = match mode {
+        Mode::Leased { alone } => alone,
+        Mode::Optimistic { alone } => {
+            let (running, exchange) = start.with(store.begin());
+            let validated = optimistic(store, running, exchange, limits, alone, keyed).await?;
+            return Ok(Outcome::Answered(validated));
+        }
     };
     // Nobody waits for a client while holding the writer.
     if invocation.body.buffer().await.is_err() || !invocation.body.is_replayable() {
         return Err(Unanswered::Failed(Failure::Conflict));
     }
-    let alone = matches!(rerun, Rerun::Alone);
     let (limits, keyed) = (limits.clone(), keyed.cloned());
     let leased = store.lease(alone, None, move |mut transaction| async move {
         // Whoever was first may have been answered since, in this very group.
@@ -173,6 +205,7 @@ async fn optimistic(
     mut running: Running,
     exchange: Exchange,
     limits: &Limits,
+    alone: bool,
     keyed: Option<&Keyed>,
 ) -> Result<Validated, Unanswered> {
     let LeaseRequest { transaction, grant } = match running.until_answer().await {
@@ -181,7 +214,7 @@ async fn optimistic(
     };
     let (limits, keyed) = (limits.clone(), keyed.cloned());
     let met = exchange.clone();
-    let leased = store.lease(false, Some(transaction), move |transaction| async move {
+    let leased = store.lease(alone, Some(transaction), move |transaction| async move {
         // The guest waits for it, inside the future that is polled next.
         drop(grant.send(transaction));
         to_validation(running, &met, &limits, keyed.as_ref()).await
@@ -255,21 +288,23 @@ struct Start {
     pool: Pool,
     head: Parts,
     body: ReplayBody,
+    keys: RequestKeys,
     cpu: Duration,
 }
 
 impl Start {
-    fn of(invocation: &Invocation, limits: &Limits) -> Self {
+    fn of(invocation: &Invocation, limits: &Limits, keys: &RequestKeys) -> Self {
         Self {
             pool: invocation.lease.version().pool.clone(),
             head: invocation.head.clone(),
             body: invocation.body.clone(),
+            keys: keys.clone(),
             cpu: limits.cpu,
         }
     }
 
     fn with(self, transaction: Transaction) -> (Running, Exchange) {
-        let exchange = Exchange::new(transaction, self.body);
+        let exchange = Exchange::new(transaction, self.body, Some(self.keys));
         (Running::start(&self.pool, self.head, exchange.clone(), self.cpu), exchange)
     }
 }
@@ -298,7 +333,15 @@ fn unanswered(ended: Ended, exchange: &Exchange, limits: &Limits) -> Unanswered 
 /// What the store's refusal to go on means for the invocation.
 fn interrupted(error: state::Error, exchange: &Exchange) -> Unanswered {
     match error {
-        state::Error::Rerun(rerun) if exchange.may_run_again() => Unanswered::Rerun(rerun),
+        state::Error::Rerun(rerun) if exchange.may_run_again() => {
+            let alone = rerun == Rerun::Alone;
+            // A leased run could not send the requests that this one did.
+            Unanswered::Rerun(if exchange.needs_requests() {
+                Mode::Optimistic { alone }
+            } else {
+                Mode::Leased { alone }
+            })
+        }
         state::Error::Rerun(_) => Unanswered::Failed(Failure::Conflict),
         error => Unanswered::Failed(error.into()),
     }
@@ -308,7 +351,9 @@ fn interrupted(error: state::Error, exchange: &Exchange) -> Unanswered {
 impl From<state::Error> for Unanswered {
     fn from(error: state::Error) -> Self {
         match error {
-            state::Error::Rerun(rerun) => Self::Rerun(rerun),
+            state::Error::Rerun(rerun) => {
+                Self::Rerun(Mode::Leased { alone: rerun == Rerun::Alone })
+            }
             error => Self::Failed(error.into()),
         }
     }

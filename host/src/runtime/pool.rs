@@ -10,6 +10,7 @@ use super::engine::Runtime;
 use super::instance::{Instance, InstanceState};
 use super::secrets::Secrets;
 use crate::manifest::Manifest;
+use crate::outbound::Grant;
 use crate::service::VersionId;
 
 /// Gives out instances and takes them back. Clones are the same pool.
@@ -24,6 +25,7 @@ struct Inner {
     version: VersionId,
     manifest: Arc<Manifest>,
     secrets: Arc<Secrets>,
+    outbound: Arc<Grant>,
     /// The one given back last is taken first: its memory is the warmest, and
     /// those at the other end grow old enough to be freed.
     idle: Mutex<Idle>,
@@ -62,12 +64,14 @@ impl Pool {
         manifest: Arc<Manifest>,
         secrets: Secrets,
     ) -> Self {
+        let outbound = runtime.outbound().grant(&version, &manifest);
         let inner = Inner {
             runtime: runtime.clone(),
             program,
             version,
             manifest,
             secrets: Arc::new(secrets),
+            outbound,
             idle: Mutex::default(),
             made: AtomicUsize::new(0),
             slowed: AtomicUsize::new(0),
@@ -94,7 +98,8 @@ impl Pool {
         }
         let inner = &self.inner;
         let slot = inner.runtime.instance_slot(inner.program.memories).await;
-        let state = InstanceState::new(&inner.version, &inner.manifest, &inner.secrets);
+        let state =
+            InstanceState::new(&inner.version, &inner.manifest, &inner.secrets, &inner.outbound);
         inner.made.fetch_add(1, Ordering::Relaxed);
         Instance::new(&inner.runtime, &inner.program, state, slot).await
     }

@@ -67,7 +67,7 @@ pub async fn probe(version: &Arc<Version>, store: &Arc<Store>) -> Result<(), Pro
 }
 
 async fn instantiate(version: &Arc<Version>, store: &Arc<Store>) -> Result<(), ProbeError> {
-    let exchange = Exchange::new(store.begin(), ReplayBody::empty());
+    let exchange = Exchange::new(store.begin(), ReplayBody::empty(), None);
     let mut running = Running::warm(&version.pool, exchange, INSTANTIATION_CPU);
     let Ok(ended) = poll_fn(|context| running.poll(context)).await else {
         return Err(ProbeError::OutOfCpu);
@@ -87,7 +87,7 @@ async fn ask(version: &Arc<Version>, store: &Arc<Store>, path: &str) -> Result<(
         .uri(format!("http://{}{path}", host.unwrap_or("localhost")))
         .body(())
         .map_err(|error| failed(error.to_string()))?;
-    let exchange = Exchange::new(store.begin(), ReplayBody::empty());
+    let exchange = Exchange::new(store.begin(), ReplayBody::empty(), None);
     let limits = &version.manifest.limits;
     let (head, ()) = request.into_parts();
     let mut running = Running::start(&version.pool, head, exchange, limits.cpu);

@@ -61,6 +61,16 @@ impl Transaction {
         matches!(self.mode, Mode::Leased(_))
     }
 
+    /// Whether it wrote anything that is not committed yet. One that holds the
+    /// writer counts as one that did.
+    #[must_use]
+    pub fn has_writes(&self) -> bool {
+        match &self.mode {
+            Mode::Optimistic(snapshot) => !snapshot.writes.is_empty(),
+            Mode::Leased(_) => true,
+        }
+    }
+
     /// The value of `key`, if it has one.
     ///
     /// # Errors

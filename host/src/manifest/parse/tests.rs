@@ -42,6 +42,7 @@ fn every_key_is_read() {
         deadline = "1m 30s"
         concurrency = 8
         queue = 0
+        outbound-requests = 5
         request-body = 1024
         replay-body = "2 KiB"
         response-buffer = "1kB"
@@ -53,6 +54,7 @@ fn every_key_is_read() {
         reuse = 100
         idle = "1s"
         [capabilities]
+        outbound = ["https://api.example.com", "http://10.0.0.5:8080", "https://*.Example.com"]
         config = { currency = "EUR" }
         [deploy]
         health = "/cart/health?deep=1"
@@ -77,6 +79,7 @@ fn every_key_is_read() {
         deadline: Duration::from_secs(90),
         concurrency: 8,
         queue: 0,
+        outbound_requests: 5,
         request_body: 1024,
         replay_body: 2048,
         response_buffer: 1000,
@@ -88,6 +91,11 @@ fn every_key_is_read() {
     assert_eq!(manifest.limits, limits);
     assert_eq!(manifest.instances, Instances { reuse: 100, idle: Duration::from_secs(1) });
     assert_eq!(manifest.capabilities.config["currency"], "EUR");
+    let outbound: Vec<_> = manifest.capabilities.outbound.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        outbound,
+        ["https://api.example.com", "http://10.0.0.5:8080", "https://*.example.com"]
+    );
     assert_eq!(manifest.deploy.health.as_deref(), Some("/cart/health?deep=1"));
     assert_eq!(manifest.deploy.drain, Duration::ZERO);
     let names: Vec<_> = manifest.migrations.iter().map(|each| each.name.as_str()).collect();
@@ -178,4 +186,21 @@ fn the_digest_is_of_the_text() {
     let (one, other) = (read("[limits]\nqueue = 1\n"), read("[limits]\nqueue = 1 \n"));
     assert_ne!(one.expect("a manifest").digest, other.expect("a manifest").digest);
     assert_eq!(read("").expect("a manifest").digest, Digest::of(b""));
+}
+
+#[test]
+fn an_origin_that_cannot_be_granted_is_refused_with_its_place() {
+    assert_eq!(
+        refusal(
+            "[capabilities]\noutbound = [\n  \"https://ok.example\",\n  \"https://x.example/v1\",\n  7,\n]\n"
+        ),
+        [
+            "cart.toml:4:3: `[capabilities] outbound` has `https://x.example/v1`, which is no origin such as \"https://api.example.com\": it must end after the host or the port, without path, query or fragment",
+            "cart.toml:5:3: `[capabilities] outbound` must be a text in quotes; found: integer",
+        ]
+    );
+    assert!(refusal("[capabilities]\noutbound = \"https://x.example\"\n")[0].contains("an array"));
+    let twice =
+        refusal("[capabilities]\noutbound = [\"http://x.example\", \"http://X.example:80\"]\n");
+    assert!(twice[0].contains("twice"), "{twice:?}");
 }

@@ -1,12 +1,16 @@
-//! Outgoing HTTP requests: none are granted yet, so each is answered with the
-//! error that `wasi:http` has for it.
+//! Outgoing HTTP requests, `wasi:http` 0.2 and 0.3 alike: what the version may
+//! send, what its transaction lets out, and then the host's client.
 
-use std::future::ready;
+use std::future::Future;
+use std::sync::Arc;
 
+use http::HeaderValue;
+use http::header::HeaderName;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-/// Denies every outgoing request.
-pub(in crate::runtime) struct OutboundHooks;
+use crate::outbound::{Grant, Sent};
+use crate::runtime::exchange::Exchange;
+use crate::runtime::outside::{Departure, Withheld};
 
 /// How many writes of a guest's body the host takes before anyone reads them.
 const BODY_BUFFER_CHUNKS: usize = 4;
@@ -14,16 +18,69 @@ const BODY_BUFFER_CHUNKS: usize = 4;
 /// How large one of those writes may be.
 const BODY_CHUNK_BYTES: usize = 256 << 10;
 
-type Sent = (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>);
+/// draft-ietf-httpapi-idempotency-key-header.
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// Sends an instance's requests.
+pub(in crate::runtime) struct OutboundHooks {
+    grant: Arc<Grant>,
+    /// The current invocation; `None` between invocations.
+    exchange: Option<Exchange>,
+}
+
+impl OutboundHooks {
+    pub(in crate::runtime) fn new(grant: Arc<Grant>) -> Self {
+        Self { grant, exchange: None }
+    }
+
+    /// The invocation that requests belong to from here on.
+    pub(in crate::runtime) fn set_exchange(&mut self, exchange: Option<Exchange>) {
+        self.exchange = exchange;
+    }
+
+    fn begin(
+        &self,
+        mut request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
+    ) -> Result<impl Future<Output = Result<Sent, Error>> + Send + use<>, Error> {
+        let granted = self.grant.check(request.method(), request.uri())?;
+        // Last, because from here on the invocation counts as one that was noticed.
+        let Departure { idempotency_key, over } = self.depart(&request)?;
+        let headers = request.headers_mut();
+        if let Some(key) = idempotency_key
+            && !headers.contains_key(IDEMPOTENCY_KEY)
+        {
+            let key = HeaderValue::try_from(key).expect("a UUID and a number are visible ASCII");
+            headers.insert(IDEMPOTENCY_KEY, key);
+        }
+        self.grant.send(granted, request, options, over)
+    }
+
+    fn depart(&self, request: &http::Request<WasiBody>) -> Result<Departure, Error> {
+        let exchange = self.exchange.as_ref().ok_or(Withheld::NoInvocation);
+        exchange.and_then(|exchange| exchange.depart(request.method())).map_err(|withheld| {
+            let message = withheld.to_string();
+            self.grant.warn_once(&message);
+            Error::InternalError(Some(message))
+        })
+    }
+}
 
 impl WasiHttpHooks for OutboundHooks {
     fn send_request(
         &mut self,
-        _request: http::Request<WasiBody>,
-        _options: Option<RequestOptions>,
+        request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
+        // What the guest makes of the answer is of no use to the peer.
         _received: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Result<Sent, Error>> + Send> {
-        Box::new(ready(Err(Error::HttpRequestDenied)))
+        let begun = self.begin(request, options);
+        Box::new(async move { begun?.await })
+    }
+
+    /// The client sets it, from the origin that was checked.
+    fn set_host_header(&mut self) -> bool {
+        false
     }
 
     fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {

@@ -34,7 +34,13 @@ impl transaction::Host for InstanceState {
                 tracing::debug!(version = %self.version, %error, "an explicit commit conflicts");
                 Err(Error::Conflict.into())
             }
-            Err(error) => Err(TransactionError::Abort(Abort(error))),
+            Err(error) => {
+                // Whoever commits halfway and may send requests is about to.
+                if matches!(error, state::Error::Rerun(_)) && self.may_send {
+                    exchange.note_commit_conflict();
+                }
+                Err(TransactionError::Abort(Abort(error)))
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 //! http      /request /status /read-none /echo /upload /sse /trailers /big
 //! endings   /spin /sleep /trap /trap-after /no-answer /error-code /late
 //! resources /memory /count /print /log /config /fs /socket /outbound
+//! outbound  /send /relay
 //! state     /kv /transfer /increment /skew /book /commit /rollback /sql /sql-slow
 //! ```
 //!
@@ -16,6 +17,7 @@ mod call;
 mod endings;
 mod http;
 mod keyvalue;
+mod outbound;
 mod races;
 mod resources;
 mod sql;
@@ -58,6 +60,9 @@ impl wasip2::exports::http::incoming_handler::Guest for Probe {
             "fs" => resources::fs(outparam),
             "socket" => resources::socket(outparam),
             "outbound" => resources::outbound(&call, outparam),
+
+            "send" => outbound::send(&call, outparam),
+            "relay" => outbound::relay(&call, &request, outparam),
 
             "kv" => keyvalue::kv(&call, outparam),
             "transfer" => races::transfer(&call, outparam),

@@ -29,9 +29,7 @@ pub fn read(
 ) -> Result<Option<Trailers>, Gone> {
     let body = request.consume().expect("a body is consumed once");
     let stream = body.stream().expect("a body's stream is taken once");
-    while let Some(chunk) = next(&stream)? {
-        each(&chunk)?;
-    }
+    read_all(&stream, &mut each)?;
     drop(stream);
     let trailers = IncomingBody::finish(body);
     trailers.subscribe().block();
@@ -39,6 +37,17 @@ pub fn read(
         Some(Ok(Ok(trailers))) => Ok(trailers),
         _ => Err(Gone),
     }
+}
+
+/// Hands each chunk to `each` as it comes, until that fails or the stream ends.
+pub fn read_all(
+    stream: &InputStream,
+    mut each: impl FnMut(&[u8]) -> Result<(), Gone>,
+) -> Result<(), Gone> {
+    while let Some(chunk) = next(stream)? {
+        each(&chunk)?;
+    }
+    Ok(())
 }
 
 /// Ends a body, if its client is still there.

@@ -9,6 +9,7 @@
 //! /spin            computes forever
 //! /trap            traps before the answer
 //! /count           how many times this instance was asked, from 1
+//! /relay?url=      sends the body on by POST, and back what comes back
 //! /kv?op=get|set&key=&value=   {"value": text or null}, {}
 //! /increment?key=  get and set one more; the new value
 //! /late?ms=&key=   answers `ok`; a task left behind waits, then sets the key in bucket `late` and
@@ -23,6 +24,7 @@ mod call;
 mod endings;
 mod http;
 mod keyvalue;
+mod outbound;
 
 use call::Call;
 use wasip3::http::types::{ErrorCode, Request, Response};
@@ -45,6 +47,8 @@ impl wasip3::exports::http::handler::Guest for Probe {
             "trap" => endings::trap(),
             "count" => endings::count(),
             "late" => endings::late(&call),
+
+            "relay" => outbound::relay(&call, request).await,
 
             "kv" => keyvalue::kv(&call),
             "increment" => keyvalue::increment(&call),

@@ -14,8 +14,10 @@ use tempfile::TempDir;
 use tokio::sync::broadcast;
 use tokio::time::timeout;
 
+use crate::config::OutboundConfig;
 use crate::deploy::{DeployConfig, Deployer, Notice, Status};
 use crate::digest::Digest;
+use crate::outbound::Outbound;
 use crate::runtime::{Runtime, compatibility_key, compile};
 use crate::service::{Registry, Version};
 use crate::state::StoreOptions;
@@ -24,7 +26,8 @@ use crate::state::StoreOptions;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One engine for all tests of the process: each reserves its address space.
-pub(super) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("an engine"));
+pub(super) static RUNTIME: LazyLock<Runtime> =
+    LazyLock::new(|| Runtime::new(Outbound::new(OutboundConfig::default())).expect("an engine"));
 
 /// A component and its code.
 type Prepared = (Vec<u8>, Vec<u8>);

@@ -1,0 +1,213 @@
+//! A new connection, step by step: a slot, the address rule, TCP, TLS.
+
+use std::collections::HashMap;
+use std::future::{Future, Ready, ready};
+use std::io::{self, IoSlice};
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::Uri;
+use http::uri::Scheme;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tower_service::Service;
+
+use super::address::AddressRule;
+use super::failure::ConnectFailure;
+use super::resolve::{CheckedResolver, Lookup};
+use super::tls::Tls;
+use crate::config::OutboundConfig;
+
+/// Makes connections. Clones are the same connector.
+#[derive(Clone)]
+pub(super) struct Connector {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    rule: Arc<AddressRule>,
+    http: HttpConnector<CheckedResolver>,
+    tls: Tls,
+    slots: Slots,
+    connect_timeout: Duration,
+    tls_timeout: Duration,
+}
+
+/// How many connections each origin has.
+struct Slots {
+    limit: usize,
+    origins: Mutex<HashMap<String, Weak<Semaphore>>>,
+}
+
+/// A TCP connection, counted until it is closed.
+pub(super) struct Counted {
+    stream: TokioIo<TcpStream>,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Connector {
+    pub(super) fn new(config: &OutboundConfig, lookup: Lookup) -> Self {
+        let rule = Arc::new(AddressRule::new(config.allow_private.clone()));
+        let resolver = CheckedResolver::new(lookup, Arc::clone(&rule), config.connect_timeout);
+        let mut http = HttpConnector::new_with_resolver(resolver);
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        // Shared among a name's addresses, so that one that is dead leaves time.
+        http.set_connect_timeout(Some(config.connect_timeout));
+        let slots = Slots { limit: config.max_connections_per_origin, origins: Mutex::default() };
+        let inner = Inner {
+            rule,
+            http,
+            tls: Tls::default(),
+            slots,
+            connect_timeout: config.connect_timeout,
+            tls_timeout: config.tls_timeout,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+}
+
+impl Inner {
+    async fn connect(&self, target: Uri) -> Result<MaybeHttpsStream<Counted>, ConnectFailure> {
+        let origin = format!(
+            "{}://{}",
+            target.scheme_str().unwrap_or_default(),
+            target.authority().map_or("", http::uri::Authority::as_str)
+        );
+        let slot = timeout(self.connect_timeout, self.slots.take(&origin)).await;
+        let slot = slot.map_err(|_| ConnectFailure::Full(origin.clone()))?;
+        // The resolver checks names; an address is never looked up.
+        self.check_literal(&target)?;
+        let stream = self.tcp(target.clone(), &origin).await?;
+        let stream = Counted { stream, _slot: slot };
+        if target.scheme() != Some(&Scheme::HTTPS) {
+            return Ok(MaybeHttpsStream::Http(stream));
+        }
+        let config = self.tls.config().await.map_err(ConnectFailure::Tls)?;
+        let mut tls = HttpsConnector::from((Connect(Some(stream)), config));
+        let shaken = timeout(self.tls_timeout, tls.call(target)).await;
+        shaken.map_err(|_| ConnectFailure::TlsTimeout(origin))?.map_err(ConnectFailure::Failed)
+    }
+
+    fn check_literal(&self, target: &Uri) -> Result<(), ConnectFailure> {
+        let host = target.host().unwrap_or_default();
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let Ok(address) = bare.parse::<IpAddr>() else { return Ok(()) };
+        let prohibited = |what| ConnectFailure::Prohibited { host: host.to_owned(), address, what };
+        self.rule.check(address).map_err(prohibited)
+    }
+
+    async fn tcp(&self, target: Uri, origin: &str) -> Result<TokioIo<TcpStream>, ConnectFailure> {
+        // The lookup has a timeout of its own, of the same length.
+        let connecting = self.http.clone().call(target);
+        match timeout(2 * self.connect_timeout, connecting).await {
+            Ok(connected) => connected.map_err(|error| ConnectFailure::Failed(Box::new(error))),
+            Err(_) => Err(ConnectFailure::ConnectTimeout(origin.to_owned())),
+        }
+    }
+}
+
+impl Slots {
+    async fn take(&self, origin: &str) -> OwnedSemaphorePermit {
+        let slots = self.of(origin);
+        slots.acquire_owned().await.expect("the semaphore is never closed")
+    }
+
+    fn of(&self, origin: &str) -> Arc<Semaphore> {
+        let mut origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slots) = origins.get(origin).and_then(Weak::upgrade) {
+            return slots;
+        }
+        // A permit keeps its semaphore: what is gone has no connections.
+        origins.retain(|_, slots| slots.strong_count() > 0);
+        let slots = Arc::new(Semaphore::new(self.limit));
+        origins.insert(origin.to_owned(), Arc::downgrade(&slots));
+        slots
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = MaybeHttpsStream<Counted>;
+    type Error = ConnectFailure;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, target: Uri) -> Self::Future {
+        let inner = Arc::clone(&self.inner);
+        Box::pin(async move { inner.connect(target).await })
+    }
+}
+
+/// Gives out the connection that there already is, for TLS to begin on.
+struct Connect(Option<Counted>);
+
+impl Service<Uri> for Connect {
+    type Response = Counted;
+    type Error = io::Error;
+    type Future = Ready<io::Result<Counted>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _target: Uri) -> Self::Future {
+        ready(self.0.take().ok_or_else(|| io::ErrorKind::NotConnected.into()))
+    }
+}
+
+impl Connection for Counted {
+    fn connected(&self) -> Connected {
+        self.stream.connected()
+    }
+}
+
+impl Read for Counted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl Write for Counted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

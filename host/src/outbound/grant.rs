@@ -1,0 +1,159 @@
+//! What one version may send, checked before anything else is done.
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::{Method, Request, Uri};
+use tokio_util::sync::CancellationToken;
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
+
+use super::request::{self, Sent, Timeouts};
+use super::{Client, Outbound, headers};
+use crate::manifest::{Manifest, Origin};
+use crate::service::VersionId;
+
+/// How many different refusals of one version are logged.
+const MAX_TOLD: usize = 100;
+
+/// One version's right to send requests.
+pub(crate) struct Grant {
+    outbound: Outbound,
+    version: VersionId,
+    manifest: Arc<Manifest>,
+    /// The service's requests under way, all its versions' together.
+    in_flight: Arc<AtomicUsize>,
+    told: Mutex<HashSet<String>>,
+}
+
+/// One request under way.
+pub(crate) struct InFlight {
+    counter: Arc<AtomicUsize>,
+}
+
+/// A request that may be sent.
+pub(crate) struct Granted {
+    origin: Origin,
+    in_flight: InFlight,
+}
+
+impl Grant {
+    pub(super) fn new(
+        outbound: Outbound,
+        version: VersionId,
+        manifest: Arc<Manifest>,
+        in_flight: Arc<AtomicUsize>,
+    ) -> Self {
+        Self { outbound, version, manifest, in_flight, told: Mutex::default() }
+    }
+
+    /// Whether the version may send anything at all.
+    pub(crate) fn grants_any(&self) -> bool {
+        !self.manifest.capabilities.outbound.is_empty()
+    }
+
+    /// Checks where a request goes, by the manifest, and how many there are.
+    ///
+    /// # Errors
+    /// `HTTP-request-denied` where the manifest doesn't name the origin, and
+    /// `connection-limit-reached`.
+    pub(crate) fn check(&self, method: &Method, uri: &Uri) -> Result<Granted, Error> {
+        // It would make the peer a proxy to anywhere.
+        if method == Method::CONNECT {
+            return Err(Error::HttpRequestMethodInvalid);
+        }
+        let origin = match Origin::of(uri) {
+            Ok(origin) => origin,
+            Err(error) => {
+                let authority = uri.authority().map_or("", http::uri::Authority::as_str);
+                // A user's name may come with a password.
+                let host = authority.rsplit('@').next().unwrap_or_default();
+                self.warn_once(&format!("a request to `{host}` is denied: {error}"));
+                return Err(Error::HttpRequestDenied);
+            }
+        };
+        if !self.manifest.capabilities.outbound.iter().any(|pattern| pattern.grants(&origin)) {
+            self.warn_once(&format!(
+                "a request to {origin} is denied: write `outbound = [\"{origin}\"]` under \
+                 `[capabilities]` in the manifest to grant it"
+            ));
+            return Err(Error::HttpRequestDenied);
+        }
+        let Some(in_flight) = self.begin() else {
+            self.warn_once(&format!(
+                "outgoing requests are refused: {} are under way (`[limits] outbound-requests`)",
+                self.manifest.limits.outbound_requests
+            ));
+            return Err(Error::ConnectionLimitReached);
+        };
+        Ok(Granted { origin, in_flight })
+    }
+
+    /// Sends it, until `over`; redirects are the guest's to follow, request by
+    /// request.
+    pub(crate) fn send(
+        self: &Arc<Self>,
+        granted: Granted,
+        mut request: Request<WasiBody>,
+        options: Option<RequestOptions>,
+        over: CancellationToken,
+    ) -> Result<impl Future<Output = Result<Sent, Error>> + Send + use<>, Error> {
+        let Granted { origin, in_flight } = granted;
+        headers::strip(request.headers_mut());
+        *request.uri_mut() = target(&origin, request.uri())?;
+        let timeouts = Timeouts::new(self.outbound.config(), options);
+        Ok(request::send(Arc::clone(self), request, timeouts, over, in_flight))
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        self.outbound.client()
+    }
+
+    pub(super) fn version(&self) -> &VersionId {
+        &self.version
+    }
+
+    /// Says that the address rule refused a connection.
+    pub(super) fn tell_prohibited(&self, why: &str) {
+        self.warn_once(&format!(
+            "a request is denied: {why}; the operator can open the network: \
+             `[outbound] allow-private` in hotdock.toml, or --outbound-allow-private"
+        ));
+    }
+
+    /// Logs what a service's author has to change; each message once a version.
+    pub(crate) fn warn_once(&self, message: &str) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() < MAX_TOLD && told.insert(message.to_owned()) {
+            let VersionId { service, number } = &self.version;
+            tracing::warn!(%service, version = number, "{message}");
+        }
+    }
+
+    fn begin(&self) -> Option<InFlight> {
+        let limit = self.manifest.limits.outbound_requests;
+        let more = |count: usize| (count < limit).then_some(count + 1);
+        self.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        Some(InFlight { counter: Arc::clone(&self.in_flight) })
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.counter.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The URI with the origin as it was checked, so that no other spelling of it
+/// reaches the pool, the resolver or the peer.
+fn target(origin: &Origin, uri: &Uri) -> Result<Uri, Error> {
+    let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    let path = if path.starts_with('?') { format!("/{path}") } else { path.to_owned() };
+    Uri::builder()
+        .scheme(if origin.is_https() { "https" } else { "http" })
+        .authority(origin.authority())
+        .path_and_query(path)
+        .build()
+        .map_err(|_| Error::HttpRequestUriInvalid)
+}

@@ -1,0 +1,168 @@
+//! One outgoing request, from its head to the end of its answer's body. It runs
+//! in a task of its own: a TLS handshake is not the guest's computing time.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::{Request, Response};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper_util::client::legacy::connect::capture_connection;
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
+
+use super::body::{RequestBody, ResponseBody};
+use super::grant::{Grant, InFlight};
+use super::{Client, failure, headers};
+use crate::config::OutboundConfig;
+
+/// An answer, and what ends when the request was sent.
+pub(crate) type Sent = (Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>);
+
+/// How long each step may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Timeouts {
+    connect: Duration,
+    first_byte: Duration,
+    between_bytes: Option<Duration>,
+}
+
+impl Timeouts {
+    /// The host's; the guest's options may only shorten them.
+    pub(super) fn new(config: &OutboundConfig, options: Option<RequestOptions>) -> Self {
+        let RequestOptions { connect_timeout, first_byte_timeout, between_bytes_timeout } =
+            options.unwrap_or_default();
+        // A slot, a lookup, TCP and TLS, each with a timeout of its own.
+        let connect = 3 * config.connect_timeout + config.tls_timeout;
+        let first_byte = config.first_byte_timeout;
+        Self {
+            connect: connect_timeout.map_or(connect, |wanted| wanted.min(connect)),
+            first_byte: first_byte_timeout.map_or(first_byte, |wanted| wanted.min(first_byte)),
+            between_bytes: between_bytes_timeout,
+        }
+    }
+}
+
+/// Sends the request, until `over`. Dropping the future gives it up.
+pub(super) fn send(
+    grant: Arc<Grant>,
+    request: Request<WasiBody>,
+    timeouts: Timeouts,
+    over: CancellationToken,
+    in_flight: InFlight,
+) -> impl Future<Output = Result<Sent, Error>> + Send {
+    let (reply, answer) = oneshot::channel();
+    tokio::spawn(run(grant, request, timeouts, over, in_flight, reply));
+    // Only the end of the invocation ends the task without an answer.
+    async move { answer.await.unwrap_or(Err(Error::HttpResponseTimeout)) }
+}
+
+async fn run(
+    grant: Arc<Grant>,
+    request: Request<WasiBody>,
+    timeouts: Timeouts,
+    over: CancellationToken,
+    in_flight: InFlight,
+    mut reply: oneshot::Sender<Result<Sent, Error>>,
+) {
+    let sent = CancellationToken::new();
+    let request = request.map(|body| RequestBody::new(body, sent.clone()));
+    let answer = tokio::select! {
+        biased;
+        () = over.cancelled() => return,
+        () = reply.closed() => return,
+        answer = head(&grant, request, timeouts) => answer,
+    };
+    let (mut head, incoming) = match answer {
+        Ok(response) => response.into_parts(),
+        Err(error) => {
+            // A guest that is gone needs no answer.
+            drop(reply.send(Err(error)));
+            return;
+        }
+    };
+    headers::strip(&mut head.headers);
+    let incoming = Arc::new(Mutex::new(Some(incoming)));
+    let done = CancellationToken::new();
+    let body = ResponseBody::new(
+        Arc::clone(&incoming),
+        over.clone(),
+        done.clone(),
+        timeouts.between_bytes,
+    );
+    let response = Response::from_parts(head, body.boxed_unsync());
+    let until_sent = async move {
+        sent.cancelled().await;
+        Ok(())
+    };
+    if reply.send(Ok((response, Box::new(until_sent)))).is_err() {
+        return;
+    }
+    tokio::select! {
+        () = over.cancelled() => {}
+        () = done.cancelled() => {}
+    }
+    // With the body goes its connection, if it wasn't read to its end.
+    let rest = incoming.lock().unwrap_or_else(PoisonError::into_inner).take();
+    drop((rest, in_flight));
+}
+
+/// The answer's head, in time.
+async fn head(
+    grant: &Grant,
+    mut request: Request<RequestBody>,
+    timeouts: Timeouts,
+) -> Result<Response<Incoming>, Error> {
+    let client: &Client = grant.client();
+    let mut connection = capture_connection(&mut request);
+    let uri = request.uri().clone();
+    let connected = async move { drop(connection.wait_for_connection_metadata().await) };
+    let sending = client.request(request);
+    tokio::pin!(sending);
+    let answer = tokio::select! {
+        biased;
+        answer = &mut sending => Ok(answer),
+        () = connected => {
+            timeout(timeouts.first_byte, sending).await.map_err(|_| Error::ConnectionReadTimeout)
+        }
+        () = sleep(timeouts.connect) => Err(Error::ConnectionTimeout),
+    };
+    answer?.map_err(|error| {
+        match failure::prohibited(&error) {
+            Some(why) => grant.tell_prohibited(&why),
+            None => {
+                let (version, error) = (grant.version(), failure::in_words(&error));
+                tracing::debug!(%version, %uri, error, "an outgoing request failed");
+            }
+        }
+        failure::for_guest(&error)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_may_only_shorten_timeouts() {
+        let config = OutboundConfig::default();
+        let hour = Some(Duration::from_secs(3600));
+        let longer = RequestOptions {
+            connect_timeout: hour,
+            first_byte_timeout: hour,
+            between_bytes_timeout: None,
+        };
+        assert_eq!(Timeouts::new(&config, Some(longer)), Timeouts::new(&config, None));
+        let millisecond = Some(Duration::from_millis(1));
+        let shorter = RequestOptions {
+            connect_timeout: millisecond,
+            first_byte_timeout: millisecond,
+            between_bytes_timeout: millisecond,
+        };
+        let timeouts = Timeouts::new(&config, Some(shorter));
+        assert_eq!((Some(timeouts.connect), Some(timeouts.first_byte)), (millisecond, millisecond));
+    }
+}

@@ -1,0 +1,115 @@
+//! The client with a resolver that the test controls.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Empty};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use wasmtime_wasi_http::Error;
+
+use super::*;
+
+/// A server on 127.0.0.1 that answers each connection once and closes it.
+async fn server() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 1024];
+            let _read = stream.read(&mut request).await.expect("a request");
+            let answer = b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n";
+            stream.write_all(answer).await.expect("answered");
+        }
+    });
+    address
+}
+
+/// A client to whom only 127.0.0.1 is open, and whose n-th lookup is answered
+/// with the n-th of these; and how many lookups there were.
+fn client(answers: Vec<Vec<&'static str>>) -> (Outbound, Arc<AtomicUsize>) {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    let lookup: Lookup = Arc::new(move |_name| {
+        let answer = answers.get(counted.fetch_add(1, Ordering::SeqCst)).cloned();
+        Box::pin(async move {
+            let answer = answer.ok_or(std::io::ErrorKind::NotFound)?;
+            Ok(answer.iter().map(|text| text.parse::<IpAddr>().expect("an address")).collect())
+        })
+    });
+    let config = OutboundConfig {
+        allow_private: vec!["127.0.0.1".parse().expect("a network")],
+        ..OutboundConfig::default()
+    };
+    (Outbound::with_lookup(config, lookup), count)
+}
+
+async fn ask(outbound: &Outbound, url: &str) -> Result<StatusCode, Error> {
+    let service: ServiceName = "cart".parse().expect("a name");
+    let mut manifest = Manifest::default_for(service.clone());
+    let origin = url.trim_end_matches('/').parse().expect("an origin");
+    manifest.capabilities.outbound.push(origin);
+    let grant = outbound.grant(&VersionId { service, number: 1 }, &Arc::new(manifest));
+    let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
+    let request = Request::get(url).body(body).expect("a request");
+    let granted = grant.check(&Method::GET, request.uri())?;
+    let over = CancellationToken::new();
+    let (response, _sent) = grant.send(granted, request, None, over)?.await?;
+    Ok(response.status())
+}
+
+#[tokio::test]
+async fn a_name_whose_answer_changes_leads_to_no_other_address() {
+    let url = format!("http://rebinding.example:{}/", server().await.port());
+    let (outbound, lookups) =
+        client(vec![vec!["127.0.0.1"], vec!["10.0.0.1"], vec!["127.0.0.2", "127.0.0.1"]]);
+    assert_eq!(ask(&outbound, &url).await.expect("an answer"), 204);
+    // The second connection's own answer counts, whatever the first's was.
+    assert!(matches!(ask(&outbound, &url).await, Err(Error::DestinationIpProhibited)));
+    // Of several addresses only those are tried that are open.
+    assert_eq!(ask(&outbound, &url).await.expect("an answer"), 204);
+    assert_eq!(lookups.load(Ordering::SeqCst), 3, "each connection is made after a lookup");
+    assert!(matches!(ask(&outbound, &url).await, Err(Error::DnsError { .. })));
+}
+
+#[tokio::test]
+async fn an_address_is_checked_without_a_lookup() {
+    let (outbound, lookups) = client(Vec::new());
+    let port = server().await.port();
+    let url = |host: &str| format!("http://{host}:{port}/");
+    assert_eq!(ask(&outbound, &url("127.0.0.1")).await.expect("an answer"), 204);
+    for host in ["127.0.0.2", "[::1]", "[fe80::1]", "[64:ff9b::7f00:1]", "192.168.0.1"] {
+        let answer = ask(&outbound, &url(host)).await;
+        assert!(matches!(answer, Err(Error::DestinationIpProhibited)), "{host}: {answer:?}");
+    }
+    assert_eq!(lookups.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_lookup_that_takes_too_long_is_given_up() {
+    let lookup: Lookup = Arc::new(|_name| Box::pin(std::future::pending()));
+    let connect_timeout = std::time::Duration::from_millis(20);
+    let config = OutboundConfig { connect_timeout, ..OutboundConfig::default() };
+    let outbound = Outbound::with_lookup(config, lookup);
+    assert!(matches!(ask(&outbound, "http://slow.example/").await, Err(Error::DnsTimeout)));
+}
+
+#[tokio::test]
+async fn all_versions_of_a_service_share_its_limit() {
+    let (outbound, _) = client(Vec::new());
+    let service: ServiceName = "cart".parse().expect("a name");
+    let mut manifest = Manifest::default_for(service.clone());
+    manifest.capabilities.outbound.push("http://api.example".parse().expect("an origin"));
+    manifest.limits.outbound_requests = 1;
+    let manifest = Arc::new(manifest);
+    let version = |number| VersionId { service: service.clone(), number };
+    let (one, other) =
+        (outbound.grant(&version(1), &manifest), outbound.grant(&version(2), &manifest));
+    let uri = "http://api.example/".parse().expect("a URI");
+    let first = one.check(&Method::GET, &uri).expect("the first");
+    assert!(matches!(other.check(&Method::GET, &uri), Err(Error::ConnectionLimitReached)));
+    drop(first);
+    assert!(other.check(&Method::GET, &uri).is_ok());
+}

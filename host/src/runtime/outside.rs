@@ -1,0 +1,146 @@
+//! What an invocation told the outside, and what it may still tell: outgoing
+//! requests cannot be taken back when its transaction is.
+
+use std::sync::{Arc, OnceLock};
+
+use http::Method;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::state::Transaction;
+
+/// Names an invocation to those it sends requests to: the same for all its runs,
+/// so that a request that is sent again is known again.
+#[derive(Clone, Default)]
+pub(super) struct RequestKeys {
+    // Random, and made only for an invocation that sends an unsafe request.
+    id: Arc<OnceLock<Uuid>>,
+}
+
+/// One run's requests.
+pub(super) struct Outside {
+    keys: RequestKeys,
+    sent: bool,
+    unsafe_requests: u64,
+    over: CancellationToken,
+}
+
+/// A request's share in its invocation.
+#[derive(Debug)]
+pub(super) struct Departure {
+    /// For the header `Idempotency-Key`, where the method is unsafe.
+    pub(super) idempotency_key: Option<String>,
+    /// Is cancelled when the invocation is over.
+    pub(super) over: CancellationToken,
+}
+
+/// Why a request may not leave now.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Withheld {
+    /// What was written could still be undone.
+    #[error(
+        "a request is not sent while writes are pending: commit first (hotdock:transaction), or send \
+         it before anything is written"
+    )]
+    Writes,
+    /// Others would wait for the peer.
+    #[error(
+        "a request is not sent while the invocation holds its store's writer: send it before the \
+         first SQL write"
+    )]
+    Leased,
+    /// A candidate must not be noticed.
+    #[error("a request is not sent while a candidate is asked for its health")]
+    Probe,
+    /// There is nothing that it belongs to.
+    #[error("a request is not sent outside an invocation")]
+    NoInvocation,
+}
+
+impl RequestKeys {
+    /// The key of the invocation's unsafe request with this number.
+    fn key(&self, number: u64) -> String {
+        format!("{}-{number}", self.id.get_or_init(Uuid::new_v4))
+    }
+}
+
+impl Outside {
+    pub(super) fn new(keys: RequestKeys) -> Self {
+        Self { keys, sent: false, unsafe_requests: 0, over: CancellationToken::new() }
+    }
+
+    /// Notes a request that is about to leave.
+    pub(super) fn depart(&mut self, method: &Method) -> Departure {
+        self.sent = true;
+        let mut idempotency_key = None;
+        // `is_safe`: GET, HEAD, OPTIONS and TRACE (RFC 9110 §9.2.1).
+        if !method.is_safe() {
+            self.unsafe_requests += 1;
+            idempotency_key = Some(self.keys.key(self.unsafe_requests));
+        }
+        Departure { idempotency_key, over: self.over.clone() }
+    }
+
+    /// To be cancelled when the invocation is over: ends what is still under way.
+    pub(super) fn over(&self) -> CancellationToken {
+        self.over.clone()
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.over.is_cancelled()
+    }
+
+    /// Whether any request left.
+    pub(super) fn was_asked(&self) -> bool {
+        self.sent
+    }
+
+    /// Whether a request left that may have changed something.
+    pub(super) fn was_told(&self) -> bool {
+        self.unsafe_requests > 0
+    }
+}
+
+/// Whether a transaction in this state lets requests out.
+pub(super) fn check(transaction: &Transaction) -> Result<(), Withheld> {
+    if transaction.is_leased() {
+        Err(Withheld::Leased)
+    } else if transaction.has_writes() {
+        Err(Withheld::Writes)
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_sends_its_requests_under_the_keys_of_the_run_before() {
+        let keys = RequestKeys::default();
+        let run = || {
+            let mut outside = Outside::new(keys.clone());
+            let methods = [Method::GET, Method::POST, Method::PUT];
+            methods.map(|method| outside.depart(&method).idempotency_key)
+        };
+        let [get, post, put] = run();
+        assert_eq!(get, None);
+        assert!(post.is_some() && post != put);
+        assert_eq!(run(), [get, post.clone(), put]);
+        let other = Outside::new(RequestKeys::default()).depart(&Method::POST);
+        assert_ne!(other.idempotency_key, post);
+    }
+
+    #[test]
+    fn only_unsafe_requests_tell_the_outside_something() {
+        let mut outside = Outside::new(RequestKeys::default());
+        assert!(!outside.was_asked());
+        let departure = outside.depart(&Method::GET);
+        assert!(outside.was_asked() && !outside.was_told());
+        outside.depart(&Method::DELETE);
+        assert!(outside.was_told());
+        outside.over().cancel();
+        assert!(outside.is_over() && departure.over.is_cancelled());
+    }
+}
