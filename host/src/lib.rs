@@ -29,6 +29,8 @@
 //! A deployment: [`deploy`] watches the folder, compiles, validates, warms,
 //! swaps and drains, and keeps its record in the data folder.
 //!
+//! A service's own requests: [`outbound`] checks where they go and sends them.
+//!
 //! Besides them: [`manifest`] (what a service declares), [`config`] (what the
 //! operator sets), [`admin`] (the operator's listener), [`telemetry`] (logs),
 //! [`cli`] (the command line) and [`app`], the only place that wires the parts.

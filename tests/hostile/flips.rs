@@ -3,6 +3,8 @@
 
 use super::Hostile;
 use super::guest::handling;
+use hotdock::config::OutboundConfig;
+use hotdock::outbound::Outbound;
 use hotdock::runtime::{Runtime, compile};
 
 /// How many flips are tried.
@@ -26,7 +28,7 @@ async fn a_flipped_bit_is_refused_or_does_no_harm() {
         "(local.set $x (call $begin (local.get $out)))
         (call $write-and-flush (local.get $x) (i32.const 0) (i32.const 100) (i32.const 200))",
     );
-    let runtime = Runtime::new().expect("an engine");
+    let runtime = Runtime::new(Outbound::new(OutboundConfig::default())).expect("an engine");
     let folder = tempfile::tempdir().expect("a folder");
     let mut seed = 1;
     let mut linked = Vec::new();

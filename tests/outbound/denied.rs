@@ -38,6 +38,8 @@ async fn an_outbound_request_to_an_origin_that_the_manifest_does_not_name_is_den
     assert_eq!(upstream.connections(), 0);
     let connect = refusal(&host, "https://api.example.com/", "&method=CONNECT").await;
     assert_eq!(connect, "ErrorCode::HttpRequestMethodInvalid");
+    host.until_idle().await;
+    assert!(!host.log().contains("failed after its answer"), "{}", host.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]

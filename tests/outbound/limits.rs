@@ -57,6 +57,25 @@ async fn an_outbound_request_ends_with_its_invocation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_instance_takes_no_outbound_request_along_to_its_next_invocation() {
+    let upstream = Upstream::start().await;
+    let manifest = "[limits]\noutbound-requests = 1\n[instances]\nreuse = 100\n";
+    let host = local(probe_with(&[&upstream.origin()], manifest)).start().await;
+    for round in 1..=3 {
+        let count = host.get("/probe/count").await;
+        assert_eq!(count.text(), format!("{round}\n"), "it is the same instance");
+        // Kept by the guest, which lives on; its place is free again all the same.
+        let answer = send(&host, &upstream.url("/stall"), "&leak=1").await;
+        assert_eq!(answer, serde_json::json!({}));
+        eventually("the request is given up", async || {
+            let answer = send(&host, &upstream.url("/echo"), "").await;
+            (answer["status"] == 200).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn outbound_requests_beyond_the_services_limit_are_refused() {
     let upstream = Upstream::start().await;
     let manifest = "[limits]\noutbound-requests = 3\n";

@@ -9,6 +9,7 @@
 //!      &reserve=key                   sets the key to one more first, and commits
 //!      &count=key                     gets the key first, and sets it to one more at the end
 //!      &times=n                       sends it n times at once; a list of the above
+//!      &leak=1                        keeps the answer unread for as long as the instance lives
 //!      &after=1                       sends it after the answer's head
 //! /relay?url=                         POSTs the request's body as it comes, answers as it is answered
 //! ```
@@ -96,6 +97,12 @@ pub fn relay(call: &Call, request: &IncomingRequest, outparam: ResponseOutparam)
 }
 
 fn sent(call: &Call) -> Value {
+    if call.get("leak").is_some() {
+        return json_of(begin(call).and_then(|pending| {
+            std::mem::forget(wait(&pending)?);
+            Ok(json!({}))
+        }));
+    }
     let times = call.number("times", 1usize);
     let pending: Vec<_> = (0..times).map(|_| begin(call)).collect();
     let mut answers: Vec<Value> =

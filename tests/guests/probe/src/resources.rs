@@ -8,7 +8,7 @@
 //! /config?key=            `{"value": …}`
 //! /fs                     tries to use files; a line for each attempt
 //! /socket                 tries to use sockets; a line for each attempt
-//! /outbound?url=          tries to send a request
+//! /outbound?url=          tries to send a request; `/send` does more
 //! ```
 //!
 //! The last three answer 200 with lines `what: denied: error` or `what: allowed`.
