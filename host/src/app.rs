@@ -196,6 +196,7 @@ fn deploy_config(config: &Config) -> DeployConfig {
         folder: config.folder.clone(),
         data: config.data.clone(),
         compiler: config.compiler.clone(),
+        compile_timeout: config.compile_timeout,
         ..DeployConfig::default()
     }
 }

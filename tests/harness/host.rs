@@ -29,6 +29,7 @@ pub struct Host {
 pub struct Builder {
     files: Vec<(String, Vec<u8>)>,
     arguments: Vec<String>,
+    settings: Option<String>,
 }
 
 impl Builder {
@@ -54,12 +55,21 @@ impl Builder {
         self
     }
 
+    /// What its `hotdock.toml` says.
+    pub fn settings(mut self, text: &str) -> Self {
+        self.settings = Some(text.to_owned());
+        self
+    }
+
     /// Starts it and waits until everything in the folder is dealt with.
     pub async fn start(self) -> Host {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::create_dir(folder.path().join("plugins")).expect("the plugin folder");
         for (name, bytes) in self.files {
             std::fs::write(folder.path().join("plugins").join(name), bytes).expect("a file");
+        }
+        if let Some(settings) = self.settings {
+            std::fs::write(folder.path().join("hotdock.toml"), settings).expect("a file");
         }
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut host = Host {
