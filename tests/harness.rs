@@ -11,7 +11,7 @@ pub use client::Reply;
 pub use host::Host;
 
 /// How long a condition may take to be met; far more than any should.
-pub const PATIENCE: Duration = Duration::from_secs(25);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Waits until `condition` gives a value.
 pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {

@@ -136,12 +136,12 @@ impl Hostile {
     }
 
     /// Nothing runs any more, and the host holds what it held before.
-    async fn is_as_before(self) {
-        self.is_as_before_but_for(0).await;
+    async fn ends_as_it_began(self) {
+        self.ends_as_it_began_but_for(0).await;
     }
 
     /// The same, but for so many bytes that it may keep.
-    async fn is_as_before_but_for(mut self, kept_bytes: u64) {
+    async fn ends_as_it_began_but_for(mut self, kept_bytes: u64) {
         self.neighbour_answers().await;
         self.host.until_idle().await;
         let before = self.before;

@@ -207,6 +207,7 @@ fn deploy_config(config: &Config) -> DeployConfig {
         data: config.data.clone(),
         compiler: config.compiler.clone(),
         secrets: config.secrets.clone(),
+        compile_timeout: config.compile_timeout,
         ..DeployConfig::default()
     }
 }

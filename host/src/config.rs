@@ -31,6 +31,8 @@ pub struct Config {
     pub secrets: Option<PathBuf>,
     /// The program that compiles components, as `<compiler> compile INPUT OUTPUT`.
     pub compiler: PathBuf,
+    /// How long a component may take to compile.
+    pub compile_timeout: Duration,
     /// How long requests under way may go on when the host stops.
     pub drain: Duration,
     /// How the log is written.
@@ -118,6 +120,7 @@ impl Config {
             data: overrides.data.or(file.data).unwrap_or(default.data),
             secrets: overrides.secrets.or(file.secrets).or(default.secrets),
             compiler: default.compiler,
+            compile_timeout: file.compile_timeout.unwrap_or(default.compile_timeout),
             drain: overrides.drain.or(file.drain).unwrap_or(default.drain),
             log_format: overrides.log_format.or(file.log_format).unwrap_or(default.log_format),
             log: overrides.log.or(file.log).unwrap_or(default.log),
@@ -136,6 +139,7 @@ impl Default for Config {
             data: PathBuf::from(".hotdock"),
             secrets: None,
             compiler: PathBuf::from("/proc/self/exe"),
+            compile_timeout: Duration::from_secs(120),
             drain: Duration::from_secs(30),
             log_format: LogFormat::Text,
             log: "info".to_owned(),

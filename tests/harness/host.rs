@@ -84,7 +84,9 @@ impl Builder {
             std::fs::create_dir_all(path.parent().expect("a folder")).expect("its folder");
             std::fs::write(path, bytes).expect("a file");
         }
-        std::fs::write(folder.path().join("hotdock.toml"), self.settings).expect("the settings");
+        if !self.settings.is_empty() {
+            std::fs::write(folder.path().join("hotdock.toml"), self.settings).expect("a file");
+        }
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut host = Host {
             child: None,

@@ -52,7 +52,7 @@ async fn a_pointer_beyond_memory_is_a_trap_and_nothing_is_allocated_for_it() {
     host.fails("list-unaligned", 502, "failed", FAILED, "not aligned").await;
     host.fails("result-pointer", 502, "failed", FAILED, "out of bounds").await;
     host.fails("result-unaligned", 502, "failed", FAILED, "not aligned").await;
-    host.is_as_before().await;
+    host.ends_as_it_began().await;
 }
 
 #[tokio::test]
@@ -81,7 +81,7 @@ async fn a_text_that_is_none_and_a_number_that_is_none_are_traps() {
     for name in ["level", "result", "error-code"] {
         host.fails(name, 502, "failed", FAILED, "discriminant").await;
     }
-    host.is_as_before().await;
+    host.ends_as_it_began().await;
 }
 
 #[tokio::test]
@@ -109,7 +109,7 @@ async fn one_call_takes_and_gives_no_more_than_its_limit() {
     let detail = "the service used more random data in one call than it may";
     let reached = "it reached its limit of 1048576 bytes of random data in one call";
     host.fails("random", 502, "over-limit", detail, reached).await;
-    host.is_as_before().await;
+    host.ends_as_it_began().await;
 }
 
 #[tokio::test]
@@ -133,7 +133,7 @@ async fn an_allocator_cannot_lie_to_the_host() {
     host.fails("host", 502, "failed", FAILED, "cannot leave component instance").await;
     // Over its own data: its own affair.
     host.answers("zero").await;
-    host.is_as_before().await;
+    host.ends_as_it_began().await;
 }
 
 #[tokio::test]
@@ -164,5 +164,5 @@ async fn what_follows_the_return_of_the_handler_is_under_the_same_limits() {
     // Its answer was whole.
     host.answers("spin").await;
     host.until_logged("spin", "it used its CPU time up").await;
-    host.is_as_before().await;
+    host.ends_as_it_began().await;
 }

@@ -21,7 +21,7 @@ async fn a_guest_gets_nothing_of_the_hosts_surroundings() {
     for name in ["environment", "arguments", "stdin"] {
         host.answers(name).await;
     }
-    host.is_as_before().await;
+    host.ends_as_it_began().await;
 }
 
 #[tokio::test]
@@ -32,7 +32,7 @@ async fn files_sockets_and_outgoing_requests_are_denied() {
         let text = host.answers(&format!("probe/{path}")).await.text();
         assert!(text.lines().all(|line| line.contains(": denied: ")), "{path}: {text}");
     }
-    host.is_as_before().await;
+    host.ends_as_it_began().await;
 }
 
 #[tokio::test]
@@ -85,5 +85,5 @@ async fn what_a_guest_prints_and_logs_ends_at_its_limit() {
     let used_up = "the service used its CPU time of 200ms up";
     host.fails("for-ever", 504, "out-of-cpu", used_up, used_up).await;
     host.until_logged("for-ever", reached).await;
-    host.is_as_before().await;
+    host.ends_as_it_began().await;
 }

@@ -39,7 +39,7 @@ async fn an_answer_that_never_comes_is_a_problem() {
     host.fails("traps", 502, "failed", FAILED, "`unreachable`").await;
     host.fails("exits-well", 502, "failed", FAILED, "exit status 0").await;
     host.fails("exits-badly", 502, "failed", FAILED, "exit status 1").await;
-    host.is_as_before().await;
+    host.ends_as_it_began().await;
 }
 
 #[tokio::test]
@@ -76,7 +76,7 @@ async fn a_trap_at_any_moment_ends_the_invocation_and_nothing_else() {
     for name in ["answered", "twice", "begun", "written", "exits"] {
         host.is_cut_off(name, "the service failed after its answer").await;
     }
-    host.is_as_before().await;
+    host.ends_as_it_began().await;
 }
 
 #[tokio::test]
@@ -118,7 +118,7 @@ async fn a_body_has_an_end() {
     assert_eq!(host.answers("just").await.body.len(), 2 << 20);
     host.is_cut_off("small", &reached(1024)).await;
     host.is_cut_off("default", &reached(64 << 20)).await;
-    host.is_as_before().await;
+    host.ends_as_it_began().await;
 }
 
 #[tokio::test]
@@ -151,7 +151,7 @@ async fn a_body_that_is_left_open_is_cut_off_when_its_guest_is_gone() {
     host.is_cut_off("waits", "its deadline passed").await;
     host.answers("answered-waits").await;
     host.until_logged("answered-waits", "its deadline passed").await;
-    host.is_as_before().await;
+    host.ends_as_it_began().await;
 }
 
 #[tokio::test]
@@ -171,5 +171,5 @@ async fn a_request_body_that_nobody_reads_is_no_hindrance() {
             assert_eq!(reply.status, 200, "{name}");
         }
     }
-    host.is_as_before().await;
+    host.ends_as_it_began().await;
 }

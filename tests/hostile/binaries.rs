@@ -56,7 +56,7 @@ async fn what_a_component_wants_and_nobody_has_is_refused_by_name() {
     host.is_refused("itself", "`wasi:http/incoming-handler@0.2.0`").await;
     host.is_refused("bare-function", "import run is provided neither").await;
     host.is_refused("module", "import m is provided neither").await;
-    host.is_as_before().await;
+    host.ends_as_it_began().await;
 }
 
 #[tokio::test]
@@ -88,7 +88,7 @@ async fn an_export_of_the_wrong_shape_is_refused() {
     for name in ["empty", "empty-three"] {
         host.is_refused(name, "handle").await;
     }
-    host.is_as_before().await;
+    host.ends_as_it_began().await;
 }
 
 #[tokio::test]
@@ -122,7 +122,7 @@ async fn a_file_that_is_broken_anywhere_is_refused() {
     for (name, _) in &files {
         host.is_refused(name, "").await;
     }
-    host.is_as_before().await;
+    host.ends_as_it_began().await;
 }
 
 #[tokio::test]
@@ -177,5 +177,34 @@ async fn a_monstrous_component_is_refused_or_works() {
         host.neighbour_answers().await;
     }
     assert!((1..guests.len()).contains(&refused), "{refused}");
-    host.is_as_before().await;
+    host.ends_as_it_began().await;
+}
+
+#[tokio::test]
+async fn a_component_that_takes_too_long_to_compile_is_refused() {
+    // Functions of one type, each of a million calls of the first.
+    const FUNCTIONS: u8 = 2;
+    const CALLS: usize = 1_000_000;
+    let body = [b"\0".as_slice(), &b"\x10\0\x1a".repeat(CALLS), b"\x41\0\x0b"].concat();
+    // A body has its length before it, as a section has: made as one, without its number.
+    let body = section(0, &body)[1..].to_vec();
+    let module = [
+        b"\0asm\x01\0\0\0".to_vec(),
+        section(1, b"\x01\x60\0\x01\x7f"),
+        section(3, &[&[FUNCTIONS][..], &[0; FUNCTIONS as usize]].concat()),
+        section(10, &[vec![FUNCTIONS], body.repeat(FUNCTIONS.into())].concat()),
+    ]
+    .concat();
+    let slow = [by_hand(""), section(1, &module)].concat();
+    // One that compiles at once, however busy the machine is.
+    let neighbour = handling("(call $answer (local.get $out))");
+    let host = crate::harness::Host::builder()
+        .settings("compile-timeout = \"2s\"\n")
+        .file("hello.wasm", neighbour)
+        .start()
+        .await;
+    let host = Hostile::of(host).await;
+    host.host.drop_file("slow.wasm", slow);
+    host.is_refused("slow", "it does not compile within 2s").await;
+    host.ends_as_it_began().await;
 }

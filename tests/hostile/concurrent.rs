@@ -37,5 +37,5 @@ async fn streams_futures_and_tasks_have_their_limits() {
     ] {
         host.is_cut_off_at("hostile3", path, reason).await;
     }
-    host.is_as_before().await;
+    host.ends_as_it_began().await;
 }

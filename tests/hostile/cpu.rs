@@ -30,7 +30,7 @@ async fn a_handler_that_computes_for_ever_is_stopped() {
     for name in ["spin", "fill", "recurse", "call-host", "timers"] {
         host.fails(name, 504, "out-of-cpu", USED_UP, USED_UP).await;
     }
-    host.is_as_before().await;
+    host.ends_as_it_began().await;
 }
 
 #[tokio::test]
@@ -48,7 +48,7 @@ async fn one_that_computes_for_ever_while_it_is_instantiated_is_refused_and_stop
     host.is_refused("start", refused).await;
     host.is_refused("several", refused).await;
     host.is_refused("health", "its health path /health failed: it computed for over 200ms").await;
-    host.is_as_before().await;
+    host.ends_as_it_began().await;
 }
 
 #[tokio::test]
@@ -66,5 +66,5 @@ async fn one_that_computes_on_after_its_answer_is_stopped_and_its_answer_stands(
         host.until_logged(name, "it used its CPU time up").await;
     }
     host.is_cut_off("begun", "it used its CPU time up").await;
-    host.is_as_before().await;
+    host.ends_as_it_began().await;
 }

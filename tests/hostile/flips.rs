@@ -58,5 +58,5 @@ async fn a_flipped_bit_is_refused_or_does_no_harm() {
         _ = host.host.client.try_request(http::Method::GET, &url, "").await;
         host.neighbour_answers().await;
     }
-    host.is_as_before().await;
+    host.ends_as_it_began().await;
 }

@@ -32,7 +32,7 @@ async fn handles_end_at_their_limit() {
     host.answers("poll-many").await;
     let reached = "it reached its limit of 100 handles ([limits] handles)";
     host.fails("few", 502, "over-limit", TOO_MANY, reached).await;
-    host.is_as_before().await;
+    host.ends_as_it_began().await;
 }
 
 #[tokio::test]
@@ -51,7 +51,7 @@ async fn a_reused_instance_that_leaks_is_replaced_when_it_is_full() {
     }
     assert!((10..20).contains(&answered), "{answered}");
     host.until_logged("leak", "it reached its limit of 100 handles").await;
-    host.is_as_before().await;
+    host.ends_as_it_began().await;
 }
 
 #[tokio::test]
@@ -87,7 +87,7 @@ async fn a_handle_that_is_none_ends_the_guest() {
         host.fails(name, 502, "failed", "the service failed", "with the wrong type").await;
     }
     host.answers("body-twice").await;
-    host.is_as_before().await;
+    host.ends_as_it_began().await;
 }
 
 #[tokio::test]
@@ -139,5 +139,5 @@ async fn headers_have_their_limits_and_their_grammar() {
         let reply = host.answers(name).await;
         assert!(!reply.headers.contains_key("set-cookie"));
     }
-    host.is_as_before().await;
+    host.ends_as_it_began().await;
 }

@@ -44,7 +44,7 @@ async fn memory_ends_at_its_limit() {
     let own = "it reached its limit of 1048576 bytes of memory ([limits] memory)";
     host.fails("own-limit", 502, "out-of-memory", OUT_OF_MEMORY, own).await;
     host.answers("many").await;
-    host.is_as_before().await;
+    host.ends_as_it_began().await;
 }
 
 #[tokio::test]
@@ -70,7 +70,7 @@ async fn a_component_that_declares_more_memory_than_it_may_have_is_refused() {
     }
     host.is_refused("nine", "memories count of 9").await;
     host.is_refused("wide", "memory").await;
-    host.is_as_before().await;
+    host.ends_as_it_began().await;
 }
 
 #[tokio::test]
@@ -111,7 +111,7 @@ async fn tables_end_at_their_limit_all_together() {
     }
     host.is_refused("declared-huge", "table").await;
     host.is_refused("many", "tables count of 70").await;
-    host.is_as_before().await;
+    host.ends_as_it_began().await;
 }
 
 #[tokio::test]
@@ -145,7 +145,7 @@ async fn the_stack_ends_before_the_hosts_does() {
         }
     }
     host.is_refused("start", "call stack exhausted").await;
-    host.is_as_before().await;
+    host.ends_as_it_began().await;
 }
 
 #[tokio::test]
@@ -168,5 +168,5 @@ async fn many_copies_at_once_take_no_more_than_their_slots() {
         assert!(matches!(reply.status.as_u16(), 503 | 504), "{reply:?}");
     }
     // Slots keep the first pages of what they held: here one page each.
-    host.is_as_before_but_for(2000 * (64 << 10)).await;
+    host.ends_as_it_began_but_for(2000 * (64 << 10)).await;
 }

@@ -71,7 +71,7 @@ async fn the_guest_learns_the_client_and_not_what_the_client_claims() {
 
     let trusting = Host::builder()
         .plugin("probe")
-        .file("../hotdock.toml", "[http]\ntrust-forwarded = [\"127.0.0.0/8\"]\n")
+        .settings("[http]\ntrust-forwarded = [\"127.0.0.0/8\"]\n")
         .start()
         .await;
     let seen = ask(&trusting).await;

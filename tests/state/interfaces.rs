@@ -98,7 +98,7 @@ async fn config_comes_from_the_manifest_and_nothing_else_is_granted() {
 #[tokio::test]
 async fn a_secret_reaches_only_the_service_that_names_it_and_no_disk_or_log() {
     let host = Host::builder()
-        .file("../hotdock.toml", "secrets = \"secrets\"\n")
+        .settings("secrets = \"secrets\"\n")
         .file("../secrets/probe/PAYMENT_KEY", "s3cret-value\n")
         .file("../secrets/other/PAYMENT_KEY", "s3cret-of-other\n")
         .file("probe.wasm", component("probe").0)

@@ -23,6 +23,8 @@ pub struct FileConfig {
     pub(super) secrets: Option<PathBuf>,
     #[serde(deserialize_with = "duration")]
     pub(super) drain: Option<Duration>,
+    #[serde(deserialize_with = "duration")]
+    pub(super) compile_timeout: Option<Duration>,
     pub(super) log_format: Option<LogFormat>,
     pub(super) log: Option<String>,
     pub(super) http: FileHttp,

@@ -67,8 +67,10 @@ pub(super) enum CompileFailure {
     Refused(String),
     #[error("it does not compile: the compiler was ended by {0}")]
     Ended(String),
-    #[error("it does not compile within {0:?}")]
+    #[error("it does not compile within {0:?} (compile-timeout in hotdock.toml)")]
     TimeLimit(Duration),
+    #[error("it does not compile within {0} bytes of memory")]
+    MemoryLimit(u64),
     #[error(
         "the compiler makes code for another host ({found}; {expected} expected): restart the host"
     )]
@@ -134,6 +136,12 @@ pub(super) async fn run_child(
         .map_err(not_run)?;
     match timeout(limit, outcome(&mut child)).await {
         Ok(Ok((status, key, _))) if status.success() => Ok(key.trim().to_owned()),
+        // What Rust's allocator says before it aborts.
+        Ok(Ok((status, _, last_words)))
+            if status.code().is_none() && last_words.contains("memory allocation of") =>
+        {
+            Err(CompileFailure::MemoryLimit(child::MAX_MEMORY_BYTES))
+        }
         Ok(Ok((status, _, last_words))) => match status.code() {
             Some(_) if !last_words.trim().is_empty() => {
                 Err(CompileFailure::Refused(last_words.trim().to_owned()))

@@ -13,7 +13,10 @@ use crate::runtime;
 const NICENESS: i32 = 10;
 /// How much memory the compiler may write to; a 20 MB component takes less than
 /// a quarter of it.
-const MAX_MEMORY_BYTES: u64 = 4 << 30;
+pub(super) const MAX_MEMORY_BYTES: u64 = 4 << 30;
+
+/// The highest there is (proc(5)).
+const FIRST_TO_GO: &str = "1000";
 
 /// Why nothing was compiled.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +69,8 @@ fn restrain() {
     // Not the address space: an engine reserves far more of it than it uses.
     _ = setrlimit(Resource::Data, limit(MAX_MEMORY_BYTES));
     _ = setrlimit(Resource::Core, limit(0));
+    // Where the machine's memory runs out, this goes before the host does.
+    _ = std::fs::write("/proc/self/oom_score_adj", FIRST_TO_GO);
 }
 
 fn end_with_host() {

@@ -46,6 +46,9 @@ async fn the_childs_last_words_are_the_reason() {
 async fn a_child_that_is_killed_or_too_slow_is_a_refusal() {
     let error = run("kill -9 $$", LONG).await.expect_err("a failure");
     assert!(error.to_string().contains("signal: 9"), "{error}");
+    let script = "echo 'memory allocation of 144 bytes failed' >&2; kill -6 $$";
+    let error = run(script, LONG).await.expect_err("a failure");
+    assert!(matches!(error, CompileFailure::MemoryLimit(_)), "{error}");
     let error = run("exec sleep 600", Duration::from_millis(20)).await.expect_err("a failure");
     assert!(matches!(error, CompileFailure::TimeLimit(_)), "{error}");
     let nowhere =
