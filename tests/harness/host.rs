@@ -82,7 +82,10 @@ impl Builder {
         for (name, bytes) in self.files {
             std::fs::write(folder.path().join("plugins").join(name), bytes).expect("a file");
         }
-        std::fs::write(folder.path().join("hotdock.toml"), self.settings).expect("the settings");
+        if !self.settings.is_empty() {
+            let path = folder.path().join("hotdock.toml");
+            std::fs::write(path, self.settings).expect("the settings");
+        }
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut host = Host {
             child: None,
