@@ -47,7 +47,7 @@ async fn an_outbound_request_ends_with_its_invocation() {
     for path in ["/never", "/stall"] {
         let reply = host.get(&format!("/probe/send?url={}", upstream.url(path))).await;
         reply.problem(504, "deadline");
-        // Its place is free again.
+        // Its place is free again, when its instance is gone.
         eventually("the request is given up", async || {
             let answer = send(&host, &upstream.url("/echo"), "").await;
             (answer["status"] == 200).then_some(())

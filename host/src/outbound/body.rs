@@ -14,6 +14,7 @@ use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOw
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::failure;
+use super::grant::InFlight;
 
 /// A request's body; tells when it was sent or given up.
 pub(super) struct RequestBody {
@@ -29,11 +30,13 @@ pub(super) struct ResponseBody {
     between_bytes: Option<Duration>,
     /// Since when the guest waits for the next frame.
     pause: Option<Pin<Box<Sleep>>>,
+    ended: bool,
     _done: DropGuard,
 }
 
-/// A body that may be gone.
-pub(super) type Taken = Arc<Mutex<Option<Incoming>>>;
+/// A body that may be gone, and its request's place among those under way, which
+/// is free again as soon as the body is gone.
+pub(super) type Taken = Arc<Mutex<Option<(Incoming, InFlight)>>>;
 
 impl RequestBody {
     pub(super) fn new(body: WasiBody, sent: CancellationToken) -> Self {
@@ -53,12 +56,26 @@ impl ResponseBody {
             over: Box::pin(over.cancelled_owned()),
             between_bytes,
             pause: None,
+            ended: false,
             _done: done.drop_guard(),
         }
     }
 
     fn read<T>(&self, read: impl FnOnce(&Incoming) -> T) -> Option<T> {
-        self.incoming.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(read)
+        let taken = self.incoming.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.as_ref().map(|(incoming, _)| read(incoming))
+    }
+}
+
+/// Takes a body away, and its connection with it if it wasn't read to its end.
+pub(super) fn take(taken: &Taken) {
+    let rest = taken.lock().unwrap_or_else(PoisonError::into_inner).take();
+    drop(rest);
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        take(&self.incoming);
     }
 }
 
@@ -96,11 +113,16 @@ impl Body for ResponseBody {
             return Poll::Ready(Some(Err(Error::HttpResponseTimeout)));
         }
         let polled = match &mut *this.incoming.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(incoming) => Pin::new(incoming).poll_frame(context),
+            Some((incoming, _)) => Pin::new(incoming).poll_frame(context),
+            None if this.ended => return Poll::Ready(None),
             None => return Poll::Ready(Some(Err(Error::HttpResponseTimeout))),
         };
         if let Poll::Ready(frame) = polled {
             this.pause = None;
+            if frame.is_none() {
+                this.ended = true;
+                take(&this.incoming);
+            }
             let frame = frame.map(|frame| frame.map_err(|error| failure::of_body(&error)));
             return Poll::Ready(frame);
         }
@@ -110,10 +132,11 @@ impl Body for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.read(Incoming::is_end_stream).unwrap_or_default()
+        self.ended || self.read(Incoming::is_end_stream).unwrap_or_default()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.read(Incoming::size_hint).unwrap_or_default()
+        let left = if self.ended { SizeHint::with_exact(0) } else { SizeHint::default() };
+        self.read(Incoming::size_hint).unwrap_or(left)
     }
 }

@@ -2,7 +2,7 @@
 //! in a task of its own: a TLS handshake is not the guest's computing time.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
-use super::body::{RequestBody, ResponseBody};
+use super::body::{self, RequestBody, ResponseBody};
 use super::grant::{Grant, InFlight};
 use super::{Client, failure, headers};
 use crate::config::OutboundConfig;
@@ -85,15 +85,15 @@ async fn run(
         }
     };
     headers::strip(&mut head.headers);
-    let incoming = Arc::new(Mutex::new(Some(incoming)));
+    let incoming = Arc::new(Mutex::new(Some((incoming, in_flight))));
     let done = CancellationToken::new();
-    let body = ResponseBody::new(
+    let answered = ResponseBody::new(
         Arc::clone(&incoming),
         over.clone(),
         done.clone(),
         timeouts.between_bytes,
     );
-    let response = Response::from_parts(head, body.boxed_unsync());
+    let response = Response::from_parts(head, answered.boxed_unsync());
     let until_sent = async move {
         sent.cancelled().await;
         Ok(())
@@ -105,9 +105,7 @@ async fn run(
         () = over.cancelled() => {}
         () = done.cancelled() => {}
     }
-    // With the body goes its connection, if it wasn't read to its end.
-    let rest = incoming.lock().unwrap_or_else(PoisonError::into_inner).take();
-    drop((rest, in_flight));
+    body::take(&incoming);
 }
 
 /// The answer's head, in time.

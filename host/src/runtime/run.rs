@@ -38,14 +38,14 @@ enum Place {
     Away(SlowTask<Return>),
     /// It ended.
     Nowhere,
-    /// It was ended on the slow lane, with its budget.
-    Spent,
 }
 
 /// What comes back from the slow lane.
 enum Return {
-    Ended(Result<Ended, OverBudget>),
-    /// A guest that wants the writer lease, which nobody holds on the slow lane.
+    Ended(Ended),
+    /// A guest whose budget is used up, or one that wants the writer lease, which
+    /// nobody holds on the slow lane. It is not ended there: that would end its
+    /// answer's body before anyone could say that it is cut off.
     Back(Call, Meter),
 }
 
@@ -173,20 +173,21 @@ impl Running {
                     // Before it is looked at, so that no news is missed.
                     self.exchange.wake_on_news(context.waker());
                     match std::task::ready!(Pin::new(task).poll(context)) {
-                        Return::Ended(Ok(ended)) => {
+                        Return::Ended(ended) => {
                             self.place = Place::Nowhere;
                             return Poll::Ready(Ok(ended));
                         }
-                        Return::Ended(Err(OverBudget)) => self.place = Place::Spent,
                         Return::Back(call, meter) => {
                             self.place = Place::Here(call);
                             self.meter = meter;
-                            return Poll::Pending;
+                            return match self.meter.is_used_up() {
+                                true => Poll::Ready(Err(OverBudget)),
+                                false => Poll::Pending,
+                            };
                         }
                     }
                 }
                 Place::Nowhere => return Poll::Pending,
-                Place::Spent => return Poll::Ready(Err(OverBudget)),
             }
         }
     }
@@ -200,30 +201,22 @@ impl Running {
         let exchange = self.exchange.clone();
         self.pool.note_slowed();
         self.place = Place::Away(self.pool.runtime().slow_lane().spawn(async move {
-            let fate = poll_fn(|context| match meter.poll(&mut call, context) {
-                Poll::Ready(ended) => Poll::Ready(Fate::Ended(Ok(ended))),
-                Poll::Pending if meter.is_used_up() => Poll::Ready(Fate::Ended(Err(OverBudget))),
-                Poll::Pending if exchange.wants_lease() => Poll::Ready(Fate::WantsLease),
+            let ended = poll_fn(|context| match meter.poll(&mut call, context) {
+                Poll::Ready(ended) => Poll::Ready(Some(ended)),
+                Poll::Pending if meter.is_used_up() || exchange.wants_lease() => Poll::Ready(None),
                 Poll::Pending => {
                     if exchange.body().is_too_large() {
                         exchange.tell();
                     }
                     Poll::Pending
                 }
-            })
-            .await;
-            match fate {
-                Fate::Ended(ended) => Return::Ended(ended),
-                Fate::WantsLease => Return::Back(call, meter),
+            });
+            match ended.await {
+                Some(ended) => Return::Ended(ended),
+                None => Return::Back(call, meter),
             }
         }));
     }
-}
-
-/// Why a guest's stay on the slow lane is over.
-enum Fate {
-    Ended(Result<Ended, OverBudget>),
-    WantsLease,
 }
 
 impl Drop for Running {
