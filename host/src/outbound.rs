@@ -2,7 +2,7 @@
 //! client that asks.
 //!
 //! A request passes two gates. Its *origin* (scheme, host, port) must be in the
-//! manifest of the version that sends it: [`Grant`], per request, before the
+//! manifest of the version that sends it: `grant`, per request, before the
 //! client sees it. The *addresses* of every new connection must be public, or in
 //! a network that the operator opened: `address`, after the name was looked up.
 //!
