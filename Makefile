@@ -64,7 +64,7 @@ lint: setup $(if $(shell command -v cargo-machete),,$(UNUSED)) ## format, clippy
 	@RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps $(unless_idle)
 	@RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps $(WASM) $(unless_idle)
 	@for folder in host plugins tests/guests; do \
-	    PATH="$$PWD/target/tools/bin:$$PATH" cargo-machete $$folder; \
+	    PATH="$$PWD/target/tools/bin:$$PATH" $(CARGO) machete $$folder; \
 	done
 
 $(UNUSED):

@@ -9,6 +9,7 @@
 //! `cart.wasm` gone means the service is gone, its store is kept; `cart.toml`
 //! changed or gone is a change of the manifest.
 
+mod access;
 mod blobs;
 mod board;
 mod check;
@@ -39,6 +40,7 @@ mod worker;
 
 use std::sync::Arc;
 
+pub use access::Import;
 pub use check::{Description, check};
 pub use compile::child::{ChildError, compile_child};
 pub use config::DeployConfig;

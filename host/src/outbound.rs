@@ -28,6 +28,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::runtime::Handle;
 
 use self::body::RequestBody;
 use self::connect::Connector;
@@ -50,6 +51,8 @@ pub struct Outbound {
 struct Inner {
     config: OutboundConfig,
     client: Client,
+    /// The one that it was made in: guests of the slow lane send requests, too.
+    runtime: Option<Handle>,
     /// Requests under way by service; a version that exists keeps its service's.
     in_flight: Mutex<HashMap<ServiceName, Weak<AtomicUsize>>>,
 }
@@ -71,7 +74,14 @@ impl Outbound {
             .http1_max_buf_size(usize::try_from(header_bytes).unwrap_or(usize::MAX))
             .http2_max_header_list_size(header_bytes)
             .build(Connector::new(&config, lookup));
-        Self { inner: Arc::new(Inner { config, client, in_flight: Mutex::default() }) }
+        Self {
+            inner: Arc::new(Inner {
+                config,
+                client,
+                runtime: Handle::try_current().ok(),
+                in_flight: Mutex::default(),
+            }),
+        }
     }
 
     /// What a version may send.

@@ -10,6 +10,7 @@ mod metrics;
 mod name;
 mod registry;
 mod routes;
+mod tally;
 mod version;
 
 pub use admission::{Admission, Permit, QueueFull};
@@ -18,4 +19,5 @@ pub use metrics::{Outcome, RequestCount, ServiceCollector, ServiceMetrics};
 pub use name::{InvalidServiceName, ServiceName};
 pub use registry::{Registry, Service, Snapshot};
 pub use routes::{RouteConflict, RouteMatch, RouteTable};
+pub use tally::Tally;
 pub use version::{Version, VersionId};

@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::Method;
 
 use crate::harness::client::Client;
+use crate::harness::raw::Raw;
 use crate::harness::{Host, component, hello};
 
 const CONNECTIONS: usize = 32;
@@ -129,15 +130,20 @@ fn with_section(component: &[u8], number: u32) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_finishes_on_the_version_it_began_on() {
-    let host = Host::builder().plugin_with("probe", "[deploy]\ndrain = \"20s\"\n").start().await;
-    let mut stream = crate::harness::raw::Raw::connect(host.address).await;
-    stream.send("GET /probe/sse?n=20&ms=50 HTTP/1.1\r\nHost: x\r\n\r\n").await;
-    stream.until("data: 0").await;
+    let limits = "[deploy]\ndrain = \"2m\"\n[limits]\ndeadline = \"2m\"\n";
+    let host = Host::builder().plugin_with("probe", limits).start().await;
+    let mut stream = Raw::connect(host.address).await;
+    let head = "POST /probe/echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+    stream.send(head).await;
+    stream.send("6\r\nbefore\r\n").await;
+    stream.until("before").await;
     host.drop_file("probe.toml", "[[route]]\npath = \"/probe\"\n");
     host.until_version("probe", 2).await;
     let draining = host.service("probe").await["draining"].clone();
     assert_eq!(draining[0]["leases"], 1, "{draining}");
-    stream.until("data: 19").await;
+    stream.send("5\r\nafter\r\n0\r\n\r\n").await;
+    stream.until("after").await;
+    stream.until("0\r\n\r\n").await;
     host.until_idle().await;
 }
 
@@ -148,7 +154,7 @@ async fn a_request_is_ended_when_the_drain_is_over() {
         .file("probe.toml", "[deploy]\ndrain = \"100ms\"\n[limits]\ndeadline = \"1m\"\n")
         .start()
         .await;
-    let mut stream = crate::harness::raw::Raw::connect(host.address).await;
+    let mut stream = Raw::connect(host.address).await;
     stream.send("GET /probe/sse?n=1000&ms=50 HTTP/1.1\r\nHost: x\r\n\r\n").await;
     stream.until("data: 0").await;
     host.drop_file("probe.toml", "");

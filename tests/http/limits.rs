@@ -181,3 +181,17 @@ async fn instances_are_reused_as_the_manifest_says() {
         }
     }
 }
+
+#[tokio::test]
+async fn limits_that_are_reached_are_counted_by_name() {
+    let host = Host::builder().plugin("probe").start().await;
+    assert_eq!(host.get("/probe/print?lines=2000&text=many").await.status, 200);
+    host.get("/probe/memory?mib=1000").await.problem(502, "out-of-memory");
+    host.get("/probe/outbound?url=http%3A%2F%2Fexample.com%2F").await;
+    for limit in ["log", "memory"] {
+        let labels = format!("{{service=\"probe\",limit=\"{limit}\"}}");
+        host.until_metric(&format!("hotdock_limits_reached_total{labels}"), 1).await;
+    }
+    let labels = "{service=\"probe\",outcome=\"denied\"}";
+    host.until_metric(&format!("hotdock_outgoing_requests_total{labels}"), 1).await;
+}

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 
 use super::console;
 use crate::config::OutboundConfig;
-use crate::deploy::{DeployConfig, Description};
+use crate::deploy::{DeployConfig, Description, Import};
 use crate::outbound::Outbound;
 use crate::runtime::Runtime;
 
@@ -65,16 +65,19 @@ fn text(file: &Path, checked: &Result<Description, Vec<String>>) -> String {
                 [] => "none".to_owned(),
                 items => items.join("\n              "),
             };
+            let imports: Vec<String> = found.imports.iter().map(import).collect();
+            let notes: String =
+                found.notes.iter().map(|note| format!("\n  note        {note}")).collect();
             format!(
                 "{file}: can be deployed\n  service     {}\n  serves      {} ({})\n  digest      {}\n  \
-                 routes      {}\n  migrations  {}\n  imports     {}",
+                 routes      {}\n  migrations  {}\n  imports     {}{notes}",
                 found.service,
                 found.serves,
                 console::size(found.bytes),
                 found.digest,
                 list(&found.routes),
                 list(&found.migrations),
-                list(&found.imports),
+                list(&imports),
             )
         }
         Err(reasons) => {
@@ -84,5 +87,13 @@ fn text(file: &Path, checked: &Result<Description, Vec<String>>) -> String {
                 .collect();
             format!("{file}: cannot be deployed\n{}", reasons.join("\n"))
         }
+    }
+}
+
+/// An import, and beside it what it reaches.
+fn import(import: &Import) -> String {
+    match &import.access {
+        Some(access) => format!("{:<38} {access}", import.interface),
+        None => import.interface.clone(),
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::access::{self, Import};
 use super::compile::run_child;
 use super::config::MAX_COMPONENT_BYTES;
 use super::inspect::{Content, inspect};
@@ -27,8 +28,10 @@ pub struct Description {
     pub serves: String,
     /// The interfaces that it exports.
     pub exports: Vec<String>,
-    /// The interfaces that it imports.
-    pub imports: Vec<String>,
+    /// The interfaces that it imports, and what each of them reaches.
+    pub imports: Vec<Import>,
+    /// What its manifest asks for without need.
+    pub notes: Vec<String>,
     /// Its routes as `[METHODS ][host]path`.
     pub routes: Vec<String>,
     /// The names of its migrations, in order. Whether they go through depends on
@@ -111,7 +114,8 @@ fn description(component: &[u8], manifest: &Manifest, loaded: &LoadedComponent) 
         bytes: component.len(),
         serves: loaded.servable().map(|servable| servable.to_string()).unwrap_or_default(),
         exports: loaded.exports(),
-        imports: loaded.imports(),
+        notes: access::unused(&loaded.imports(), manifest),
+        imports: access::imports(loaded.imports(), manifest),
         routes: manifest.routes.iter().map(ToString::to_string).collect(),
         migrations: manifest.migrations.iter().map(|migration| migration.name.clone()).collect(),
     }

@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{Method, Request, Uri};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
 use super::request::{self, Sent, Timeouts};
 use super::{Client, Outbound, headers};
 use crate::manifest::{Manifest, Origin};
-use crate::service::VersionId;
+use crate::service::{Tally, VersionId};
 
 /// How many different refusals of one version are logged.
 const MAX_TOLD: usize = 100;
@@ -25,6 +26,7 @@ pub(crate) struct Grant {
     /// The service's requests under way, all its versions' together.
     in_flight: Arc<AtomicUsize>,
     told: Mutex<HashSet<String>>,
+    requests: Tally,
 }
 
 /// One request under way.
@@ -45,7 +47,14 @@ impl Grant {
         manifest: Arc<Manifest>,
         in_flight: Arc<AtomicUsize>,
     ) -> Self {
-        Self { outbound, version, manifest, in_flight, told: Mutex::default() }
+        Self {
+            outbound,
+            version,
+            manifest,
+            in_flight,
+            told: Mutex::default(),
+            requests: Tally::default(),
+        }
     }
 
     /// Whether the version may send anything at all.
@@ -63,6 +72,24 @@ impl Grant {
         if method == Method::CONNECT {
             return Err(Error::HttpRequestMethodInvalid);
         }
+        let checked = self.check_origin(uri).and_then(|origin| {
+            let in_flight = self.begin().ok_or_else(|| {
+                self.requests.note("over-limit");
+                self.warn_once(&format!(
+                    "outgoing requests are refused: {} are under way (`[limits] outbound-requests`)",
+                    self.manifest.limits.outbound_requests
+                ));
+                Error::ConnectionLimitReached
+            })?;
+            Ok(Granted { origin, in_flight })
+        });
+        if matches!(checked, Err(Error::HttpRequestDenied)) {
+            self.requests.note("denied");
+        }
+        checked
+    }
+
+    fn check_origin(&self, uri: &Uri) -> Result<Origin, Error> {
         let origin = match Origin::of(uri) {
             Ok(origin) => origin,
             Err(error) => {
@@ -80,14 +107,12 @@ impl Grant {
             ));
             return Err(Error::HttpRequestDenied);
         }
-        let Some(in_flight) = self.begin() else {
-            self.warn_once(&format!(
-                "outgoing requests are refused: {} are under way (`[limits] outbound-requests`)",
-                self.manifest.limits.outbound_requests
-            ));
-            return Err(Error::ConnectionLimitReached);
-        };
-        Ok(Granted { origin, in_flight })
+        Ok(origin)
+    }
+
+    /// How often a request was sent, and not, and why.
+    pub(crate) fn requests(&self) -> &Tally {
+        &self.requests
     }
 
     /// Sends it, until `over`; redirects are the guest's to follow, request by
@@ -103,7 +128,13 @@ impl Grant {
         headers::strip(request.headers_mut());
         *request.uri_mut() = target(&origin, request.uri())?;
         let timeouts = Timeouts::new(self.outbound.config(), options);
+        self.requests.note("sent");
         Ok(request::send(Arc::clone(self), request, timeouts, over, in_flight))
+    }
+
+    /// Where requests run, whoever sends them: connections are shared.
+    pub(super) fn runtime(&self) -> Handle {
+        self.outbound.inner.runtime.clone().unwrap_or_else(Handle::current)
     }
 
     pub(super) fn client(&self) -> &Client {
@@ -116,6 +147,7 @@ impl Grant {
 
     /// Says that the address rule refused a connection.
     pub(super) fn tell_prohibited(&self, why: &str) {
+        self.requests.note("address-denied");
         self.warn_once(&format!(
             "a request is denied: {why}; the operator can open the network: \
              `[outbound] allow-private` in hotdock.toml, or --outbound-allow-private"

@@ -55,7 +55,8 @@ pub(super) fn send(
     in_flight: InFlight,
 ) -> impl Future<Output = Result<Sent, Error>> + Send {
     let (reply, answer) = oneshot::channel();
-    tokio::spawn(run(grant, request, timeouts, over, in_flight, reply));
+    let runtime = grant.runtime();
+    runtime.spawn(run(grant, request, timeouts, over, in_flight, reply));
     // Only the end of the invocation ends the task without an answer.
     async move { answer.await.unwrap_or(Err(Error::HttpResponseTimeout)) }
 }

@@ -20,7 +20,7 @@ use super::output::{GuestOutput, LogBudget};
 use super::secrets::Secrets;
 use crate::manifest::Manifest;
 use crate::outbound::Grant;
-use crate::service::VersionId;
+use crate::service::{Tally, VersionId};
 
 /// What the host knows about an instance while its guest runs.
 pub(super) struct InstanceState {
@@ -63,8 +63,9 @@ impl InstanceState {
         manifest: &Arc<Manifest>,
         secrets: &Arc<Secrets>,
         outbound: &Arc<Grant>,
+        limits_reached: &Arc<Tally>,
     ) -> Self {
-        let log_budget = Arc::new(LogBudget::new(manifest.limits.log));
+        let log_budget = Arc::new(LogBudget::new(manifest.limits.log, Arc::clone(limits_reached)));
         let output = |stream| GuestOutput::new(version.clone(), stream, Arc::clone(&log_budget));
         let (stdout, stderr) = (output("stdout"), output("stderr"));
         let mut wasi = WasiCtx::builder();

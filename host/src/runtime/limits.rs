@@ -191,6 +191,20 @@ impl Limit {
     }
 }
 
+impl Limit {
+    /// What it is counted as.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Memory(_) => "memory",
+            Self::TableElements(_) => "table-elements",
+            Self::Handles(_) => "handles",
+            Self::HostCall(_) => "host-call",
+            Self::Headers(_) => "headers",
+            Self::Random(_) => "random",
+        }
+    }
+}
+
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = self.what();

@@ -12,7 +12,7 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError};
 
-use crate::service::VersionId;
+use crate::service::{Tally, VersionId};
 
 /// What a line costs besides its text: time, service, version.
 const LINE_COST: usize = 64;
@@ -29,6 +29,7 @@ const WRITE_LIMIT: usize = 64 << 10;
 pub(super) struct LogBudget {
     used: AtomicU64,
     limit: u64,
+    limits_reached: Arc<Tally>,
 }
 
 /// One of a guest's two output streams.
@@ -45,8 +46,8 @@ struct Shared {
 }
 
 impl LogBudget {
-    pub(super) fn new(limit: u64) -> Self {
-        Self { used: AtomicU64::new(0), limit }
+    pub(super) fn new(limit: u64, limits_reached: Arc<Tally>) -> Self {
+        Self { used: AtomicU64::new(0), limit, limits_reached }
     }
 
     pub(super) fn reset(&self) {
@@ -59,6 +60,7 @@ impl LogBudget {
         let before = self.used.fetch_add(cost, Ordering::Relaxed);
         let limit = self.limit;
         if before <= limit && before + cost > limit {
+            self.limits_reached.note("log");
             tracing::warn!(
                 service = %version.service,
                 version = version.number,

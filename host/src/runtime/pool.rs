@@ -11,7 +11,7 @@ use super::instance::{Instance, InstanceState};
 use super::secrets::Secrets;
 use crate::manifest::Manifest;
 use crate::outbound::Grant;
-use crate::service::VersionId;
+use crate::service::{Tally, VersionId};
 
 /// Gives out instances and takes them back. Clones are the same pool.
 #[derive(Clone)]
@@ -31,6 +31,7 @@ struct Inner {
     idle: Mutex<Idle>,
     made: AtomicUsize,
     slowed: AtomicUsize,
+    limits_reached: Arc<Tally>,
 }
 
 #[derive(Default)]
@@ -75,6 +76,7 @@ impl Pool {
             idle: Mutex::default(),
             made: AtomicUsize::new(0),
             slowed: AtomicUsize::new(0),
+            limits_reached: Arc::default(),
         };
         let pool = Self { inner: Arc::new(inner) };
         runtime.register(WeakPool { inner: Arc::downgrade(&pool.inner) });
@@ -98,8 +100,13 @@ impl Pool {
         }
         let inner = &self.inner;
         let slot = inner.runtime.instance_slot(inner.program.memories).await;
-        let state =
-            InstanceState::new(&inner.version, &inner.manifest, &inner.secrets, &inner.outbound);
+        let state = InstanceState::new(
+            &inner.version,
+            &inner.manifest,
+            &inner.secrets,
+            &inner.outbound,
+            &inner.limits_reached,
+        );
         inner.made.fetch_add(1, Ordering::Relaxed);
         Instance::new(&inner.runtime, &inner.program, state, slot).await
     }
@@ -164,6 +171,18 @@ impl Pool {
     #[must_use]
     pub fn made_count(&self) -> usize {
         self.inner.made.load(Ordering::Relaxed)
+    }
+
+    /// How often which limit was reached.
+    #[must_use]
+    pub fn limits_reached(&self) -> &Arc<Tally> {
+        &self.inner.limits_reached
+    }
+
+    /// How often an outgoing request was sent, and not, and why.
+    #[must_use]
+    pub fn outgoing_requests(&self) -> &Tally {
+        self.inner.outbound.requests()
     }
 
     /// Notes that a run goes on in the slow lane.

@@ -82,8 +82,7 @@ async fn stream(
     limits: &Limits,
     deadline: Instant,
 ) -> ResponseBody {
-    let version = &invocation.lease.version().id;
-    let mut body = GuestBody::new(body, running.body_sent(), version, limits.response_body);
+    let mut body = GuestBody::new(body, running.body_sent(), running.pool(), limits.response_body);
     let mut frames = VecDeque::new();
     let whole = collect(&mut running, &mut ended, &mut body, &mut frames, limits).await;
     match ended {
@@ -122,7 +121,7 @@ pub(super) async fn read_whole(
     limit: u64,
 ) -> Result<VecDeque<Frame<Bytes>>, Unreadable> {
     // It has the narrower limit here.
-    let mut body = GuestBody::new(body, running.body_sent(), running.version(), u64::MAX);
+    let mut body = GuestBody::new(body, running.body_sent(), running.pool(), u64::MAX);
     let mut frames = VecDeque::new();
     let mut bytes = 0;
     poll_fn(|context| {

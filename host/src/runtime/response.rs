@@ -12,7 +12,8 @@ use http_body_util::BodyExt as _;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use wasmtime_wasi_http::WasiBody;
 
-use crate::service::VersionId;
+use super::pool::Pool;
+use crate::service::{Tally, VersionId};
 
 /// A response's body: finished and whole, or still coming from a guest.
 ///
@@ -43,6 +44,7 @@ pub(super) struct GuestBody {
     body: Option<WasiBody>,
     sent: CancellationToken,
     version: VersionId,
+    limits_reached: Arc<Tally>,
     /// `[limits] response-body`.
     limit: u64,
     bytes: u64,
@@ -140,13 +142,9 @@ impl Body for ResponseBody {
 }
 
 impl GuestBody {
-    pub(super) fn new(
-        body: WasiBody,
-        sent: CancellationToken,
-        version: &VersionId,
-        limit: u64,
-    ) -> Self {
-        Self { body: Some(body), sent, version: version.clone(), limit, bytes: 0 }
+    pub(super) fn new(body: WasiBody, sent: CancellationToken, pool: &Pool, limit: u64) -> Self {
+        let (version, limits_reached) = (pool.version().clone(), Arc::clone(pool.limits_reached()));
+        Self { body: Some(body), sent, version, limits_reached, limit, bytes: 0 }
     }
 
     pub(super) fn poll_frame(
@@ -182,6 +180,7 @@ impl GuestBody {
     fn cut_off(&mut self) -> CutOff {
         self.body = None;
         self.sent.cancel();
+        self.limits_reached.note("response-body");
         tracing::warn!(
             service = %self.version.service,
             version = self.version.number,

@@ -15,8 +15,8 @@ use wasmtime_wasi_http::{WasiHttpView, p2, p3};
 use super::exchange::{Answer, Exchange, LeaseRequest};
 use super::instance::{Guest, Instance, InstanceState};
 use super::lane::{Meter, SlowTask};
+use super::limits::LimitReached;
 use super::pool::Pool;
-use crate::service::VersionId;
 
 /// A guest at work.
 pub(super) struct Running {
@@ -113,9 +113,9 @@ impl Running {
         }
     }
 
-    /// The version that it runs.
-    pub(super) fn version(&self) -> &VersionId {
-        self.pool.version()
+    /// Where its instance is from.
+    pub(super) fn pool(&self) -> &Pool {
+        &self.pool
     }
 
     /// From here on it stays on the thread that polls it, or does no longer.
@@ -239,6 +239,11 @@ async fn call(pool: Pool, head: Parts, exchange: Exchange, body_sent: Cancellati
     };
     let state = instance.store.data_mut();
     let result = result.map_err(|error| state.limits.explain(error));
+    if let Err(error) = &result
+        && let Some(LimitReached(limit)) = error.downcast_ref()
+    {
+        pool.limits_reached().note(limit.name());
+    }
     state.leave();
     Ended { instance: Some(instance), result }
 }

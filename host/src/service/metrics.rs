@@ -14,6 +14,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
 use super::registry::{Registry, Service};
+use super::tally::Tally;
 
 /// How a request to a service ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,6 +188,15 @@ impl Collector for ServiceCollector {
             let labels = [("service", service.name.as_str())];
             encode(&mut durations, &labels, &service.metrics.duration)?;
         }
+        for (name, help, label, read) in TALLIES {
+            let mut tallies = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for service in services() {
+                for (what, count) in read(service).counts() {
+                    let labels = [("service", service.name.as_str()), (label, what)];
+                    encode(&mut tallies, &labels, &counter(count))?;
+                }
+            }
+        }
         for (name, help, read) in COUNTERS {
             let mut counters = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             for service in services() {
@@ -205,6 +215,21 @@ impl Collector for ServiceCollector {
         Ok(())
     }
 }
+
+/// Name, help text, the label of what is counted, and where the counts are.
+type ReadTally = (&'static str, &'static str, &'static str, fn(&Service) -> &Tally);
+
+const TALLIES: [ReadTally; 2] = [
+    ("hotdock_limits_reached", "Guests of this version that reached a limit", "limit", |service| {
+        service.version.pool.limits_reached()
+    }),
+    (
+        "hotdock_outgoing_requests",
+        "Requests that this version sent or wanted to",
+        "outcome",
+        |service| service.version.pool.outgoing_requests(),
+    ),
+];
 
 /// Name, help text, and where the value is.
 type Read = (&'static str, &'static str, fn(&Service) -> u64);
