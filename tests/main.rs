@@ -8,5 +8,6 @@ mod hostile;
 mod http;
 mod languages;
 mod outbound;
+mod readme;
 mod shop;
 mod state;

@@ -1,0 +1,67 @@
+//! The README's commands run as they are written.
+
+use std::process::{Command, Stdio};
+
+use crate::harness::Host;
+
+/// A command of the README, and what it says comes out.
+struct Step {
+    command: String,
+    output: String,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_walkthrough_of_a_request_runs_as_written() {
+    if Command::new("curl").arg("--version").stdout(Stdio::null()).status().is_err() {
+        eprintln!("skipped: there is no curl");
+        return;
+    }
+    let host = Host::builder().plugin("cart").plugin("order").start().await;
+    let steps = steps("### A request", "### A deployment");
+    assert!(steps.len() >= 5, "the README has {} commands there", steps.len());
+    for Step { command, output } in steps {
+        let command = command
+            .replace("localhost:8080", &host.address.to_string())
+            .replace("localhost:8081", &host.admin.to_string());
+        let run = Command::new("bash").args(["-c", &command]).stderr(Stdio::null()).output();
+        let got = String::from_utf8(run.expect("bash").stdout).expect("text");
+        assert!(matches(&got, &output), "{command}\ngives: {got}\nthe README says: {output}");
+    }
+}
+
+/// The commands between two headings, each with the lines that follow it.
+fn steps(from: &str, to: &str) -> Vec<Step> {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md"));
+    let readme = readme.expect("the README");
+    let section = readme.split(from).nth(1).and_then(|rest| rest.split(to).next());
+    let blocks = section.expect("the section").split("```console\n").skip(1);
+    let mut steps: Vec<Step> = Vec::new();
+    for line in blocks.flat_map(|block| block.split("```").next().unwrap_or_default().lines()) {
+        match (line.strip_prefix("$ "), steps.last_mut()) {
+            (Some(command), _) => {
+                steps.push(Step { command: command.to_owned(), output: String::new() });
+            }
+            // A command that goes on.
+            (None, Some(step)) if step.command.ends_with('\\') => {
+                step.command.push('\n');
+                step.command.push_str(line);
+            }
+            (None, Some(step)) => step.output.push_str(line),
+            (None, None) => panic!("no command before {line}"),
+        }
+    }
+    steps
+}
+
+/// Whether it came out, where `…` stands for anything.
+fn matches(got: &str, said: &str) -> bool {
+    let mut rest = got.trim_end();
+    for (index, part) in said.trim_end().split('…').enumerate() {
+        match rest.find(part) {
+            Some(0) => rest = &rest[part.len()..],
+            Some(at) if index > 0 => rest = &rest[at + part.len()..],
+            _ => return false,
+        }
+    }
+    rest.is_empty() || said.trim_end().ends_with('…')
+}
