@@ -26,6 +26,10 @@ const MEMORY_TOLERANCE: u64 = 64 << 20;
 
 /// Limits that end what would go on for ever soon, but not at once: a test
 /// machine may be busy.
+/// For guests that compute: on a busy machine the slow lane takes its time.
+pub const SPINS: &str = "[limits]\ncpu = \"200ms\"\ndeadline = \"1m\"\n";
+
+/// For guests that wait.
 pub const SHORT: &str = "[limits]\ncpu = \"200ms\"\ndeadline = \"2s\"\n";
 
 /// A host with hostile guests and their healthy neighbour, `hello`.

@@ -33,8 +33,9 @@ async fn the_walkthrough_of_a_request_runs_as_written() {
 fn steps(from: &str, to: &str) -> Vec<Step> {
     let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md"));
     let readme = readme.expect("the README");
-    let section = readme.split(from).nth(1).and_then(|rest| rest.split(to).next());
-    let blocks = section.expect("the section").split("```console\n").skip(1);
+    let (_, section) = readme.split_once(from).expect("the first heading");
+    let (section, _) = section.split_once(to).expect("the second heading");
+    let blocks = section.split("```console\n").skip(1);
     let mut steps: Vec<Step> = Vec::new();
     for line in blocks.flat_map(|block| block.split("```").next().unwrap_or_default().lines()) {
         match (line.strip_prefix("$ "), steps.last_mut()) {

@@ -1,7 +1,7 @@
 //! Guests that lie about their memory: pointers, lengths, texts and allocators.
 
 use super::guest::{HANDLE, bare, forever, handle, handling, with};
-use super::{Hostile, SHORT};
+use super::{Hostile, SPINS};
 
 /// What a client is told of a trap.
 const FAILED: &str = "the service failed";
@@ -119,7 +119,7 @@ async fn an_allocator_cannot_lie_to_the_host() {
         ("last", "", allocating("(i32.const -1)")),
         ("edge", "", allocating("(i32.const 65500)")),
         ("trap", "", allocating("unreachable")),
-        ("spin", SHORT, allocating(&format!("{} unreachable", forever("")))),
+        ("spin", SPINS, allocating(&format!("{} unreachable", forever("")))),
         ("host", "", allocating("(call $fields)")),
         ("zero", "", allocating("(i32.const 0)")),
     ])
@@ -146,7 +146,7 @@ async fn what_follows_the_return_of_the_handler_is_under_the_same_limits() {
     };
     let host = Hostile::start(&[
         ("trap", "", after("unreachable")),
-        ("spin", SHORT, after(&forever(""))),
+        ("spin", SPINS, after(&forever(""))),
         ("leave", "", after("(drop (call $fields))")),
         (
             "deep",

@@ -59,7 +59,7 @@ async fn what_a_guest_prints_and_logs_ends_at_its_limit() {
     };
     let quick = "[limits]\ncpu = \"20s\"\ndeadline = \"30s\"\n";
     let quiet = "[limits]\nlog = 0\n";
-    let spin = super::SHORT;
+    let spin = super::SPINS;
     let host = Hostile::start(&[
         ("one-line", quick, handling(&format!("{page} {}", times(&print(4096))))),
         ("many-lines", quick, handling(&format!("{lines} {}", times(&print(4096))))),

@@ -1,13 +1,15 @@
 //! Guests of `wasi:http` 0.3: streams, futures, and tasks that outlive their
 //! answer. See `tests/guests/hostile3`.
 
-use super::{Hostile, SHORT};
+use super::Hostile;
 use crate::harness::component;
 
 #[tokio::test]
 async fn streams_futures_and_tasks_have_their_limits() {
     let (guest, _) = component("hostile3");
-    let manifest = format!("{SHORT}response-body = \"2MiB\"\nhandles = 1000\n");
+    // Some of them compute, some wait: long enough for those, short enough for these.
+    let limits = "[limits]\ncpu = \"200ms\"\ndeadline = \"6s\"\n";
+    let manifest = format!("{limits}response-body = \"2MiB\"\nhandles = 1000\n");
     let host = Hostile::start(&[("hostile3", &manifest, guest)]).await;
     let over = "the service used more handles than it may";
     let reached = "it reached its limit of 1000 handles ([limits] handles)";

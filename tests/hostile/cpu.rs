@@ -1,7 +1,7 @@
 //! Guests that compute for ever, wherever they get the chance.
 
 use super::guest::{forever, handle, handling, nested, with};
-use super::{Hostile, SHORT};
+use super::{Hostile, SPINS};
 
 /// What a client is told.
 const USED_UP: &str = "the service used its CPU time of 200ms up";
@@ -16,15 +16,15 @@ async fn a_handler_that_computes_for_ever_is_stopped() {
     let fill = "(memory.fill (i32.const 0) (i32.const 7) (i32.const 262144))";
     let call_host = "(call $drop-fields (call $fields))";
     let host = Hostile::start(&[
-        ("spin", SHORT, handling(&forever(""))),
-        ("fill", SHORT, handling(&forever(fill))),
+        ("spin", SPINS, handling(&forever(""))),
+        ("fill", SPINS, handling(&forever(fill))),
         (
             "recurse",
-            SHORT,
+            SPINS,
             with(&format!("{recursion}{}", handle("(drop (call $down (i32.const 60)))"))),
         ),
-        ("call-host", SHORT, handling(&forever(call_host))),
-        ("timers", SHORT, handling(&forever("(call $drop-pollable (call $timer (i64.const 0)))"))),
+        ("call-host", SPINS, handling(&forever(call_host))),
+        ("timers", SPINS, handling(&forever("(call $drop-pollable (call $timer (i64.const 0)))"))),
     ])
     .await;
     for name in ["spin", "fill", "recurse", "call-host", "timers"] {
@@ -41,7 +41,7 @@ async fn one_that_computes_for_ever_while_it_is_instantiated_is_refused_and_stop
     let host = Hostile::start(&[
         ("start", "", start(&forever(""))),
         ("several", "", nested(&forever(""))),
-        ("health", &format!("{SHORT}{health}"), handling(&forever(""))),
+        ("health", &format!("{SPINS}{health}"), handling(&forever(""))),
     ])
     .await;
     let refused = "it could not be instantiated: it computed for over 2s";
@@ -56,9 +56,9 @@ async fn one_that_computes_on_after_its_answer_is_stopped_and_its_answer_stands(
     let answered = format!("(call $answer (local.get $out)) {}", forever(""));
     let begun = format!("(drop (call $begin (local.get $out))) {}", forever(""));
     let host = Hostile::start(&[
-        ("answered", SHORT, handling(&answered)),
-        ("begun", SHORT, handling(&begun)),
-        ("reused", &format!("{SHORT}[instances]\nreuse = 100\n"), handling(&answered)),
+        ("answered", SPINS, handling(&answered)),
+        ("begun", SPINS, handling(&begun)),
+        ("reused", &format!("{SPINS}[instances]\nreuse = 100\n"), handling(&answered)),
     ])
     .await;
     for name in ["answered", "reused", "answered", "reused"] {

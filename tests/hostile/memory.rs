@@ -1,7 +1,7 @@
 //! Guests that want all the memory, all the tables, or all the stack.
 
 use super::guest::{bare, forever, handle, handling, with};
-use super::{Hostile, SHORT};
+use super::{Hostile, SPINS};
 
 const OUT_OF_MEMORY: &str = "the service ran out of memory";
 const MEMORY_REACHED: &str = "it reached its limit of 67108864 bytes of memory ([limits] memory)";
@@ -25,7 +25,7 @@ async fn memory_ends_at_its_limit() {
         ("grow", "", handling(&format!("{GROW} unreachable"))),
         ("content", "", handling(&format!("{GROW} (call $answer (local.get $out))"))),
         ("touch", "", handling(&format!("{GROW} {touch} (call $answer (local.get $out))"))),
-        ("fill", SHORT, handling(&format!("{GROW} {}", forever(touch)))),
+        ("fill", SPINS, handling(&format!("{GROW} {}", forever(touch)))),
         ("own-limit", "[limits]\nmemory = \"1MiB\"\n", handling(&format!("{GROW} unreachable"))),
         (
             "many",

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, Request, StatusCode};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::exchange::Exchange;
@@ -15,7 +17,11 @@ use crate::service::Version;
 use crate::state::Store;
 
 /// How long a candidate may take to be instantiated and to answer its health path.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How little a candidate's thread is preferred: less than those who serve, more
+/// than the slow lane.
+const NICENESS: i32 = 10;
 
 /// How much of that it may compute while it is instantiated.
 const INSTANTIATION_CPU: Duration = Duration::from_secs(2);
@@ -29,6 +35,9 @@ pub enum ProbeError {
     /// Its start functions compute for too long.
     #[error("it could not be instantiated: it computed for over {INSTANTIATION_CPU:?}")]
     OutOfCpu,
+    /// There is no thread for it.
+    #[error("a thread to warm it could not be started: {0}")]
+    Thread(std::io::Error),
     /// Instantiation or the health path took too long.
     #[error("it was not ready within {PROBE_TIMEOUT:?}")]
     Timeout,
@@ -53,22 +62,50 @@ pub enum ProbeError {
 /// Instantiates the version once and, if its manifest names a health path, asks
 /// it. What the handler writes is always rolled back; its answer goes nowhere.
 ///
+/// All of it runs on a thread of its own: what a candidate computes at its start
+/// must not hold up those who serve, and those must not starve it, as they would
+/// on the slow lane while they use all processors.
+///
 /// # Errors
 /// When the version is not fit for traffic.
 pub async fn probe(version: &Arc<Version>, store: &Arc<Store>) -> Result<(), ProbeError> {
-    let warmed = async {
-        instantiate(version, store).await?;
-        match &version.manifest.deploy.health {
-            Some(path) => ask(version, store, path).await,
-            None => Ok(()),
+    let (mut reply, warmed) = oneshot::channel();
+    let (version, store) = (Arc::clone(version), Arc::clone(store));
+    let runtime = Handle::current();
+    let thread = std::thread::Builder::new().name("warm".to_owned()).spawn(move || {
+        // On Linux this is one thread's own.
+        if let Err(error) = rustix::process::nice(NICENESS) {
+            tracing::warn!(%error, "a candidate is warmed at the host's own priority");
         }
-    };
-    timeout(PROBE_TIMEOUT, warmed).await.unwrap_or(Err(ProbeError::Timeout))
+        let warmed = runtime.block_on(async {
+            tokio::select! {
+                warmed = timeout(PROBE_TIMEOUT, warm(&version, &store)) => {
+                    Some(warmed.unwrap_or(Err(ProbeError::Timeout)))
+                }
+                () = reply.closed() => None,
+            }
+        });
+        if let Some(warmed) = warmed {
+            // Nobody waits any more when this fails.
+            let _ = reply.send(warmed);
+        }
+    });
+    thread.map_err(ProbeError::Thread)?;
+    warmed.await.unwrap_or(Err(ProbeError::Timeout))
+}
+
+async fn warm(version: &Arc<Version>, store: &Arc<Store>) -> Result<(), ProbeError> {
+    instantiate(version, store).await?;
+    match &version.manifest.deploy.health {
+        Some(path) => ask(version, store, path).await,
+        None => Ok(()),
+    }
 }
 
 async fn instantiate(version: &Arc<Version>, store: &Arc<Store>) -> Result<(), ProbeError> {
     let exchange = Exchange::new(store.begin(), ReplayBody::empty(), None);
     let mut running = Running::warm(&version.pool, exchange, INSTANTIATION_CPU);
+    running.stay(true);
     let Ok(ended) = poll_fn(|context| running.poll(context)).await else {
         return Err(ProbeError::OutOfCpu);
     };
@@ -91,6 +128,7 @@ async fn ask(version: &Arc<Version>, store: &Arc<Store>, path: &str) -> Result<(
     let limits = &version.manifest.limits;
     let (head, ()) = request.into_parts();
     let mut running = Running::start(&version.pool, head, exchange, limits.cpu);
+    running.stay(true);
     let status = match running.until_answer().await {
         // The transaction is dropped with the answer: nothing of it stays.
         Step::Answered(answer, _) => answer.response.map_err(failed)?.status(),

@@ -13,7 +13,6 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use wasmtime_wasi_http::WasiBody;
 
 use super::pool::Pool;
-use crate::service::{Tally, VersionId};
 
 /// A response's body: finished and whole, or still coming from a guest.
 ///
@@ -43,8 +42,8 @@ pub(super) struct GuestBody {
     /// `None` once it was cut off.
     body: Option<WasiBody>,
     sent: CancellationToken,
-    version: VersionId,
-    limits_reached: Arc<Tally>,
+    /// Where its guest is from.
+    pool: Pool,
     /// `[limits] response-body`.
     limit: u64,
     bytes: u64,
@@ -143,8 +142,7 @@ impl Body for ResponseBody {
 
 impl GuestBody {
     pub(super) fn new(body: WasiBody, sent: CancellationToken, pool: &Pool, limit: u64) -> Self {
-        let (version, limits_reached) = (pool.version().clone(), Arc::clone(pool.limits_reached()));
-        Self { body: Some(body), sent, version, limits_reached, limit, bytes: 0 }
+        Self { body: Some(body), sent, pool: pool.clone(), limit, bytes: 0 }
     }
 
     pub(super) fn poll_frame(
@@ -180,10 +178,11 @@ impl GuestBody {
     fn cut_off(&mut self) -> CutOff {
         self.body = None;
         self.sent.cancel();
-        self.limits_reached.note("response-body");
+        self.pool.limits_reached().note("response-body");
+        let version = self.pool.version();
         tracing::warn!(
-            service = %self.version.service,
-            version = self.version.number,
+            service = %version.service,
+            version = version.number,
             "the answer's body is larger than {} bytes ([limits] response-body); it was cut off",
             self.limit
         );

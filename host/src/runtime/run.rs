@@ -57,8 +57,7 @@ pub(super) struct Ended {
 }
 
 /// How far a guest came.
-// Returned once an invocation and matched at once: boxing the answer would cost more than its move.
-#[allow(clippy::large_enum_variant)]
+#[expect(clippy::large_enum_variant, reason = "matched at once: a box costs more than the move")]
 pub(super) enum Step {
     /// It handed over its answer; its call may have ended, too.
     Answered(Answer, Option<Ended>),
@@ -180,10 +179,10 @@ impl Running {
                         Return::Back(call, meter) => {
                             self.place = Place::Here(call);
                             self.meter = meter;
-                            return match self.meter.is_used_up() {
-                                true => Poll::Ready(Err(OverBudget)),
-                                false => Poll::Pending,
-                            };
+                            if self.meter.is_used_up() {
+                                return Poll::Ready(Err(OverBudget));
+                            }
+                            return Poll::Pending;
                         }
                     }
                 }

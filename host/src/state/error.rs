@@ -79,8 +79,7 @@ impl Error {
     }
 
     /// A failure of a guest's statement.
-    // By value, as `map_err` hands it over.
-    #[allow(clippy::needless_pass_by_value)]
+    #[expect(clippy::needless_pass_by_value, reason = "as `map_err` hands it over")]
     pub(super) fn of_guest(error: rusqlite::Error) -> Self {
         let message = error.to_string();
         match &error {

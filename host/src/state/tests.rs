@@ -10,6 +10,9 @@ use futures_util::future::{BoxFuture, join_all};
 
 use super::*;
 
+mod leases;
+mod sql;
+
 struct Fixture {
     store: Arc<Store>,
     _folder: tempfile::TempDir,
@@ -215,125 +218,12 @@ async fn a_validated_transaction_is_not_durable_before_its_commit_and_readers_do
     assert_eq!(read(&store, "a").await, 2);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slow_lease_holder_does_not_hold_up_those_who_are_done() {
-    let options =
-        StoreOptions { lease_timeout: Duration::from_secs(10), ..StoreOptions::default() };
-    let valve = Valve::default();
-    let Fixture { store, _folder } =
-        fixture(StoreOptions { before_commit: valve.options().before_commit, ..options });
-    // While a commit stalls, a member and then a holder queue up for one group.
-    valve.set(true);
-    let mut first = store.begin();
-    put(&mut first, "first", 1).await.expect("a write");
-    let first = tokio::spawn(first.finish().await.expect("valid").durable());
-    valve.until_someone_waits().await;
-    let mut member = store.begin();
-    put(&mut member, "member", 1).await.expect("a write");
-    let member = tokio::spawn(async move { member.finish().await?.durable().await });
-    let release = Arc::new(AtomicBool::new(false));
-    let runs = Arc::new(AtomicUsize::new(0));
-    let holder = tokio::spawn({
-        let (store, release, runs) = (Arc::clone(&store), Arc::clone(&release), Arc::clone(&runs));
-        async move {
-            let mut alone = false;
-            loop {
-                let (release, runs) = (Arc::clone(&release), Arc::clone(&runs));
-                let leased = store.lease(alone, None, move |mut transaction| async move {
-                    runs.fetch_add(1, Ordering::SeqCst);
-                    put(&mut transaction, "holder", 1).await?;
-                    eventually(|| release.load(Ordering::SeqCst)).await;
-                    transaction.finish().await
-                });
-                match leased.await.and_then(|result| result) {
-                    Ok(committed) => return (alone, committed.durable().await),
-                    Err(Error::Rerun(Rerun::Alone)) => alone = true,
-                    Err(error) => panic!("{error}"),
-                }
-            }
-        }
-    });
-    valve.set(false);
-    first.await.expect("no panic").expect("durable");
-    // The holder waits for `release` and yet the member gets through.
-    member.await.expect("no panic").expect("durable without the holder");
-    eventually(|| runs.load(Ordering::SeqCst) > 0).await;
-    release.store(true, Ordering::SeqCst);
-    let (_, result) = holder.await.expect("no panic");
-    result.expect("durable");
-    assert_eq!(read(&store, "holder").await, 1);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_holder_that_runs_first_is_ended_at_its_timeout_and_leaves_nothing() {
-    let Fixture { store, _folder } = fixture(StoreOptions::default());
-    let leased = store.lease(true, None, |mut transaction| async move {
-        put(&mut transaction, "a", 1).await.expect("a write");
-        std::future::pending::<()>().await;
-    });
-    assert!(matches!(leased.await, Err(Error::LeaseExpired)));
-    assert_eq!(read(&store, "a").await, 0);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_holder_whose_client_leaves_gives_the_writer_back() {
-    let options =
-        StoreOptions { lease_timeout: Duration::from_secs(60), ..StoreOptions::default() };
-    let Fixture { store, _folder } = fixture(options);
-    let running = Arc::new(AtomicBool::new(false));
-    let task = tokio::spawn({
-        let (store, running) = (Arc::clone(&store), Arc::clone(&running));
-        async move {
-            let leased = store.lease(false, None, move |mut transaction| async move {
-                put(&mut transaction, "a", 1).await.expect("a write");
-                running.store(true, Ordering::SeqCst);
-                std::future::pending::<()>().await;
-            });
-            leased.await
-        }
-    });
-    eventually(|| running.load(Ordering::SeqCst)).await;
-    task.abort();
-    let mut next = store.begin();
-    put(&mut next, "b", 1).await.expect("a write");
-    next.finish().await.expect("valid").durable().await.expect("durable");
-    assert_eq!((read(&store, "a").await, read(&store, "b").await), (0, 1));
-}
-
-async fn sql(store: &Arc<Store>, statement: &'static str) -> Result<Execution, Error> {
-    invoke(store, move |transaction| Box::pin(transaction.execute(statement, Vec::new()))).await
-}
-
 fn migration(name: &str, sql: &str) -> Migration {
     Migration { name: name.to_owned(), sql: sql.to_owned() }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_optimistic_transaction_goes_on_leased_with_what_it_had() {
-    let Fixture { store, _folder } = fixture(StoreOptions::default());
-    store.migrate(&[migration("1", "CREATE TABLE t (x)")]).await.expect("migrated");
-    let mut transaction = store.begin();
-    assert_eq!(number(&mut transaction, "a").await.expect("a read"), 0);
-    put(&mut transaction, "a", 5).await.expect("a write");
-    let refused = transaction.execute("INSERT INTO t VALUES (1)", Vec::new()).await;
-    assert!(matches!(refused, Err(Error::NeedsLease)));
-    let leased = store.lease(false, Some(transaction), |mut transaction| async move {
-        assert_eq!(number(&mut transaction, "a").await?, 5);
-        let done = transaction.execute("INSERT INTO t VALUES (1)", Vec::new()).await?;
-        assert_eq!(done, Execution { changes: 1, last_insert_id: 1 });
-        transaction.finish().await
-    });
-    let committed = leased.await.expect("leased").expect("valid");
-    committed.durable().await.expect("durable");
-    assert_eq!(read(&store, "a").await, 5);
-
-    let mut stale = store.begin();
-    assert_eq!(number(&mut stale, "a").await.expect("a read"), 5);
-    let mut other = store.begin();
-    put(&mut other, "a", 6).await.expect("a write");
-    other.finish().await.expect("valid").durable().await.expect("durable");
-    let leased = store.lease(false, Some(stale), |_| async {}).await;
-    assert!(matches!(leased, Err(Error::Rerun(Rerun::Leased))));
+async fn sql(store: &Arc<Store>, statement: &'static str) -> Result<Execution, Error> {
+    invoke(store, move |transaction| Box::pin(transaction.execute(statement, Vec::new()))).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -369,114 +259,6 @@ async fn an_explicit_commit_stays_and_a_rollback_leaves_nothing() {
         assert_eq!(read(&store, "given up").await, 0);
         assert_eq!(read(&store, "later").await, expected);
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn migrations_apply_once_and_a_changed_one_is_refused() {
-    let Fixture { store, _folder } = fixture(StoreOptions::default());
-    let first = migration("1", "CREATE TABLE t (x); CREATE INDEX i ON t (x);");
-    let second = migration("2", "ALTER TABLE t ADD COLUMN y");
-    let both = [first.clone(), second.clone()];
-    assert_eq!(store.try_migrations(&both).await.expect("tried"), ["1", "2"]);
-    assert_eq!(
-        store.migrate(std::slice::from_ref(&first)).await.expect("applied"),
-        ["1"],
-        "trying left nothing"
-    );
-    assert_eq!(store.migrate(&both).await.expect("applied"), ["2"]);
-    assert!(store.migrate(&both).await.expect("nothing to do").is_empty());
-
-    let changed = [migration("1", "CREATE TABLE t (z)"), second];
-    let error = store.migrate(&changed).await.expect_err("refused").to_string();
-    assert!(error.starts_with("migration 1 was changed after it was applied"), "{error}");
-    let failing = [first, migration("3", "CREATE TABLE u (x); CREATE TABLE t (x)")];
-    let error = store.migrate(&failing).await.expect_err("refused").to_string();
-    assert!(error.starts_with("migration 3 failed: table t already exists"), "{error}");
-    let names = ["CREATE TABLE _x (y)", "ALTER TABLE t RENAME TO _x", "DROP TABLE _kv", "COMMIT"];
-    for sql in names {
-        assert!(store.migrate(&[migration("4", sql)]).await.is_err(), "{sql}");
-    }
-    sql(&store, "INSERT INTO t VALUES (1, 2)").await.expect("the table is as it was");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_guests_sql_stays_in_its_own_tables() {
-    let Fixture { store, _folder } = fixture(StoreOptions::default());
-    store
-        .migrate(&[migration("1", "CREATE TABLE t (x INTEGER NOT NULL UNIQUE) STRICT")])
-        .await
-        .expect("migrated");
-    let kind = async |statement: &'static str| match sql(&store, statement).await {
-        Ok(_) => None,
-        Err(Error::Sql(error)) => Some(error.kind),
-        Err(error) => panic!("{statement}: {error}"),
-    };
-    for denied in [
-        "SELECT * FROM _kv",
-        "INSERT INTO _kv VALUES ('a', 'b', x'')",
-        "DELETE FROM _meta",
-        "ATTACH 'other.db' AS other",
-        "BEGIN",
-        "COMMIT",
-        "SAVEPOINT lease",
-        "RELEASE lease",
-        "ROLLBACK TO lease",
-        "PRAGMA synchronous = OFF",
-        "PRAGMA table_info(_kv)",
-        "CREATE TEMP TABLE u (x)",
-        "CREATE TABLE _u (x)",
-        "SELECT load_extension('x')",
-        "CREATE VIRTUAL TABLE v USING fts5(x)",
-        "SELECT value FROM _kv WHERE bucket = 'a' AND key = 'b'",
-    ] {
-        assert_eq!(kind(denied).await, Some(SqlErrorKind::Denied), "{denied}");
-    }
-    for syntax in [
-        "SELEC 1",
-        "SELECT * FROM absent",
-        "DELETE FROM sqlite_master",
-        "VACUUM",
-        "SELECT y FROM t",
-    ] {
-        assert_eq!(kind(syntax).await, Some(SqlErrorKind::Syntax), "{syntax}");
-    }
-    for parameters in ["SELECT 1; SELECT 2", "SELECT ?1"] {
-        assert_eq!(kind(parameters).await, Some(SqlErrorKind::Parameters), "{parameters}");
-    }
-    assert_eq!(kind("INSERT INTO t VALUES (1)").await, None);
-    assert_eq!(kind("INSERT INTO t VALUES (1)").await, Some(SqlErrorKind::Constraint));
-    assert_eq!(kind("INSERT INTO t VALUES ('x')").await, Some(SqlErrorKind::Constraint));
-    assert_eq!(kind("INSERT INTO t VALUES (NULL)").await, Some(SqlErrorKind::Constraint));
-    let count =
-        store.begin().query("SELECT count(*) AS n FROM t", Vec::new()).await.expect("a query");
-    assert_eq!(count, Rows { columns: vec!["n".into()], values: vec![vec![Value::Integer(1)]] });
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn statements_and_results_have_their_limits() {
-    let options = StoreOptions {
-        statement_timeout: Duration::from_millis(50),
-        max_rows: 10,
-        max_pages: 64,
-        ..StoreOptions::default()
-    };
-    let Fixture { store, _folder } = fixture(options);
-    store.migrate(&[migration("1", "CREATE TABLE t (x)")]).await.expect("migrated");
-    let endless = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT ";
-    let query = async |statement: String| store.begin().query(&statement, Vec::new()).await;
-    let slow = query(format!("{endless} count(*) FROM n")).await;
-    assert!(
-        matches!(slow, Err(Error::Sql(SqlError { kind: SqlErrorKind::Limit, .. }))),
-        "{slow:?}"
-    );
-    let many = query(format!("{endless} i FROM n")).await;
-    assert!(
-        matches!(many, Err(Error::Sql(SqlError { kind: SqlErrorKind::Limit, .. }))),
-        "{many:?}"
-    );
-    let full = sql(&store, "INSERT INTO t VALUES (zeroblob(1000000))").await;
-    assert!(matches!(full, Err(Error::Full)), "{full:?}");
-    sql(&store, "INSERT INTO t VALUES (1)").await.expect("the store goes on");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

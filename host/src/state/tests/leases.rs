@@ -1,0 +1,116 @@
+//! Those that hold the writer, and those that wait for them.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_lease_holder_does_not_hold_up_those_who_are_done() {
+    let options =
+        StoreOptions { lease_timeout: Duration::from_secs(10), ..StoreOptions::default() };
+    let valve = Valve::default();
+    let Fixture { store, _folder } =
+        fixture(StoreOptions { before_commit: valve.options().before_commit, ..options });
+    // While a commit stalls, a member and then a holder queue up for one group.
+    valve.set(true);
+    let mut first = store.begin();
+    put(&mut first, "first", 1).await.expect("a write");
+    let first = tokio::spawn(first.finish().await.expect("valid").durable());
+    valve.until_someone_waits().await;
+    let mut member = store.begin();
+    put(&mut member, "member", 1).await.expect("a write");
+    let member = tokio::spawn(async move { member.finish().await?.durable().await });
+    let release = Arc::new(AtomicBool::new(false));
+    let runs = Arc::new(AtomicUsize::new(0));
+    let holder = tokio::spawn({
+        let (store, release, runs) = (Arc::clone(&store), Arc::clone(&release), Arc::clone(&runs));
+        async move {
+            let mut alone = false;
+            loop {
+                let (release, runs) = (Arc::clone(&release), Arc::clone(&runs));
+                let leased = store.lease(alone, None, move |mut transaction| async move {
+                    runs.fetch_add(1, Ordering::SeqCst);
+                    put(&mut transaction, "holder", 1).await?;
+                    eventually(|| release.load(Ordering::SeqCst)).await;
+                    transaction.finish().await
+                });
+                match leased.await.and_then(|result| result) {
+                    Ok(committed) => return (alone, committed.durable().await),
+                    Err(Error::Rerun(Rerun::Alone)) => alone = true,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        }
+    });
+    valve.set(false);
+    first.await.expect("no panic").expect("durable");
+    // The holder waits for `release` and yet the member gets through.
+    member.await.expect("no panic").expect("durable without the holder");
+    eventually(|| runs.load(Ordering::SeqCst) > 0).await;
+    release.store(true, Ordering::SeqCst);
+    let (_, result) = holder.await.expect("no panic");
+    result.expect("durable");
+    assert_eq!(read(&store, "holder").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_holder_that_runs_first_is_ended_at_its_timeout_and_leaves_nothing() {
+    let Fixture { store, _folder } = fixture(StoreOptions::default());
+    let leased = store.lease(true, None, |mut transaction| async move {
+        put(&mut transaction, "a", 1).await.expect("a write");
+        std::future::pending::<()>().await;
+    });
+    assert!(matches!(leased.await, Err(Error::LeaseExpired)));
+    assert_eq!(read(&store, "a").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_holder_whose_client_leaves_gives_the_writer_back() {
+    let options =
+        StoreOptions { lease_timeout: Duration::from_secs(60), ..StoreOptions::default() };
+    let Fixture { store, _folder } = fixture(options);
+    let running = Arc::new(AtomicBool::new(false));
+    let task = tokio::spawn({
+        let (store, running) = (Arc::clone(&store), Arc::clone(&running));
+        async move {
+            let leased = store.lease(false, None, move |mut transaction| async move {
+                put(&mut transaction, "a", 1).await.expect("a write");
+                running.store(true, Ordering::SeqCst);
+                std::future::pending::<()>().await;
+            });
+            leased.await
+        }
+    });
+    eventually(|| running.load(Ordering::SeqCst)).await;
+    task.abort();
+    let mut next = store.begin();
+    put(&mut next, "b", 1).await.expect("a write");
+    next.finish().await.expect("valid").durable().await.expect("durable");
+    assert_eq!((read(&store, "a").await, read(&store, "b").await), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_optimistic_transaction_goes_on_leased_with_what_it_had() {
+    let Fixture { store, _folder } = fixture(StoreOptions::default());
+    store.migrate(&[migration("1", "CREATE TABLE t (x)")]).await.expect("migrated");
+    let mut transaction = store.begin();
+    assert_eq!(number(&mut transaction, "a").await.expect("a read"), 0);
+    put(&mut transaction, "a", 5).await.expect("a write");
+    let refused = transaction.execute("INSERT INTO t VALUES (1)", Vec::new()).await;
+    assert!(matches!(refused, Err(Error::NeedsLease)));
+    let leased = store.lease(false, Some(transaction), |mut transaction| async move {
+        assert_eq!(number(&mut transaction, "a").await?, 5);
+        let done = transaction.execute("INSERT INTO t VALUES (1)", Vec::new()).await?;
+        assert_eq!(done, Execution { changes: 1, last_insert_id: 1 });
+        transaction.finish().await
+    });
+    let committed = leased.await.expect("leased").expect("valid");
+    committed.durable().await.expect("durable");
+    assert_eq!(read(&store, "a").await, 5);
+
+    let mut stale = store.begin();
+    assert_eq!(number(&mut stale, "a").await.expect("a read"), 5);
+    let mut other = store.begin();
+    put(&mut other, "a", 6).await.expect("a write");
+    other.finish().await.expect("valid").durable().await.expect("durable");
+    let leased = store.lease(false, Some(stale), |_| async {}).await;
+    assert!(matches!(leased, Err(Error::Rerun(Rerun::Leased))));
+}
