@@ -74,12 +74,13 @@ async fn answer(
     };
     match invoke(invocation).await {
         Ok(response) => {
-            count.ended(Outcome::Answered);
             // It agreed before it read: a client that waits for 100 would keep the body.
             if expects_continue && response.status().is_success() {
                 body.ask().await;
             }
-            finish(response, &service.name)
+            let response = finish(response, &service.name);
+            count.ended(if response.is_ok() { Outcome::Answered } else { Outcome::NoAnswer });
+            response
         }
         Err(failure) => {
             count.ended(failure.outcome());

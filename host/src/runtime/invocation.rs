@@ -90,8 +90,8 @@ enum Mode {
 }
 
 /// Runs the invocation, or finds the answer that is kept under its key. Returns
-/// the response when everything that it depends on
-/// is durable; its body may still be coming from the guest.
+/// the response when everything that it depends on is durable; its body may
+/// still be coming from the guest.
 ///
 /// Dropping the future ends the guest, undoes its transaction and gives every
 /// hold back.
