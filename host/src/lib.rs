@@ -41,6 +41,7 @@ pub mod cli;
 pub mod config;
 pub mod deploy;
 pub mod digest;
+pub mod event;
 pub mod http;
 pub mod manifest;
 pub mod outbound;

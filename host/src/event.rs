@@ -1,0 +1,57 @@
+//! Events, as CloudEvents 1.0 defines them.
+
+mod pattern;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+pub use pattern::{PatternError, TypePattern};
+
+/// The extension that says which events are delivered in order.
+pub const PARTITION_KEY: &str = "partitionkey";
+
+/// An event. `specversion` is always 1.0.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// `id`: with `source`, what makes it this event and no other.
+    pub id: String,
+    /// `source`: where it happened, a URI reference.
+    pub source: String,
+    /// `type`: what happened, `shop.order.placed`.
+    pub event_type: String,
+    /// `subject`: what it happened to.
+    pub subject: Option<String>,
+    /// `time`: when, as RFC 3339 says it.
+    pub time: Option<String>,
+    /// `datacontenttype`: a media type; JSON where it is absent.
+    pub data_content_type: Option<String>,
+    /// `dataschema`: a URI.
+    pub data_schema: Option<String>,
+    /// Extension attributes by name: lower-case letters and digits.
+    pub extensions: BTreeMap<String, Value>,
+    /// What its consumers read.
+    pub data: Option<Bytes>,
+}
+
+/// An extension attribute's value. Binary data, URIs and timestamps have a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// `Boolean`
+    Boolean(bool),
+    /// `Integer`
+    Integer(i32),
+    /// `String`, or the text of any other type.
+    Text(String),
+}
+
+impl Event {
+    /// What it is ordered by: `partitionkey`, else `subject`, else `id`.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        match self.extensions.get(PARTITION_KEY) {
+            Some(Value::Text(key)) => key,
+            _ => self.subject.as_deref().unwrap_or(&self.id),
+        }
+    }
+}
