@@ -37,6 +37,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod bus;
 pub mod cli;
 pub mod config;
 pub mod deploy;
