@@ -38,7 +38,7 @@ use error::JobError;
 use group::Group;
 use ids::Ids;
 use readers::Readers;
-use shared::{Extent, Shared};
+use shared::Shared;
 use writer::{Ended, Job, Work, Writer};
 
 pub use error::BusError;

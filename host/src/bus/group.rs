@@ -59,10 +59,7 @@ impl<'w> Group<'w> {
     }
 
     /// Appends those from outside that are not here.
-    pub(super) fn append(
-        &mut self,
-        entries: Vec<(IdDigest, Entry)>,
-    ) -> Result<Appended, JobError> {
+    pub(super) fn append(&mut self, entries: Vec<(IdDigest, Entry)>) -> Result<Appended, JobError> {
         let given = entries.len();
         let mut fresh = Vec::with_capacity(given);
         for (id, entry) in entries {
@@ -93,7 +90,11 @@ impl<'w> Group<'w> {
         let mut last = super::readers::relayed(self.connection, store_id)?;
         let known = last;
         entries.sort_by_key(|(sequence, _)| *sequence);
-        entries.retain(|(sequence, _)| *sequence > std::mem::replace(&mut last, last.max(*sequence)));
+        entries.retain(|(sequence, _)| {
+            let is_new = *sequence > last;
+            last = last.max(*sequence);
+            is_new
+        });
         self.room_for(entries.iter().map(|(_, entry)| entry))?;
         for (_, entry) in entries {
             self.insert(entry)?;
