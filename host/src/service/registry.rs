@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 use super::{Admission, RouteConflict, RouteTable, ServiceMetrics, ServiceName, Version};
 use crate::state::Store;
@@ -38,6 +39,7 @@ pub struct Snapshot {
 pub struct Registry {
     snapshot: ArcSwap<Snapshot>,
     writer: Mutex<()>,
+    changes: watch::Sender<u64>,
 }
 
 impl Registry {
@@ -45,6 +47,12 @@ impl Registry {
     #[must_use]
     pub fn load(&self) -> arc_swap::Guard<Arc<Snapshot>> {
         self.snapshot.load()
+    }
+
+    /// Tells of each new snapshot; the value counts them.
+    #[must_use]
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// Gives `version` all of its service's traffic, in one step. Returns the
@@ -122,6 +130,7 @@ impl Registry {
             return Err(conflicts);
         }
         self.snapshot.store(Arc::new(Snapshot { services, routes }));
+        self.changes.send_modify(|count| *count += 1);
         Ok(())
     }
 }
