@@ -9,6 +9,7 @@ use super::engine::Runtime;
 use super::entry::Entries;
 use super::instance::InstanceState;
 use super::limits::MAX_MEMORIES;
+use crate::manifest::{Manifest, Route};
 
 /// A component whose code is mapped.
 #[derive(Clone)]
@@ -93,6 +94,15 @@ impl LoadedComponent {
             None
         };
         (requests.is_some() || events.is_some()).then_some(Servable { requests, events })
+    }
+}
+
+impl Servable {
+    /// The requests that a component like this answers: none where it takes
+    /// events only, whatever the default of its manifest is.
+    #[must_use]
+    pub fn routes(self, manifest: &Manifest) -> &[Route] {
+        if self.requests.is_some() { &manifest.routes } else { &[] }
     }
 }
 
