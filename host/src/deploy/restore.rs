@@ -56,7 +56,7 @@ pub(super) async fn serve(
             if let Some(refusal) = refusal {
                 parts.board.refused(&record.file, refusal);
             }
-            let routes: Vec<_> = version.manifest.routes.iter().map(ToString::to_string).collect();
+            let routes: Vec<_> = version.routes().iter().map(ToString::to_string).collect();
             let service = id.service.as_str();
             tracing::info!(service, version = id.number, routes = routes.join(" "), "restored");
             parts.board.announce(Notice::Serving {

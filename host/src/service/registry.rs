@@ -111,7 +111,7 @@ impl Registry {
         let others = current.services.values().filter(|service| service.name != *name);
         // The claimant comes last, so that the one that serves already keeps the route.
         let claims = others
-            .map(|service| (&service.name, service.version.manifest.routes.as_slice()))
+            .map(|service| (&service.name, service.version.routes()))
             .chain([(name, routes)]);
         RouteTable::build(claims).1
     }
@@ -123,7 +123,7 @@ impl Registry {
     ) -> Result<(), Vec<RouteConflict>> {
         let (others, claims): (Vec<_>, Vec<_>) = services
             .values()
-            .map(|service| (&service.name, service.version.manifest.routes.as_slice()))
+            .map(|service| (&service.name, service.version.routes()))
             .partition(|(name, _)| *name != claimant);
         let (routes, conflicts) = RouteTable::build(others.into_iter().chain(claims));
         if !conflicts.is_empty() {
