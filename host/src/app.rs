@@ -254,7 +254,9 @@ async fn sweep(registry: Arc<Registry>, stopped: CancellationToken) {
         }
         let now = Instant::now();
         for service in registry.load().services.values() {
-            service.version.pool.free_idle(now);
+            for version in service.traffic.versions() {
+                version.pool.free_idle(now);
+            }
             service.store.expire_keys();
             service.store.trim_outbox();
             service.store.close_if_idle(now);

@@ -177,6 +177,12 @@ impl Default for Deploy {
 }
 
 impl Manifest {
+    /// The subscription of this name.
+    #[must_use]
+    pub fn subscription(&self, name: &str) -> Option<&Subscription> {
+        self.subscriptions.iter().find(|subscription| subscription.name == name)
+    }
+
     /// The manifest of a service that brings none: it serves `/<service>`.
     #[must_use]
     pub fn default_for(service: ServiceName) -> Self {

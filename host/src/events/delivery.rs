@@ -8,7 +8,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::event::Event;
 use crate::runtime::{self, Failure, Verdict};
-use crate::service::{Lease, Outcome, Registry, Service, ServiceName};
+use crate::service::{Lease, Outcome, Registry, Service, ServiceName, Version};
 use crate::state::{Consumption, Store};
 
 /// How long a subscription rests when its service could not be reached at all.
@@ -55,7 +55,10 @@ pub(super) async fn to_service(
     let Some(found) = find(registry, service) else { return gone(service) };
     let permit = found.admission.admit_delivery().await;
     // Only now: a version that was swapped out while this waited must not run it.
-    let Some((found, lease)) = lease(registry, service) else { return gone(service) };
+    let base = super::engine::base(subscription);
+    let Some((found, lease)) = lease(registry, service, base, &attempt.key) else {
+        return gone(service);
+    };
     let count = found.metrics.begin();
     let delivery = runtime::Delivery {
         lease,
@@ -127,12 +130,24 @@ fn find(registry: &Registry, service: &ServiceName) -> Option<Arc<Service>> {
     registry.load().services.get(service).cloned()
 }
 
-/// A lease on the version that has the service's traffic now.
-fn lease(registry: &Registry, name: &ServiceName) -> Option<(Arc<Service>, Lease)> {
+/// A lease on the version that has this key's traffic now, among those that
+/// subscribe.
+fn lease(
+    registry: &Registry,
+    name: &ServiceName,
+    subscription: &str,
+    key: &str,
+) -> Option<(Arc<Service>, Lease)> {
     loop {
         let service = find(registry, name)?;
+        let subscribes =
+            |version: &Version| version.manifest.subscription(subscription).is_some();
+        let version = service.traffic.version_for_key_among(key, subscribes);
+        if !subscribes(version) {
+            return None;
+        }
         // None when it was retired since: the next snapshot has its successor.
-        if let Some(lease) = service.version.lease() {
+        if let Some(lease) = version.lease() {
             return Some((service, lease));
         }
         std::thread::yield_now();

@@ -66,7 +66,8 @@ pub(super) struct Active {
     pub(super) until: Option<u64>,
     /// Since when its cursor is behind what was passed.
     pub(super) passed_since: Option<Instant>,
-    version: u64,
+    /// The versions that had the traffic when it was last told of them.
+    versions: Vec<u64>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -190,6 +191,7 @@ impl Events {
             }
         }
         for service in snapshot.services.values() {
+            update(&mut table, service).await;
             if let Err(error) = self.start_missing(&mut table, service).await {
                 let service = service.name.as_str();
                 tracing::error!(service, %error, "its subscriptions could not be started");
@@ -245,33 +247,21 @@ impl Events {
         table: &mut Table,
         service: &Arc<Service>,
     ) -> Result<(), PrepareError> {
-        let version = service.version.id.number;
-        let manifest = &service.version.manifest;
-        let mut missing = Vec::new();
-        for (name, active) in table.active.iter_mut().filter(|(name, _)| name.service == service.name) {
-            let Some(settings) = settings(service, name) else { continue };
-            if active.version != version && !active.stop.is_cancelled() {
-                active.version = version;
-                active.settings = settings.clone();
-                let update = Command::Update(Box::new(settings));
-                // A dispatcher that doesn't listen ends.
-                _ = active.commands.send(update).await;
-            }
-        }
         let name = |subscription: &str| Name {
             service: service.name.clone(),
             subscription: Arc::from(subscription),
         };
-        for subscription in &manifest.subscriptions {
-            if !table.active.contains_key(&name(&subscription.name)) {
-                missing.push(subscription);
-            }
-        }
-        if missing.is_empty() {
+        let is_active = |subscription: &Subscription| {
+            table.active.contains_key(&name(&subscription.name))
+        };
+        let manifests = || service.traffic.versions().map(|version| &version.manifest);
+        if manifests().flat_map(|manifest| &manifest.subscriptions).all(is_active) {
             return Ok(());
         }
-        // Where a store is new to its host, or was deleted, all are new.
-        self.prepare(&service.name, &service.store, manifest).await?;
+        for manifest in manifests() {
+            // Where a store is new to its host, or was deleted, all are new.
+            self.prepare(&service.name, &service.store, manifest).await?;
+        }
         for cursor in service.store.cursors().await? {
             let name = name(&cursor.subscription);
             let Some(settings) = settings(service, &name) else { continue };
@@ -314,7 +304,7 @@ impl Events {
             changed.notify_one();
         });
         let store = Arc::clone(&service.store);
-        let version = service.version.id.number;
+        let versions = versions(service);
         Ok(Some(Active {
             settings,
             store,
@@ -322,19 +312,45 @@ impl Events {
             commands,
             until,
             passed_since: None,
-            version,
+            versions,
             stop,
             task,
         }))
     }
 }
 
-/// What the service's version says of a subscription, or of the one that it
-/// replays.
+/// Tells a service's dispatchers of new versions.
+async fn update(table: &mut Table, service: &Service) {
+    let versions = versions(service);
+    let actives = table.active.iter_mut().filter(|(name, _)| name.service == service.name);
+    for (name, active) in actives {
+        let Some(settings) = settings(service, name) else { continue };
+        if active.versions != versions && !active.stop.is_cancelled() {
+            active.versions.clone_from(&versions);
+            active.settings = settings.clone();
+            let update = Command::Update(Box::new(settings));
+            // A dispatcher that doesn't listen any more has ended.
+            _ = active.commands.send(update).await;
+        }
+    }
+}
+
+fn versions(service: &Service) -> Vec<u64> {
+    service.traffic.versions().map(|version| version.id.number).collect()
+}
+
+/// What the newest version that has it says of a subscription, or of the one
+/// that it replays.
 fn settings(service: &Service, name: &Name) -> Option<Subscription> {
-    let base = name.subscription.split(REPLAY).next()?;
-    let subscriptions = &service.version.manifest.subscriptions;
-    subscriptions.iter().find(|subscription| subscription.name == base).cloned()
+    service
+        .traffic
+        .versions()
+        .find_map(|version| version.manifest.subscription(base(&name.subscription)).cloned())
+}
+
+/// The subscription that a replay is of; itself where it is none.
+pub(super) fn base(subscription: &str) -> &str {
+    subscription.split(REPLAY).next().unwrap_or_default()
 }
 
 /// Where a new subscription begins.
