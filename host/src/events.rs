@@ -16,6 +16,7 @@ mod command;
 mod delivery;
 mod engine;
 mod held;
+mod operate;
 mod relay;
 mod retention;
 mod status;
@@ -24,5 +25,8 @@ mod target;
 mod window;
 
 pub use command::Refusal;
+pub use operate::{
+    DeadLetterView, EventPage, EventView, MAX_PAGE, OperateError, SubscriptionStatus,
+};
 pub use engine::{Events, PrepareError};
 pub use status::{Counts, State};

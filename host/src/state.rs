@@ -37,6 +37,7 @@ mod tests;
 
 pub use error::{Error, Rerun, SqlError, SqlErrorKind};
 pub use held::{DeadLetter, Due, HeldEntry, Settlement};
+pub(crate) use idempotency::now_ms;
 pub use idempotency::{KeptAnswer, KeyClaim};
 pub use inbox::{Consumption, Cursor, Progress};
 pub use keyvalue::KeyPage;

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -22,7 +22,7 @@ use super::target::Target;
 use super::window::{Positioned, Window};
 use crate::bus::{Bus, ReadLimit};
 use crate::manifest::{Subscription, WhenFailed};
-use crate::state::{Consumption, Due, Settlement, Store};
+use crate::state::{Consumption, Due, Settlement, Store, now_ms};
 
 /// Events that are read ahead of the handlers.
 const MAX_WINDOW: usize = 1_024;
@@ -580,10 +580,6 @@ impl Parts {
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), crate::state::Error> {
         self.store.settle(settlements).await?.durable().await
     }
-}
-
-fn now_ms() -> u64 {
-    millis(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -258,7 +258,7 @@ fn pause_ms(options: &StoreOptions) -> u64 {
 }
 
 /// Now, in ms since 1970.
-pub(super) fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     millis(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
 }
 
