@@ -4,6 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use crate::bus::Recorded;
 use crate::event::Event;
 
 /// An event with its position on the bus.
@@ -11,6 +12,12 @@ use crate::event::Event;
 pub(super) struct Positioned {
     pub(super) position: u64,
     pub(super) event: Arc<Event>,
+}
+
+impl From<Recorded> for Positioned {
+    fn from(recorded: Recorded) -> Self {
+        Self { position: recorded.position, event: recorded.event }
+    }
 }
 
 /// Events by key, in their order.

@@ -47,6 +47,7 @@ pub(super) struct Leased {
 pub(super) type Home = Arc<Mutex<Option<Box<Writer>>>>;
 
 /// A validated transaction, on its way to the disk.
+#[derive(Debug)]
 #[must_use = "nothing that depends on it may leave before it is durable"]
 pub struct Committed {
     durable: Option<Durable>,
