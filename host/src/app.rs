@@ -169,6 +169,7 @@ impl App {
         let drained = self.serving.await.context("the listener")?;
         self.events.stop().await;
         self.deployer.shutdown().await;
+        self.events.bus().close().await;
         self.stopped.cancel();
         self.admin.await.context("the admin listener")?;
         if !drained {
@@ -218,7 +219,7 @@ fn on_fatal(fatal: mpsc::Sender<String>) -> Arc<dyn Fn(&str) + Send + Sync> {
 
 /// The durable log of events, in the data folder.
 async fn open_bus(config: &Config, fatal: mpsc::Sender<String>) -> anyhow::Result<Bus> {
-    let options = BusOptions { on_fatal: Some(on_fatal(fatal)), ..config.events.clone() };
+    let options = BusOptions { on_fatal: Some(on_fatal(fatal)), ..BusOptions::default() };
     let path = config.data.join("bus.db");
     let opened = tokio::task::spawn_blocking(move || Bus::open(&path, options)).await?;
     opened.context("the durable log of events")

@@ -37,10 +37,10 @@
 
 pub mod admin;
 pub mod app;
+pub mod bus;
 pub mod cli;
 pub mod config;
 pub mod deploy;
-pub mod bus;
 pub mod digest;
 pub mod event;
 pub mod events;

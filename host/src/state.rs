@@ -43,7 +43,7 @@ pub use inbox::{Consumption, Cursor, Progress};
 pub use keyvalue::KeyPage;
 pub use migration::{Migration, MigrationError};
 pub use options::StoreOptions;
-pub use outbox::{Outgoing, StoreIdentity};
+pub use outbox::StoreIdentity;
 pub use sql::{Execution, Rows, Value};
 pub use store::Store;
 pub use transaction::{Committed, Transaction};

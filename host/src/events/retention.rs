@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use super::engine::{Active, Events, Name};
 use crate::bus::Mirror;
-use crate::state::Settlement;
+use crate::state::{Settlement, now_ms};
 
 /// Unwanted events that a subscription passes before its cursor is written.
 const MAX_PASSED: u64 = 1_000;
@@ -33,7 +33,7 @@ impl Events {
             tracing::warn!(%error, "the cursors could not be copied to the bus");
             return;
         }
-        match self.inner.bus.trim(SystemTime::now()).await {
+        match self.inner.bus.trim(now_ms()).await {
             Ok(trimmed) if trimmed.events > 0 => {
                 tracing::debug!(events = trimmed.events, "trimmed the bus");
             }

@@ -184,7 +184,9 @@ impl Dispatcher {
                     return;
                 }
             };
-            let upto = self.parts.until.map_or(batch.upto, |until| until.min(batch.upto));
+            // Nothing where all of it was trimmed.
+            let upto = batch.upto.max(self.parts.bus.first() - 1);
+            let upto = self.parts.until.map_or(upto, |until| until.min(upto));
             let wanted: Vec<Positioned> = batch
                 .events
                 .into_iter()
@@ -198,9 +200,8 @@ impl Dispatcher {
 
     /// Takes in what was read: to the window, or to the held where the key waits.
     fn scan(&mut self, upto: u64, wanted: Vec<Positioned>) {
-        if let Some(missing) = self.parts.bus.first().checked_sub(self.scanned + 1)
-            && missing > 0
-        {
+        let missing = self.parts.bus.first().saturating_sub(self.scanned + 1);
+        if missing > 0 {
             self.parts.status.count_missed(missing);
             let (subscription, after) = (&*self.parts.name, self.scanned);
             tracing::error!(subscription, after, missing, "the bus no longer has these events");

@@ -14,19 +14,10 @@ use tokio::sync::Notify;
 
 use super::error::Error;
 use super::store::{Core, Store};
-use crate::event::Event;
+use crate::event::{Event, Outgoing};
 
 /// Events that are kept in memory until the relay takes them.
 const MAX_TAIL: usize = 4_096;
-
-/// A committed event and its number in its store, counted from 1.
-#[derive(Clone, Debug)]
-pub struct Outgoing {
-    /// Never used twice, also not when the outbox was empty in between.
-    pub sequence: u64,
-    /// What was published.
-    pub event: Arc<Event>,
-}
 
 /// Who publishes, as the bus knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]

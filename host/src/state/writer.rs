@@ -15,11 +15,12 @@ use super::history::{Footprint, History, Sequence};
 use super::idempotency::{self, Keeping, KeptAnswer, KeyClaim};
 use super::inbox::{self, Consumption};
 use super::keyvalue;
-use super::outbox::{self, Outgoing, Publication};
+use super::outbox::{self, Publication};
 use super::sandbox::Sandbox;
 use super::snapshot::{Reads, Writes};
 use super::sql::{Execution, Rows, Scope, Value};
 use super::store::Core;
+use crate::event::Outgoing;
 
 /// Resolves when the group is committed.
 pub(super) type Durable = oneshot::Receiver<Result<(), Error>>;

@@ -64,7 +64,7 @@ fn event_of(service: &ServiceName, new: NewEvent) -> Result<Event, InvalidEvent>
     let mut extensions = BTreeMap::new();
     for publisher::Extension { name, value } in new.extensions {
         if name == PARTITION_KEY {
-            return Err(InvalidEvent::of(&name, "is `partition-key`, not an extension"));
+            return Err(InvalidEvent::attribute(&name, "is `partition-key`, not an extension"));
         }
         let value = match value {
             ExtensionValue::Boolean(value) => Value::Boolean(value),
@@ -72,7 +72,7 @@ fn event_of(service: &ServiceName, new: NewEvent) -> Result<Event, InvalidEvent>
             ExtensionValue::Text(value) => Value::Text(value),
         };
         if extensions.contains_key(&name) {
-            return Err(InvalidEvent::of(&name, "is there twice"));
+            return Err(InvalidEvent::attribute(&name, "is there twice"));
         }
         extensions.insert(name, value);
     }
