@@ -59,10 +59,7 @@ impl<'w> Group<'w> {
     }
 
     /// Appends those from outside that are not here.
-    pub(super) fn append(
-        &mut self,
-        entries: Vec<(IdDigest, Entry)>,
-    ) -> Result<Appended, JobError> {
+    pub(super) fn append(&mut self, entries: Vec<(IdDigest, Entry)>) -> Result<Appended, JobError> {
         let given = entries.len();
         let mut fresh = Vec::with_capacity(given);
         for (id, entry) in entries {

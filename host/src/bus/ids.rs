@@ -106,7 +106,11 @@ impl Ids {
     }
 
     /// Writes what the group added; `last` is its last event's position.
-    pub(super) fn write(&mut self, connection: &Connection, last: Position) -> rusqlite::Result<()> {
+    pub(super) fn write(
+        &mut self,
+        connection: &Connection,
+        last: Position,
+    ) -> rusqlite::Result<()> {
         if self.change.added.is_empty() {
             return Ok(());
         }
@@ -121,7 +125,11 @@ impl Ids {
     }
 
     /// Forgets ids whose events are all before `first`.
-    pub(super) fn trim(&mut self, connection: &Connection, first: Position) -> rusqlite::Result<()> {
+    pub(super) fn trim(
+        &mut self,
+        connection: &Connection,
+        first: Position,
+    ) -> rusqlite::Result<()> {
         let gone = self.runs.iter().take_while(|run| run.position < first).count();
         for run in self.runs.iter().take(gone).skip(self.change.trimmed_runs) {
             let blocks = blocks(run.number);

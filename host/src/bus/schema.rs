@@ -80,7 +80,9 @@ const FORMAT_1: &str = "
 pub(super) enum OpenError {
     #[error("{0}")]
     Sqlite(#[from] rusqlite::Error),
-    #[error("it has format {0}, this host knows up to {FORMAT}: use the host that made it, or a newer one")]
+    #[error(
+        "it has format {0}, this host knows up to {FORMAT}: use the host that made it, or a newer one"
+    )]
     Newer(usize),
     #[error("it was not made by hotdock")]
     Foreign,
