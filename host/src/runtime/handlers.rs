@@ -13,7 +13,7 @@ mod concurrent {
         path: "../wit/hotdock-events",
         world: "hotdock:events/async-handling",
         exports: { default: async | store },
-        with: { "hotdock:events/types": super::types },
+        with: { "hotdock:events/types": super::sync::hotdock::events::types },
     });
 }
 
