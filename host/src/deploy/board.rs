@@ -160,7 +160,7 @@ impl Board {
 impl Known {
     fn service(&self, name: &ServiceName, snapshot: &Snapshot) -> ServiceStatus {
         let serving = self.serving.get(name);
-        let version = snapshot.services.get(name).map(|service| &service.version);
+        let version = snapshot.services.get(name).map(|service| service.traffic.primary());
         let file = serving.map(|serving| &serving.file);
         let draining = self.draining.iter().filter(|draining| draining.version.id.service == *name);
         ServiceStatus {

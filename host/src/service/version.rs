@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::ServiceName;
 use super::lease::{Lease, LeaseCount};
+use super::{ServiceName, VersionMetrics};
 use crate::digest::Digest;
 use crate::manifest::{Manifest, Route};
 use crate::runtime::Pool;
@@ -31,6 +31,8 @@ pub struct Version {
     pub manifest: Arc<Manifest>,
     /// Its instances.
     pub pool: Pool,
+    /// How its requests end, for who compares it with another version.
+    pub metrics: Arc<VersionMetrics>,
     pub(super) leases: LeaseCount,
     ended: CancellationToken,
 }
@@ -44,6 +46,7 @@ impl Version {
             digest,
             manifest,
             pool,
+            metrics: Arc::default(),
             leases: LeaseCount::default(),
             ended: CancellationToken::new(),
         })
