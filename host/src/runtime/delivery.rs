@@ -46,7 +46,6 @@ pub struct Delivery {
 }
 
 /// What a handler made of an event.
-#[derive(Debug)]
 pub enum Verdict {
     /// It is done. Nothing else may say so before this is durable.
     Handled(Committed),
