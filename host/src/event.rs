@@ -10,6 +10,7 @@ mod media_type;
 mod pattern;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -52,6 +53,16 @@ pub enum Value {
     Integer(i32),
     /// `String`, or the text of any other type.
     Text(String),
+}
+
+/// An event in a store's outbox.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// Its number in its store, counted from 1. Never used twice, also not when
+    /// the outbox was empty in between.
+    pub sequence: u64,
+    /// What was published.
+    pub event: Arc<Event>,
 }
 
 impl Event {

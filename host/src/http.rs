@@ -10,3 +10,4 @@ pub mod idempotency;
 pub mod listener;
 pub mod problem;
 pub mod request;
+pub mod sticky;

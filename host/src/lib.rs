@@ -10,7 +10,7 @@
 //! | manifest | what the service declares: routes, limits, capabilities, migrations |
 //! | version | one component and one manifest, immutable, numbered per service: `cart v3` |
 //! | candidate | a version on its way in: compiled, validated, warmed |
-//! | traffic | which version of a service gets its requests |
+//! | traffic | which versions of a service get which of its requests |
 //! | lease | a request's hold on a version; a version drains when its leases are gone |
 //! | writer lease | the right to run alone on a store's writer connection |
 //! | instance | one instantiation of a version: its own memory, one invocation at a time |
@@ -37,11 +37,13 @@
 
 pub mod admin;
 pub mod app;
+pub mod bus;
 pub mod cli;
 pub mod config;
 pub mod deploy;
 pub mod digest;
 pub mod event;
+pub mod events;
 pub mod http;
 pub mod manifest;
 pub mod outbound;

@@ -138,7 +138,8 @@ impl Bench {
     }
 
     pub(super) fn version(&self, service: &str) -> Option<Arc<Version>> {
-        self.registry.load().services.get(service).map(|service| Arc::clone(&service.version))
+        let snapshot = self.registry.load();
+        snapshot.services.get(service).map(|service| Arc::clone(service.traffic.primary()))
     }
 
     pub(super) async fn ready(&self) {
