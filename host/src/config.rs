@@ -4,6 +4,7 @@
 //! (`hotdock.toml`), that over the default. The result is one value that does
 //! not change while the host runs.
 
+mod events;
 mod file;
 mod network;
 mod outbound;
@@ -12,6 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use events::EventsConfig;
 pub use file::{ConfigError, FileConfig};
 pub use network::{Network, ParseNetworkError};
 pub use outbound::OutboundConfig;
@@ -43,6 +45,8 @@ pub struct Config {
     pub http: HttpLimits,
     /// Limits of outgoing requests.
     pub outbound: OutboundConfig,
+    /// What the bus keeps, and what it takes from outside.
+    pub events: EventsConfig,
 }
 
 /// How the log is written.
@@ -126,6 +130,7 @@ impl Config {
             log: overrides.log.or(file.log).unwrap_or(default.log),
             http,
             outbound: file.outbound.resolve(overrides.outbound_allow_private),
+            events: file.events.resolve(),
         }
     }
 }
@@ -145,6 +150,7 @@ impl Default for Config {
             log: "info".to_owned(),
             http: HttpLimits::default(),
             outbound: OutboundConfig::default(),
+            events: EventsConfig::default(),
         }
     }
 }

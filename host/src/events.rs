@@ -5,6 +5,7 @@
 //! - [`subscription`]: reads the bus and parts what it wants by key ([`window`])
 //! - [`delivery`]: hands an event to the version that has the traffic
 //! - [`held`], [`backoff`], [`breaker`]: what becomes of one that fails
+//! - [`receive`]: events from outside
 //! - [`retention`]: late copies of all cursors, and what the bus forgets
 //!
 //! Nothing here is durable by itself: the bus and the stores are, and everything
@@ -17,6 +18,7 @@ mod delivery;
 mod engine;
 mod held;
 mod operate;
+pub mod receive;
 mod relay;
 mod retention;
 mod status;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error as _};
 
+use super::events::FileEvents;
 use super::outbound::FileOutbound;
 use super::{HttpLimits, LogFormat, Network};
 
@@ -29,6 +30,7 @@ pub struct FileConfig {
     pub(super) log: Option<String>,
     pub(super) http: FileHttp,
     pub(super) outbound: FileOutbound,
+    pub(super) events: FileEvents,
 }
 
 /// `[http]`.
