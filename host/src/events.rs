@@ -6,6 +6,7 @@
 //! - [`delivery`]: hands an event to the version that has the traffic
 //! - [`held`], [`backoff`], [`breaker`]: what becomes of one that fails
 //! - [`receive`]: events from outside
+//! - [`webhook`]: an event to an HTTP endpoint
 //! - [`retention`]: late copies of all cursors, and what the bus forgets
 //!
 //! Nothing here is durable by itself: the bus and the stores are, and everything
@@ -24,6 +25,7 @@ mod retention;
 mod status;
 mod subscription;
 mod target;
+pub mod webhook;
 mod window;
 
 pub use command::Refusal;
