@@ -32,7 +32,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::event::{Event, Value};
+use crate::event::{Event, Outgoing, Value};
 use encoding::Entry;
 use error::JobError;
 use group::Group;
@@ -61,15 +61,6 @@ pub struct Recorded {
     /// How long its text is.
     pub bytes: usize,
     /// What.
-    pub event: Arc<Event>,
-}
-
-/// A row of a store's outbox.
-#[derive(Clone, Debug)]
-pub struct Outgoing {
-    /// Its number in the store, growing.
-    pub sequence: u64,
-    /// What was published.
     pub event: Arc<Event>,
 }
 

@@ -10,6 +10,7 @@ mod media_type;
 mod pattern;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -54,6 +55,16 @@ pub enum Value {
     Text(String),
 }
 
+/// An event in a store's outbox.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// Its number in its store, counted from 1. Never used twice, also not when
+    /// the outbox was empty in between.
+    pub sequence: u64,
+    /// What was published.
+    pub event: Arc<Event>,
+}
+
 impl Event {
     /// What it is ordered by: `partitionkey`, else `subject`, else `id`.
     #[must_use]
@@ -64,13 +75,14 @@ impl Event {
         }
     }
 
-    /// Checks the rules for attributes, as whoever makes an event otherwise than
-    /// by reading one has to.
+    /// Checks the rules for attributes, and that it is not too large: what has
+    /// to be done once with every event that comes to the host.
     ///
     /// # Errors
     /// With the attribute that is wrong.
     pub fn check(&self) -> Result<(), InvalidEvent> {
-        attribute::check(self)
+        attribute::check_rules(self)?;
+        attribute::check_bounds(self)
     }
 
     /// Its size in bytes: the attributes' names and texts, and the data.

@@ -5,8 +5,10 @@
 //! [`problem`] is what the host says where there is no answer.
 
 pub mod dispatch;
+pub mod events;
 pub mod forwarded;
 pub mod idempotency;
 pub mod listener;
 pub mod problem;
 pub mod request;
+pub mod sticky;

@@ -1,4 +1,4 @@
-//! Services: which version has the traffic, who may run, and which path leads
+//! Services: which versions have the traffic, who may run, and which path leads
 //! where.
 //!
 //! Readers hold an immutable [`Snapshot`]; a deployment builds a new one and
@@ -11,7 +11,9 @@ mod name;
 mod registry;
 mod routes;
 mod tally;
+mod traffic;
 mod version;
+mod version_metrics;
 
 pub use admission::{Admission, Permit, QueueFull};
 pub use lease::Lease;
@@ -20,4 +22,6 @@ pub use name::{InvalidServiceName, ServiceName};
 pub use registry::{Registry, Service, Snapshot};
 pub use routes::{RouteConflict, RouteMatch, RouteTable};
 pub use tally::Tally;
+pub use traffic::{Rule, Share, Sticky, Ticket, Traffic, TrafficError, TrafficPlan};
 pub use version::{Version, VersionId};
+pub use version_metrics::{Latencies, Measure, Measurement, VersionMetrics};

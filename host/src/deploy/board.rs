@@ -160,7 +160,7 @@ impl Board {
 impl Known {
     fn service(&self, name: &ServiceName, snapshot: &Snapshot) -> ServiceStatus {
         let serving = self.serving.get(name);
-        let version = snapshot.services.get(name).map(|service| &service.version);
+        let version = snapshot.services.get(name).map(|service| service.traffic.primary());
         let file = serving.map(|serving| &serving.file);
         let draining = self.draining.iter().filter(|draining| draining.version.id.service == *name);
         ServiceStatus {
@@ -204,7 +204,7 @@ fn version_status(version: &Version, serving: &Serving) -> VersionStatus {
         version: version.id.number,
         digest: version.digest.to_string(),
         manifest_digest: version.manifest.digest.to_string(),
-        routes: version.manifest.routes.iter().map(ToString::to_string).collect(),
+        routes: version.routes().iter().map(ToString::to_string).collect(),
         deployed_at: serving.deployed_at.clone(),
         file: serving.file.file(Part::Component),
         leases: version.lease_count(),

@@ -19,6 +19,7 @@ use super::refusal::Refusal;
 use super::secrets;
 use super::settle::{Change, Settling};
 use super::stores::Stores;
+use crate::events::Events;
 use crate::manifest::Manifest;
 use crate::runtime::{Runtime, Secrets};
 use crate::service::Registry;
@@ -34,6 +35,7 @@ pub(super) struct Parts {
     pub(super) board: Board,
     pub(super) claims: Arc<Claims>,
     pub(super) stores: Stores,
+    pub(super) events: Events,
     pub(super) compile_slots: Semaphore,
     pub(super) read_slots: Semaphore,
     /// Held from the last look at the routes to the swap, so that no other
@@ -63,10 +65,12 @@ impl Parts {
         record: Record,
         blobs: Blobs,
         store_options: StoreOptions,
+        events: Events,
     ) -> Result<Self, RecordError> {
         let settling = Settling::new(config.pair, config.quiet, config.stalled);
         Ok(Self {
-            stores: Stores::new(config.data.join("stores"), store_options),
+            stores: Stores::new(config.data.join("stores"), store_options, events.clone()),
+            events,
             config,
             registry,
             runtime,

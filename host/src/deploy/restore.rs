@@ -10,7 +10,7 @@ use super::parts::Parts;
 use super::record::{RecordError, VersionRecord};
 use crate::manifest::Manifest;
 use crate::runtime::{Pool, Program};
-use crate::service::Version;
+use crate::service::{Traffic, Version};
 
 /// Restores what served when the host ended. Returns what the cache didn't have
 /// in usable form.
@@ -45,7 +45,7 @@ pub(super) async fn serve(
     let pool = Pool::new(&parts.runtime, program, id.clone(), Arc::clone(&manifest), secrets);
     let version = Version::new(id.clone(), record.component, manifest, pool);
     let store = parts.stores.of(&id.service).await;
-    match parts.registry.swap(&version, &store) {
+    match parts.registry.share(&id.service, Traffic::all(&version), &store) {
         Ok(_) => {
             claim(parts, record);
             let serving =
@@ -56,7 +56,7 @@ pub(super) async fn serve(
             if let Some(refusal) = refusal {
                 parts.board.refused(&record.file, refusal);
             }
-            let routes: Vec<_> = version.manifest.routes.iter().map(ToString::to_string).collect();
+            let routes: Vec<_> = version.routes().iter().map(ToString::to_string).collect();
             let service = id.service.as_str();
             tracing::info!(service, version = id.number, routes = routes.join(" "), "restored");
             parts.board.announce(Notice::Serving {

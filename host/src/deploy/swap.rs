@@ -12,7 +12,7 @@ use super::refusal::{Refusal, Stop};
 use super::settle::Change;
 use super::validate::{renamed_from, route_conflicts};
 use super::warm::Warmed;
-use crate::service::Version;
+use crate::service::{Traffic, Version};
 
 /// Gives the version its service's traffic. Returns the versions that lost theirs.
 ///
@@ -29,7 +29,7 @@ pub(super) async fn swap(
     // Held to the end, so that no other service takes a route in between and
     // the swap, once recorded, cannot be refused.
     let _swapping = parts.swapping.lock().await;
-    let conflicts = route_conflicts(parts, candidate);
+    let conflicts = route_conflicts(parts, candidate, warmed.version.routes());
     if !conflicts.is_empty() {
         let reasons = conflicts.iter().map(ToString::to_string).collect();
         return Err(Refusal { blocked: true, ..candidate.refused(reasons) }.into());
@@ -50,11 +50,13 @@ pub(super) async fn swap(
     let mut replaced = Vec::new();
     if let Some(renamed) = renamed_from(parts, candidate) {
         // First, as the new name may have the same routes.
-        replaced
-            .extend(parts.registry.remove(&renamed).map(|service| Arc::clone(&service.version)));
+        if let Some(service) = parts.registry.remove(&renamed) {
+            replaced.extend(service.traffic.versions().cloned());
+        }
         parts.claims.release(&renamed, &candidate.file);
     }
-    let swapped = parts.registry.swap(&warmed.version, &warmed.store);
+    let service = &warmed.version.id.service;
+    let swapped = parts.registry.share(service, Traffic::all(&warmed.version), &warmed.store);
     replaced.extend(swapped.expect("its routes were free, and nothing else swaps"));
     if let Some(before) = claim.taken_from().filter(|before| **before != candidate.file) {
         // What is still known of the file that this one was renamed from goes.

@@ -37,7 +37,9 @@ pub(super) async fn undeploy(parts: &Arc<Parts>, file: &Stem) {
     tracing::info!(service = service.as_str(), file = name, "undeployed");
     parts.board.announce(Notice::Undeployed { service, file: name });
     if let Some(removed) = removed {
-        drain(parts, Arc::clone(&removed.version));
+        for version in removed.traffic.versions() {
+            drain(parts, Arc::clone(version));
+        }
     }
     parts.look_at_blocked();
 }

@@ -105,7 +105,7 @@ fn is_serving(parts: &Parts, candidate: &Candidate) -> bool {
     }
     let snapshot = parts.registry.load();
     snapshot.services.get(&manifest.service).is_some_and(|service| {
-        let version = &service.version;
+        let version = service.traffic.primary();
         version.digest == candidate.digest && *version.manifest == **manifest
     })
 }

@@ -21,7 +21,7 @@ impl InvalidEvent {
     }
 
     /// This attribute is wrong.
-    pub(super) fn attribute(name: impl Into<String>, reason: impl Into<String>) -> Self {
+    pub(crate) fn attribute(name: impl Into<String>, reason: impl Into<String>) -> Self {
         Self { index: None, attribute: Some(name.into()), reason: reason.into() }
     }
 

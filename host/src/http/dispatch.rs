@@ -1,31 +1,36 @@
-//! From a request to a response: route, admit, lease, invoke.
+//! From a request to a response: route, choose a version, admit, lease, invoke.
 
 use std::sync::Arc;
 
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::time::timeout;
 use wasmtime_wasi_http::Error as WasiHttpError;
 
-use super::idempotency;
+use super::{events, idempotency};
 use super::problem::Problem;
 use super::request::{self, Peer};
+use super::sticky;
+use crate::events::receive::{self, Intake};
 use crate::manifest::Limits;
 use crate::runtime::{Failure, Invocation, ReplayBody, ResponseBody, Unread, invoke};
-use crate::service::{Lease, Outcome, Registry, RouteMatch, Service, ServiceName};
+use crate::service::{
+    Lease, Outcome, Registry, RouteMatch, Service, ServiceName, Ticket, VersionId,
+};
 
 /// Answers one request. Never fails: what goes wrong is an answer, too.
 pub async fn dispatch(
     registry: &Registry,
+    intake: Option<&Intake>,
     request: Request<Incoming>,
     peer: Peer,
 ) -> Response<ResponseBody> {
     let (mut head, body) = request.into_parts();
     let is_head = head.method == Method::HEAD;
-    let response = match answer(registry, &mut head, body, peer).await {
+    let response = match answer(registry, intake, &mut head, body, peer).await {
         Ok(response) => response,
         Err(problem) => problem.into_response(),
     };
@@ -34,16 +39,22 @@ pub async fn dispatch(
 
 async fn answer(
     registry: &Registry,
+    intake: Option<&Intake>,
     head: &mut Parts,
     body: Incoming,
     peer: Peer,
 ) -> Result<Response<ResponseBody>, Problem> {
     let expects_continue = request::expects_continue(head);
     request::prepare(head, peer)?;
-    let service = route(registry, head)?;
+    let intake = intake.filter(|_| head.uri.path() == receive::PATH);
+    if let Some(intake) = intake.filter(|_| head.method == Method::POST) {
+        return events::take(intake, &head.headers, body).await;
+    }
+    let service = route(registry, head, intake.is_some())?;
+    let mut ticket = Ticket::new(sticky::take(&mut head.headers));
     let key = idempotency::scope(head)?;
     let count = service.metrics.begin();
-    let limits = service.version.manifest.limits.clone();
+    let limits = service.traffic.choose(head, &mut ticket).manifest.limits.clone();
     let length = request::content_length(&head.headers);
     if length.is_some_and(|length| length > limits.request_body) {
         count.ended(Outcome::BodyTooLarge);
@@ -60,8 +71,10 @@ async fn answer(
         return Err(Problem::overloaded(&service.name));
     };
     // Only now: a version that was swapped out while this waited must not run it.
-    let (service, lease) =
-        lease(registry, &service.name).ok_or_else(|| Problem::no_route(head.uri.path()))?;
+    let (service, lease) = lease(registry, &service.name, head, &mut ticket)
+        .ok_or_else(|| Problem::no_route(head.uri.path()))?;
+    let running = Arc::clone(lease.version());
+    let measure = running.metrics.begin();
     let body = replayable(body, &limits, unread(head, expects_continue));
     let invocation = Invocation {
         lease,
@@ -79,18 +92,26 @@ async fn answer(
                 body.ask().await;
             }
             let response = finish(response, &service.name);
-            count.ended(if response.is_ok() { Outcome::Answered } else { Outcome::NoAnswer });
-            response
+            let outcome = if response.is_ok() { Outcome::Answered } else { Outcome::NoAnswer };
+            count.ended(outcome);
+            measure.ended(outcome, response.as_ref().ok().map(Response::status));
+            response.map(|response| with_cookie(response, &head.uri, &ticket))
         }
         Err(failure) => {
             count.ended(failure.outcome());
-            Err(failed(&service, head, &failure))
+            measure.ended(failure.outcome(), None);
+            Err(failed(&running.id, head, &failure))
         }
     }
 }
 
-/// The service that answers this host, path and method.
-fn route(registry: &Registry, head: &Parts) -> Result<Arc<Service>, Problem> {
+/// The service that answers this host, path and method. Where there is none the
+/// host itself may still take events at this path.
+fn route(
+    registry: &Registry,
+    head: &Parts,
+    takes_events: bool,
+) -> Result<Arc<Service>, Problem> {
     let path = head.uri.path();
     let snapshot = registry.load();
     let host = head.uri.host().map(str::to_ascii_lowercase);
@@ -101,16 +122,24 @@ fn route(registry: &Registry, head: &Parts) -> Result<Arc<Service>, Problem> {
         RouteMatch::MethodNotAllowed(allow) => {
             Err(Problem::method_not_allowed(&head.method, path, allow))
         }
+        RouteMatch::NotFound if takes_events => {
+            Err(Problem::method_not_allowed(&head.method, path, vec![Method::POST]))
+        }
         RouteMatch::NotFound => Err(Problem::no_route(path)),
     }
 }
 
-/// A lease on the version that has the service's traffic now.
-fn lease(registry: &Registry, name: &ServiceName) -> Option<(Arc<Service>, Lease)> {
+/// A lease on the version that gets this request now.
+fn lease(
+    registry: &Registry,
+    name: &ServiceName,
+    head: &Parts,
+    ticket: &mut Ticket,
+) -> Option<(Arc<Service>, Lease)> {
     loop {
         let service = Arc::clone(registry.load().services.get(name)?);
         // None when it was retired since: the next snapshot has its successor.
-        if let Some(lease) = service.version.lease() {
+        if let Some(lease) = service.traffic.choose(head, ticket).lease() {
             return Some((service, lease));
         }
         std::thread::yield_now();
@@ -154,10 +183,22 @@ fn without_body(mut response: Response<ResponseBody>) -> Response<ResponseBody> 
     response.map(ResponseBody::discarded)
 }
 
+/// Tells a client by what token it stays on its version, where it has none.
+fn with_cookie(
+    mut response: Response<ResponseBody>,
+    uri: &Uri,
+    ticket: &Ticket,
+) -> Response<ResponseBody> {
+    if let Some(token) = ticket.new_token() {
+        sticky::give(response.headers_mut(), token, uri);
+    }
+    response
+}
+
 /// Logs a failure, once, and says what the client learns of it.
-fn failed(service: &Service, head: &Parts, failure: &Failure) -> Problem {
-    let problem = Problem::of_failure(&service.name, failure);
-    let version = service.version.id.number;
+fn failed(running: &VersionId, head: &Parts, failure: &Failure) -> Problem {
+    let VersionId { service, number: version } = running;
+    let problem = Problem::of_failure(service, failure);
     let (method, path) = (&head.method, head.uri.path());
     let status = problem.status().as_u16();
     match failure {
@@ -168,10 +209,10 @@ fn failed(service: &Service, head: &Parts, failure: &Failure) -> Problem {
         | Failure::KeyInUse
         | Failure::KeyReused
         | Failure::Conflict => {
-            tracing::debug!(service = %service.name, version, %method, path, status, "{failure}");
+            tracing::debug!(%service, version, %method, path, status, "{failure}");
         }
         _ => {
-            tracing::warn!(service = %service.name, version, %method, path, status, "{failure}");
+            tracing::warn!(%service, version, %method, path, status, "{failure}");
         }
     }
     problem

@@ -51,6 +51,15 @@ pub(super) const IDLE: RangeInclusive<Duration> = Duration::ZERO..=HOUR;
 /// `[deploy] drain`.
 pub(super) const DRAIN: RangeInclusive<Duration> = Duration::ZERO..=HOUR;
 
+/// `[[subscribe]] attempts`.
+pub(super) const ATTEMPTS: RangeInclusive<u64> = 1..=1_000;
+/// `[[subscribe]] concurrency`.
+pub(super) const DELIVERY_CONCURRENCY: RangeInclusive<u64> = 1..=10_000;
+/// `[[subscribe]] held`: kept in memory by position and key.
+pub(super) const HELD: RangeInclusive<u64> = 1..=1_000_000;
+/// `[[subscribe]] backoff`.
+pub(super) const BACKOFF: RangeInclusive<Duration> = MILLISECOND..=HOUR;
+
 impl Field<'_, '_> {
     /// `"100ms"`, `"5s"`, `"1m 30s"`.
     pub(super) fn duration(

@@ -1,6 +1,7 @@
 //! What is counted of a service, from its first version to its last, and how the
 //! operator's scrape shows it (OpenMetrics text).
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,8 +14,9 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
-use super::registry::{Registry, Service};
+use super::registry::{Registry, Service, Snapshot};
 use super::tally::Tally;
+use super::version::Version;
 
 /// How a request to a service ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,7 +193,13 @@ impl Collector for ServiceCollector {
         for (name, help, label, read) in TALLIES {
             let mut tallies = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             for service in services() {
-                for (what, count) in read(service).counts() {
+                let mut sums = BTreeMap::<&str, u64>::new();
+                for version in service.traffic.versions() {
+                    for (what, count) in read(version).counts() {
+                        *sums.entry(what).or_default() += count;
+                    }
+                }
+                for (what, count) in sums {
                     let labels = [("service", service.name.as_str()), (label, what)];
                     encode(&mut tallies, &labels, &counter(count))?;
                 }
@@ -212,22 +220,38 @@ impl Collector for ServiceCollector {
                 encode(&mut gauges, &labels, &ConstGauge::new(value))?;
             }
         }
+        for (name, help, read) in VERSION_COUNTERS {
+            let mut counters = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            each_version(&snapshot, read, |labels, value| {
+                encode(&mut counters, labels, &counter(value))
+            })?;
+        }
+        for (name, help, read) in VERSION_GAUGES {
+            let mut gauges = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            each_version(&snapshot, read, |labels, value| {
+                let value = i64::try_from(value).unwrap_or(i64::MAX);
+                encode(&mut gauges, labels, &ConstGauge::new(value))
+            })?;
+        }
         Ok(())
     }
 }
 
 /// Name, help text, the label of what is counted, and where the counts are.
-type ReadTally = (&'static str, &'static str, &'static str, fn(&Service) -> &Tally);
+type ReadTally = (&'static str, &'static str, &'static str, fn(&Version) -> &Tally);
 
 const TALLIES: [ReadTally; 2] = [
-    ("hotdock_limits_reached", "Guests of this version that reached a limit", "limit", |service| {
-        service.version.pool.limits_reached()
-    }),
+    (
+        "hotdock_limits_reached",
+        "Guests of the versions with traffic that reached a limit",
+        "limit",
+        |version| version.pool.limits_reached(),
+    ),
     (
         "hotdock_outgoing_requests",
-        "Requests that this version sent or wanted to",
+        "Requests that the versions with traffic sent or wanted to",
         "outcome",
-        |service| service.version.pool.outgoing_requests(),
+        |version| version.pool.outgoing_requests(),
     ),
 ];
 
@@ -238,18 +262,22 @@ const COUNTERS: [Read; 3] = [
     ("hotdock_reruns", "Invocations that ran again after a conflict", |service| {
         service.metrics.reruns.load(Ordering::Relaxed)
     }),
-    ("hotdock_slow_lane", "Runs of this version that went on in the slow lane", |service| {
-        service.version.pool.slowed_count() as u64
+    ("hotdock_slow_lane", "Runs that went on in the slow lane", |service| {
+        sum(service, |version| version.pool.slowed_count() as u64)
     }),
-    ("hotdock_instances_made", "Instances that were made of this version", |service| {
-        service.version.pool.made_count() as u64
-    }),
+    (
+        "hotdock_instances_made",
+        "Instances that were made of the versions with traffic",
+        |service| sum(service, |version| version.pool.made_count() as u64),
+    ),
 ];
 
 const GAUGES: [Read; 6] = [
-    ("hotdock_version", "The version that has the traffic", |service| service.version.id.number),
-    ("hotdock_leases", "Requests on the version with the traffic", |service| {
-        service.version.lease_count()
+    ("hotdock_version", "The version with the greatest share of the traffic", |service| {
+        service.traffic.primary().id.number
+    }),
+    ("hotdock_leases", "Requests on the versions with traffic", |service| {
+        sum(service, |version| version.lease_count())
     }),
     ("hotdock_permits_free", "How many more invocations may run", |service| {
         service.admission.available() as u64
@@ -258,12 +286,49 @@ const GAUGES: [Read; 6] = [
         service.admission.waiting() as u64
     }),
     ("hotdock_instances_idle", "Instances that wait for an invocation", |service| {
-        service.version.pool.idle_count() as u64
+        sum(service, |version| version.pool.idle_count() as u64)
     }),
     ("hotdock_store_open", "Whether its store's file is open", |service| {
         u64::from(service.store.is_open())
     }),
 ];
+
+/// Name, help text, and where the value is: per version with traffic.
+type ReadVersion = (&'static str, &'static str, fn(&Service, &Version) -> u64);
+
+const VERSION_COUNTERS: [ReadVersion; 2] = [
+    ("hotdock_version_requests", "Requests that a version answered or failed", |_, version| {
+        version.metrics.read().requests
+    }),
+    ("hotdock_version_errors", "Those that it answered with 5xx or failed", |_, version| {
+        version.metrics.read().errors
+    }),
+];
+
+const VERSION_GAUGES: [ReadVersion; 1] = [(
+    "hotdock_traffic_percent",
+    "A version's share of its service's traffic",
+    |service, version| u64::from(service.traffic.plan().weight(version.id.number)),
+)];
+
+fn sum(service: &Service, read: impl Fn(&Version) -> u64) -> u64 {
+    service.traffic.versions().map(|version| read(version)).sum()
+}
+
+fn each_version(
+    snapshot: &Snapshot,
+    read: fn(&Service, &Version) -> u64,
+    mut show: impl FnMut(&Labels<'_>, u64) -> fmt::Result,
+) -> fmt::Result {
+    for service in snapshot.services.values() {
+        for version in service.traffic.versions() {
+            let number = version.id.number.to_string();
+            let labels = [("service", service.name.as_str()), ("version", number.as_str())];
+            show(&labels, read(service, version))?;
+        }
+    }
+    Ok(())
+}
 
 fn counter(value: u64) -> ConstCounter<u64> {
     ConstCounter::new(value)

@@ -5,17 +5,19 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
-use super::{Admission, RouteConflict, RouteTable, ServiceMetrics, ServiceName, Version};
+use super::{Admission, RouteConflict, RouteTable, ServiceMetrics, ServiceName, Traffic, Version};
+use crate::manifest::Route;
 use crate::state::Store;
 
 /// A service as requests see it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Service {
     /// Its name.
     pub name: ServiceName,
-    /// The version that has the traffic.
-    pub version: Arc<Version>,
+    /// Which version gets which requests.
+    pub traffic: Traffic,
     /// Its permits and queue; shared by its versions.
     pub admission: Arc<Admission>,
     /// Its durable state; shared by its versions.
@@ -38,6 +40,7 @@ pub struct Snapshot {
 pub struct Registry {
     snapshot: ArcSwap<Snapshot>,
     writer: Mutex<()>,
+    changes: watch::Sender<u64>,
 }
 
 impl Registry {
@@ -47,40 +50,43 @@ impl Registry {
         self.snapshot.load()
     }
 
-    /// Gives `version` all of its service's traffic, in one step. Returns the
-    /// version that had it.
+    /// Tells of each new snapshot; the value counts them.
+    #[must_use]
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Shares a service's traffic anew, in one step with its routes. Returns the
+    /// versions that have none of it any more.
     ///
     /// # Errors
-    /// Every route of the version that another service has.
-    pub fn swap(
+    /// Every route of its versions that another service has.
+    pub fn share(
         &self,
-        version: &Arc<Version>,
+        name: &ServiceName,
+        traffic: Traffic,
         store: &Arc<Store>,
-    ) -> Result<Option<Arc<Version>>, Vec<RouteConflict>> {
+    ) -> Result<Vec<Arc<Version>>, Vec<RouteConflict>> {
         let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let current = self.snapshot.load();
-        let name = &version.id.service;
         let before = current.services.get(name);
-        let limits = &version.manifest.limits;
+        let limits = &traffic.primary().manifest.limits;
         let admission = before
             .map(|service| &service.admission)
             .filter(|admission| admission.has_limits(limits.concurrency, limits.queue))
             .cloned()
             .unwrap_or_else(|| Arc::new(Admission::new(limits.concurrency, limits.queue)));
         let metrics = before.map(|service| Arc::clone(&service.metrics)).unwrap_or_default();
+        let had_traffic = before.into_iter().flat_map(|service| service.traffic.versions());
+        let has_it =
+            |version: &Arc<Version>| traffic.versions().any(|each| Arc::ptr_eq(each, version));
+        let lost = had_traffic.filter(|version| !has_it(version)).cloned().collect();
         let mut services = current.services.clone();
-        services.insert(
-            name.clone(),
-            Arc::new(Service {
-                name: name.clone(),
-                version: Arc::clone(version),
-                admission,
-                store: Arc::clone(store),
-                metrics,
-            }),
-        );
+        let store = Arc::clone(store);
+        let service = Service { name: name.clone(), traffic, admission, store, metrics };
+        services.insert(name.clone(), Arc::new(service));
         self.store(services, name)?;
-        Ok(before.map(|service| Arc::clone(&service.version)))
+        Ok(lost)
     }
 
     /// Takes a service out. Returns what it was.
@@ -94,17 +100,11 @@ impl Registry {
 
     /// The conflicts that `version`'s routes would have with other services.
     #[must_use]
-    pub fn conflicts(
-        &self,
-        name: &ServiceName,
-        routes: &[crate::manifest::Route],
-    ) -> Vec<RouteConflict> {
+    pub fn conflicts(&self, name: &ServiceName, routes: &[Route]) -> Vec<RouteConflict> {
         let current = self.snapshot.load();
         let others = current.services.values().filter(|service| service.name != *name);
         // The claimant comes last, so that the one that serves already keeps the route.
-        let claims = others
-            .map(|service| (&service.name, service.version.manifest.routes.as_slice()))
-            .chain([(name, routes)]);
+        let claims = others.flat_map(|service| claims(service)).chain([(name, routes)]);
         RouteTable::build(claims).1
     }
 
@@ -115,13 +115,21 @@ impl Registry {
     ) -> Result<(), Vec<RouteConflict>> {
         let (others, claims): (Vec<_>, Vec<_>) = services
             .values()
-            .map(|service| (&service.name, service.version.manifest.routes.as_slice()))
+            .flat_map(|service| claims(service))
             .partition(|(name, _)| *name != claimant);
         let (routes, conflicts) = RouteTable::build(others.into_iter().chain(claims));
         if !conflicts.is_empty() {
             return Err(conflicts);
         }
         self.snapshot.store(Arc::new(Snapshot { services, routes }));
+        self.changes.send_modify(|count| *count += 1);
         Ok(())
     }
+}
+
+/// The routes of every version that has traffic: one that only some of them have
+/// leads to those.
+fn claims(service: &Service) -> impl Iterator<Item = (&ServiceName, &[Route])> {
+    let versions = service.traffic.versions();
+    versions.map(|version| (&service.name, version.routes()))
 }

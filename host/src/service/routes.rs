@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use http::Method;
+use http::request::Parts;
 
 use super::ServiceName;
 use crate::manifest::Route;
@@ -20,7 +21,7 @@ pub struct RouteTable {
     deepest: usize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Entry {
     service: ServiceName,
     host: Option<String>,
@@ -109,13 +110,31 @@ impl RouteTable {
                 holder: holder.service.clone(),
             });
         }
-        entries.push(Entry {
+        let entry = Entry {
             service: service.clone(),
             host: route.host.clone(),
             methods: route.methods.clone(),
-        });
+        };
+        // Versions that share the traffic mostly have the same routes.
+        if !entries.contains(&entry) {
+            entries.push(entry);
+        }
         Ok(())
     }
+}
+
+/// Whether one of a version's routes leads to it with this request.
+pub(super) fn leads_to(routes: &[Route], head: &Parts) -> bool {
+    let path = normal_path(head.uri.path());
+    routes.iter().any(|route| {
+        let prefix = normal_path(&route.path);
+        let rest = path.strip_prefix(prefix);
+        let host = route.host.as_deref().is_none_or(|wanted| {
+            head.uri.host().is_some_and(|host| host.eq_ignore_ascii_case(wanted))
+        });
+        let method = route.methods.as_ref().is_none_or(|methods| methods.contains(&head.method));
+        host && method && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })
 }
 
 /// The path itself, then ever shorter prefixes of whole segments, then the root

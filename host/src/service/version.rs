@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::ServiceName;
 use super::lease::{Lease, LeaseCount};
+use super::{ServiceName, VersionMetrics};
 use crate::digest::Digest;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, Route};
 use crate::runtime::Pool;
 
 /// Which version: `cart v3`.
@@ -31,6 +31,8 @@ pub struct Version {
     pub manifest: Arc<Manifest>,
     /// Its instances.
     pub pool: Pool,
+    /// How its requests end, for who compares it with another version.
+    pub metrics: Arc<VersionMetrics>,
     pub(super) leases: LeaseCount,
     ended: CancellationToken,
 }
@@ -44,9 +46,16 @@ impl Version {
             digest,
             manifest,
             pool,
+            metrics: Arc::default(),
             leases: LeaseCount::default(),
             ended: CancellationToken::new(),
         })
+    }
+
+    /// The requests that it answers.
+    #[must_use]
+    pub fn routes(&self) -> &[Route] {
+        self.pool.servable().routes(&self.manifest)
     }
 
     /// Takes a lease, or `None` when the version is retired.

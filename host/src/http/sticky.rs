@@ -1,0 +1,94 @@
+//! The cookie by which a client stays on one version. It is between the client
+//! and the host: no service sees it, and it is not part of who asks.
+
+use http::header::{COOKIE, Entry, OccupiedEntry, SET_COOKIE};
+use http::uri::Scheme;
+use http::{HeaderMap, HeaderValue, Uri};
+
+/// The cookie's name; one for all services of a host name.
+const NAME: &str = "hotdock-traffic";
+
+/// Takes the cookie out of a request; the token in it, if it is one of ours.
+pub fn take(headers: &mut HeaderMap) -> Option<u64> {
+    let Entry::Occupied(cookies) = headers.entry(COOKIE) else { return None };
+    // Most requests have cookies, and few have this one.
+    let has_it = |value: &HeaderValue| {
+        value.as_bytes().windows(NAME.len()).any(|window| window == NAME.as_bytes())
+    };
+    if cookies.iter().any(has_it) { take_from(cookies) } else { None }
+}
+
+/// Tells the client its token, until its browser ends.
+pub fn give(headers: &mut HeaderMap, token: u64, uri: &Uri) {
+    let secure = if uri.scheme() == Some(&Scheme::HTTPS) { "; Secure" } else { "" };
+    let cookie = format!("{NAME}={token:016x}; Path=/; HttpOnly; SameSite=Lax{secure}");
+    headers.append(SET_COOKIE, HeaderValue::try_from(cookie).expect("visible ASCII"));
+}
+
+fn take_from(mut cookies: OccupiedEntry<'_, HeaderValue>) -> Option<u64> {
+    let mut token = None;
+    let mut kept = Vec::new();
+    for value in cookies.iter() {
+        // What isn't text isn't ours.
+        let Ok(text) = value.to_str() else {
+            kept.push(value.clone());
+            continue;
+        };
+        let mut others = Vec::new();
+        for pair in text.split(';') {
+            match pair.trim().split_once('=') {
+                Some((NAME, value)) => token = u64::from_str_radix(value, 16).ok().or(token),
+                _ => others.push(pair.trim()),
+            }
+        }
+        if !others.is_empty() {
+            kept.extend(HeaderValue::try_from(others.join("; ")));
+        }
+    }
+    let mut kept = kept.into_iter();
+    match kept.next() {
+        Some(first) => {
+            cookies.insert(first);
+            kept.for_each(|value| cookies.append(value));
+        }
+        None => _ = cookies.remove_entry_mult(),
+    }
+    token
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(cookies: &[&'static str]) -> (Option<u64>, Vec<String>) {
+        let mut headers = HeaderMap::new();
+        for cookie in cookies {
+            headers.append(COOKIE, HeaderValue::from_static(cookie));
+        }
+        let token = take(&mut headers);
+        let left = headers.get_all(COOKIE).iter();
+        (token, left.map(|value| value.to_str().expect("text").to_owned()).collect())
+    }
+
+    #[test]
+    fn the_cookie_is_taken_out_and_the_others_stay() {
+        assert_eq!(taken(&[]), (None, vec![]));
+        assert_eq!(taken(&["a=1; b=2"]), (None, vec!["a=1; b=2".to_owned()]));
+        assert_eq!(taken(&["hotdock-traffic=00000000000000ff"]), (Some(255), vec![]));
+        let (token, left) = taken(&["a=1; hotdock-traffic=1f; b=2", "c=3"]);
+        assert_eq!((token, left), (Some(31), vec!["a=1; b=2".to_owned(), "c=3".to_owned()]));
+        let (token, left) = taken(&["my-hotdock-traffic=1", "hotdock-traffic=zz"]);
+        assert_eq!((token, left), (None, vec!["my-hotdock-traffic=1".to_owned()]));
+    }
+
+    #[test]
+    fn a_given_cookie_is_taken_again() {
+        let mut headers = HeaderMap::new();
+        give(&mut headers, 42, &"https://shop.example/cart".parse().expect("a URI"));
+        let given = headers[SET_COOKIE].to_str().expect("text");
+        assert!(given.ends_with("; Secure"), "{given}");
+        let pair = given.split(';').next().expect("a pair").to_owned();
+        headers.insert(COOKIE, HeaderValue::try_from(pair).expect("text"));
+        assert_eq!(take(&mut headers), Some(42));
+    }
+}
