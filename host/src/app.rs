@@ -15,8 +15,8 @@ use crate::admin;
 use crate::bus::{Bus, BusOptions};
 use crate::config::Config;
 use crate::deploy::{DeployConfig, Deployer, Notice, StatusReader};
-use crate::events::Events;
 use crate::events::receive::Intake;
+use crate::events::{Events, schedule};
 use crate::http::listener::Listener;
 use crate::outbound::Outbound;
 use crate::runtime::{Runtime, RuntimeCollector};
@@ -85,9 +85,10 @@ impl App {
         let intake = Intake::new(events.bus().clone(), config.events.max_body);
         let opened = intake.only(&config.events.accept);
         let registry_of_listener = Arc::clone(&registry);
-        let listener = Listener::bind(config.listen, config.http.clone(), registry_of_listener, opened)
-            .await
-            .with_context(|| format!("{} cannot be listened on (--listen)", config.listen))?;
+        let listener =
+            Listener::bind(config.listen, config.http.clone(), registry_of_listener, opened)
+                .await
+                .with_context(|| format!("{} cannot be listened on (--listen)", config.listen))?;
         let address = listener.local_addr();
         let serving = tokio::spawn(listener.serve(stop.clone(), config.drain));
 
@@ -104,6 +105,8 @@ impl App {
             stopped.clone(),
         ));
 
+        let ticking = schedule::run(Arc::clone(&registry), events.bus().clone(), stop.clone());
+        tokio::spawn(ticking);
         tokio::spawn(sweep(registry, stopped.clone()));
         tokio::spawn({
             let (events, stopped) = (events.clone(), stopped.clone());

@@ -1,0 +1,162 @@
+//! The scheduler: appends the events of what is deployed at their times.
+//!
+//! A tick is appended at most once, whatever crashes when: its event and the
+//! schedule's last tick are one commit of the bus. Ticks that are due together,
+//! because the host was down or slow, are one: the last of them. Those from
+//! before the start are not due where the manifest says `missed = "skip"`. A
+//! schedule that is new, or ticks otherwise than it did, begins with the present.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::bus::{Bus, BusError};
+use crate::manifest::{Missed, Schedule};
+use crate::service::{Registry, ServiceName, Snapshot};
+use crate::state::now_ms;
+
+/// How long the scheduler sleeps at the most: a clock that is set forward is
+/// noticed by then.
+const MAX_SLEEP: Duration = Duration::from_secs(10);
+
+/// How long it waits where the bus took nothing.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Appends the events of all schedules of `registry` until `stop`. To be called
+/// once what was deployed is there again: schedules that are not begin anew.
+pub async fn run(registry: Arc<Registry>, bus: Bus, stop: CancellationToken) {
+    let mut changed = registry.changed();
+    let mut scheduler = Scheduler::new(bus);
+    loop {
+        changed.mark_unchanged();
+        let wanted = wanted(&registry.load());
+        let now = now_ms();
+        let sleep = match scheduler.pass(&wanted, now).await {
+            Ok(next) => until(next, now_ms()),
+            Err(_) if stop.is_cancelled() => return,
+            Err(error) => {
+                tracing::warn!(%error, "ticks of schedules come later");
+                RETRY
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = changed.changed() => {}
+            () = tokio::time::sleep(sleep) => {}
+        }
+    }
+}
+
+/// A schedule and whose it is.
+type Wanted = (ServiceName, Schedule);
+
+/// The schedules of the versions with the most traffic.
+fn wanted(snapshot: &Snapshot) -> Vec<Wanted> {
+    let services = snapshot.services.values();
+    let of = |manifest: &crate::manifest::Manifest| manifest.schedules.clone();
+    services
+        .flat_map(|service| {
+            let schedules = of(&service.traffic.primary().manifest).into_iter();
+            schedules.map(|schedule| (service.name.clone(), schedule))
+        })
+        .collect()
+}
+
+fn until(next: Option<u64>, now: u64) -> Duration {
+    let sleep = next.map(|next| Duration::from_millis(next.saturating_sub(now)));
+    sleep.unwrap_or(MAX_SLEEP).min(MAX_SLEEP)
+}
+
+/// What is known of the schedules that have begun.
+#[derive(Debug)]
+struct Scheduler {
+    bus: Bus,
+    known: HashMap<(ServiceName, String), Known>,
+    /// Whether what other hosts had before is gone.
+    cleaned: bool,
+}
+
+#[derive(Debug)]
+struct Known {
+    rule: String,
+    /// What was due until here is appended, or is not to be.
+    until: u64,
+}
+
+impl Scheduler {
+    fn new(bus: Bus) -> Self {
+        Self { bus, known: HashMap::new(), cleaned: false }
+    }
+
+    /// Appends what is due at `now`. Returns when the next is; times in ms since
+    /// 1970.
+    async fn pass(&mut self, wanted: &[Wanted], now: u64) -> Result<Option<u64>, BusError> {
+        self.end_others(wanted).await?;
+        let mut next = None;
+        for (service, schedule) in wanted {
+            let due = self.begin(service, schedule, now).await?;
+            if let Some(tick) = schedule.cron.last_until(now).filter(|tick| *tick > due) {
+                let event = Some(schedule.event(service, tick));
+                let name = &schedule.name;
+                if self.bus.append_tick(service.as_str(), name, tick, event).await? {
+                    tracing::debug!(%service, schedule = name, tick, "a schedule ticked");
+                }
+                self.ticked(service, schedule, tick);
+            }
+            let following = schedule.cron.next_after(now.max(due));
+            next = next.into_iter().chain(following).min();
+        }
+        Ok(next)
+    }
+
+    /// Until when the schedule's ticks are no longer due.
+    async fn begin(
+        &mut self,
+        service: &ServiceName,
+        schedule: &Schedule,
+        now: u64,
+    ) -> Result<u64, BusError> {
+        let (key, rule) = ((service.clone(), schedule.name.clone()), schedule.cron.to_string());
+        if let Some(known) = self.known.get(&key).filter(|known| known.rule == rule) {
+            return Ok(known.until);
+        }
+        let last = self.bus.begin_schedule(service.as_str(), &schedule.name, &rule, now).await?;
+        let until = match schedule.missed {
+            Missed::Once => last,
+            Missed::Skip => last.max(now),
+        };
+        self.known.insert(key, Known { rule, until });
+        Ok(until)
+    }
+
+    fn ticked(&mut self, service: &ServiceName, schedule: &Schedule, tick: u64) {
+        if let Some(known) = self.known.get_mut(&(service.clone(), schedule.name.clone())) {
+            known.until = tick;
+        }
+    }
+
+    /// Forgets the schedules that are no longer there.
+    async fn end_others(&mut self, wanted: &[Wanted]) -> Result<(), BusError> {
+        let is_wanted = |service: &str, name: &str| {
+            wanted.iter().any(|(of, schedule)| of.as_str() == service && schedule.name == name)
+        };
+        if self.cleaned
+            && self.known.keys().all(|(service, name)| is_wanted(service.as_str(), name))
+        {
+            return Ok(());
+        }
+        for (service, name) in self.bus.schedules().await? {
+            if !is_wanted(&service, &name) {
+                self.bus.end_schedule(&service, &name).await?;
+            }
+        }
+        self.known.retain(|(service, name), _| is_wanted(service.as_str(), name));
+        self.cleaned = true;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
