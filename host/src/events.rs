@@ -33,6 +33,7 @@ mod window;
 pub use command::Refusal;
 pub use engine::{Events, PrepareError};
 pub use operate::{
-    DeadLetterView, EventPage, EventView, MAX_PAGE, OperateError, SubscriptionStatus,
+    DeadLetterId, DeadLetterPage, DeadLetterView, DeadLettersOf, EventPage, EventView, HeldPage,
+    HeldView, MAX_PAGE, OperateError, Replay, ReplayFrom, SubscriptionPage, SubscriptionStatus,
+    Wanted,
 };
-pub use status::{Counts, State};

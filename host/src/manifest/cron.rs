@@ -7,10 +7,10 @@
 //! crate `croner` decides.)
 
 use std::fmt;
-use std::str::FromStr as _;
 
 use chrono::{DateTime, SecondsFormat};
 use chrono_tz::Tz;
+use croner::parser::{CronParser, Seconds, Year};
 
 /// A cron expression in a time zone.
 #[derive(Clone, Debug)]
@@ -44,18 +44,20 @@ impl Cron {
     /// When one of them is none, or no time is such a time.
     pub fn parse(text: &str, zone: &str) -> Result<Self, CronError> {
         let zone = zone.parse().map_err(|_| CronError::Zone)?;
-        let pattern = croner::Cron::from_str(text).map_err(|error| {
+        // Without years, what ticks once ticks again.
+        let parser =
+            CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build();
+        let pattern = parser.parse(text).map_err(|error| {
             let reason = error.to_string();
             CronError::Pattern(reason.trim_end_matches('.').to_owned())
         })?;
         let cron = Self { text: text.to_owned(), pattern, zone };
-        // From one moment for all, so that what is a schedule once always is.
         cron.next_after(0).ok_or(CronError::Never)?;
         Ok(cron)
     }
 
-    /// The first tick after `time`, both in ms since 1970; `None` where there is
-    /// none any more.
+    /// The first tick after `time`, both in ms since 1970; `None` beyond the
+    /// years that have dates.
     #[must_use]
     pub fn next_after(&self, time: u64) -> Option<u64> {
         let tick = self.pattern.find_next_occurrence(&self.second(time)?, false).ok()?;

@@ -71,9 +71,14 @@ fn the_last_tick_until_a_time_is_one_of_the_ticks() {
 }
 
 #[test]
-fn a_schedule_can_be_over() {
-    let cron = Cron::parse("0 0 0 1 1 * 2026", "UTC").expect("a schedule");
-    assert_eq!(cron.next_after(ms("2025-06-01T00:00:00Z")), Some(ms("2026-01-01T00:00:00Z")));
-    assert_eq!(cron.next_after(ms("2026-06-01T00:00:00Z")), None);
-    assert_eq!(cron.last_until(ms("2025-06-01T00:00:00Z")), None);
+fn what_is_no_schedule_is_refused() {
+    let refused = |text: &str, zone: &str| Cron::parse(text, zone).expect_err(text);
+    let no_pattern =
+        ["", "* * * *", "61 * * * * *", "0 0 0 1 1 * 2030", "@reboot", "every day", "*/0 * * * *"];
+    for text in no_pattern {
+        assert!(matches!(refused(text, "UTC"), CronError::Pattern(_)), "{text}");
+    }
+    assert_eq!(refused("0 0 30 2 *", "UTC"), CronError::Never);
+    assert_eq!(refused("* * * * *", "Berlin"), CronError::Zone);
+    assert_eq!(refused("* * * * *", ""), CronError::Zone);
 }
