@@ -25,6 +25,7 @@ mod relay;
 mod retention;
 pub mod schedule;
 mod status;
+mod subscriber;
 mod subscription;
 mod target;
 pub mod webhook;
@@ -37,3 +38,4 @@ pub use operate::{
     HeldView, MAX_PAGE, OperateError, Replay, ReplayFrom, SubscriptionPage, SubscriptionStatus,
     Wanted,
 };
+pub use subscriber::Webhooks;
