@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::deploy::{DeployConfig, Deployer, Notice, StatusReader};
 use crate::events::receive::Intake;
 use crate::events::webhook::WebhookTarget;
-use crate::events::{Events, Webhooks};
+use crate::events::{Events, Webhooks, schedule};
 use crate::http::listener::Listener;
 use crate::outbound::Outbound;
 use crate::runtime::{Runtime, RuntimeCollector};
@@ -109,6 +109,8 @@ impl App {
             stopped.clone(),
         ));
 
+        let ticking = schedule::run(Arc::clone(&registry), events.bus().clone(), stop.clone());
+        tokio::spawn(ticking);
         tokio::spawn(sweep(registry, stopped.clone()));
         tokio::spawn({
             let (events, stopped) = (events.clone(), stopped.clone());

@@ -6,7 +6,7 @@
 //! - [`delivery`]: hands an event to the version that has the traffic
 //! - [`held`], [`backoff`], [`breaker`]: what becomes of one that fails
 //! - [`receive`]: events from outside
-//! - [`schedule`]: when a schedule ticks
+//! - [`schedule`]: events at given times
 //! - [`webhook`]: an event to an HTTP endpoint
 //! - [`retention`]: late copies of all cursors, and what the bus forgets
 //!

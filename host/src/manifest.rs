@@ -6,6 +6,7 @@
 //! Every key is optional. Unknown keys are refused with file, line and the
 //! nearest known key, so that a typing error never changes what is deployed.
 
+mod cron;
 mod embedded;
 mod fields;
 mod origin;
@@ -13,6 +14,7 @@ mod parse;
 mod problem;
 mod quantity;
 mod route;
+mod schedule;
 mod subscribe;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,11 +23,13 @@ use std::time::Duration;
 use crate::digest::Digest;
 use crate::service::ServiceName;
 
+pub use cron::{Cron, CronError};
 pub use embedded::{EmbeddedError, SECTION as EMBEDDED_SECTION, embedded};
 pub use origin::{Origin, OriginError, OriginPattern};
 pub use parse::{MAX_TEXT_BYTES, ManifestText};
 pub use problem::{ManifestError, Problem};
 pub use quantity::MAX_TABLE_ELEMENTS;
+pub use schedule::{Missed, Schedule};
 pub use subscribe::{Backoff, StartPosition, Subscription, WhenFailed};
 
 /// A manifest with every default filled in.
@@ -37,6 +41,8 @@ pub struct Manifest {
     pub routes: Vec<Route>,
     /// `[[subscribe]]`.
     pub subscriptions: Vec<Subscription>,
+    /// `[[schedule]]`.
+    pub schedules: Vec<Schedule>,
     /// `[limits]`.
     pub limits: Limits,
     /// `[instances]`.
@@ -194,6 +200,7 @@ impl Manifest {
             capabilities: Capabilities::default(),
             deploy: Deploy::default(),
             subscriptions: Vec::new(),
+            schedules: Vec::new(),
             migrations: Vec::new(),
             digest: Digest::of(b""),
         }

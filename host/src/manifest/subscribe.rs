@@ -148,11 +148,11 @@ fn subscription(
     }
     if let Some(field) = fields.take("from") {
         let choices = [("now", StartPosition::Now), ("beginning", StartPosition::Beginning)];
-        read.from = choice(&field, &choices, problems).unwrap_or_default();
+        read.from = field.choice(&choices, problems).unwrap_or_default();
     }
     if let Some(field) = fields.take("when-failed") {
         let choices = [("dead-letter", WhenFailed::DeadLetter), ("park", WhenFailed::Park)];
-        read.when_failed = choice(&field, &choices, problems).unwrap_or_default();
+        read.when_failed = field.choice(&choices, problems).unwrap_or_default();
     }
     counts(&mut fields, &mut read, problems);
     if let Some(table) = fields.take("backoff").and_then(|field| field.table(problems)) {
@@ -211,21 +211,6 @@ fn backoff(table: &DeTable<'_>, problems: &mut Problems<'_>) -> Backoff {
     let defaults = Backoff::default();
     let first = first.unwrap_or(defaults.first);
     Backoff { first, max: max.unwrap_or(defaults.max).max(first) }
-}
-
-/// One of a few words.
-fn choice<T: Copy>(
-    field: &Field<'_, '_>,
-    choices: &[(&str, T)],
-    problems: &mut Problems<'_>,
-) -> Option<T> {
-    let text = field.text(problems)?;
-    let chosen = choices.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
-    if chosen.is_none() {
-        let words: Vec<String> = choices.iter().map(|(word, _)| format!("\"{word}\"")).collect();
-        field.report(problems, format_args!("must be {}; found: `{text}`", words.join(" or ")));
-    }
-    chosen
 }
 
 #[cfg(test)]
