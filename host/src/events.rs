@@ -6,6 +6,7 @@
 //! - [`delivery`]: hands an event to the version that has the traffic
 //! - [`held`], [`backoff`], [`breaker`]: what becomes of one that fails
 //! - [`receive`]: events from outside
+//! - [`schedule`]: when a schedule ticks
 //! - [`webhook`]: an event to an HTTP endpoint
 //! - [`retention`]: late copies of all cursors, and what the bus forgets
 //!
@@ -22,6 +23,7 @@ mod operate;
 pub mod receive;
 mod relay;
 mod retention;
+pub mod schedule;
 mod status;
 mod subscription;
 mod target;
@@ -31,6 +33,7 @@ mod window;
 pub use command::Refusal;
 pub use engine::{Events, PrepareError};
 pub use operate::{
-    DeadLetterView, EventPage, EventView, MAX_PAGE, OperateError, SubscriptionStatus,
+    DeadLetterId, DeadLetterPage, DeadLetterView, DeadLettersOf, EventPage, EventView, HeldPage,
+    HeldView, MAX_PAGE, OperateError, Replay, ReplayFrom, SubscriptionPage, SubscriptionStatus,
+    Wanted,
 };
-pub use status::{Counts, State};

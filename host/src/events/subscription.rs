@@ -5,6 +5,8 @@
 //! It holds nothing that the store doesn't have: a host that dies at any moment
 //! goes on from the cursor, the done and the held.
 
+mod commands;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,10 +16,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff;
 use super::breaker::Breaker;
-use super::command::{Command, Inspection, Refusal};
+use super::command::{Command, Reply};
 use super::delivery::{Attempt, Ending};
 use super::held::{Held, Waiting};
-use super::status::{State, Status};
+use super::status::Status;
 use super::target::Target;
 use super::window::{Positioned, Window};
 use crate::bus::{Bus, ReadLimit};
@@ -77,6 +79,12 @@ enum Change {
         position: u64,
         waiting: Waiting,
     },
+    /// A held event waits on.
+    Deferred {
+        key: Arc<str>,
+        position: u64,
+        waiting: Waiting,
+    },
     /// A held event is no longer there.
     Left {
         key: Arc<str>,
@@ -86,7 +94,8 @@ enum Change {
     Finished {
         key: Arc<str>,
     },
-    Nothing,
+    /// A command is done.
+    Answer(Reply),
 }
 
 impl Dispatcher {
@@ -172,7 +181,7 @@ impl Dispatcher {
                     self.take(news);
                 }
             }
-            Some(command) = commands.recv() => self.obey(command).await,
+            Some(command) = commands.recv() => self.obey(command),
             _ = grown.changed(), if self.wants_more() => {}
             permit = slots.acquire_owned(), if wants_slot => {
                 self.start_deliveries(permit.ok());
@@ -382,7 +391,7 @@ impl Dispatcher {
                 due,
                 reason: waiting.reason.clone(),
             };
-            self.settle(vec![settlement], vec![Change::Held { key, position, waiting }]);
+            self.settle(vec![settlement], vec![Change::Deferred { key, position, waiting }]);
             return;
         }
         // Those of its key behind it wait, too.
@@ -441,7 +450,7 @@ impl Dispatcher {
             attempts: number,
             reason,
         };
-        self.parts.status.count_dead();
+        self.parts.status.count_given_up();
         let change = if held { Change::Left { key, position } } else { Change::Finished { key } };
         self.settle(vec![settlement], vec![change]);
     }
@@ -471,99 +480,17 @@ impl Dispatcher {
                 }
                 self.held.insert(&key, position, waiting);
             }
+            Change::Deferred { key, position, waiting } => {
+                self.held.insert(&key, position, waiting);
+            }
             Change::Left { key, position } => drop(self.held.remove(&key, position)),
             Change::Finished { key } => self.window.finished(&key),
-            Change::Nothing => {}
+            Change::Answer(reply) => drop(reply.send(Ok(()))),
         }
-    }
-
-    async fn obey(&mut self, command: Command) {
-        match command {
-            Command::Update(settings) => {
-                if settings.concurrency != self.settings.concurrency {
-                    self.slots = Arc::new(Semaphore::new(settings.concurrency));
-                }
-                self.settings = *settings;
-                // Another version may do better.
-                self.breaker = Breaker::default();
-                self.rests_until = None;
-            }
-            Command::Revived { key, position } => {
-                let entry = crate::state::HeldEntry {
-                    position,
-                    key,
-                    attempts: 0,
-                    due: Due::At(0),
-                    reason: String::new(),
-                };
-                self.held.load(entry);
-            }
-            Command::Skip { position, reply } => drop(reply.send(self.skip(position))),
-            Command::Retry { position, reply } => drop(reply.send(self.retry(position))),
-            Command::Inspect { reply } => drop(reply.send(self.inspect())),
-            Command::Resume => {
-                self.breaker = Breaker::default();
-                self.rests_until = None;
-            }
-        }
-    }
-
-    /// Counts an event as finished that no handler has at the moment.
-    fn skip(&mut self, position: u64) -> Result<(), Refusal> {
-        if let Some(key) = self.held.key_of(position) {
-            if self.held.is_busy(&key) && self.held.is_first(&key, position) {
-                return Err(Refusal::Busy);
-            }
-            let settlement = Settlement::Skip { consumption: self.consumption(position, true) };
-            self.settle(vec![settlement], vec![Change::Left { key, position }]);
-            return Ok(());
-        }
-        let removed = self.window.remove(position).ok_or(Refusal::NotWaiting)?;
-        let consumption = self.consumption(removed.position, false);
-        self.settle(vec![Settlement::Skip { consumption }], vec![Change::Nothing]);
-        Ok(())
-    }
-
-    /// Makes a held event due now, with all its attempts before it.
-    fn retry(&mut self, position: u64) -> Result<(), Refusal> {
-        let key = self.held.key_of(position).ok_or(Refusal::NotWaiting)?;
-        if self.held.is_busy(&key) {
-            return Err(Refusal::Busy);
-        }
-        let waiting = self.held.get(&key, position).cloned().ok_or(Refusal::NotWaiting)?;
-        let waiting = Waiting { attempts: 0, due: Due::At(0), ..waiting };
-        let settlement = Settlement::Defer {
-            consumption: self.consumption(position, true),
-            attempts: 0,
-            due: waiting.due,
-            reason: waiting.reason.clone(),
-        };
-        self.settle(vec![settlement], vec![Change::Held { key, position, waiting }]);
-        Ok(())
     }
 
     fn consumption(&self, position: u64, held: bool) -> Consumption {
         Consumption { subscription: Arc::clone(&self.parts.name), position, held }
-    }
-
-    /// Shows how it stands.
-    fn report(&self) {
-        let state = if self.breaker.is_open() {
-            State::Paused
-        } else if self.is_full() {
-            State::Full
-        } else {
-            State::Running
-        };
-        self.parts.status.report(state, self.scanned, self.window.len(), self.held.len());
-    }
-
-    /// What takes longer to find out than a report may.
-    fn inspect(&self) -> Inspection {
-        let progress = self.parts.store.progress(&self.parts.name).unwrap_or_default();
-        let unfinished = (progress.outstanding > 0).then_some(progress.cursor + 1);
-        let oldest = [unfinished, self.held.oldest()].into_iter().flatten().min();
-        Inspection { cursor: progress.cursor, oldest, parked: self.held.parked() }
     }
 }
 

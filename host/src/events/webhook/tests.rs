@@ -56,7 +56,7 @@ impl Endpoint {
     async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
         let address = listener.local_addr().expect("an address");
-        let (answers, seen) = (Answers::default(), Arc::default());
+        let (answers, seen) = (Answers::default(), Arc::<Mutex<Vec<Seen>>>::default());
         let (queue, log) = (Arc::clone(&answers), Arc::clone(&seen));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -236,15 +236,15 @@ async fn more_than_the_rate_waits() {
 #[tokio::test]
 async fn what_fails_says_why() {
     let endpoint = Endpoint::start().await;
-    let target = target(WebhookConfig { handshake: false, ..endpoint.config() });
+    let structured = target(WebhookConfig { handshake: false, ..endpoint.config() });
     endpoint.answer(308, &[("location", "http://127.0.0.1/elsewhere")]);
-    let redirected = deliver(&target, &event()).await;
+    let redirected = deliver(&structured, &event()).await;
     assert!(matches!(redirected, WebhookOutcome::Retry { reason, .. } if reason.contains("url")));
     endpoint.answer(410, &[]);
-    assert!(matches!(deliver(&target, &event()).await, WebhookOutcome::Gone(_)));
+    assert!(matches!(deliver(&structured, &event()).await, WebhookOutcome::Gone(_)));
     let wrong = Event { id: String::new(), ..event() };
     let binary = WebhookConfig { handshake: false, mode: WebhookMode::Binary, ..endpoint.config() };
-    let rejected = deliver(&super::tests::target(binary), &wrong).await;
+    let rejected = deliver(&target(binary), &wrong).await;
     assert!(matches!(rejected, WebhookOutcome::Reject(reason) if reason.contains("id: must not")));
     assert_eq!(endpoint.seen().len(), 2);
 }
