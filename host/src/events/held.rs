@@ -23,12 +23,23 @@ pub(super) struct Waiting {
 /// Held events by key, in their order.
 #[derive(Debug, Default)]
 pub(super) struct Held {
-    keys: HashMap<Arc<str>, BTreeMap<u64, Waiting>>,
-    /// When the first of each key is due, in ms since 1970; not of those that
-    /// are with their handlers or parked.
+    keys: HashMap<Arc<str>, Key>,
+    /// When the first of each key is due, in ms since 1970; not of keys that have
+    /// one with its handler, nor of those whose first is parked.
     due: BTreeSet<(u64, Arc<str>)>,
     len: usize,
     events: usize,
+}
+
+/// One key's.
+#[derive(Debug, Default)]
+struct Key {
+    events: BTreeMap<u64, Waiting>,
+    /// The event that is with its handler. Until its end is known no other of the
+    /// key is delivered, whatever is inserted meanwhile.
+    busy: Option<u64>,
+    /// What `due` has of it.
+    scheduled: Option<u64>,
 }
 
 impl Held {
@@ -39,15 +50,12 @@ impl Held {
 
     /// How many keys wait for an operator.
     pub(super) fn parked(&self) -> usize {
-        let is_parked = |events: &BTreeMap<u64, Waiting>| {
-            events.first_key_value().is_some_and(|(_, first)| first.due == Due::Parked)
-        };
-        self.keys.values().filter(|events| is_parked(events)).count()
+        self.keys.values().filter(|key| key.first_due() == Some(Due::Parked)).count()
     }
 
     /// The position of the oldest.
     pub(super) fn oldest(&self) -> Option<u64> {
-        self.keys.values().filter_map(|events| events.keys().next()).min().copied()
+        self.keys.values().filter_map(|key| key.events.keys().next()).min().copied()
     }
 
     /// Whether the key waits: what comes for it is held, too.
@@ -70,27 +78,29 @@ impl Held {
         if self.events >= MAX_EVENTS {
             waiting.event = None;
         }
-        self.unschedule(key);
         self.events += usize::from(waiting.event.is_some());
-        let before = self.keys.entry(Arc::clone(key)).or_default().insert(position, waiting);
-        match before {
+        let entry = self.keys.entry(Arc::clone(key)).or_default();
+        match entry.events.insert(position, waiting) {
             Some(before) => self.events -= usize::from(before.event.is_some()),
             None => self.len += 1,
         }
-        self.schedule(key);
+        entry.busy = entry.busy.filter(|busy| *busy != position);
+        self.schedule(key, None);
     }
 
     /// The first event of the key that is due the longest, if one is due. It is
     /// with its handler until it is inserted again or removed.
     pub(super) fn next(&mut self, now_ms: u64) -> Option<(Arc<str>, u64, Waiting)> {
-        let (due, key) = self.due.first()?;
-        if *due > now_ms {
+        if self.due.first()?.0 > now_ms {
             return None;
         }
-        let (due, key) = (*due, Arc::clone(key));
-        self.due.remove(&(due, Arc::clone(&key)));
-        let (position, waiting) = self.keys.get(&key)?.first_key_value()?;
-        Some((key, *position, waiting.clone()))
+        let (_, key) = self.due.pop_first()?;
+        let entry = self.keys.get_mut(&key)?;
+        let (position, waiting) = entry.events.first_key_value()?;
+        let (position, waiting) = (*position, waiting.clone());
+        entry.scheduled = None;
+        entry.busy = Some(position);
+        Some((key, position, waiting))
     }
 
     /// When the next is due.
@@ -98,72 +108,70 @@ impl Held {
         self.due.first().map(|(due, _)| *due)
     }
 
-    /// Makes the key's first event due again after one that was not delivered.
+    /// Makes the key's event due again after it was not delivered.
     pub(super) fn again(&mut self, key: &Arc<str>, at: u64) {
-        self.unschedule(key);
-        if self.keys.contains_key(key) {
-            self.due.insert((at, Arc::clone(key)));
+        if let Some(entry) = self.keys.get_mut(key) {
+            entry.busy = None;
+            self.schedule(key, Some(at));
         }
     }
 
     /// Takes an event out; the next of its key is due at once.
     pub(super) fn remove(&mut self, key: &Arc<str>, position: u64) -> Option<Waiting> {
-        self.unschedule(key);
-        let events = self.keys.get_mut(key)?;
-        let removed = events.remove(&position);
+        let entry = self.keys.get_mut(key)?;
+        let removed = entry.events.remove(&position);
         if let Some(removed) = &removed {
             self.len -= 1;
             self.events -= usize::from(removed.event.is_some());
         }
-        if events.is_empty() {
-            self.keys.remove(key);
-        }
-        self.schedule(key);
+        entry.busy = entry.busy.filter(|busy| *busy != position);
+        self.schedule(key, None);
         removed
     }
 
     /// The key of a held event.
     pub(super) fn key_of(&self, position: u64) -> Option<Arc<str>> {
-        let holds = |events: &BTreeMap<u64, Waiting>| events.contains_key(&position);
-        self.keys.iter().find(|(_, events)| holds(events)).map(|(key, _)| Arc::clone(key))
+        let found = self.keys.iter().find(|(_, entry)| entry.events.contains_key(&position));
+        found.map(|(key, _)| Arc::clone(key))
     }
 
-    /// Whether the key's first event is with its handler.
+    /// Whether an event of the key is with its handler.
     pub(super) fn is_busy(&self, key: &str) -> bool {
-        let Some(first) = self.keys.get(key).and_then(|events| events.first_key_value()) else {
-            return false;
-        };
-        first.1.due != Due::Parked && !self.due.iter().any(|(_, due)| **due == *key)
+        self.keys.get(key).is_some_and(|entry| entry.busy.is_some())
     }
 
     /// Whether the event is the first of its key.
     pub(super) fn is_first(&self, key: &str, position: u64) -> bool {
-        let first = self.keys.get(key).and_then(|events| events.keys().next());
+        let first = self.keys.get(key).and_then(|entry| entry.events.keys().next());
         first == Some(&position)
     }
 
     /// A held event.
     pub(super) fn get(&self, key: &str, position: u64) -> Option<&Waiting> {
-        self.keys.get(key)?.get(&position)
+        self.keys.get(key)?.events.get(&position)
     }
 
-    fn schedule(&mut self, key: &Arc<str>) {
-        if let Some(Due::At(at)) = self.first_due(key) {
-            self.due.insert((at, Arc::clone(key)));
+    /// Has `due` say when the key's first event is due: by itself, or at `at`.
+    fn schedule(&mut self, key: &Arc<str>, at: Option<u64>) {
+        let Some(entry) = self.keys.get_mut(key) else { return };
+        if let Some(before) = entry.scheduled.take() {
+            self.due.remove(&(before, Arc::clone(key)));
         }
-    }
-
-    fn unschedule(&mut self, key: &Arc<str>) {
-        if let Some(Due::At(at)) = self.first_due(key)
-            && !self.due.remove(&(at, Arc::clone(key)))
+        if entry.events.is_empty() {
+            self.keys.remove(key);
+        } else if entry.busy.is_none()
+            && let Some(Due::At(due)) = entry.first_due()
         {
-            // Made due at another time by `again`.
-            self.due.retain(|(_, due)| due != key);
+            let due = at.unwrap_or(due);
+            entry.scheduled = Some(due);
+            self.due.insert((due, Arc::clone(key)));
         }
     }
+}
 
-    fn first_due(&self, key: &str) -> Option<Due> {
-        self.keys.get(key)?.first_key_value().map(|(_, first)| first.due)
+impl Key {
+    fn first_due(&self) -> Option<Due> {
+        self.events.first_key_value().map(|(_, first)| first.due)
     }
 }
 
@@ -196,6 +204,23 @@ mod tests {
         assert_eq!(next(&mut held, 60), Some(("a".to_owned(), 2)));
         held.again(&a, 70);
         assert_eq!((held.next_due(), held.len()), (Some(70), 2));
+    }
+
+    #[test]
+    fn what_is_held_behind_an_event_that_is_with_its_handler_does_not_deliver_it_again() {
+        let key = Arc::from("a");
+        let mut held = Held::default();
+        held.insert(&key, 1, waiting(0));
+        assert_eq!(next(&mut held, 10), Some(("a".to_owned(), 1)));
+        held.insert(&key, 2, waiting(0));
+        assert_eq!(next(&mut held, 10), None);
+        held.insert(&key, 1, waiting(20));
+        assert_eq!(next(&mut held, 10), None, "it failed, and is before the other");
+        assert_eq!(next(&mut held, 20), Some(("a".to_owned(), 1)));
+        held.remove(&key, 1);
+        assert_eq!(next(&mut held, 20), Some(("a".to_owned(), 2)));
+        held.remove(&key, 2);
+        assert_eq!((held.len(), held.keys.len(), held.due.len()), (0, 0, 0));
     }
 
     #[test]

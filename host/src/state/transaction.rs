@@ -291,16 +291,20 @@ impl Transaction {
             }
             Mode::Leased(mut leased) => {
                 let footprint = std::mem::take(&mut leased.footprint);
-                // First: where it is refused, nothing was published yet.
-                if let Some(consumption) = leased.consumption.take() {
-                    leased.writer()?.consume(&consumption)?;
-                }
-                if let Some(keeping) = leased.keeping.take() {
-                    leased.writer()?.keep_answer(keeping)?;
-                }
+                let (consumption, keeping) = (leased.consumption.take(), leased.keeping.take());
                 let publications = std::mem::take(&mut leased.publications);
-                leased.writer()?.publish(&publications)?;
-                let durable = leased.writer()?.end_lease(&footprint);
+                // Once: an event that is consumed is not given back where the lease
+                // expires before its effect is in the group.
+                let writer = leased.writer()?;
+                // First: where it is refused, nothing was published yet.
+                if let Some(consumption) = consumption {
+                    writer.consume(&consumption)?;
+                }
+                if let Some(keeping) = keeping {
+                    writer.keep_answer(keeping)?;
+                }
+                writer.publish(&publications)?;
+                let durable = writer.end_lease(&footprint);
                 leased.go_home();
                 Ok(Committed { durable: Some(durable?) })
             }
