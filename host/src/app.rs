@@ -15,7 +15,7 @@ use crate::admin;
 use crate::bus::{Bus, BusOptions};
 use crate::config::Config;
 use crate::deploy::{DeployConfig, Deployer, Notice, StatusReader};
-use crate::events::Events;
+use crate::events::{Events, EventsCollector};
 use crate::events::receive::Intake;
 use crate::http::listener::Listener;
 use crate::outbound::Outbound;
@@ -98,7 +98,8 @@ impl App {
         let admin = tokio::spawn(admin::serve(
             admin_listener,
             deployer.status(),
-            metrics(&registry, &runtime),
+            metrics(&registry, &runtime, &events),
+            events.clone(),
             intake,
             stop.clone(),
             stopped.clone(),
@@ -242,10 +243,15 @@ fn deploy_config(config: &Config) -> DeployConfig {
 }
 
 /// What the operator's scrape shows.
-fn metrics(registry: &Arc<Registry>, runtime: &Runtime) -> prometheus_client::registry::Registry {
+fn metrics(
+    registry: &Arc<Registry>,
+    runtime: &Runtime,
+    events: &Events,
+) -> prometheus_client::registry::Registry {
     let mut metrics = prometheus_client::registry::Registry::default();
     metrics.register_collector(Box::new(ServiceCollector::new(Arc::clone(registry))));
     metrics.register_collector(Box::new(RuntimeCollector::new(runtime)));
+    metrics.register_collector(Box::new(EventsCollector::new(events.clone())));
     metrics
 }
 
