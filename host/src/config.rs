@@ -8,15 +8,19 @@ mod events;
 mod file;
 mod network;
 mod outbound;
+mod webhook;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use webhook::FileWebhook;
+
 pub use events::EventsConfig;
 pub use file::{ConfigError, FileConfig};
 pub use network::{Network, ParseNetworkError};
 pub use outbound::OutboundConfig;
+pub use webhook::{WebhookConfig, WebhookMode};
 
 /// Everything the operator sets.
 #[derive(Clone, Debug)]
@@ -47,6 +51,8 @@ pub struct Config {
     pub outbound: OutboundConfig,
     /// What the bus keeps, and what it takes from outside.
     pub events: EventsConfig,
+    /// Endpoints that events are sent to.
+    pub webhooks: Vec<WebhookConfig>,
 }
 
 /// How the log is written.
@@ -131,6 +137,7 @@ impl Config {
             http,
             outbound: file.outbound.resolve(overrides.outbound_allow_private),
             events: file.events.resolve(),
+            webhooks: file.webhook.into_iter().map(FileWebhook::resolve).collect(),
         }
     }
 }
@@ -151,6 +158,7 @@ impl Default for Config {
             http: HttpLimits::default(),
             outbound: OutboundConfig::default(),
             events: EventsConfig::default(),
+            webhooks: Vec::new(),
         }
     }
 }

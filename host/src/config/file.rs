@@ -8,6 +8,7 @@ use serde::de::{Deserialize, Deserializer, Error as _};
 
 use super::events::FileEvents;
 use super::outbound::FileOutbound;
+use super::webhook::{FileWebhook, webhooks};
 use super::{HttpLimits, LogFormat, Network};
 
 /// How alike an unknown key and a known one must be to suggest it.
@@ -31,6 +32,8 @@ pub struct FileConfig {
     pub(super) http: FileHttp,
     pub(super) outbound: FileOutbound,
     pub(super) events: FileEvents,
+    #[serde(deserialize_with = "webhooks")]
+    pub(super) webhook: Vec<FileWebhook>,
 }
 
 /// `[http]`.

@@ -60,7 +60,7 @@ impl Publication {
 }
 
 impl Outbox {
-    /// Notes what the file has when it is opened for writing for the first time.
+    /// Notes what the file has when it is opened for the first time.
     pub(super) fn open(&self, connection: &Connection) -> rusqlite::Result<()> {
         let last = last_sequence(connection)?;
         let mut state = self.lock();
@@ -163,14 +163,16 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn identity(self: &Arc<Self>) -> Result<StoreIdentity, Error> {
+        let core = Arc::clone(&self.core);
         let store_id = self
-            .read(|connection| {
+            .read(move |connection| {
+                // Nothing may have opened it for writing yet.
+                core.outbox.open(connection)?;
                 connection.query_row("SELECT value FROM _meta WHERE key = 'store_id'", (), |row| {
                     row.get(0)
                 })
             })
             .await?;
-        // Read after the file was made sure of, which opens it for writing.
         let opened_at = self.core.outbox.lock().opened_at.unwrap_or(0);
         Ok(StoreIdentity { store_id, opened_at })
     }

@@ -43,7 +43,9 @@ async fn post(
 }
 
 fn event(id: usize, event_type: &str) -> String {
-    format!(r#"{{"specversion":"1.0","id":"{id}","source":"/s","type":"{event_type}","data":{id}}}"#)
+    format!(
+        r#"{{"specversion":"1.0","id":"{id}","source":"/s","type":"{event_type}","data":{id}}}"#
+    )
 }
 
 /// What the client is told.
