@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::deploy::{DeployConfig, Deployer, Notice, StatusReader};
 use crate::events::receive::Intake;
 use crate::events::webhook::WebhookTarget;
-use crate::events::{Events, Webhooks, schedule};
+use crate::events::{Events, EventsCollector, Webhooks, schedule};
 use crate::http::listener::Listener;
 use crate::outbound::Outbound;
 use crate::runtime::{Runtime, RuntimeCollector};
@@ -103,7 +103,8 @@ impl App {
         let admin = tokio::spawn(admin::serve(
             admin_listener,
             deployer.status(),
-            metrics(&registry, &runtime),
+            metrics(&registry, &runtime, &events),
+            events.clone(),
             intake,
             stop.clone(),
             stopped.clone(),
@@ -270,10 +271,15 @@ fn deploy_config(config: &Config) -> DeployConfig {
 }
 
 /// What the operator's scrape shows.
-fn metrics(registry: &Arc<Registry>, runtime: &Runtime) -> prometheus_client::registry::Registry {
+fn metrics(
+    registry: &Arc<Registry>,
+    runtime: &Runtime,
+    events: &Events,
+) -> prometheus_client::registry::Registry {
     let mut metrics = prometheus_client::registry::Registry::default();
     metrics.register_collector(Box::new(ServiceCollector::new(Arc::clone(registry))));
     metrics.register_collector(Box::new(RuntimeCollector::new(runtime)));
+    metrics.register_collector(Box::new(EventsCollector::new(events.clone())));
     metrics
 }
 

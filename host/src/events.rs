@@ -19,6 +19,7 @@ mod command;
 mod delivery;
 mod engine;
 mod held;
+mod metrics;
 mod operate;
 pub mod receive;
 mod relay;
@@ -33,6 +34,7 @@ mod window;
 
 pub use command::Refusal;
 pub use engine::{Events, PrepareError};
+pub use metrics::EventsCollector;
 pub use operate::{
     DeadLetterId, DeadLetterPage, DeadLetterView, DeadLettersOf, EventPage, EventView, HeldPage,
     HeldView, MAX_PAGE, OperateError, Replay, ReplayFrom, SubscriptionPage, SubscriptionStatus,
