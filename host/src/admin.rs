@@ -7,6 +7,10 @@
 //! - `POST /events`: takes events from outside, of any type (CloudEvents)
 //! - `GET /v1/services`: every service with its versions, digests and states
 //! - `GET /v1/services/{name}`: one of them
+//! - `/v1/events`, `/v1/subscriptions`, `/v1/dead-letters`: see [`events`]
+
+mod events;
+mod problem;
 
 use std::sync::Arc;
 
@@ -14,6 +18,7 @@ use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, StatusCode, Uri};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -22,7 +27,9 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use self::problem::from_plain;
 use crate::deploy::StatusReader;
+use crate::events::Events;
 use crate::events::receive::{self, Intake};
 use crate::http::problem::Problem;
 
@@ -42,10 +49,12 @@ pub async fn serve(
     listener: TcpListener,
     status: StatusReader,
     metrics: Metrics,
+    events: Events,
     intake: Intake,
     stopping: CancellationToken,
     stopped: CancellationToken,
 ) {
+    let operating = events::router(events, stopping.clone()).layer(map_response(from_plain));
     let router = Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
@@ -53,6 +62,7 @@ pub async fn serve(
         .route(receive::PATH, post(take_events))
         .route("/v1/services", get(services))
         .route("/v1/services/{name}", get(service))
+        .merge(Router::from(operating))
         .fallback(async |uri: Uri| {
             problem(StatusCode::NOT_FOUND, format!("there is nothing at {}", uri.path()))
         })

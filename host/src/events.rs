@@ -19,12 +19,14 @@ mod command;
 mod delivery;
 mod engine;
 mod held;
+mod metrics;
 mod operate;
 pub mod receive;
 mod relay;
 mod retention;
 pub mod schedule;
 mod status;
+mod subscriber;
 mod subscription;
 mod target;
 pub mod webhook;
@@ -32,8 +34,10 @@ mod window;
 
 pub use command::Refusal;
 pub use engine::{Events, PrepareError};
+pub use metrics::EventsCollector;
 pub use operate::{
     DeadLetterId, DeadLetterPage, DeadLetterView, DeadLettersOf, EventPage, EventView, HeldPage,
     HeldView, MAX_PAGE, OperateError, Replay, ReplayFrom, SubscriptionPage, SubscriptionStatus,
     Wanted,
 };
+pub use subscriber::Webhooks;

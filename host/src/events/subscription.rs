@@ -32,6 +32,9 @@ const MAX_WINDOW: usize = 1_024;
 /// What is read off the bus at once.
 const READ: ReadLimit = ReadLimit { max_events: 512, max_bytes: 4 << 20 };
 
+/// Settlements of one commit, unless there are more that belong together.
+const MAX_SETTLEMENTS: usize = 512;
+
 /// How long a store that could not take a settlement is left alone.
 const SETTLE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -61,6 +64,8 @@ pub(super) struct Dispatcher {
     rests_until: Option<Instant>,
     /// Deliveries and settlements that have not ended.
     under_way: usize,
+    /// Settlements on their way to the store, bounded by what is under way.
+    to_settle: mpsc::UnboundedSender<Settling>,
     news: mpsc::UnboundedReceiver<News>,
     // Bounded by what is under way.
     tell: mpsc::UnboundedSender<News>,
@@ -71,6 +76,12 @@ enum News {
     Ended(Attempt, Ending),
     /// A settlement is durable: what that changes.
     Settled(Vec<Change>),
+}
+
+/// What is settled in one commit, and what that changes.
+struct Settling {
+    settlements: Vec<Settlement>,
+    changes: Vec<Change>,
 }
 
 enum Change {
@@ -116,10 +127,13 @@ impl Dispatcher {
             after = last.position;
             entries.into_iter().for_each(|entry| held.load(entry));
         }
+        let parts = Arc::new(parts);
         let (tell, news) = mpsc::unbounded_channel();
+        let (to_settle, queue) = mpsc::unbounded_channel();
+        tokio::spawn(settle_in_order(Arc::clone(&parts), queue, tell.clone()));
         Ok(Some(Self {
             slots: Arc::new(Semaphore::new(settings.concurrency)),
-            parts: Arc::new(parts),
+            parts,
             settings,
             scanned: progress.cursor,
             window: Window::default(),
@@ -128,6 +142,7 @@ impl Dispatcher {
             breaker: Breaker::default(),
             rests_until: None,
             under_way: 0,
+            to_settle,
             news,
             tell,
         }))
@@ -209,7 +224,7 @@ impl Dispatcher {
                 .events
                 .into_iter()
                 .take_while(|recorded| recorded.position <= upto)
-                .filter(|recorded| self.settings.pattern.matches(&recorded.event.event_type))
+                .filter(|recorded| self.settings.wants(&recorded.event.event_type))
                 .map(Positioned::from)
                 .collect();
             self.scan(upto, wanted);
@@ -241,9 +256,7 @@ impl Dispatcher {
             }
         }
         self.scanned = upto;
-        if !late.is_empty() {
-            self.hold_behind(late);
-        }
+        self.hold_behind(late);
     }
 
     /// Starts what may be started; with `permit`, if there is one, first.
@@ -279,7 +292,7 @@ impl Dispatcher {
     }
 
     fn may_start(&self) -> bool {
-        let rests = self.rests_until.is_some_and(|until| Instant::now() < until);
+        let rests = self.rests();
         let waits = self.breaker.until().is_some_and(|until| Instant::now() < until);
         let is_due = self.held.next_due().is_some_and(|due| due <= now_ms());
         !rests && !waits && (self.window.has_ready() || is_due)
@@ -287,7 +300,7 @@ impl Dispatcher {
 
     fn wants_more(&self) -> bool {
         let ended = self.parts.until.is_some_and(|until| self.scanned >= until);
-        let rests = self.rests_until.is_some_and(|until| Instant::now() < until);
+        let rests = self.rests();
         !ended && !rests && self.window.len() < MAX_WINDOW && !self.is_full()
     }
 
@@ -313,6 +326,11 @@ impl Dispatcher {
         let rests = self.rests_until.filter(|until| *until > now);
         let next = times.into_iter().flatten().filter(|time| *time > now).min();
         rests.or(next).unwrap_or(now + Duration::from_secs(60))
+    }
+
+    /// Whether it makes a pause.
+    fn rests(&self) -> bool {
+        self.rests_until.is_some_and(|until| Instant::now() < until)
     }
 
     fn rest(&mut self, pause: Duration) {
@@ -354,6 +372,7 @@ impl Dispatcher {
             }
             Ending::Undelivered { reason, pause } => {
                 tracing::debug!(subscription = &*self.parts.name, reason, "not delivered");
+                status.note_error(&reason);
                 self.breaker.undecided();
                 if !pause.is_zero() {
                     self.rest(pause);
@@ -398,9 +417,7 @@ impl Dispatcher {
         let mut events = self.window.take(&key);
         let Some(first) = events.pop_front() else { return };
         self.hold(vec![(Arc::clone(&key), first, waiting)]);
-        if !events.is_empty() {
-            self.hold_behind(events.into_iter().map(|event| (Arc::clone(&key), event)).collect());
-        }
+        self.hold_behind(events.into_iter().map(|event| (Arc::clone(&key), event)).collect());
     }
 
     /// Holds events whose key waits: they are due as soon as it is their turn.
@@ -420,6 +437,9 @@ impl Dispatcher {
 
     /// Moves events to the held, in one commit.
     fn hold(&mut self, events: Vec<(Arc<str>, Positioned, Waiting)>) {
+        if events.is_empty() {
+            return;
+        }
         let mut settlements = Vec::with_capacity(events.len());
         let mut changes = Vec::with_capacity(events.len());
         for (key, event, waiting) in events {
@@ -458,15 +478,8 @@ impl Dispatcher {
     /// Settles in the background, however long the store takes.
     fn settle(&mut self, settlements: Vec<Settlement>, changes: Vec<Change>) {
         self.under_way += 1;
-        let (parts, tell) = (Arc::clone(&self.parts), self.tell.clone());
-        tokio::spawn(async move {
-            while let Err(error) = parts.settle(settlements.clone()).await {
-                let subscription = &*parts.name;
-                tracing::error!(subscription, %error, "its store takes no settlement");
-                tokio::time::sleep(SETTLE_PAUSE).await;
-            }
-            let _ = tell.send(News::Settled(changes));
-        });
+        // It ends after the dispatcher.
+        let _ = self.to_settle.send(Settling { settlements, changes });
     }
 
     fn change(&mut self, change: Change) {
@@ -515,6 +528,33 @@ impl Parts {
 
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), crate::state::Error> {
         self.store.settle(settlements).await?.durable().await
+    }
+}
+
+/// Settles what comes, in its order: an event is never among the held while one
+/// of its key before it is not, neither in memory nor in the store, so it is not
+/// delivered before that one.
+async fn settle_in_order(
+    parts: Arc<Parts>,
+    mut queue: mpsc::UnboundedReceiver<Settling>,
+    tell: mpsc::UnboundedSender<News>,
+) {
+    while let Some(Settling { mut settlements, changes }) = queue.recv().await {
+        let mut all = vec![changes];
+        while settlements.len() < MAX_SETTLEMENTS
+            && let Ok(more) = queue.try_recv()
+        {
+            settlements.extend(more.settlements);
+            all.push(more.changes);
+        }
+        while let Err(error) = parts.settle(settlements.clone()).await {
+            let subscription = &*parts.name;
+            tracing::error!(subscription, %error, "its store takes no settlement");
+            tokio::time::sleep(SETTLE_PAUSE).await;
+        }
+        for changes in all {
+            let _ = tell.send(News::Settled(changes));
+        }
     }
 }
 

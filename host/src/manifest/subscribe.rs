@@ -22,8 +22,8 @@ pub struct Subscription {
     /// `name`, by default its pattern. With the service's name it says whose
     /// cursor it is: a subscription that is renamed is a new one.
     pub name: String,
-    /// `type`.
-    pub pattern: TypePattern,
+    /// `type`: patterns, of which one has to match.
+    pub patterns: Vec<TypePattern>,
     /// `from` (now).
     pub from: StartPosition,
     /// `attempts` (8): deliveries of one event until it is given up.
@@ -76,12 +76,25 @@ impl Default for Backoff {
 }
 
 impl Subscription {
-    /// A subscription with the defaults.
+    /// Whether it wants events of this type.
     #[must_use]
-    pub fn to(pattern: TypePattern) -> Self {
+    pub fn wants(&self, event_type: &str) -> bool {
+        self.patterns.iter().any(|pattern| pattern.matches(event_type))
+    }
+
+    /// Its patterns, parted by commas.
+    #[must_use]
+    pub fn types(&self) -> String {
+        let types: Vec<&str> = self.patterns.iter().map(TypePattern::as_str).collect();
+        types.join(",")
+    }
+
+    /// A subscription with the defaults, named by its first pattern.
+    #[must_use]
+    pub fn to(patterns: Vec<TypePattern>) -> Self {
         Self {
-            name: pattern.to_string(),
-            pattern,
+            name: patterns.first().map(ToString::to_string).unwrap_or_default(),
+            patterns,
             from: StartPosition::default(),
             attempts: 8,
             backoff: Backoff::default(),
@@ -129,8 +142,7 @@ fn subscription(
     }
     let pattern = wanted.and_then(|field| pattern(&field, problems));
     // The other keys are read even then, so that each is reported.
-    let mut read =
-        Subscription::to(pattern.clone().unwrap_or_else(|| ">".parse().expect("a pattern")));
+    let mut read = Subscription::to(pattern.iter().cloned().collect());
     if let Some(field) = fields.take("name") {
         name(&field, &mut read, problems);
     }
