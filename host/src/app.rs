@@ -85,9 +85,10 @@ impl App {
         let intake = Intake::new(events.bus().clone(), config.events.max_body);
         let opened = intake.only(&config.events.accept);
         let registry_of_listener = Arc::clone(&registry);
-        let listener = Listener::bind(config.listen, config.http.clone(), registry_of_listener, opened)
-            .await
-            .with_context(|| format!("{} cannot be listened on (--listen)", config.listen))?;
+        let listener =
+            Listener::bind(config.listen, config.http.clone(), registry_of_listener, opened)
+                .await
+                .with_context(|| format!("{} cannot be listened on (--listen)", config.listen))?;
         let address = listener.local_addr();
         let serving = tokio::spawn(listener.serve(stop.clone(), config.drain));
 
