@@ -12,8 +12,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin;
+use crate::bus::{Bus, BusOptions};
 use crate::config::Config;
 use crate::deploy::{DeployConfig, Deployer, Notice, StatusReader};
+use crate::events::Events;
 use crate::http::listener::Listener;
 use crate::outbound::Outbound;
 use crate::runtime::{Runtime, RuntimeCollector};
@@ -29,6 +31,7 @@ pub struct App {
     address: SocketAddr,
     admin_address: SocketAddr,
     deployer: Deployer,
+    events: Events,
     serving: JoinHandle<bool>,
     admin: JoinHandle<()>,
     stop: CancellationToken,
@@ -64,13 +67,18 @@ impl App {
             max_idempotency_keys: config.http.max_idempotency_keys,
             ..stores
         };
+        let bus = open_bus(&config, fatal.clone()).await?;
+        let events = Events::new(bus, Arc::clone(&registry));
         let deployer = Deployer::start(
             deploy_config(&config),
             runtime.clone(),
             Arc::clone(&registry),
             report_fatal(stores, fatal),
+            events.clone(),
         )
         .await?;
+        // Before anything new can be published: what is left to be delivered is known.
+        events.reconcile().await;
         let (stop, stopped) = (CancellationToken::new(), CancellationToken::new());
 
         let listener = Listener::bind(config.listen, config.http.clone(), Arc::clone(&registry))
@@ -92,12 +100,17 @@ impl App {
         ));
 
         tokio::spawn(sweep(registry, stopped.clone()));
+        tokio::spawn({
+            let (events, stopped) = (events.clone(), stopped.clone());
+            async move { events.run(stopped).await }
+        });
         tracing::info!(listen = %address, admin = %admin_address, "listening");
         Ok(Self {
             config,
             address,
             admin_address,
             deployer,
+            events,
             serving,
             admin,
             stop,
@@ -154,7 +167,9 @@ impl App {
         );
         self.stop.cancel();
         let drained = self.serving.await.context("the listener")?;
+        self.events.stop().await;
         self.deployer.shutdown().await;
+        self.events.bus().close().await;
         self.stopped.cancel();
         self.admin.await.context("the admin listener")?;
         if !drained {
@@ -190,15 +205,24 @@ fn lock_data_folder(data: &Path) -> anyhow::Result<File> {
 
 /// Stores that end the host when one of them cannot be trusted any more.
 fn report_fatal(stores: StoreOptions, fatal: mpsc::Sender<String>) -> StoreOptions {
-    StoreOptions {
-        on_fatal: Some(Arc::new(move |message: &str| {
-            // One is enough: the first ends the host.
-            if fatal.try_send(message.to_owned()).is_err() {
-                tracing::error!("{message}");
-            }
-        })),
-        ..stores
-    }
+    StoreOptions { on_fatal: Some(on_fatal(fatal)), ..stores }
+}
+
+fn on_fatal(fatal: mpsc::Sender<String>) -> Arc<dyn Fn(&str) + Send + Sync> {
+    Arc::new(move |message: &str| {
+        // One is enough: the first ends the host.
+        if fatal.try_send(message.to_owned()).is_err() {
+            tracing::error!("{message}");
+        }
+    })
+}
+
+/// The durable log of events, in the data folder.
+async fn open_bus(config: &Config, fatal: mpsc::Sender<String>) -> anyhow::Result<Bus> {
+    let options = BusOptions { on_fatal: Some(on_fatal(fatal)), ..BusOptions::default() };
+    let path = config.data.join("bus.db");
+    let opened = tokio::task::spawn_blocking(move || Bus::open(&path, options)).await?;
+    opened.context("the durable log of events")
 }
 
 fn deploy_config(config: &Config) -> DeployConfig {
@@ -235,6 +259,7 @@ async fn sweep(registry: Arc<Registry>, stopped: CancellationToken) {
                 version.pool.free_idle(now);
             }
             service.store.expire_keys();
+            service.store.trim_outbox();
             service.store.close_if_idle(now);
         }
     }

@@ -142,7 +142,7 @@ fn announce(
     version: &crate::service::Version,
     compile_time: Option<std::time::Duration>,
 ) {
-    let routes: Vec<String> = version.manifest.routes.iter().map(ToString::to_string).collect();
+    let routes: Vec<String> = version.routes().iter().map(ToString::to_string).collect();
     tracing::info!(
         service = version.id.service.as_str(),
         version = version.id.number,

@@ -1,11 +1,21 @@
-//! Events, as CloudEvents 1.0 defines them.
+//! Events, as CloudEvents 1.0 defines them: the record and its rules, the JSON
+//! event format, and the HTTP binding.
 
+mod attribute;
+pub mod binding;
+mod draft;
+mod invalid;
+mod json;
+mod media_type;
 mod pattern;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use attribute::{MAX_ATTRIBUTE_BYTES, MAX_EVENT_BYTES, MAX_EXTENSIONS, MAX_NAME_BYTES};
+pub use invalid::InvalidEvent;
 pub use pattern::{PatternError, TypePattern};
 
 /// The extension that says which events are delivered in order.
@@ -45,6 +55,16 @@ pub enum Value {
     Text(String),
 }
 
+/// An event in a store's outbox.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// Its number in its store, counted from 1. Never used twice, also not when
+    /// the outbox was empty in between.
+    pub sequence: u64,
+    /// What was published.
+    pub event: Arc<Event>,
+}
+
 impl Event {
     /// What it is ordered by: `partitionkey`, else `subject`, else `id`.
     #[must_use]
@@ -54,4 +74,42 @@ impl Event {
             _ => self.subject.as_deref().unwrap_or(&self.id),
         }
     }
+
+    /// Checks the rules for attributes, as whoever makes an event otherwise than
+    /// by reading one has to.
+    ///
+    /// # Errors
+    /// With the attribute that is wrong.
+    pub fn check(&self) -> Result<(), InvalidEvent> {
+        attribute::check(self)
+    }
+
+    /// Its size in bytes: the attributes' names and texts, and the data.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let extensions: usize =
+            self.extensions.iter().map(|(name, value)| name.len() + value.size()).sum();
+        self.id.len()
+            + self.source.len()
+            + self.event_type.len()
+            + text(&self.subject)
+            + text(&self.time)
+            + text(&self.data_content_type)
+            + text(&self.data_schema)
+            + extensions
+            + self.data.as_ref().map_or(0, Bytes::len)
+    }
 }
+
+impl Value {
+    fn size(&self) -> usize {
+        match self {
+            Self::Boolean(_) | Self::Integer(_) => size_of::<i32>(),
+            Self::Text(text) => text.len(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

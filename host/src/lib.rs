@@ -37,11 +37,13 @@
 
 pub mod admin;
 pub mod app;
+pub mod bus;
 pub mod cli;
 pub mod config;
 pub mod deploy;
 pub mod digest;
 pub mod event;
+pub mod events;
 pub mod http;
 pub mod manifest;
 pub mod outbound;

@@ -14,6 +14,7 @@ mod parse;
 mod problem;
 mod quantity;
 mod route;
+mod subscribe;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -27,6 +28,7 @@ pub use origin::{Origin, OriginError, OriginPattern};
 pub use parse::{MAX_TEXT_BYTES, ManifestText};
 pub use problem::{ManifestError, Problem};
 pub use quantity::MAX_TABLE_ELEMENTS;
+pub use subscribe::{Backoff, StartPosition, Subscription, WhenFailed};
 
 /// A manifest with every default filled in.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +37,8 @@ pub struct Manifest {
     pub service: ServiceName,
     /// `[[route]]`; by default one route `/<service>`.
     pub routes: Vec<Route>,
+    /// `[[subscribe]]`.
+    pub subscriptions: Vec<Subscription>,
     /// `[limits]`.
     pub limits: Limits,
     /// `[instances]`.
@@ -178,6 +182,12 @@ impl Default for Deploy {
 }
 
 impl Manifest {
+    /// The subscription of this name.
+    #[must_use]
+    pub fn subscription(&self, name: &str) -> Option<&Subscription> {
+        self.subscriptions.iter().find(|subscription| subscription.name == name)
+    }
+
     /// The manifest of a service that brings none: it serves `/<service>`.
     #[must_use]
     pub fn default_for(service: ServiceName) -> Self {
@@ -188,6 +198,7 @@ impl Manifest {
             instances: Instances::default(),
             capabilities: Capabilities::default(),
             deploy: Deploy::default(),
+            subscriptions: Vec::new(),
             migrations: Vec::new(),
             digest: Digest::of(b""),
         }

@@ -1,15 +1,21 @@
 //! Runs a version's code: one engine, one linker, pools of instances, and the
 //! invocation that ties a request, an instance and a transaction together.
 //!
-//! The path of an invocation: [`invoke`] takes an instance from the version's
-//! [`Pool`], drives it until it hands over its answer, ends its transaction,
-//! runs it again where the transaction asks for that, and gives the instance
-//! back. Nothing of an answer leaves before its transaction is durable.
+//! The path of an invocation: [`invoke`] (a request) or [`deliver`] (an event)
+//! takes an instance from the version's [`Pool`], drives it until it hands over
+//! its answer, ends its transaction, runs it again where the transaction asks for
+//! that, and gives the instance back. Nothing of an answer leaves before its
+//! transaction is durable.
 
+mod afterwards;
+mod call;
 mod component;
+mod delivery;
 mod engine;
+mod entry;
 mod exchange;
 mod failure;
+mod handlers;
 mod idempotent;
 mod imports;
 mod instance;
@@ -25,9 +31,11 @@ mod replay;
 mod respond;
 mod response;
 mod run;
+mod runs;
 mod secrets;
 
-pub use component::{LoadedComponent, Program, Servable};
+pub use component::{EventInterface, LoadedComponent, Program, RequestInterface, Servable};
+pub use delivery::{Delivery, Verdict, deliver};
 pub use engine::{CompileError, Runtime, RuntimeError, compatibility_key, compile};
 pub use failure::Failure;
 pub use invocation::{Invocation, invoke};

@@ -15,11 +15,14 @@
 //! SQLite's particulars stay in this module.
 
 mod error;
+mod held;
 mod history;
 mod idempotency;
+mod inbox;
 mod keyvalue;
 mod migration;
 mod options;
+mod outbox;
 mod sandbox;
 mod schema;
 mod snapshot;
@@ -33,10 +36,14 @@ mod writer;
 mod tests;
 
 pub use error::{Error, Rerun, SqlError, SqlErrorKind};
+pub use held::{DeadLetter, Due, HeldEntry, Settlement};
+pub(crate) use idempotency::now_ms;
 pub use idempotency::{KeptAnswer, KeyClaim};
+pub use inbox::{Consumption, Cursor, Progress};
 pub use keyvalue::KeyPage;
 pub use migration::{Migration, MigrationError};
 pub use options::StoreOptions;
+pub use outbox::StoreIdentity;
 pub use sql::{Execution, Rows, Value};
 pub use store::Store;
 pub use transaction::{Committed, Transaction};

@@ -39,7 +39,12 @@ pub(super) fn notice(notice: &Notice) -> Option<String> {
                 None if *restored => "restored from the cache".to_owned(),
                 None => "compiled before".to_owned(),
             };
-            format!("  {version}: serves {} ({how})", routes.join(", "))
+            let what = if routes.is_empty() {
+                "handles events".to_owned()
+            } else {
+                format!("serves {}", routes.join(", "))
+            };
+            format!("  {version}: {what} ({how})")
         }
         Notice::Draining { version, leases } if *leases > 0 => {
             format!("  {version}: {leases} requests under way go on")

@@ -86,6 +86,9 @@ fn access(interface: &str, manifest: &Manifest) -> Option<String> {
     if is(&["wasi:keyvalue/", "hotdock:sql/", "hotdock:transaction/"]) {
         return Some("the service's own store".to_owned());
     }
+    if is(&["hotdock:events/publisher@"]) {
+        return Some("the bus".to_owned());
+    }
     None
 }
 

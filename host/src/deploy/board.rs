@@ -318,7 +318,7 @@ fn version_statuses((service, known): (&Arc<Service>, &Serving)) -> Vec<VersionS
                 version: version.id.number,
                 digest: version.digest.to_string(),
                 manifest_digest: version.manifest.digest.to_string(),
-                routes: version.manifest.routes.iter().map(ToString::to_string).collect(),
+                routes: version.routes().iter().map(ToString::to_string).collect(),
                 weight: service.traffic.plan().weight(version.id.number),
                 deployed_at: record.deployed_at.clone(),
                 origin: (&record.origin).into(),

@@ -11,9 +11,10 @@ use super::config::MAX_COMPONENT_BYTES;
 use super::inspect::{Content, inspect};
 use super::plugin_file::{Part, Stem, named};
 use super::preamble;
+use super::validate::unserved;
 use crate::digest::Digest;
 use crate::manifest::{MAX_TEXT_BYTES, Manifest};
-use crate::runtime::{LoadedComponent, Runtime, compatibility_key};
+use crate::runtime::{LoadedComponent, Runtime, Servable, compatibility_key};
 
 /// What a file that could be deployed is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -24,7 +25,8 @@ pub struct Description {
     pub digest: String,
     /// The component's size.
     pub bytes: usize,
-    /// How requests reach it: `wasi:http 0.2` or `wasi:http 0.3`.
+    /// How requests and events reach it: `wasi:http 0.2` or `wasi:http 0.3`,
+    /// `hotdock:events` or `hotdock:events (async)`.
     pub serves: String,
     /// The interfaces that it exports.
     pub exports: Vec<String>,
@@ -34,6 +36,8 @@ pub struct Description {
     pub notes: Vec<String>,
     /// Its routes as `[METHODS ][host]path`.
     pub routes: Vec<String>,
+    /// The names of its subscriptions.
+    pub subscriptions: Vec<String>,
     /// The names of its migrations, in order. Whether they go through depends on
     /// the store that they are applied to.
     pub migrations: Vec<String>,
@@ -70,9 +74,15 @@ pub async fn check(
     let loaded = load(runtime, compiler, compile_timeout, file).await;
     let linked = loaded
         .map_err(|error| vec![error])
-        .and_then(|loaded| runtime.link(&loaded).map(|_| loaded));
+        .and_then(|loaded| runtime.link(&loaded).map(|program| (loaded, program.servable())));
     match (manifest, linked) {
-        (Ok(manifest), Ok(loaded)) => Ok(description(&component, &manifest, &loaded)),
+        (Ok(manifest), Ok((loaded, servable))) => {
+            let reasons = unserved(servable, &manifest);
+            if !reasons.is_empty() {
+                return Err(reasons);
+            }
+            Ok(description(&component, &manifest, &loaded, servable))
+        }
         (manifest, linked) => {
             let reasons = [manifest.err(), linked.err()];
             Err(reasons.into_iter().flatten().flatten().collect())
@@ -107,16 +117,29 @@ async fn load(
     runtime.load(output.path()).map_err(|error| error.to_string())
 }
 
-fn description(component: &[u8], manifest: &Manifest, loaded: &LoadedComponent) -> Description {
+fn description(
+    component: &[u8],
+    manifest: &Manifest,
+    loaded: &LoadedComponent,
+    servable: Servable,
+) -> Description {
+    let mut notes = access::unused(&loaded.imports(), manifest);
+    if servable.events.is_some() && manifest.subscriptions.is_empty() {
+        notes.push(
+            "no event reaches it: it exports a handler and the manifest has no [[subscribe]]"
+                .to_owned(),
+        );
+    }
     Description {
         service: manifest.service.to_string(),
         digest: Digest::of(component).to_string(),
         bytes: component.len(),
-        serves: loaded.servable().map(|servable| servable.to_string()).unwrap_or_default(),
+        serves: servable.to_string(),
         exports: loaded.exports(),
-        notes: access::unused(&loaded.imports(), manifest),
+        notes,
         imports: access::imports(loaded.imports(), manifest),
-        routes: manifest.routes.iter().map(ToString::to_string).collect(),
+        routes: servable.routes(manifest).iter().map(ToString::to_string).collect(),
+        subscriptions: manifest.subscriptions.iter().map(|wanted| wanted.name.clone()).collect(),
         migrations: manifest.migrations.iter().map(|migration| migration.name.clone()).collect(),
     }
 }

@@ -23,6 +23,7 @@ use super::settle::Change;
 use super::status::Status;
 use super::watch::{Look, Watch};
 use super::worker::{Occasion, work};
+use crate::events::Events;
 use crate::runtime::{Runtime, compatibility_key};
 use crate::service::Registry;
 use crate::state::StoreOptions;
@@ -62,10 +63,12 @@ impl Deployer {
         runtime: Runtime,
         registry: Arc<Registry>,
         store_options: StoreOptions,
+        events: Events,
     ) -> Result<Self, StartError> {
-        let opened =
-            tokio::task::spawn_blocking(move || open(config, runtime, registry, store_options))
-                .await;
+        let opened = tokio::task::spawn_blocking(move || {
+            open(config, runtime, registry, store_options, events)
+        })
+        .await;
         let parts = opened.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
         let missing = restore::restore(&parts).await?;
         let coordinator = tokio::spawn({
@@ -156,6 +159,7 @@ fn open(
     runtime: Runtime,
     registry: Arc<Registry>,
     store_options: StoreOptions,
+    events: Events,
 ) -> Result<Arc<Parts>, StartError> {
     let at = |path: PathBuf| move |source| StartError::Folder { path, source };
     // Without the folder every service would look as if it had been removed.
@@ -164,7 +168,7 @@ fn open(
     std::fs::create_dir_all(&stores).map_err(at(stores.clone()))?;
     let blobs = Blobs::open(&config.data, compatibility_key()).map_err(at(config.data.clone()))?;
     let record = Record::open(&config.data.join("host.db"), config.keep_versions)?;
-    let parts = Parts::new(config, registry, runtime, record, blobs, store_options)?;
+    let parts = Parts::new(config, registry, runtime, record, blobs, store_options, events)?;
     Ok(Arc::new(parts))
 }
 

@@ -20,6 +20,7 @@ use super::secrets;
 use super::settle::{Change, Settling};
 use super::stores::Stores;
 use super::turns::Turns;
+use crate::events::Events;
 use crate::manifest::Manifest;
 use crate::runtime::{Runtime, Secrets};
 use crate::service::Registry;
@@ -36,6 +37,7 @@ pub(super) struct Parts {
     pub(super) claims: Arc<Claims>,
     pub(super) turns: Turns,
     pub(super) stores: Stores,
+    pub(super) events: Events,
     pub(super) compile_slots: Semaphore,
     pub(super) read_slots: Semaphore,
     pub(super) upload_slots: Arc<Semaphore>,
@@ -66,10 +68,12 @@ impl Parts {
         record: Record,
         blobs: Blobs,
         store_options: StoreOptions,
+        events: Events,
     ) -> Result<Self, RecordError> {
         let settling = Settling::new(config.pair, config.quiet, config.stalled);
         Ok(Self {
-            stores: Stores::new(config.data.join("stores"), store_options),
+            stores: Stores::new(config.data.join("stores"), store_options, events.clone()),
+            events,
             config,
             registry,
             runtime,

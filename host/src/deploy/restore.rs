@@ -98,7 +98,7 @@ async fn try_serve(
     if let Some(canary) = goes_on {
         canary::run(parts, &service, canary);
     }
-    let routes: Vec<_> = primary.manifest.routes.iter().map(ToString::to_string).collect();
+    let routes: Vec<_> = primary.routes().iter().map(ToString::to_string).collect();
     let (service, version) = (service.as_str(), primary.id.number);
     tracing::info!(service, version, routes = routes.join(" "), "restored");
     parts.board.announce(Notice::Serving {

@@ -17,6 +17,8 @@ pub(super) enum NotRevived {
     Secrets(VersionId, String),
     #[error("{0} could not be compiled anew: {1}")]
     Compile(VersionId, String),
+    #[error("{0}: its subscriptions could not begin: {1}")]
+    Events(VersionId, String),
     #[error("{0}: this host does not run it")]
     Useless(VersionId),
 }

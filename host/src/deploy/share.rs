@@ -57,12 +57,15 @@ pub(super) async fn share(
     let mut versions: Vec<_> = current.traffic.versions().cloned().collect();
     for record in &records {
         if versions.iter().all(|version| version.id != record.id) {
-            versions.push(revive::revive(parts, record).await?);
+            let revived = revive::revive(parts, record).await?;
+            let prepared = parts.events.prepare(service, &current.store, &revived.manifest).await;
+            prepared.map_err(|error| NotRevived::Events(record.id.clone(), error.to_string()))?;
+            versions.push(revived);
         }
     }
     let traffic = Traffic::new(change.plan.clone(), &versions)?;
     for version in traffic.versions() {
-        let conflicts = parts.registry.conflicts(service, &version.manifest.routes);
+        let conflicts = parts.registry.conflicts(service, &version.routes());
         let own = conflicts.into_iter().filter(|conflict| conflict.claimant == *service);
         let own: Vec<_> = own.collect();
         if !own.is_empty() {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::events::Events;
 use crate::service::ServiceName;
 use crate::state::{Store, StoreOptions};
 
@@ -13,22 +14,26 @@ use crate::state::{Store, StoreOptions};
 pub(super) struct Stores {
     folder: PathBuf,
     options: StoreOptions,
+    events: Events,
     open: tokio::sync::Mutex<HashMap<ServiceName, Arc<Store>>>,
 }
 
 impl Stores {
-    pub(super) fn new(folder: PathBuf, options: StoreOptions) -> Self {
-        Self { folder, options, open: tokio::sync::Mutex::default() }
+    pub(super) fn new(folder: PathBuf, options: StoreOptions, events: Events) -> Self {
+        Self { folder, options, events, open: tokio::sync::Mutex::default() }
     }
 
     /// The service's store. Its file is opened at first use.
     pub(super) async fn of(&self, service: &ServiceName) -> Arc<Store> {
         let mut open = self.open.lock().await;
-        let store = open.entry(service.clone()).or_insert_with(|| {
-            let path = self.folder.join(format!("{service}.db"));
-            Store::new(path, service.as_str(), self.options.clone())
-        });
-        Arc::clone(store)
+        if let Some(store) = open.get(service) {
+            return Arc::clone(store);
+        }
+        let path = self.folder.join(format!("{service}.db"));
+        let store = Store::new(path, service.as_str(), self.options.clone());
+        self.events.attach(service, &store).await;
+        open.insert(service.clone(), Arc::clone(&store));
+        store
     }
 
     /// Closes the service's store if `is_unused` still says so when nobody can
@@ -43,6 +48,7 @@ impl Stores {
             && let Some(store) = open.remove(service)
         {
             // Still under the lock: a file must not be open twice.
+            self.events.release(service).await;
             store.close().await;
         }
     }

@@ -36,7 +36,7 @@ pub(super) async fn swap(
     // Held to the end, so that no other service takes a route in between and
     // the swap, once recorded, cannot be refused.
     let _swapping = parts.swapping.lock().await;
-    let conflicts = route_conflicts(parts, candidate);
+    let conflicts = route_conflicts(parts, candidate, warmed.version.routes());
     if !conflicts.is_empty() {
         let reasons = conflicts.iter().map(ToString::to_string).collect();
         return Err(Refusal { blocked: true, ..candidate.refused(reasons) }.into());

@@ -7,7 +7,8 @@ use super::parts::Parts;
 use super::receive::Candidate;
 use super::refusal::{Refusal, Stop};
 use super::status::Step;
-use crate::runtime::{LoadedComponent, Program, Secrets};
+use crate::manifest::{Manifest, Route};
+use crate::runtime::{LoadedComponent, Program, Secrets, Servable};
 use crate::service::{RouteConflict, ServiceName};
 use crate::state;
 
@@ -26,8 +27,15 @@ pub(super) async fn validate(
     let service = &candidate.manifest.service;
     candidate.progress.step(Step::Validating);
     let linked = parts.blocking(move |parts| parts.runtime.link(&component)).await;
-    let mut reasons = linked.as_ref().err().cloned().unwrap_or_default();
-    let conflicts = route_conflicts(parts, candidate);
+    let manifest = &candidate.manifest;
+    let (mut reasons, routes) = match &linked {
+        Ok(program) => {
+            let servable = program.servable();
+            (unserved(servable, manifest), servable.routes(manifest))
+        }
+        Err(reasons) => (reasons.clone(), &*manifest.routes),
+    };
+    let conflicts = route_conflicts(parts, candidate, routes);
     reasons.extend(conflicts.iter().map(ToString::to_string));
     if !candidate.manifest.migrations.is_empty() {
         let store = parts.stores.of(service).await;
@@ -47,12 +55,44 @@ pub(super) async fn validate(
     }
 }
 
+/// What a manifest declares and a component that is served like this cannot do.
+pub(super) fn unserved(servable: Servable, manifest: &Manifest) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if servable.events.is_none() {
+        reasons.extend(manifest.subscriptions.iter().map(|subscription| {
+            format!(
+                "[[subscribe]] {} has nothing to deliver to: the component exports neither \
+                 hotdock:events/handler nor hotdock:events/async-handler",
+                subscription.name
+            )
+        }));
+    }
+    if servable.requests.is_none() {
+        let exports = "the component exports neither wasi:http/incoming-handler nor \
+                       wasi:http/handler";
+        // The default is not what anyone asked for.
+        let default = Manifest::default_for(manifest.service.clone()).routes;
+        if manifest.routes != default {
+            let routes = manifest.routes.iter();
+            reasons.extend(routes.map(|route| format!("[[route]] {route} has no answer: {exports}")));
+        }
+        if let Some(path) = &manifest.deploy.health {
+            reasons.push(format!("[deploy] health = \"{path}\" has no answer: {exports}"));
+        }
+    }
+    reasons
+}
+
 /// The routes that other services have. What the same file serves under another
 /// name is no hindrance: it goes when this comes.
-pub(super) fn route_conflicts(parts: &Parts, candidate: &Candidate) -> Vec<RouteConflict> {
+pub(super) fn route_conflicts(
+    parts: &Parts,
+    candidate: &Candidate,
+    routes: &[Route],
+) -> Vec<RouteConflict> {
     let renamed = renamed_from(parts, candidate);
     let mut conflicts =
-        parts.registry.conflicts(&candidate.manifest.service, &candidate.manifest.routes);
+        parts.registry.conflicts(&candidate.manifest.service, routes);
     // A conflict among two others was there before and is not this candidate's.
     conflicts.retain(|conflict| {
         conflict.claimant == candidate.manifest.service

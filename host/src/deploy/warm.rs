@@ -50,7 +50,16 @@ pub(super) async fn warm(
     let pool = Pool::new(&parts.runtime, program, id.clone(), Arc::clone(&manifest), secrets);
     let version = Version::new(id, candidate.digest, manifest, pool);
     match Box::pin(probe(&version, &store)).await {
-        Ok(()) => Ok(Warmed { version, store }),
+        Ok(()) => {
+            let prepared = parts.events.prepare(&version.id.service, &store, &version.manifest);
+            match prepared.await {
+                Ok(()) => Ok(Warmed { version, store }),
+                Err(error) => {
+                    version.retire();
+                    Err(refused(error.to_string()))
+                }
+            }
+        }
         Err(error) => {
             version.retire();
             Err(refused(error.to_string()))

@@ -8,7 +8,7 @@ use super::fields::{Field, Fields};
 use super::problem::{ManifestError, Problem, Problems};
 use super::{
     Capabilities, Deploy, Instances, Limits, Manifest, Migration, OriginPattern, canary, quantity,
-    route,
+    route, subscribe,
 };
 use crate::digest::Digest;
 use crate::service::ServiceName;
@@ -74,6 +74,8 @@ fn manifest(stem: &str, document: &DeTable<'_>, problems: &mut Problems<'_>) -> 
     let instances = section(&mut fields, "instances", problems, instances);
     let capabilities = section(&mut fields, "capabilities", problems, capabilities);
     let deploy = section(&mut fields, "deploy", problems, deploy);
+    let subscriptions =
+        fields.take("subscribe").map(|field| subscribe::subscriptions(&field, problems));
     let migrations = fields.take("migration").map(|field| migrations(&field, problems));
     fields.finish(problems);
     let defaults = Manifest::default_for(service?);
@@ -83,6 +85,7 @@ fn manifest(stem: &str, document: &DeTable<'_>, problems: &mut Problems<'_>) -> 
         instances,
         capabilities,
         deploy,
+        subscriptions: subscriptions.unwrap_or_default(),
         migrations: migrations.unwrap_or_default(),
         ..defaults
     })

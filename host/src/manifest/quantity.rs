@@ -58,6 +58,15 @@ pub(super) const CANARY_WAIT: RangeInclusive<Duration> =
 /// `[deploy] canary.requests`: one says nothing.
 pub(super) const CANARY_REQUESTS: RangeInclusive<u64> = 2..=1_000_000;
 
+/// `[[subscribe]] attempts`.
+pub(super) const ATTEMPTS: RangeInclusive<u64> = 1..=1_000;
+/// `[[subscribe]] concurrency`.
+pub(super) const DELIVERY_CONCURRENCY: RangeInclusive<u64> = 1..=10_000;
+/// `[[subscribe]] held`: kept in memory by position and key.
+pub(super) const HELD: RangeInclusive<u64> = 1..=1_000_000;
+/// `[[subscribe]] backoff`.
+pub(super) const BACKOFF: RangeInclusive<Duration> = MILLISECOND..=HOUR;
+
 impl Field<'_, '_> {
     /// `"100ms"`, `"5s"`, `"1m 30s"`.
     pub(super) fn duration(

@@ -4,11 +4,12 @@ use std::fmt;
 
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, InstancePre};
-use wasmtime_wasi_http::{p2, p3};
 
 use super::engine::Runtime;
+use super::entry::Entries;
 use super::instance::InstanceState;
 use super::limits::MAX_MEMORIES;
+use crate::manifest::{Manifest, Route};
 
 /// A component whose code is mapped.
 #[derive(Clone)]
@@ -19,27 +20,38 @@ pub struct LoadedComponent {
 /// A component linked to everything it imports.
 #[derive(Clone)]
 pub struct Program {
-    pub(super) entry: Entry,
+    pub(super) pre: InstancePre<InstanceState>,
+    pub(super) entries: Entries,
+    servable: Servable,
     /// Linear memories of one instance.
     pub(super) memories: u32,
 }
 
-/// The interface through which a program takes requests.
-#[derive(Clone)]
-pub(super) enum Entry {
-    /// `wasi:http/incoming-handler@0.2.x`
-    P2(p2::bindings::ProxyPre<InstanceState>),
-    /// `wasi:http/handler@0.3.x`
-    P3(p3::bindings::ServicePre<InstanceState>),
+/// What makes a component worth deploying: one of the two at least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Servable {
+    /// How requests reach it, if at all.
+    pub requests: Option<RequestInterface>,
+    /// How events reach it, if at all.
+    pub events: Option<EventInterface>,
 }
 
-/// What makes a component worth deploying.
+/// The interface through which a component takes requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Servable {
-    /// It exports `wasi:http/incoming-handler@0.2.x`.
+pub enum RequestInterface {
+    /// `wasi:http/incoming-handler@0.2.x`
     Http02,
-    /// It exports `wasi:http/handler@0.3.x`.
+    /// `wasi:http/handler@0.3.x`
     Http03,
+}
+
+/// The interface through which a component takes events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventInterface {
+    /// `hotdock:events/handler@0.1.x`
+    Sync,
+    /// `hotdock:events/async-handler@0.1.x`
+    Async,
 }
 
 impl LoadedComponent {
@@ -61,18 +73,44 @@ impl LoadedComponent {
         ty.imports(self.component.engine()).map(|(name, _)| name.to_owned()).collect()
     }
 
-    /// How it can be served, if at all; 0.3 is preferred where it has both.
+    /// How it can be served, if at all. The newer interface and the asynchronous
+    /// one are preferred where it has both.
     #[must_use]
     pub fn servable(&self) -> Option<Servable> {
         let exports = self.exports();
         let has = |interface| exports.iter().any(|export| export.starts_with(interface));
-        if has("wasi:http/handler@0.3.") {
-            Some(Servable::Http03)
+        let requests = if has("wasi:http/handler@0.3.") {
+            Some(RequestInterface::Http03)
         } else if has("wasi:http/incoming-handler@0.2.") {
-            Some(Servable::Http02)
+            Some(RequestInterface::Http02)
         } else {
             None
-        }
+        };
+        let events = if has("hotdock:events/async-handler@0.1.") {
+            Some(EventInterface::Async)
+        } else if has("hotdock:events/handler@0.1.") {
+            Some(EventInterface::Sync)
+        } else {
+            None
+        };
+        (requests.is_some() || events.is_some()).then_some(Servable { requests, events })
+    }
+}
+
+impl Servable {
+    /// The requests that a component like this answers: none where it takes
+    /// events only, whatever the default of its manifest is.
+    #[must_use]
+    pub fn routes(self, manifest: &Manifest) -> &[Route] {
+        if self.requests.is_some() { &manifest.routes } else { &[] }
+    }
+}
+
+impl Program {
+    /// How it is served.
+    #[must_use]
+    pub fn servable(&self) -> Servable {
+        self.servable
     }
 }
 
@@ -92,11 +130,11 @@ impl Runtime {
         }
         let failed = |error: wasmtime::Error| vec![format!("{error:#}")];
         let pre = self.linker().instantiate_pre(&loaded.component).map_err(failed)?;
-        let entry = entry(servable, pre).map_err(failed)?;
+        let entries = Entries::of(servable, &pre).map_err(failed)?;
         let required = loaded.component.resources_required();
         // Unknown only where modules are imported, which the host provides none of.
         let memories = required.map_or(MAX_MEMORIES, |required| required.num_memories);
-        Ok(Program { entry, memories })
+        Ok(Program { pre, entries, servable, memories })
     }
 
     fn missing_imports(&self, loaded: &LoadedComponent) -> Vec<String> {
@@ -127,13 +165,6 @@ impl Runtime {
     }
 }
 
-fn entry(servable: Servable, pre: InstancePre<InstanceState>) -> wasmtime::Result<Entry> {
-    Ok(match servable {
-        Servable::Http02 => Entry::P2(p2::bindings::ProxyPre::new(pre)?),
-        Servable::Http03 => Entry::P3(p3::bindings::ServicePre::new(pre)?),
-    })
-}
-
 fn missing_import(name: &str) -> String {
     match super::imports::nearest_version(name) {
         Some(near) => format!(
@@ -151,8 +182,9 @@ fn not_servable(loaded: &LoadedComponent) -> String {
     let exports = loaded.exports();
     let found = if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") };
     format!(
-        "it exports {found}; a service exports wasi:http/incoming-handler@0.2.x \
-         (world wasi:http/proxy) or wasi:http/handler@0.3.x (world wasi:http/service)"
+        "it exports {found}; a service exports any of wasi:http/incoming-handler@0.2.x \
+         (world wasi:http/proxy), wasi:http/handler@0.3.x (world wasi:http/service), \
+         hotdock:events/handler@0.1.x and hotdock:events/async-handler@0.1.x"
     )
 }
 
@@ -164,18 +196,22 @@ impl fmt::Debug for LoadedComponent {
 
 impl fmt::Debug for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.entry {
-            Entry::P2(_) => "Program(wasi:http 0.2)",
-            Entry::P3(_) => "Program(wasi:http 0.3)",
-        })
+        f.debug_struct("Program").field("servable", &self.servable).finish_non_exhaustive()
     }
 }
 
+/// `wasi:http 0.2, hotdock:events`
 impl fmt::Display for Servable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Http02 => "wasi:http 0.2",
-            Self::Http03 => "wasi:http 0.3",
-        })
+        let requests = self.requests.map(|requests| match requests {
+            RequestInterface::Http02 => "wasi:http 0.2",
+            RequestInterface::Http03 => "wasi:http 0.3",
+        });
+        let events = self.events.map(|events| match events {
+            EventInterface::Sync => "hotdock:events",
+            EventInterface::Async => "hotdock:events (async)",
+        });
+        let both: Vec<_> = requests.into_iter().chain(events).collect();
+        f.write_str(&both.join(", "))
     }
 }

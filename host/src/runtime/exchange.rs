@@ -11,6 +11,7 @@ use http::{Method, Response};
 use tokio::sync::oneshot;
 use wasmtime_wasi_http::WasiBody;
 
+use super::handlers::types::Failure;
 use super::outside::{self, Departure, Outside, RequestKeys, Withheld};
 use super::replay::ReplayBody;
 use crate::state::Transaction;
@@ -20,6 +21,28 @@ use crate::state::Transaction;
 pub(super) struct Exchange {
     state: Arc<Mutex<State>>,
     body: ReplayBody,
+}
+
+/// What is invoked.
+pub(super) enum Occasion {
+    /// A request, with the keys of the requests that it may send.
+    Request(RequestKeys),
+    /// A delivery, with the same.
+    Delivery(RequestKeys),
+    /// A candidate's health path, which nothing must notice.
+    Probe,
+}
+
+/// Why an invocation may not commit before its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum CommitRefused {
+    #[error(
+        "a delivery is not committed before its end: its effect would be there without the note \
+         that the event is done; publish an event for the rest instead"
+    )]
+    Delivery,
+    #[error("nothing is committed while a candidate is asked for its health")]
+    Probe,
 }
 
 struct State {
@@ -36,6 +59,7 @@ struct State {
     answered_writes: bool,
     /// Its outgoing requests; `None` for a probe.
     outside: Option<Outside>,
+    commit_refused: Option<CommitRefused>,
 }
 
 /// A guest that is to go on leased: its transaction so far, and where it waits
@@ -47,11 +71,18 @@ pub(super) struct LeaseRequest {
 
 /// What the guest handed over, at the commit point.
 pub(super) struct Answer {
-    /// The response, or the name of the `wasi:http` error the guest chose.
-    pub(super) response: Result<Response<WasiBody>, String>,
+    pub(super) given: Given,
     /// The invocation's transaction; `None` only where the answer came while a
     /// call into the store was under way, which no guest can bring about.
     pub(super) transaction: Option<Transaction>,
+}
+
+/// What the guest said.
+pub(super) enum Given {
+    /// The response, or the name of the `wasi:http` error the guest chose.
+    Response(Result<Response<WasiBody>, String>),
+    /// Whether it handled the event.
+    Verdict(Result<(), Failure>),
 }
 
 /// The answer already left; nothing can be read or written in its transaction.
@@ -65,12 +96,12 @@ pub(super) struct Held {
 }
 
 impl Exchange {
-    /// Without `keys` it sends no requests.
-    pub(super) fn new(
-        transaction: Transaction,
-        body: ReplayBody,
-        keys: Option<RequestKeys>,
-    ) -> Self {
+    pub(super) fn new(transaction: Transaction, body: ReplayBody, occasion: Occasion) -> Self {
+        let (keys, commit_refused) = match occasion {
+            Occasion::Request(keys) => (Some(keys), None),
+            Occasion::Delivery(keys) => (Some(keys), Some(CommitRefused::Delivery)),
+            Occasion::Probe => (None, Some(CommitRefused::Probe)),
+        };
         let state = State {
             transaction: Some(transaction),
             answer: None,
@@ -81,6 +112,7 @@ impl Exchange {
             commit_conflicted: false,
             answered_writes: false,
             outside: keys.map(Outside::new),
+            commit_refused,
         };
         Self { state: Arc::new(Mutex::new(state)), body }
     }
@@ -92,15 +124,17 @@ impl Exchange {
     }
 
     /// The commit point: from here on the guest writes nothing.
-    pub(super) fn answer(&self, response: Result<Response<WasiBody>, String>) {
+    pub(super) fn answer(&self, given: Given) {
         let mut state = self.lock();
         if state.answered {
             return;
         }
         state.answered = true;
         let transaction = state.transaction.take();
-        state.answered_writes = transaction.as_ref().is_none_or(Transaction::has_writes);
-        state.answer = Some(Answer { response, transaction });
+        // That an event is done is a write, too.
+        state.answered_writes = matches!(given, Given::Verdict(_))
+            || transaction.as_ref().is_none_or(Transaction::has_writes);
+        state.answer = Some(Answer { given, transaction });
         let waiting = state.waiting.take();
         drop(state);
         if let Some(waiting) = waiting {
@@ -155,6 +189,11 @@ impl Exchange {
         if let Some(over) = over {
             over.cancel();
         }
+    }
+
+    /// Whether the guest may commit before its end.
+    pub(super) fn may_commit(&self) -> Result<(), CommitRefused> {
+        self.lock().commit_refused.map_or(Ok(()), Err)
     }
 
     /// Notes that the guest committed explicitly: it is never run again.

@@ -6,18 +6,20 @@
 //! body and not with its head.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode};
 use http_body::Frame;
 
 use super::failure::Failure;
-use super::invocation::Invocation;
+use super::replay::ReplayBody;
 use super::response::ResponseBody;
 use crate::digest::Digest;
 use crate::manifest::Limits;
-use crate::state::{self, KeptAnswer, KeyClaim, Transaction};
+use crate::state::{self, KeptAnswer, KeyClaim, Store, Transaction};
 
 /// Says that an answer is the one that was given before.
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -41,13 +43,15 @@ pub(super) enum Claimed {
 
 /// Reads the request's body, claims its key and looks for the key's answer.
 pub(super) async fn claim(
-    invocation: &Invocation,
+    store: &Arc<Store>,
     scope: Digest,
+    head: &Parts,
+    body: &ReplayBody,
     limits: &Limits,
 ) -> Result<Claimed, Failure> {
-    let request = request_digest(invocation, limits).await?;
-    let claim = invocation.store.claim_key(scope).ok_or(Failure::KeyInUse)?;
-    let kept = invocation.store.begin().kept_answer(&claim).await?;
+    let request = request_digest(head, body, limits).await?;
+    let claim = store.claim_key(scope).ok_or(Failure::KeyInUse)?;
+    let kept = store.begin().kept_answer(&claim).await?;
     let keyed = Keyed { claim, request, answer_limit: limits.response_buffer };
     match kept {
         Some(kept) => keyed.repeat(kept).map(Claimed::Repeat),
@@ -56,8 +60,11 @@ pub(super) async fn claim(
 }
 
 /// What makes it the same request, besides what its key's scope says already.
-async fn request_digest(invocation: &Invocation, limits: &Limits) -> Result<Digest, Failure> {
-    let (head, body) = (&invocation.head, &invocation.body);
+async fn request_digest(
+    head: &Parts,
+    body: &ReplayBody,
+    limits: &Limits,
+) -> Result<Digest, Failure> {
     let buffered = body.buffer().await;
     if body.is_too_large() {
         return Err(Failure::BodyTooLarge(limits.request_body));

@@ -6,6 +6,7 @@ mod config;
 mod keyvalue;
 mod logging;
 mod outbound;
+mod publisher;
 mod sql;
 mod transaction;
 
@@ -57,6 +58,7 @@ const PROVIDED: &[&str] = &[
     "wasi:config/runtime@0.2.0-draft",
     "wasi:config/store@0.2.0-draft-2024-09-27",
     "wasi:logging/logging@0.1.0-draft",
+    "hotdock:events/publisher@0.1.",
     "hotdock:sql/sql@0.1.",
     "hotdock:transaction/transaction@0.1.",
 ];
@@ -70,6 +72,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<InstanceState>) -> wasmtime::Res
     keyvalue::add_to_linker(linker)?;
     config::add_to_linker(linker)?;
     logging::add_to_linker(linker)?;
+    publisher::add_to_linker(linker)?;
     sql::add_to_linker(linker)?;
     transaction::add_to_linker(linker)
 }

@@ -8,10 +8,11 @@ use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::ResourceTable;
 use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
-use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView, p2, p3};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use super::component::{Entry, Program};
+use super::component::Program;
 use super::engine::Runtime;
+use super::entry::Guest;
 use super::exchange::Exchange;
 use super::imports::OutboundHooks;
 use super::lane::note_yield;
@@ -49,12 +50,6 @@ pub(super) struct Instance {
     pub(super) uses: u32,
     pub(super) idle_since: Instant,
     _slot: OwnedSemaphorePermit,
-}
-
-/// The instantiated exports.
-pub(super) enum Guest {
-    P2(p2::bindings::Proxy),
-    P3(p3::bindings::Service),
 }
 
 impl InstanceState {
@@ -138,11 +133,9 @@ impl Instance {
         });
         store.set_hostcall_fuel(MAX_HOSTCALL_BYTES);
         store.set_max_component_handles(handles(&store.data().manifest));
-        let guest = match &program.entry {
-            Entry::P2(pre) => pre.instantiate_async(&mut store).await.map(Guest::P2),
-            Entry::P3(pre) => pre.instantiate_async(&mut store).await.map(Guest::P3),
-        };
-        let guest = guest.map_err(|error| store.data().limits.explain(error))?;
+        let instance = program.pre.instantiate_async(&mut store).await;
+        let instance = instance.map_err(|error| store.data().limits.explain(error))?;
+        let guest = program.entries.load(&mut store, &instance)?;
         Ok(Self { store, guest, uses: 0, idle_since: Instant::now(), _slot: slot })
     }
 }

@@ -5,15 +5,16 @@ use std::sync::{Arc, OnceLock};
 
 use http::Method;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
+use uuid::{Builder, Uuid};
 
+use crate::digest::Digest;
 use crate::state::Transaction;
 
 /// Names an invocation to those it sends requests to: the same for all its runs,
 /// so that a request that is sent again is known again.
 #[derive(Clone, Default)]
 pub(super) struct RequestKeys {
-    // Random, and made only for an invocation that sends an unsafe request.
+    // Random for a request, and made only when it sends an unsafe one.
     id: Arc<OnceLock<Uuid>>,
 }
 
@@ -58,6 +59,16 @@ pub(super) enum Withheld {
 }
 
 impl RequestKeys {
+    /// The keys of an invocation that is known by these names: the same whenever
+    /// it is run.
+    pub(super) fn of(names: &[&str]) -> Self {
+        let names: Vec<&[u8]> = names.iter().map(|name| name.as_bytes()).collect();
+        let digest = Digest::of_parts(&names);
+        let (bytes, _) = digest.as_bytes().split_at(16);
+        let bytes = bytes.try_into().expect("16 of a digest's bytes");
+        Self { id: Arc::new(Builder::from_custom_bytes(bytes).into_uuid().into()) }
+    }
+
     /// The key of the invocation's unsafe request with this number.
     fn key(&self, number: u64) -> String {
         format!("{}-{number}", self.id.get_or_init(Uuid::new_v4))
@@ -130,6 +141,14 @@ mod tests {
         assert_eq!(run(), [get, post.clone(), put]);
         let other = Outside::new(RequestKeys::default()).depart(&Method::POST);
         assert_ne!(other.idempotency_key, post);
+    }
+
+    #[test]
+    fn an_invocation_with_a_name_sends_under_the_same_keys_whenever_it_runs() {
+        let key = |names: &[&str]| RequestKeys::of(names).key(1);
+        assert_eq!(key(&["/services/cart", "1", "shop.>"]), key(&["/services/cart", "1", "shop.>"]));
+        assert_ne!(key(&["/services/cart", "1", "shop.>"]), key(&["/services/cart", "2", "shop.>"]));
+        assert_ne!(key(&["a", "bc"]), key(&["ab", "c"]));
     }
 
     #[test]

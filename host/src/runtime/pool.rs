@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
-use super::component::Program;
+use super::component::{Program, Servable};
 use super::engine::Runtime;
 use super::instance::{Instance, InstanceState};
 use super::secrets::Secrets;
@@ -86,6 +86,12 @@ impl Pool {
     /// The version that its instances are of.
     pub(super) fn version(&self) -> &VersionId {
         &self.inner.version
+    }
+
+    /// How its program is served.
+    #[must_use]
+    pub fn servable(&self) -> Servable {
+        self.inner.program.servable()
     }
 
     /// What its instances run on.

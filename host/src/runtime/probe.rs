@@ -10,7 +10,8 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::exchange::Exchange;
+use super::call::Call;
+use super::exchange::{Exchange, Given, Occasion};
 use super::replay::ReplayBody;
 use super::run::{Running, Step};
 use crate::service::Version;
@@ -103,7 +104,7 @@ async fn warm(version: &Arc<Version>, store: &Arc<Store>) -> Result<(), ProbeErr
 }
 
 async fn instantiate(version: &Arc<Version>, store: &Arc<Store>) -> Result<(), ProbeError> {
-    let exchange = Exchange::new(store.begin(), ReplayBody::empty(), None);
+    let exchange = Exchange::new(store.begin(), ReplayBody::empty(), Occasion::Probe);
     let mut running = Running::warm(&version.pool, exchange, INSTANTIATION_CPU);
     running.stay(true);
     let Ok(ended) = poll_fn(|context| running.poll(context)).await else {
@@ -124,14 +125,17 @@ async fn ask(version: &Arc<Version>, store: &Arc<Store>, path: &str) -> Result<(
         .uri(format!("http://{}{path}", host.unwrap_or("localhost")))
         .body(())
         .map_err(|error| failed(error.to_string()))?;
-    let exchange = Exchange::new(store.begin(), ReplayBody::empty(), None);
+    let exchange = Exchange::new(store.begin(), ReplayBody::empty(), Occasion::Probe);
     let limits = &version.manifest.limits;
     let (head, ()) = request.into_parts();
-    let mut running = Running::start(&version.pool, head, exchange, limits.cpu);
+    let mut running = Running::start(&version.pool, Call::Request(head), exchange, limits.cpu);
     running.stay(true);
     let status = match running.until_answer().await {
         // The transaction is dropped with the answer: nothing of it stays.
-        Step::Answered(answer, _) => answer.response.map_err(failed)?.status(),
+        Step::Answered(answer, _) => match answer.given {
+            Given::Response(response) => response.map_err(failed)?.status(),
+            Given::Verdict(_) => return Err(failed("it answered as to an event".to_owned())),
+        },
         Step::Ended(ended) => {
             let reason = match ended.result {
                 Ok(()) => "it returned without an answer".to_owned(),

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::task::Poll;
 
 use bytes::Bytes;
@@ -14,8 +14,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::WasiBody;
 
+use super::afterwards::{Hold, drive, settle};
 use super::failure::Failure;
-use super::invocation::{Invocation, Validated};
+use super::invocation::Validated;
 use super::response::{GuestBody, ResponseBody};
 use super::run::{Ended, OverBudget, Running};
 use crate::manifest::Limits;
@@ -48,7 +49,7 @@ impl Unreadable {
 /// The response with as much of its body as the guest has made, and the rest
 /// driven by a task of its own, if there is a rest.
 pub(super) async fn respond(
-    invocation: Invocation,
+    hold: Hold,
     validated: Validated,
     limits: &Limits,
     deadline: Instant,
@@ -57,15 +58,15 @@ pub(super) async fn respond(
     let (parts, body) = response.into_parts();
     let body = match body {
         AnswerBody::Coming(body) => {
-            stream(invocation, running, ended, body, limits, deadline).await
+            stream(hold, running, ended, body, limits, deadline).await
         }
         AnswerBody::Whole(frames) => {
             match ended {
-                Some(ended) => _ = settle(ended, &invocation),
+                Some(ended) => _ = settle(ended, &hold),
                 None => {
                     // The client need not stay for what the guest does after it.
                     let (aborted, gone) = (Arc::default(), CancellationToken::new());
-                    tokio::spawn(drive(invocation, running, aborted, gone, deadline));
+                    tokio::spawn(drive(hold, running, aborted, gone, deadline));
                 }
             }
             ResponseBody::finished(frames)
@@ -75,7 +76,7 @@ pub(super) async fn respond(
 }
 
 async fn stream(
-    invocation: Invocation,
+    hold: Hold,
     mut running: Running,
     mut ended: Option<Ended>,
     body: WasiBody,
@@ -91,10 +92,10 @@ async fn stream(
                 // Its handle on the body would keep the client waiting.
                 ended.instance = None;
                 if ended.result.is_ok() && !body.is_cut_off() {
-                    log_left_open(&invocation);
+                    log_left_open(&hold);
                 }
             }
-            let trapped = settle(ended, &invocation);
+            let trapped = settle(ended, &hold);
             if whole && !trapped {
                 ResponseBody::finished(frames)
             } else {
@@ -107,7 +108,7 @@ async fn stream(
             let aborted = Arc::new(AtomicBool::new(false));
             let gone = CancellationToken::new();
             let streaming = ResponseBody::streaming(frames, body, Arc::clone(&aborted), &gone);
-            tokio::spawn(drive(invocation, running, aborted, gone, deadline));
+            tokio::spawn(drive(hold, running, aborted, gone, deadline));
             streaming
         }
     }
@@ -198,68 +199,11 @@ async fn collect(
     whole
 }
 
-/// Runs a guest on that has answered: its body, then what it does after it.
-async fn drive(
-    invocation: Invocation,
-    mut running: Running,
-    aborted: Arc<AtomicBool>,
-    gone: CancellationToken,
-    deadline: Instant,
-) {
-    let version = invocation.lease.version();
-    let body_sent = running.body_sent();
-    let end = async {
-        let ended = poll_fn(|context| running.poll(context)).await;
-        if let Ok(Ended { result: Ok(()), .. }) = &ended {
-            // One that left its body open must not serve another meanwhile.
-            body_sent.cancelled().await;
-        }
-        ended
-    };
-    let fate = tokio::select! {
-        ended = end => match ended {
-            Ok(ended) => {
-                if ended.result.is_err() {
-                    // Before the store is dropped, which ends the body.
-                    aborted.store(true, Ordering::Release);
-                }
-                settle(ended, &invocation);
-                return;
-            }
-            Err(_) => "it used its CPU time up",
-        },
-        () = tokio::time::sleep_until(deadline) => "its deadline passed",
-        () = version.ended() => "its version's drain is over",
-        () = gone.cancelled() => {
-            tracing::debug!(version = %version.id, "the client left before the end of the answer");
-            return;
-        }
-    };
-    aborted.store(true, Ordering::Release);
-    tracing::warn!(
-        service = %version.id.service,
-        version = version.id.number,
-        "the invocation was ended after its answer had begun: {fate}"
-    );
-}
-
-fn log_left_open(invocation: &Invocation) {
-    let version = invocation.lease.version();
+fn log_left_open(hold: &Hold) {
+    let version = hold.lease.version();
     tracing::warn!(
         service = %version.id.service,
         version = version.id.number,
         "the service returned before the end of its answer's body; it was cut off"
     );
-}
-
-/// Gives the instance back, or logs what ended it. Returns whether it trapped.
-fn settle(ended: Ended, invocation: &Invocation) -> bool {
-    let version = invocation.lease.version();
-    let Err(error) = ended.settle(&version.pool) else { return false };
-    tracing::warn!(
-        service = %version.id.service,
-        version = version.id.number,
-        "the service failed after its answer: {error:#}"
-    );
-    true
 }

@@ -7,15 +7,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::request::Parts;
 use tokio_util::sync::CancellationToken;
-use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
-use wasmtime_wasi_http::{WasiHttpView, p2, p3};
 
+use super::call::{Call, call};
 use super::exchange::{Answer, Exchange, LeaseRequest};
-use super::instance::{Guest, Instance, InstanceState};
+use super::instance::Instance;
 use super::lane::{Meter, SlowTask};
-use super::limits::LimitReached;
 use super::pool::Pool;
 
 /// A guest at work.
@@ -29,11 +26,11 @@ pub(super) struct Running {
     stays: bool,
 }
 
-type Call = Pin<Box<dyn Future<Output = Ended> + Send>>;
+type Work = Pin<Box<dyn Future<Output = Ended> + Send>>;
 
 /// Where a guest's call is.
 enum Place {
-    Here(Call),
+    Here(Work),
     /// On the slow lane, with its meter.
     Away(SlowTask<Return>),
     /// It ended.
@@ -46,7 +43,7 @@ enum Return {
     /// A guest whose budget is used up, or one that wants the writer lease, which
     /// nobody holds on the slow lane. It is not ended there: that would end its
     /// answer's body before anyone could say that it is cut off.
-    Back(Call, Meter),
+    Back(Work, Meter),
 }
 
 /// A guest whose call returned, with all its post-return work.
@@ -75,41 +72,46 @@ pub(super) enum Step {
 pub(super) struct OverBudget;
 
 impl Running {
-    /// Starts a call of `pool`'s program with this request.
-    pub(super) fn start(pool: &Pool, head: Parts, exchange: Exchange, budget: Duration) -> Self {
+    /// Starts a call of `pool`'s program.
+    pub(super) fn start(pool: &Pool, what: Call, exchange: Exchange, budget: Duration) -> Self {
         let body_sent = CancellationToken::new();
-        let call = Box::pin(call(pool.clone(), head, exchange.clone(), body_sent.clone()));
-        Self::new(pool, call, exchange, budget, body_sent)
+        let work = Box::pin(call(pool.clone(), what, exchange.clone(), body_sent.clone()));
+        Self::new(pool, work, exchange, budget, body_sent)
     }
 
     /// Starts to take an instance, which runs the guest's start functions where
     /// it is a new one.
     pub(super) fn warm(pool: &Pool, exchange: Exchange, budget: Duration) -> Self {
         let pool_of_call = pool.clone();
-        let call = Box::pin(async move {
+        let work = Box::pin(async move {
             match pool_of_call.take().await {
                 Ok(instance) => Ended { instance: Some(instance), result: Ok(()) },
                 Err(error) => Ended { instance: None, result: Err(error) },
             }
         });
-        Self::new(pool, call, exchange, budget, CancellationToken::new())
+        Self::new(pool, work, exchange, budget, CancellationToken::new())
     }
 
     fn new(
         pool: &Pool,
-        call: Call,
+        work: Work,
         exchange: Exchange,
         budget: Duration,
         body_sent: CancellationToken,
     ) -> Self {
         Self {
-            place: Place::Here(call),
+            place: Place::Here(work),
             meter: Meter::new(budget),
             exchange,
             body_sent,
             pool: pool.clone(),
             stays: false,
         }
+    }
+
+    /// Where it meets the host.
+    pub(super) fn exchange(&self) -> &Exchange {
+        &self.exchange
     }
 
     /// Where its instance is from.
@@ -155,8 +157,8 @@ impl Running {
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Ended, OverBudget>> {
         loop {
             match &mut self.place {
-                Place::Here(call) => {
-                    if let Poll::Ready(ended) = self.meter.poll(call, context) {
+                Place::Here(work) => {
+                    if let Poll::Ready(ended) = self.meter.poll(work, context) {
                         self.place = Place::Nowhere;
                         return Poll::Ready(Ok(ended));
                     }
@@ -176,8 +178,8 @@ impl Running {
                             self.place = Place::Nowhere;
                             return Poll::Ready(Ok(ended));
                         }
-                        Return::Back(call, meter) => {
-                            self.place = Place::Here(call);
+                        Return::Back(work, meter) => {
+                            self.place = Place::Here(work);
                             self.meter = meter;
                             if self.meter.is_used_up() {
                                 return Poll::Ready(Err(OverBudget));
@@ -193,14 +195,14 @@ impl Running {
 
     /// Moves the guest, which was just polled, to the slow lane.
     fn hand_over(&mut self) {
-        let Place::Here(mut call) = std::mem::replace(&mut self.place, Place::Nowhere) else {
+        let Place::Here(mut work) = std::mem::replace(&mut self.place, Place::Nowhere) else {
             return;
         };
         let mut meter = std::mem::take(&mut self.meter);
         let exchange = self.exchange.clone();
         self.pool.note_slowed();
         self.place = Place::Away(self.pool.runtime().slow_lane().spawn(async move {
-            let ended = poll_fn(|context| match meter.poll(&mut call, context) {
+            let ended = poll_fn(|context| match meter.poll(&mut work, context) {
                 Poll::Ready(ended) => Poll::Ready(Some(ended)),
                 Poll::Pending if meter.is_used_up() || exchange.wants_lease() => Poll::Ready(None),
                 Poll::Pending => {
@@ -212,7 +214,7 @@ impl Running {
             });
             match ended.await {
                 Some(ended) => Return::Ended(ended),
-                None => Return::Back(call, meter),
+                None => Return::Back(work, meter),
             }
         }));
     }
@@ -223,75 +225,6 @@ impl Drop for Running {
         // The future holds the guest's memory; the transaction may be here or there.
         self.exchange.clear();
     }
-}
-
-async fn call(pool: Pool, head: Parts, exchange: Exchange, body_sent: CancellationToken) -> Ended {
-    let mut instance = match pool.take().await {
-        Ok(instance) => instance,
-        Err(error) => return Ended { instance: None, result: Err(error) },
-    };
-    instance.store.data_mut().enter(exchange.clone());
-    instance.store.set_epoch_deadline(1);
-    let result = match &instance.guest {
-        Guest::P2(guest) => call_p2(&mut instance.store, guest, head, exchange).await,
-        Guest::P3(guest) => call_p3(&mut instance.store, guest, head, exchange, body_sent).await,
-    };
-    let state = instance.store.data_mut();
-    let result = result.map_err(|error| state.limits.explain(error));
-    if let Err(error) = &result
-        && let Some(LimitReached(limit)) = error.downcast_ref()
-    {
-        pool.limits_reached().note(limit.name());
-    }
-    state.leave();
-    Ended { instance: Some(instance), result }
-}
-
-async fn call_p2(
-    store: &mut wasmtime::Store<InstanceState>,
-    guest: &p2::bindings::Proxy,
-    head: Parts,
-    exchange: Exchange,
-) -> wasmtime::Result<()> {
-    let scheme = match head.uri.scheme_str() {
-        Some("https") => Scheme::Https,
-        _ => Scheme::Http,
-    };
-    let request = http::Request::from_parts(head, exchange.body().reader());
-    let mut view = store.data_mut().http();
-    let request = view.new_incoming_request(scheme, request)?;
-    let out = view.new_response_outparam_from_callback(move |response| {
-        exchange.answer(response.map_err(|code| format!("{code:?}")));
-    })?;
-    guest.wasi_http_incoming_handler().call_handle(store, request, out).await
-}
-
-async fn call_p3(
-    store: &mut wasmtime::Store<InstanceState>,
-    guest: &p3::bindings::Service,
-    head: Parts,
-    exchange: Exchange,
-    body_sent: CancellationToken,
-) -> wasmtime::Result<()> {
-    let request = http::Request::from_parts(head, exchange.body().reader());
-    let (request, received) = p3::Request::from_http(store.data_mut().http().hooks, request);
-    store
-        .run_concurrent(async |accessor| {
-            match guest.handle(accessor, request).await? {
-                Ok(response) => {
-                    let response =
-                        accessor.with(|mut access| response.into_http(&mut access, received))?;
-                    exchange.answer(Ok(response));
-                    // The body is moved by this store's event loop, so the loop
-                    // goes on until it is sent.
-                    body_sent.cancelled().await;
-                }
-                Err(code) => exchange.answer(Err(format!("{code:?}"))),
-            }
-            poll_fn(|context| accessor.poll_no_interesting_tasks(context)).await;
-            Ok(())
-        })
-        .await?
 }
 
 impl Ended {

@@ -55,6 +55,14 @@ impl Admission {
         Ok(Permit { _permit: permit })
     }
 
+    /// Waits for a permit for a delivery, in one line with the others. Deliveries
+    /// have no place in the queue: how many wait is their subscriptions' matter.
+    pub async fn admit_delivery(&self) -> Permit {
+        let permit =
+            Arc::clone(&self.permits).acquire_owned().await.expect("the semaphore is never closed");
+        Permit { _permit: permit }
+    }
+
     /// Whether it gives these limits.
     #[must_use]
     pub fn has_limits(&self, concurrency: usize, queue: usize) -> bool {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 use super::{Admission, RouteConflict, RouteTable, ServiceMetrics, ServiceName, Traffic, Version};
 use crate::manifest::Route;
@@ -39,6 +40,7 @@ pub struct Snapshot {
 pub struct Registry {
     snapshot: ArcSwap<Snapshot>,
     writer: Mutex<()>,
+    changes: watch::Sender<u64>,
 }
 
 impl Registry {
@@ -46,6 +48,12 @@ impl Registry {
     #[must_use]
     pub fn load(&self) -> arc_swap::Guard<Arc<Snapshot>> {
         self.snapshot.load()
+    }
+
+    /// Tells of each new snapshot; the value counts them.
+    #[must_use]
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// Shares a service's traffic anew, in one step with its routes. Returns the
@@ -114,6 +122,7 @@ impl Registry {
             return Err(conflicts);
         }
         self.snapshot.store(Arc::new(Snapshot { services, routes }));
+        self.changes.send_modify(|count| *count += 1);
         Ok(())
     }
 }
@@ -122,5 +131,5 @@ impl Registry {
 /// leads to those.
 fn claims(service: &Service) -> impl Iterator<Item = (&ServiceName, &[Route])> {
     let versions = service.traffic.versions();
-    versions.map(|version| (&service.name, version.manifest.routes.as_slice()))
+    versions.map(|version| (&service.name, version.routes()))
 }

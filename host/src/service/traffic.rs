@@ -109,7 +109,7 @@ impl Traffic {
     }
 
     fn choose_among(&self, head: &Parts, ticket: &mut Ticket) -> &Arc<Version> {
-        let takes = |version: &Version| leads_to(&version.manifest.routes, head);
+        let takes = |version: &Version| leads_to(version.routes(), head);
         let ruled = self.plan.rules.iter().find(|rule| rule.applies(&head.headers));
         let ruled = ruled.and_then(|rule| {
             self.versions().find(|version| version.id.number == rule.version && takes(version))

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::lease::{Lease, LeaseCount};
 use super::{ServiceName, VersionMetrics};
 use crate::digest::Digest;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, Route};
 use crate::runtime::Pool;
 
 /// Which version: `cart v3`.
@@ -50,6 +50,12 @@ impl Version {
             leases: LeaseCount::default(),
             ended: CancellationToken::new(),
         })
+    }
+
+    /// The requests that it answers.
+    #[must_use]
+    pub fn routes(&self) -> &[Route] {
+        self.pool.servable().routes(&self.manifest)
     }
 
     /// Takes a lease, or `None` when the version is retired.

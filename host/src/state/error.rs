@@ -23,6 +23,12 @@ pub enum Error {
     /// As many idempotency keys have an answer as may, and none is expired.
     #[error("the store keeps as many answers under idempotency keys as it may")]
     TooManyKeys,
+    /// The event was finished already: the transaction must have no effect.
+    #[error("the event was finished already")]
+    Consumed,
+    /// The bus does not take the store's events as fast as they come.
+    #[error("as many events wait for the bus as may")]
+    OutboxFull,
     /// The store has as many pages as it may, or the disk is full.
     #[error("the store is full")]
     Full,

@@ -257,7 +257,8 @@ fn pause_ms(options: &StoreOptions) -> u64 {
     millis(options.idempotency_ttl.min(EXPIRE_PAUSE)).max(1)
 }
 
-fn now_ms() -> u64 {
+/// Now, in ms since 1970.
+pub(crate) fn now_ms() -> u64 {
     millis(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
 }
 

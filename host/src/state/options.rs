@@ -38,6 +38,8 @@ pub struct StoreOptions {
     pub idempotency_ttl: Duration,
     /// Answers that are kept under idempotency keys.
     pub max_idempotency_keys: usize,
+    /// Events that wait in the outbox until the bus takes them.
+    pub max_outbox: u64,
     /// After how long without use the file is closed.
     pub idle_close: Duration,
     /// Called on the writer's thread right before each COMMIT; tests stall with it.
@@ -62,6 +64,7 @@ impl Default for StoreOptions {
             max_idle_readers: 64,
             idempotency_ttl: Duration::from_secs(24 * 60 * 60),
             max_idempotency_keys: 100_000,
+            max_outbox: 100_000,
             idle_close: Duration::from_secs(60),
             before_commit: None,
             on_fatal: None,

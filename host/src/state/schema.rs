@@ -13,7 +13,7 @@ use super::options::StoreOptions;
 /// The formats of the host's tables: each takes a file from the one before it to
 /// its own, and the first a new file. A host upgrades older files when it opens
 /// them and refuses a file that a newer one made.
-const FORMATS: &[&str] = &[FORMAT_1, FORMAT_2];
+const FORMATS: &[&str] = &[FORMAT_1, FORMAT_2, FORMAT_3];
 
 /// The newest of them.
 const FORMAT: usize = FORMATS.len();
@@ -54,8 +54,45 @@ const FORMAT_2: &str = "
     ) STRICT;
 ";
 
+/// Events: those on their way to the bus, and how far each subscription has come
+/// with those from it. Events are CloudEvents JSON; times are ms since 1970.
+const FORMAT_3: &str = "
+    CREATE TABLE _outbox (
+        sequence INTEGER PRIMARY KEY AUTOINCREMENT, event BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE _cursor (
+        subscription TEXT PRIMARY KEY, position INTEGER NOT NULL,
+        until INTEGER -- where a replay ends
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE _done (
+        subscription TEXT NOT NULL, position INTEGER NOT NULL,
+        PRIMARY KEY (subscription, position)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE _held (
+        subscription TEXT NOT NULL, position INTEGER NOT NULL, key TEXT NOT NULL,
+        event BLOB NOT NULL, attempts INTEGER NOT NULL, due_at INTEGER NOT NULL,
+        parked INTEGER NOT NULL, reason TEXT NOT NULL,
+        PRIMARY KEY (subscription, position)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE _dead (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, subscription TEXT NOT NULL,
+        position INTEGER NOT NULL, key TEXT NOT NULL, event BLOB NOT NULL,
+        attempts INTEGER NOT NULL, reason TEXT NOT NULL, died_at INTEGER NOT NULL
+    ) STRICT;
+";
+
 /// The host's tables in the newest format; all others are a guest's.
-pub(super) const TABLES: &[&str] = &["_meta", "_kv", "_migrations", "_idempotency"];
+pub(super) const TABLES: &[&str] = &[
+    "_meta",
+    "_kv",
+    "_migrations",
+    "_idempotency",
+    "_outbox",
+    "_cursor",
+    "_done",
+    "_held",
+    "_dead",
+];
 
 /// Opens the file for writing; makes it, with the host's tables, where it is new.
 pub(super) fn open_writer(path: &Path, options: &StoreOptions) -> Result<Connection, Error> {

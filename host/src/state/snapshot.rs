@@ -11,7 +11,9 @@ use rusqlite::Connection;
 use super::error::Error;
 use super::history::{ReadSet, Sequence};
 use super::idempotency::{self, Keeping, KeptAnswer, KeyClaim};
+use super::inbox::Consumption;
 use super::keyvalue::{self, KeyPage};
+use super::outbox::Publication;
 use super::sandbox::Sandbox;
 use super::schema;
 use super::sql::{Execution, Rows, Scope, Value};
@@ -29,6 +31,10 @@ pub(super) struct Reads {
 pub(super) struct Writes {
     buckets: BTreeMap<String, BTreeMap<String, Option<Bytes>>>,
     bytes: usize,
+    /// Events to publish, in their order.
+    pub(super) publications: Vec<Publication>,
+    /// The event that is finished with it.
+    pub(super) consumption: Option<Consumption>,
     /// The answer to keep under its key, once there is one.
     pub(super) keeping: Option<Keeping>,
 }
@@ -61,7 +67,10 @@ impl Reads {
 
 impl Writes {
     pub(super) fn is_empty(&self) -> bool {
-        self.buckets.is_empty() && self.keeping.is_none()
+        self.buckets.is_empty()
+            && self.publications.is_empty()
+            && self.consumption.is_none()
+            && self.keeping.is_none()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str, Option<&Bytes>)> {
@@ -131,6 +140,16 @@ impl Snapshot {
         value: Option<Bytes>,
     ) -> Result<(), Error> {
         self.writes.put(bucket, key, value);
+        self.check_bytes()
+    }
+
+    pub(super) fn publish(&mut self, publication: Publication) -> Result<(), Error> {
+        self.writes.bytes += publication.json.len();
+        self.writes.publications.push(publication);
+        self.check_bytes()
+    }
+
+    fn check_bytes(&self) -> Result<(), Error> {
         let limit = self.store.core.options.max_transaction_bytes;
         if self.writes.bytes > limit {
             return Err(Error::Limit(format!("a transaction writes at most {limit} bytes")));
@@ -240,7 +259,7 @@ pub(super) fn page(mut keys: Vec<String>, limit: usize) -> KeyPage {
 }
 
 impl Reader {
-    async fn take(store: &Arc<Store>) -> Result<Self, Error> {
+    pub(super) async fn take(store: &Arc<Store>) -> Result<Self, Error> {
         store.core.check()?;
         store.touch();
         let idle = match store.pop_reader() {
@@ -252,6 +271,10 @@ impl Reader {
             }
         };
         Ok(Self { store: Arc::clone(store), idle: Some(idle) })
+    }
+
+    pub(super) fn connection(&self) -> &Connection {
+        &self.idle().connection
     }
 
     fn idle(&self) -> &IdleReader {

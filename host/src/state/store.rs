@@ -15,11 +15,13 @@ use tokio::sync::oneshot;
 use super::error::{Error, is_io_failure};
 use super::history::{Fingerprint, Sequence};
 use super::idempotency::Keys;
+use super::inbox::Inbox;
 use super::migration::{Migration, MigrationError};
 use super::options::StoreOptions;
+use super::outbox::Outbox;
 use super::schema;
-use super::snapshot::{IdleReader, Reads, Snapshot, Writes};
-use super::transaction::Transaction;
+use super::snapshot::{IdleReader, Reader, Reads, Snapshot, Writes};
+use super::transaction::{Committed, Transaction};
 use super::turn;
 use super::writer::{Durable, Writer};
 
@@ -46,6 +48,8 @@ pub(super) struct Core {
     pub(super) options: StoreOptions,
     pub(super) fingerprint: Fingerprint,
     pub(super) keys: Keys,
+    pub(super) outbox: Outbox,
+    pub(super) inbox: Inbox,
     committed: AtomicU64,
     poisoned: OnceLock<String>,
     /// Making the file and switching it to a log waits for nobody (SQLite does
@@ -69,6 +73,10 @@ pub(super) enum Job {
     Lease(LeaseJob),
     /// Taking out what is kept under expired idempotency keys.
     Expire,
+    /// Taking out of the outbox what the bus has.
+    Tidy,
+    /// The host's own work, as a member of the group.
+    Host(HostJob),
     /// Migrations; applied, or only tried.
     Migrate {
         migrations: Vec<Migration>,
@@ -87,6 +95,10 @@ pub(super) struct LeaseJob {
     pub(super) ended: oneshot::Sender<Result<(), Error>>,
 }
 
+/// Work of the host's own, which replies by itself; an error where there is no
+/// writer.
+type HostJob = Box<dyn FnOnce(Result<&mut Writer, &Error>) + Send>;
+
 type LeaseRun = Box<dyn FnOnce(Transaction) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
 impl Store {
@@ -100,6 +112,8 @@ impl Store {
             options,
             fingerprint: Fingerprint::default(),
             keys: Keys::default(),
+            outbox: Outbox::default(),
+            inbox: Inbox::default(),
             committed: AtomicU64::new(0),
             poisoned: OnceLock::new(),
             opening: Mutex::new(()),
@@ -243,6 +257,44 @@ impl Store {
         let (reply, validated) = oneshot::channel();
         self.enqueue(Job::Commit { reads, writes, reply })?;
         validated.await.map_err(|_| self.writer_ended())?
+    }
+
+    /// Has the writer do this, as a member of a group. Returns when it is
+    /// validated.
+    pub(super) async fn host_member<R: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&mut Writer) -> rusqlite::Result<R> + Send + 'static,
+    ) -> Result<(Committed, R), Error> {
+        self.member(move |writer| work(writer).map_err(|error| writer.group_failed(&error))).await
+    }
+
+    /// The same with work that tells the writer of its failures itself.
+    pub(super) async fn member<R: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&mut Writer) -> Result<R, Error> + Send + 'static,
+    ) -> Result<(Committed, R), Error> {
+        let (reply, done) = oneshot::channel();
+        self.enqueue(Job::Host(Box::new(move |writer| {
+            let done = match writer {
+                Ok(writer) => writer.host_member(work),
+                Err(error) => Err(error.clone()),
+            };
+            // Nobody waits any more when this fails.
+            let _ = reply.send(done);
+        })))?;
+        let (durable, result) = done.await.map_err(|_| self.writer_ended())??;
+        Ok((Committed::pending(durable), result))
+    }
+
+    /// Reads what is committed, on a thread where it may take its time.
+    pub(super) async fn read<R: Send + 'static>(
+        self: &Arc<Self>,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<R> + Send + 'static,
+    ) -> Result<R, Error> {
+        let reader = Reader::take(self).await?;
+        let work = tokio::task::spawn_blocking(move || read(reader.connection()));
+        let result = work.await.map_err(|error| Error::Unavailable(error.to_string()))?;
+        result.map_err(|error| self.core.failed(&error))
     }
 
     fn enqueue(self: &Arc<Self>, job: Job) -> Result<(), Error> {

@@ -10,6 +10,7 @@ use futures_util::future::{BoxFuture, join_all};
 
 use super::*;
 
+mod events;
 mod leases;
 mod sql;
 

@@ -8,11 +8,14 @@ use bytes::Bytes;
 use super::error::Error;
 use super::history::Footprint;
 use super::idempotency::{Keeping, KeptAnswer, KeyClaim};
+use super::inbox::Consumption;
 use super::keyvalue::KeyPage;
+use super::outbox::Publication;
 use super::snapshot::{Snapshot, Writes, page};
 use super::sql::{Execution, Rows, Value};
 use super::store::Store;
 use super::writer::{Durable, Writer};
+use crate::event::Event;
 
 /// One invocation's reads and writes. Dropping it undoes them.
 pub struct Transaction {
@@ -35,12 +38,16 @@ pub(super) struct Leased {
     /// What it comes to when the deadline passes.
     late: Error,
     keeping: Option<Keeping>,
+    publications: Vec<Publication>,
+    published_bytes: usize,
+    consumption: Option<Consumption>,
 }
 
 /// Where a lent writer is put back.
 pub(super) type Home = Arc<Mutex<Option<Box<Writer>>>>;
 
 /// A validated transaction, on its way to the disk.
+#[derive(Debug)]
 #[must_use = "nothing that depends on it may leave before it is durable"]
 pub struct Committed {
     durable: Option<Durable>,
@@ -196,6 +203,39 @@ impl Transaction {
         Ok(())
     }
 
+    /// Publishes an event, when this commits.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when the transaction becomes too large,
+    /// [`Error::OutboxFull`] while too many wait for the bus.
+    pub fn publish(&mut self, event: Event) -> Result<(), Error> {
+        self.store.core.check_outbox()?;
+        let publication = Publication::new(event);
+        match &mut self.mode {
+            Mode::Optimistic(snapshot) => snapshot.publish(publication),
+            Mode::Leased(leased) => {
+                let limit = self.store.core.options.max_transaction_bytes;
+                leased.published_bytes += publication.json.len();
+                if leased.published_bytes > limit {
+                    return Err(Error::Limit(format!(
+                        "a transaction writes at most {limit} bytes"
+                    )));
+                }
+                leased.publications.push(publication);
+                Ok(())
+            }
+        }
+    }
+
+    /// Finishes an event, when this commits. [`Transaction::finish`] says
+    /// [`Error::Consumed`] where it was finished already.
+    pub fn consume(&mut self, consumption: Consumption) {
+        match &mut self.mode {
+            Mode::Optimistic(snapshot) => snapshot.writes.consumption = Some(consumption),
+            Mode::Leased(leased) => leased.consumption = Some(consumption),
+        }
+    }
+
     /// Undoes everything written since it began or last committed; goes on.
     ///
     /// # Errors
@@ -209,6 +249,8 @@ impl Transaction {
             }
             Mode::Leased(leased) => {
                 leased.footprint = Footprint::default();
+                leased.publications.clear();
+                leased.published_bytes = 0;
                 leased.writer()?.undo_lease(true)
             }
         }
@@ -235,7 +277,8 @@ impl Transaction {
     /// fails.
     ///
     /// # Errors
-    /// [`Error::Rerun`] on a conflict.
+    /// [`Error::Rerun`] on a conflict; [`Error::Consumed`] when the event that it
+    /// would finish is finished.
     pub async fn finish(self) -> Result<Committed, Error> {
         match self.mode {
             Mode::Optimistic(snapshot) if snapshot.writes.is_empty() => {
@@ -248,9 +291,15 @@ impl Transaction {
             }
             Mode::Leased(mut leased) => {
                 let footprint = std::mem::take(&mut leased.footprint);
+                // First: where it is refused, nothing was published yet.
+                if let Some(consumption) = leased.consumption.take() {
+                    leased.writer()?.consume(&consumption)?;
+                }
                 if let Some(keeping) = leased.keeping.take() {
                     leased.writer()?.keep_answer(keeping)?;
                 }
+                let publications = std::mem::take(&mut leased.publications);
+                leased.writer()?.publish(&publications)?;
                 let durable = leased.writer()?.end_lease(&footprint);
                 leased.go_home();
                 Ok(Committed { durable: Some(durable?) })
@@ -283,9 +332,11 @@ impl Leased {
         writer: Box<Writer>,
         home: &Home,
         footprint: Footprint,
+        publications: Vec<Publication>,
         deadline: Instant,
         late: Error,
     ) -> Self {
+        let published_bytes = publications.iter().map(|publication| publication.json.len()).sum();
         Self {
             writer: Some(writer),
             home: Arc::clone(home),
@@ -293,6 +344,9 @@ impl Leased {
             deadline,
             late,
             keeping: None,
+            publications,
+            published_bytes,
+            consumption: None,
         }
     }
 
@@ -321,7 +375,10 @@ impl Leased {
     /// Ends the member, commits its group, and opens the next with a lease in it.
     fn commit(&mut self) -> Result<(), Error> {
         let footprint = std::mem::take(&mut self.footprint);
+        let publications = std::mem::take(&mut self.publications);
+        self.published_bytes = 0;
         let writer = self.writer()?;
+        writer.publish(&publications)?;
         let mut durable = writer.end_lease(&footprint)?;
         writer.commit_group();
         let committed = durable.try_recv().unwrap_or_else(|_| {
@@ -350,6 +407,10 @@ impl Drop for Leased {
 }
 
 impl Committed {
+    pub(super) fn pending(durable: Durable) -> Self {
+        Self { durable: Some(durable) }
+    }
+
     /// Waits until it is on disk.
     ///
     /// # Errors

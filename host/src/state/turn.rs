@@ -81,6 +81,16 @@ fn handle(store: &Arc<Store>, mut writer: Box<Writer>, job: Job) -> Option<Box<W
             Some(writer)
         }
         Job::Lease(job) => lease(store, writer, job),
+        Job::Host(work) => {
+            work(Ok(&mut writer));
+            Some(writer)
+        }
+        Job::Tidy => {
+            if let Err(error) = writer.tidy() {
+                tracing::debug!(%error, "the outbox is cut later");
+            }
+            Some(writer)
+        }
         Job::Expire => {
             match writer.expire_keys() {
                 // Those who came in the meantime are first.
@@ -115,13 +125,14 @@ fn lease(store: &Arc<Store>, mut writer: Box<Writer>, job: LeaseJob) -> Option<B
     if writer.first_done().is_some_and(|first| alone || first.elapsed() > patience / 2) {
         writer.commit_group();
     }
-    let (reads, writes) = match before {
+    let (reads, mut writes) = match before {
         Some(mut before) => {
             before.release_reader();
             (before.reads, before.writes)
         }
         None => (Reads::default(), Writes::default()),
     };
+    let publications = std::mem::take(&mut writes.publications);
     if !writer.still_holds(&reads) {
         let _ = ended.send(Err(Error::Rerun(Rerun::Leased)));
         return Some(writer);
@@ -136,7 +147,7 @@ fn lease(store: &Arc<Store>, mut writer: Box<Writer>, job: LeaseJob) -> Option<B
         None => (Instant::now() + store.core.options.lease_timeout, Error::LeaseExpired),
     };
     let home = Home::new(Mutex::new(None));
-    let leased = Leased::new(writer, &home, footprint, deadline, late.clone());
+    let leased = Leased::new(writer, &home, footprint, publications, deadline, late.clone());
     let running = run(Transaction::leased(store, leased));
     let result = hold(running, &mut ended, deadline).unwrap_or(Err(late));
     let _ = ended.send(result);
@@ -171,6 +182,8 @@ fn refuse(job: Job, error: &Error) {
     match job {
         Job::Commit { reply, .. } => drop(reply.send(Err(error.clone()))),
         Job::Lease(job) => drop(job.ended.send(Err(error.clone()))),
+        Job::Host(work) => work(Err(error)),
+        Job::Tidy => {}
         Job::Expire => tracing::debug!(%error, "idempotency keys are expired later"),
         Job::Migrate { reply, .. } => drop(reply.send(Err(error.clone().into()))),
     }

@@ -10,13 +10,17 @@ use rusqlite::hooks::Action;
 use tokio::sync::oneshot;
 
 use super::error::{Error, Rerun};
+use super::held;
 use super::history::{Footprint, History, Sequence};
 use super::idempotency::{self, Keeping, KeptAnswer, KeyClaim};
+use super::inbox::{self, Consumption};
 use super::keyvalue;
+use super::outbox::{self, Publication};
 use super::sandbox::Sandbox;
 use super::snapshot::{Reads, Writes};
 use super::sql::{Execution, Rows, Scope, Value};
 use super::store::Core;
+use crate::event::Outgoing;
 
 /// Resolves when the group is committed.
 pub(super) type Durable = oneshot::Receiver<Result<(), Error>>;
@@ -38,6 +42,10 @@ struct Group {
     first_done: Option<Instant>,
     /// Keys whose answers are in it.
     claims: Vec<KeyClaim>,
+    /// Events that are published with it.
+    published: Vec<Outgoing>,
+    /// Subscriptions that come further with it; some more than once.
+    consumed: Vec<Arc<str>>,
 }
 
 impl Writer {
@@ -54,6 +62,7 @@ impl Writer {
                 }
             }))
             .map_err(failed)?;
+        core.outbox.open(&connection).map_err(failed)?;
         let history = History::since(core.committed());
         let core = Arc::clone(core);
         Ok(Box::new(Self { connection, sandbox, inserted, history, core, group: None }))
@@ -74,14 +83,64 @@ impl Writer {
     /// the reads.
     pub(super) fn apply_member(&mut self, mut writes: Writes) -> Result<Durable, Error> {
         self.begin_group()?;
-        // First, because nothing has to be undone where the key has an answer.
+        // First, because nothing has to be undone where the event is finished, or
+        // the key has an answer.
+        if let Some(consumption) = &writes.consumption {
+            self.consume(consumption)?;
+        }
         if let Some(keeping) = writes.keeping.take() {
             self.keep_answer(keeping)?;
         }
         let mut footprint = Footprint::default();
         let applied = self.apply(&writes, &mut footprint);
         applied.map_err(|error| self.group_failed(&error))?;
+        self.publish(&writes.publications)?;
         Ok(self.member_done(&footprint))
+    }
+
+    /// Does the host's own work as a member of the group.
+    pub(super) fn host_member<R>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<R, Error>,
+    ) -> Result<(Durable, R), Error> {
+        self.begin_group()?;
+        let result = work(self)?;
+        Ok((self.member_done(&Footprint::default()), result))
+    }
+
+    /// Finishes an event with the group.
+    pub(super) fn consume(&mut self, consumption: &Consumption) -> Result<(), Error> {
+        if consumption.held {
+            let taken = held::take(&self.connection, consumption);
+            let taken = taken.map_err(|error| self.group_failed(&error))?;
+            return if taken { Ok(()) } else { Err(Error::Consumed) };
+        }
+        if !self.core.inbox.take(&consumption.subscription, consumption.position) {
+            return Err(Error::Consumed);
+        }
+        self.advance(&consumption.subscription);
+        Ok(())
+    }
+
+    /// Has the group's commit write how far the subscription has come.
+    pub(super) fn advance(&mut self, subscription: &Arc<str>) {
+        if let Some(group) = &mut self.group {
+            group.consumed.push(Arc::clone(subscription));
+        }
+    }
+
+    /// Publishes events with the group.
+    pub(super) fn publish(&mut self, publications: &[Publication]) -> Result<(), Error> {
+        let Some(group) = self.group.as_mut().filter(|_| !publications.is_empty()) else {
+            return Ok(());
+        };
+        let inserted = outbox::insert(&self.connection, publications, &mut group.published);
+        inserted.map_err(|error| self.group_failed(&error))
+    }
+
+    /// Opens a group for what has to be written besides members, if there is any.
+    pub(super) fn tidy(&mut self) -> Result<(), Error> {
+        if self.core.outbox.to_trim().is_some() { self.begin_group() } else { Ok(()) }
     }
 
     /// Opens a lease holder's savepoint in the group and applies what it had
@@ -153,13 +212,24 @@ impl Writer {
         if let Some(before_commit) = &self.core.options.before_commit {
             before_commit();
         }
-        let result = match self.run("COMMIT") {
+        let advances = self.core.inbox.advances(group.consumed.iter());
+        let trim = self.core.outbox.to_trim();
+        let written = inbox::write(&self.connection, &advances)
+            .and_then(|()| trim.map_or(Ok(()), |upto| outbox::trim(&self.connection, upto)))
+            .and_then(|()| self.run("COMMIT"));
+        let result = match written {
             Ok(()) => {
                 self.core.note_commit(group.sequence);
+                self.core.inbox.confirm(&advances);
+                if let Some(upto) = trim {
+                    self.core.outbox.trimmed(upto);
+                }
+                self.core.outbox.committed(group.published);
                 Ok(())
             }
             Err(error) => {
                 self.roll_back();
+                self.core.inbox.give_back(group.consumed.iter());
                 Err(self.failed(&error))
             }
         };
@@ -238,13 +308,19 @@ impl Writer {
         }
     }
 
-    fn begin_group(&mut self) -> Result<(), Error> {
+    pub(super) fn begin_group(&mut self) -> Result<(), Error> {
         self.core.check()?;
         if self.group.is_none() {
             self.run("BEGIN IMMEDIATE").map_err(|error| self.failed(&error))?;
             let sequence = self.core.committed() + 1;
-            self.group =
-                Some(Group { sequence, waiting: Vec::new(), first_done: None, claims: Vec::new() });
+            self.group = Some(Group {
+                sequence,
+                waiting: Vec::new(),
+                first_done: None,
+                claims: Vec::new(),
+                published: Vec::new(),
+                consumed: Vec::new(),
+            });
         }
         Ok(())
     }
@@ -286,10 +362,11 @@ impl Writer {
 
     /// A write failed: its group is given up as a whole, since SQLite may have
     /// undone more than the one statement.
-    fn group_failed(&mut self, error: &rusqlite::Error) -> Error {
+    pub(super) fn group_failed(&mut self, error: &rusqlite::Error) -> Error {
         self.roll_back();
         let error = self.failed(error);
         if let Some(group) = self.group.take() {
+            self.core.inbox.give_back(group.consumed.iter());
             drop(group.claims);
             for waiting in group.waiting {
                 let _ = waiting.send(Err(error.clone()));

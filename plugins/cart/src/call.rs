@@ -15,6 +15,7 @@ pub(crate) enum Call {
     Show { user: Option<Id> },
     Add { user: Option<Id>, product: Id, quantity: i64 },
     Remove { user: Option<Id>, product: Id },
+    CheckOut { user: Id },
 }
 
 impl Call {
@@ -26,6 +27,10 @@ impl Call {
                 Method::POST => Self::add(request),
                 Method::DELETE => Self::remove(request),
                 _ => Err(Problem::method_not_allowed(method, "GET, HEAD, POST, DELETE")),
+            },
+            "/cart/checkout" => match *method {
+                Method::POST => Self::check_out(request),
+                _ => Err(Problem::method_not_allowed(method, "POST")),
             },
             "/cart/health" => match *method {
                 Method::GET | Method::HEAD => Ok(Self::Health),
@@ -53,6 +58,11 @@ impl Call {
         let fields = Fields::of_optional(request.body())?;
         Ok(Self::Remove { user: user(&fields, &query)?, product: query.id("product_id")? })
     }
+
+    /// There are no orders of anonymous visitors.
+    fn check_out(request: &Request<Vec<u8>>) -> Result<Self, Problem> {
+        Ok(Self::CheckOut { user: Fields::of(request.body())?.id("user_id")? })
+    }
 }
 
 /// The user of the body or the query; if both name one, it is the same.
@@ -69,22 +79,16 @@ fn user(fields: &Fields, query: &Query) -> Result<Option<Id>, Problem> {
 mod tests {
     use hotdock_sdk::id::Id;
     use hotdock_sdk::problem::Problem;
-    use http::Request;
+    use hotdock_sdk::testing::{refusal, request, text};
 
     use super::Call;
 
     fn call(method: &str, uri: &str, body: &str) -> Result<Call, Problem> {
-        let request = Request::builder().method(method).uri(uri).body(body.as_bytes().to_vec());
-        Call::of(&request.expect("the request is well-formed"))
+        Call::of(&request(method, uri, body))
     }
 
-    fn refusal(method: &str, uri: &str, body: &str) -> (u16, Option<String>) {
-        let problem = call(method, uri, body).expect_err("this is no valid request");
-        (problem.status().as_u16(), problem.field().map(str::to_owned))
-    }
-
-    fn text(id: &str) -> Id {
-        Id::Text(id.to_owned())
+    fn refused(method: &str, uri: &str, body: &str) -> (u16, Option<String>) {
+        refusal(call(method, uri, body))
     }
 
     #[test]
@@ -96,7 +100,7 @@ mod tests {
         let body = r#"{"user_id":7,"product_id":42,"quantity":2}"#;
         assert_eq!(call("POST", "/cart", body), add(Some(Id::Integer(7))));
         assert_eq!(call("POST", "/cart?user_id=7", body), add(Some(Id::Integer(7))));
-        assert_eq!(refusal("POST", "/cart?user_id=8", body), (400, Some("user_id".to_owned())));
+        assert_eq!(refused("POST", "/cart?user_id=8", body), (400, Some("user_id".to_owned())));
     }
 
     #[test]
@@ -114,10 +118,10 @@ mod tests {
             (r#"{"user_id":[],"product_id":1,"quantity":1}"#, "user_id"),
         ];
         for (body, field) in cases {
-            assert_eq!(refusal("POST", "/cart", body), (400, Some(field.to_owned())), "{body}");
+            assert_eq!(refused("POST", "/cart", body), (400, Some(field.to_owned())), "{body}");
         }
         for body in ["", "no", "[]", "product_id=1&quantity=1"] {
-            assert_eq!(refusal("POST", "/cart", body), (400, None), "{body}");
+            assert_eq!(refused("POST", "/cart", body), (400, None), "{body}");
         }
     }
 
@@ -137,14 +141,27 @@ mod tests {
         assert_eq!(call("DELETE", "/cart?product_id=42&user_id=7", ""), Ok(remove));
         let remove = Call::Remove { user: Some(Id::Integer(7)), product: text("42") };
         assert_eq!(call("DELETE", "/cart?product_id=42", r#"{"user_id":7}"#), Ok(remove));
-        assert_eq!(refusal("DELETE", "/cart", ""), (400, Some("product_id".to_owned())));
+        assert_eq!(refused("DELETE", "/cart", ""), (400, Some("product_id".to_owned())));
+    }
+
+    #[test]
+    fn a_checkout_needs_a_user() {
+        let body = r#"{"user_id":7}"#;
+        let check_out = Call::CheckOut { user: Id::Integer(7) };
+        assert_eq!(call("POST", "/cart/checkout", body), Ok(check_out));
+        for body in ["{}", r#"{"user_id":null}"#] {
+            let refused = refused("POST", "/cart/checkout", body);
+            assert_eq!(refused, (400, Some("user_id".to_owned())), "{body}");
+        }
+        assert_eq!(refused("POST", "/cart/checkout?user_id=7", ""), (400, None));
+        assert_eq!(refused("GET", "/cart/checkout", ""), (405, None));
     }
 
     #[test]
     fn other_paths_and_methods_are_refused() {
-        assert_eq!(refusal("GET", "/cart/7", ""), (404, None));
-        assert_eq!(refusal("POST", "/cart/", "{}"), (404, None));
-        assert_eq!(refusal("PUT", "/cart", "{}"), (405, None));
-        assert_eq!(refusal("POST", "/cart/health", ""), (405, None));
+        assert_eq!(refused("GET", "/cart/7", ""), (404, None));
+        assert_eq!(refused("POST", "/cart/", "{}"), (404, None));
+        assert_eq!(refused("PUT", "/cart", "{}"), (405, None));
+        assert_eq!(refused("POST", "/cart/health", ""), (405, None));
     }
 }

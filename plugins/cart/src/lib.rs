@@ -5,6 +5,7 @@
 //! | `POST /cart` `{"product_id", "quantity", "user_id"?}` | `{"message":"success"}`; adds to what is there |
 //! | `GET /cart?user_id=` | `{"cart":{"<product_id>":n, …}}` |
 //! | `DELETE /cart?product_id=&user_id=` | `{"message":"success"}`, also when it isn't there |
+//! | `POST /cart/checkout` `{"user_id"}` | `{"message":"success","checkout_id"}`; 409 for an empty cart |
 //! | `GET /cart/health` | `{"status":"ok"}`, without a look at the store |
 //!
 //! `HEAD` works where `GET` does. A cart belongs to a user; without a `user_id`
@@ -12,16 +13,27 @@
 //! same when their text is: 7 and "7" are one user, since a query could not
 //! tell them apart.
 //!
+//! | event | |
+//! |---|---|
+//! | `shop.cart.checked-out` `{"user_id","items":[{"product_id","quantity"}, …]}` | published by a checkout, which empties the cart; its id is the `checkout_id` |
+//! | `shop.order.placed` `{"user_id","product_id","quantity","checkout_id"?}` | handled: takes what was ordered out of the cart, unless a checkout did |
+//!
+//! A cart has at most 1 000 products.
+//!
 //! In the order a request meets them: `call` (what is asked for), `cart`
-//! (a cart and what changes it), `service` (does it).
+//! (a cart and what changes it), `events` (what is published and handled),
+//! `service` (does it).
 
 mod call;
 mod cart;
+mod events;
 mod service;
 
 #[cfg(target_family = "wasm")]
 mod entry {
     use wstd::http::{Body, Error, Request, Response};
+
+    hotdock_sdk::event_handler!(crate::events::handle);
 
     #[wstd::http_server]
     async fn main(request: Request<Body>) -> Result<Response<Vec<u8>>, Error> {

@@ -79,22 +79,16 @@ impl Path {
 mod tests {
     use hotdock_sdk::id::Id;
     use hotdock_sdk::problem::Problem;
-    use http::Request;
+    use hotdock_sdk::testing::{refusal, request, text};
 
     use super::Call;
 
     fn call(method: &str, uri: &str, body: &str) -> Result<Call, Problem> {
-        let request = Request::builder().method(method).uri(uri).body(body.as_bytes().to_vec());
-        Call::of(&request.expect("the request is well-formed"))
+        Call::of(&request(method, uri, body))
     }
 
-    fn refusal(method: &str, uri: &str, body: &str) -> (u16, Option<String>) {
-        let problem = call(method, uri, body).expect_err("this is no valid request");
-        (problem.status().as_u16(), problem.field().map(str::to_owned))
-    }
-
-    fn text(id: &str) -> Id {
-        Id::Text(id.to_owned())
+    fn refused(method: &str, uri: &str, body: &str) -> (u16, Option<String>) {
+        refusal(call(method, uri, body))
     }
 
     #[test]
@@ -117,10 +111,10 @@ mod tests {
             (r#"{"user_id":1,"product_id":1,"quantity":"1"}"#, "quantity"),
         ];
         for (body, field) in cases {
-            assert_eq!(refusal("POST", "/order", body), (400, Some(field.to_owned())), "{body}");
+            assert_eq!(refused("POST", "/order", body), (400, Some(field.to_owned())), "{body}");
         }
         for body in ["", "{", "[]"] {
-            assert_eq!(refusal("POST", "/order", body), (400, None), "{body}");
+            assert_eq!(refused("POST", "/order", body), (400, None), "{body}");
         }
     }
 
@@ -137,7 +131,7 @@ mod tests {
             ("/order?user_id=7&before=x", "before"),
         ];
         for (uri, field) in cases {
-            assert_eq!(refusal("GET", uri, ""), (400, Some(field.to_owned())), "{uri}");
+            assert_eq!(refused("GET", uri, ""), (400, Some(field.to_owned())), "{uri}");
         }
     }
 
@@ -154,7 +148,7 @@ mod tests {
             "/orders",
             "/order/99999999999999999999",
         ] {
-            assert_eq!(refusal("GET", uri, ""), (404, None), "{uri}");
+            assert_eq!(refused("GET", uri, ""), (404, None), "{uri}");
         }
     }
 
@@ -162,8 +156,8 @@ mod tests {
     fn other_methods_are_refused() {
         for (method, uri) in [("PUT", "/order"), ("DELETE", "/order/1"), ("POST", "/order/health")]
         {
-            assert_eq!(refusal(method, uri, "{}"), (405, None), "{method} {uri}");
+            assert_eq!(refused(method, uri, "{}"), (405, None), "{method} {uri}");
         }
-        assert_eq!(refusal("PUT", "/order/x", ""), (404, None));
+        assert_eq!(refused("PUT", "/order/x", ""), (404, None));
     }
 }

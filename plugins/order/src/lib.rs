@@ -7,21 +7,30 @@
 //! | `GET /order/{id}` | the order |
 //! | `GET /order/health` | `{"status":"ok"}`, without a look at the store |
 //!
+//! | event | |
+//! |---|---|
+//! | `shop.order.placed` `{"order_id","user_id","product_id","quantity","checkout_id"?}` | published for every order |
+//! | `shop.cart.checked-out` `{"user_id","items":[{"product_id","quantity"}, …]}` | handled: an order for each item, with the event's id as its `checkout_id` |
+//!
 //! `HEAD` works where `GET` does. A page has `limit` orders (50; at most 500);
 //! `next`, there only when there are more, is the `before` of the next page.
 //! Identifiers are kept as they came, 7 as 7 and "7" as "7"; a query cannot
 //! tell them apart and finds the orders of both.
 //!
 //! In the order a request meets them: `call` (what is asked for), `order`
-//! (an order and a page of them), `service` (does it).
+//! (an order and a page of them), `events` (what is published and handled),
+//! `service` (does it).
 
 mod call;
+mod events;
 mod order;
 mod service;
 
 #[cfg(target_family = "wasm")]
 mod entry {
     use wstd::http::{Body, Error, Request, Response};
+
+    hotdock_sdk::event_handler!(crate::events::handle);
 
     #[wstd::http_server]
     async fn main(request: Request<Body>) -> Result<Response<Vec<u8>>, Error> {

@@ -10,6 +10,9 @@ pub(crate) struct Order {
     user_id: Id,
     product_id: Id,
     quantity: i64,
+    /// The checkout that it comes from, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checkout_id: Option<String>,
     /// RFC 3339, UTC, whole seconds.
     created_at: String,
 }
@@ -46,6 +49,7 @@ mod tests {
             user_id: Id::Integer(7),
             product_id: Id::Text("7".to_owned()),
             quantity: 2,
+            checkout_id: None,
             created_at: "2025-01-02T03:04:05Z".to_owned(),
         };
         ids.into_iter().map(order).collect()

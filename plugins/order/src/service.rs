@@ -8,22 +8,24 @@
 use hotdock_sdk::http::json;
 use hotdock_sdk::id::Id;
 use hotdock_sdk::problem::Problem;
+use hotdock_sdk::events::{self, Failure};
 use hotdock_sdk::{params, sql};
 use http::{Request, Response};
 use serde_json::json as object;
 
 use crate::call::Call;
+use crate::events::{CheckedOut, Item, Placed};
 use crate::order::{Order, Page};
 
-const INSERT: &str = "INSERT INTO orders (user_id, product_id, quantity, created_at)
-    VALUES (?1, ?2, ?3, strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))";
+const INSERT: &str = "INSERT INTO orders (user_id, product_id, quantity, checkout_id, created_at)
+    VALUES (?1, ?2, ?3, ?4, strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))";
 
-const SELECT: &str =
-    "SELECT id, user_id, product_id, quantity, created_at FROM orders WHERE id = ?1";
+const SELECT: &str = "SELECT id, user_id, product_id, quantity, checkout_id, created_at
+    FROM orders WHERE id = ?1";
 
 /// The cast is the index's: it makes 7 and '7' one user.
-const SELECT_PAGE: &str = "SELECT id, user_id, product_id, quantity, created_at FROM orders
-    WHERE CAST(user_id AS TEXT) = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3";
+const SELECT_PAGE: &str = "SELECT id, user_id, product_id, quantity, checkout_id, created_at
+    FROM orders WHERE CAST(user_id AS TEXT) = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3";
 
 /// The answer to a request, whole.
 pub(crate) fn answer(request: &Request<Vec<u8>>) -> Response<Vec<u8>> {
@@ -36,10 +38,33 @@ fn run(call: Call) -> Result<Response<Vec<u8>>, Problem> {
         Call::List { user, limit, before } => list(&user, limit, before),
         Call::Show { id } => show(id),
         Call::Place { user, product, quantity } => {
-            let placed = sql::execute(INSERT, &params![user, product, quantity])?;
-            json(&object!({ "message": "success", "order_id": placed.last_insert_id }))
+            let item = Item { product_id: product, quantity };
+            let placed = place(&user, &item, None)?;
+            events::publish(&placed.event()?)?;
+            json(&object!({ "message": "success", "order_id": placed.order_id }))
         }
     }
+}
+
+/// A checkout becomes an order for each of its items.
+pub(crate) fn checked_out(checkout_id: &str, checked_out: &CheckedOut) -> Result<(), Failure> {
+    let mut published = Vec::with_capacity(checked_out.items.len());
+    for item in &checked_out.items {
+        published.push(place(&checked_out.user_id, item, Some(checkout_id))?.event()?);
+    }
+    events::publish_all(&published)?;
+    Ok(())
+}
+
+fn place<'a>(
+    user: &'a Id,
+    item: &'a Item,
+    checkout_id: Option<&'a str>,
+) -> Result<Placed<'a>, sql::Error> {
+    let Item { product_id, quantity } = item;
+    let row = params![user.clone(), product_id.clone(), *quantity, checkout_id];
+    let order_id = sql::execute(INSERT, &row)?.last_insert_id;
+    Ok(Placed { order_id, user_id: user, product_id, quantity: *quantity, checkout_id })
 }
 
 fn list(user: &Id, limit: i64, before: i64) -> Result<Response<Vec<u8>>, Problem> {

@@ -4,7 +4,7 @@ use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Method, Response, StatusCode};
 use serde::Serialize;
 
-use crate::{kv, sql};
+use crate::{events, kv, sql};
 
 /// Seconds after which a client may try again what the store could not do.
 const RETRY_AFTER_SECONDS: u32 = 1;
@@ -48,6 +48,12 @@ impl Problem {
     #[must_use]
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, detail)
+    }
+
+    /// 409: what there is does not allow it.
+    #[must_use]
+    pub fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, detail)
     }
 
     /// 405: the path is known, the method isn't; `allow` lists those that are,
@@ -128,6 +134,17 @@ impl From<sql::Error> for Problem {
             sql::Error::Host(sql::HostError::Limit(_) | sql::HostError::Unavailable(_)) => {
                 Self::unavailable(&error)
             }
+            _ => Self::internal(&error),
+        }
+    }
+}
+
+impl From<events::Error> for Problem {
+    fn from(error: events::Error) -> Self {
+        match error {
+            events::Error::Host(
+                events::HostError::Limit(_) | events::HostError::Unavailable(_),
+            ) => Self::unavailable(&error),
             _ => Self::internal(&error),
         }
     }

@@ -111,10 +111,10 @@ fn an_unknown_key_is_refused_with_its_place_and_the_nearest_known_key() {
             "cart.toml:3:3: unknown key `[limits] Deadline`; did you mean `deadline`?",
         ]
     );
-    let subscribe = refusal("[[subscribe]]\ntype = \"a\"\n");
+    let unknown = refusal("[[follow]]\ntype = \"a\"\n");
     assert!(
-        subscribe[0].starts_with("cart.toml:1:3: unknown key `subscribe`; known here: service"),
-        "{subscribe:?}"
+        unknown[0].starts_with("cart.toml:1:3: unknown key `follow`; known here: service"),
+        "{unknown:?}"
     );
 }
 

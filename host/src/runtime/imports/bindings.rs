@@ -8,6 +8,7 @@ wasmtime::component::bindgen!({
         "../wit/deps/wasi-config-draft-2024-09-27",
         "../wit/deps/wasi-config-rc1",
         "../wit/deps/wasi-logging",
+        "../wit/hotdock-events",
         "../wit/hotdock-sql",
         "../wit/hotdock-transaction",
     ],
@@ -20,6 +21,7 @@ wasmtime::component::bindgen!({
             include wasi:config/imports@0.2.0-draft-2024-09-27;
             include wasi:config/imports@0.2.0-rc.1;
             include wasi:logging/imports@0.1.0-draft;
+            include hotdock:events/imports@0.1.0;
             include hotdock:sql/imports@0.1.0;
             include hotdock:transaction/imports@0.1.0;
         }
@@ -34,6 +36,7 @@ wasmtime::component::bindgen!({
     trappable_error_type: {
         "wasi:keyvalue/store@0.2.0-draft.error" => super::keyvalue::KeyValueError,
         "wasi:keyvalue/store@0.2.0-draft2.error" => super::keyvalue::KeyValueError,
+        "hotdock:events/publisher.error" => super::publisher::PublishError,
         "hotdock:sql/sql.error" => super::sql::SqlError,
         "hotdock:transaction/transaction.error" => super::transaction::TransactionError,
     },

@@ -21,6 +21,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<InstanceState>) -> wasmtime::Res
 impl transaction::Host for InstanceState {
     async fn commit(&mut self) -> Result<(), TransactionError> {
         let mut held = hold(self).map_err(|_| Error::Answered)?;
+        held.exchange().may_commit().map_err(|refused| Error::Refused(refused.to_string()))?;
         let committed = held.transaction().commit().await;
         let exchange = held.exchange();
         match committed {

@@ -1,0 +1,415 @@
+//! The bus: the durable log of events, `bus.db`.
+//!
+//! Services' outboxes are relayed into it, events from outside are appended to
+//! it, and subscriptions read it after their cursors. A position is given once
+//! and positions have no holes, so a cursor is one number.
+//!
+//! One writer commits what is queued when it is free (a *group*). An event is
+//! durable, and shown, when that commit is synced. Who keeps up reads the newest
+//! events from memory, who is behind from the file.
+//!
+//! SQLite's particulars stay in this module.
+
+mod cursors;
+mod encoding;
+mod error;
+mod group;
+mod ids;
+mod options;
+mod readers;
+mod retention;
+mod schedules;
+mod schema;
+mod shared;
+mod tail;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::event::{Event, Outgoing, Value};
+use encoding::Entry;
+use error::JobError;
+use group::Group;
+use ids::Ids;
+use readers::Readers;
+use shared::Shared;
+use writer::{Ended, Job, Work, Writer};
+
+pub use error::BusError;
+pub use options::{BeforeCommit, BusOptions, OnFatal};
+
+/// An event's place in the log, counted from 1.
+pub type Position = u64;
+
+/// The extension that says where in its service's outbox an event was. Padded,
+/// so that texts are in the order of numbers (CloudEvents, "Sequence").
+pub const SEQUENCE: &str = "sequence";
+
+/// An event in the log.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// Where.
+    pub position: Position,
+    /// Since when, in ms since 1970, by the host's clock.
+    pub recorded_at: u64,
+    /// How long its text is.
+    pub bytes: usize,
+    /// What.
+    pub event: Arc<Event>,
+}
+
+/// What became of events from outside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Appended {
+    /// New, and in the log.
+    pub accepted: usize,
+    /// Known by their source and id, and dropped.
+    pub repeated: usize,
+}
+
+/// How much is read at once; one event at the least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadLimit {
+    /// Events.
+    pub max_events: usize,
+    /// Bytes of their texts.
+    pub max_bytes: usize,
+}
+
+/// Events in their order.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// They.
+    pub events: Vec<Recorded>,
+    /// Where to read on after: the last one's position.
+    pub upto: Position,
+}
+
+/// A late copy of a subscription's cursor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mirror {
+    /// `<service>/<name>`.
+    pub subscription: String,
+    /// All up to here is done with.
+    pub position: Position,
+    /// Whether its service is deployed.
+    pub active: bool,
+}
+
+/// A copy as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MirrorRow {
+    /// See [`Mirror`].
+    pub subscription: String,
+    /// See [`Mirror`].
+    pub position: Position,
+    /// See [`Mirror`].
+    pub active: bool,
+    /// Since when it is active, or is not; in ms since 1970.
+    pub changed_at: u64,
+}
+
+/// What was taken out of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Trimmed {
+    /// Events.
+    pub events: u64,
+    /// Bytes of their texts.
+    pub bytes: u64,
+}
+
+/// How the bus is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BusHealth {
+    /// Events in the log.
+    pub events: u64,
+    /// Bytes of their texts.
+    pub bytes: u64,
+    /// How many it may have.
+    pub max_bytes: u64,
+    /// See [`Bus::first`].
+    pub first: Position,
+    /// See [`Bus::last`].
+    pub last: Position,
+    /// Whether something was refused for want of room, and nothing was appended
+    /// or trimmed since.
+    pub full: bool,
+    /// Why nothing more is acknowledged, if so.
+    pub failed: Option<String>,
+}
+
+/// The open bus; clones are the same one.
+#[derive(Clone, Debug)]
+pub struct Bus {
+    shared: Arc<Shared>,
+    readers: Arc<Readers>,
+    /// The way to the writer, until the bus is closed.
+    jobs: Arc<Mutex<Option<mpsc::Sender<Box<dyn Job>>>>>,
+    ended: Ended,
+}
+
+impl Bus {
+    /// Opens the log at `path`, making it where there is none. Blocks.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, is not a bus's, or is a newer host's.
+    pub fn open(path: &Path, options: BusOptions) -> Result<Self, BusError> {
+        let failed = |error: &dyn std::fmt::Display| {
+            BusError::Unavailable(format!("{} cannot be opened: {error}", path.display()))
+        };
+        let connection = schema::open_writer(path).map_err(|error| failed(&error))?;
+        let ids = Ids::load(&connection, options.run_ids).map_err(|error| failed(&error))?;
+        let extent = schema::extent(&connection).map_err(|error| failed(&error))?;
+        let (jobs, queue) = mpsc::channel(options.queue);
+        let shared = Arc::new(Shared::new(path.to_owned(), options, extent));
+        let readers = Readers::new(path.to_owned(), Arc::clone(&shared));
+        let writer = Writer::new(connection, Arc::clone(&shared), ids, extent);
+        let ended = writer.start(queue).map_err(|error| failed(&error))?;
+        let jobs = Arc::new(Mutex::new(Some(jobs)));
+        Ok(Self { shared, readers: Arc::new(readers), jobs, ended })
+    }
+
+    /// The first position that is still here, or the next one where none is. A
+    /// cursor below the one before it has a gap.
+    #[must_use]
+    pub fn first(&self) -> Position {
+        self.shared.first()
+    }
+
+    /// The last durable position, 0 before the first event.
+    #[must_use]
+    pub fn last(&self) -> Position {
+        self.shared.last()
+    }
+
+    /// Tells the last durable position whenever there is a new one.
+    #[must_use]
+    pub fn grown(&self) -> watch::Receiver<Position> {
+        self.shared.grown()
+    }
+
+    /// How the bus is.
+    #[must_use]
+    pub fn health(&self) -> BusHealth {
+        self.shared.health()
+    }
+
+    /// Appends those of a store's outbox that are above what is here of it, with
+    /// the extension [`SEQUENCE`]. Durable when it returns: the store's highest
+    /// sequence here. Doing it again does nothing.
+    ///
+    /// # Errors
+    /// When there is no room, or the file failed; nothing is appended then.
+    pub async fn relay(&self, store_id: &str, entries: Vec<Outgoing>) -> Result<u64, BusError> {
+        let store_id = store_id.to_owned();
+        let entries: Vec<_> = entries.into_iter().map(sequenced).collect();
+        self.write(move |group| group.relay(&store_id, entries)).await
+    }
+
+    /// How far a store's outbox is here; 0: nothing of it is.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn relayed(&self, store_id: &str) -> Result<u64, BusError> {
+        let store_id = store_id.to_owned();
+        self.readers.run(move |file| Ok(readers::relayed(file, &store_id)?)).await
+    }
+
+    /// Appends events from outside, but none whose source and id are those of an
+    /// event from outside that is here, or before it in `events`. Durable when it
+    /// returns.
+    ///
+    /// # Errors
+    /// When there is no room, or the file failed; nothing is appended then.
+    pub async fn append(&self, events: Vec<Event>) -> Result<Appended, BusError> {
+        let entry = |event: Event| (ids::digest(&event), Entry::new(Arc::new(event)));
+        let entries: Vec<_> = events.into_iter().map(entry).collect();
+        self.write(move |group| group.append(entries)).await
+    }
+
+    /// What comes after `after`. Nothing beyond what is durable; what was trimmed
+    /// is skipped.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn read(&self, after: Position, limit: ReadLimit) -> Result<Batch, BusError> {
+        self.shared.check()?;
+        if let Some(batch) = self.shared.read_tail(after, limit) {
+            return Ok(batch);
+        }
+        let last = self.last();
+        self.readers.run(move |file| readers::events(file, after, last, limit)).await
+    }
+
+    /// Takes late copies of cursors.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub async fn mirror(&self, cursors: Vec<Mirror>) -> Result<(), BusError> {
+        self.write(move |group| Ok(cursors::mirror(group.connection, &cursors, group::now())?))
+            .await
+    }
+
+    /// Forgets a subscription, which holds no events from here on.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub async fn forget(&self, subscription: &str) -> Result<(), BusError> {
+        let subscription = subscription.to_owned();
+        self.write(move |group| Ok(cursors::forget(group.connection, &subscription)?)).await
+    }
+
+    /// All copies of cursors, by subscription.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn mirrors(&self) -> Result<Vec<MirrorRow>, BusError> {
+        self.readers.run(|file| Ok(cursors::all(file)?)).await
+    }
+
+    /// Takes out what is no longer needed at `now`, in ms since 1970: what is
+    /// older than `retain` and every subscription is past, and what is older than
+    /// `retain_at_most`.
+    ///
+    /// # Errors
+    /// When the file cannot be written; what was taken out before stays out.
+    pub async fn trim(&self, now: u64) -> Result<Trimmed, BusError> {
+        let mut all = Trimmed::default();
+        loop {
+            let options = self.shared.options.clone();
+            let (step, more) =
+                self.write(move |group| retention::trim(group, now, &options)).await?;
+            all.events += step.events;
+            all.bytes += step.bytes;
+            if !more {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Notes a schedule that ticks by `rule`; one that is new, or had another
+    /// rule, begins at `now`. Returns its last tick. All times in ms since 1970.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub async fn begin_schedule(
+        &self,
+        service: &str,
+        schedule: &str,
+        rule: &str,
+        now: u64,
+    ) -> Result<u64, BusError> {
+        let (service, schedule, rule) = (service.to_owned(), schedule.to_owned(), rule.to_owned());
+        self.write(move |group| {
+            Ok(schedules::begin(group.connection, &service, &schedule, &rule, now)?)
+        })
+        .await
+    }
+
+    /// Appends a tick's event and notes the tick, both or neither; a tick without
+    /// an event is skipped. Does nothing where the schedule has not begun, or
+    /// ticked at `tick` or later. Returns whether it did.
+    ///
+    /// # Errors
+    /// When there is no room, or the file failed.
+    pub async fn append_tick(
+        &self,
+        service: &str,
+        schedule: &str,
+        tick: u64,
+        event: Option<Event>,
+    ) -> Result<bool, BusError> {
+        let (service, schedule) = (service.to_owned(), schedule.to_owned());
+        let entry = event.map(|event| Entry::new(Arc::new(event)));
+        self.write(move |group| schedules::append_tick(group, &service, &schedule, tick, entry))
+            .await
+    }
+
+    /// When a schedule ticked last, or began; none where it has not begun.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn last_tick(&self, service: &str, schedule: &str) -> Result<Option<u64>, BusError> {
+        let (service, schedule) = (service.to_owned(), schedule.to_owned());
+        self.readers.run(move |file| Ok(schedules::last_tick(file, &service, &schedule)?)).await
+    }
+
+    /// The schedules that have begun, as service and name.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn schedules(&self) -> Result<Vec<(String, String)>, BusError> {
+        self.readers.run(|file| Ok(schedules::all(file)?)).await
+    }
+
+    /// A schedule is no longer; should it come again, it begins anew.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub async fn end_schedule(&self, service: &str, schedule: &str) -> Result<(), BusError> {
+        let (service, schedule) = (service.to_owned(), schedule.to_owned());
+        self.write(move |group| Ok(schedules::end(group.connection, &service, &schedule)?)).await
+    }
+
+    /// Commits what is queued and closes the file.
+    pub async fn close(&self) {
+        drop(self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take());
+        // Readers first: the last connection to close checkpoints the log.
+        self.readers.close().await;
+        self.ended.clone().wait().await;
+    }
+
+    /// Has the writer do `work`; returns once its group is durable.
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Group<'_>) -> Result<T, JobError> + Send + 'static,
+    ) -> Result<T, BusError> {
+        self.shared.check()?;
+        let (reply, done) = oneshot::channel();
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let sent = match jobs {
+            Some(jobs) => jobs.send(Box::new(Work { work, reply })).await.is_ok(),
+            None => false,
+        };
+        let ended = || {
+            let closed = || BusError::Unavailable("the bus is closed".to_owned());
+            self.shared.check().err().unwrap_or_else(closed)
+        };
+        if !sent {
+            return Err(ended());
+        }
+        done.await.map_err(|_| ended())?
+    }
+}
+
+impl ReadLimit {
+    /// Whether a text of `next` bytes may follow `events` with `bytes`.
+    fn admits(self, events: usize, bytes: usize, next: usize) -> bool {
+        events == 0 || (events < self.max_events && bytes + next <= self.max_bytes)
+    }
+}
+
+impl Batch {
+    fn nothing_after(after: Position) -> Self {
+        Self { events: Vec::new(), upto: after }
+    }
+
+    fn push(&mut self, recorded: Recorded) {
+        self.upto = recorded.position;
+        self.events.push(recorded);
+    }
+}
+
+/// An outbox's row as it is kept.
+fn sequenced(outgoing: Outgoing) -> (u64, Entry) {
+    let Outgoing { sequence, mut event } = outgoing;
+    let text = Value::Text(format!("{sequence:020}"));
+    Arc::make_mut(&mut event).extensions.insert(SEQUENCE.to_owned(), text);
+    (sequence, Entry::new(event))
+}

@@ -1,0 +1,53 @@
+//! What can go wrong with the bus.
+
+use rusqlite::ErrorCode;
+
+/// Why nothing was appended or read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BusError {
+    /// There is no room; nothing is lost, and there is room again once events
+    /// are trimmed or the disk has some.
+    #[error("the bus is full: {0}")]
+    Full(String),
+    /// The file itself failed: nothing more is acknowledged, and the host has to
+    /// end.
+    #[error("{0}")]
+    Failed(String),
+    /// It did not work this time, and the file is as it was.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+impl BusError {
+    pub(super) fn disk_full() -> Self {
+        Self::Full("the disk has no room left for bus.db".to_owned())
+    }
+}
+
+/// Why a job of the writer's did not go through.
+#[derive(Debug)]
+pub(super) enum JobError {
+    /// It was refused before it wrote anything; the group goes on.
+    Refused(BusError),
+    /// SQLite refused a statement: the group is given up as a whole.
+    Sqlite(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for JobError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+/// Whether the file itself failed: nothing that this process believes of it is
+/// certain any more (a failed sync may have dropped pages that look written).
+pub(super) fn is_io_failure(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+    )
+}
+
+pub(super) fn is_disk_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+}

@@ -1,0 +1,172 @@
+//! A group: what is committed at once.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rusqlite::Connection;
+
+use super::encoding::Entry;
+use super::error::{BusError, JobError};
+use super::ids::{IdDigest, Ids};
+use super::shared::{Extent, Shared};
+use super::{Appended, Recorded};
+
+/// Tells one that waits what became of the group.
+type Waiting = Box<dyn FnOnce(Result<(), BusError>) + Send>;
+
+/// Jobs that are in SQLite's open transaction.
+pub(super) struct Group<'w> {
+    pub(super) connection: &'w Connection,
+    shared: &'w Shared,
+    ids: &'w mut Ids,
+    before: Extent,
+    /// The log once this is committed.
+    pub(super) extent: Extent,
+    pub(super) appended: Vec<Recorded>,
+    text_bytes: usize,
+    /// When its events came, in ms since 1970.
+    recorded_at: u64,
+    pub(super) waiting: Vec<Waiting>,
+}
+
+impl<'w> Group<'w> {
+    pub(super) fn new(
+        connection: &'w Connection,
+        shared: &'w Shared,
+        ids: &'w mut Ids,
+        extent: Extent,
+    ) -> Self {
+        Self {
+            connection,
+            shared,
+            ids,
+            before: extent,
+            extent,
+            appended: Vec::new(),
+            text_bytes: 0,
+            recorded_at: now(),
+            waiting: Vec::new(),
+        }
+    }
+
+    /// Calls `tell` once it is known what became of the group.
+    pub(super) fn tell(&mut self, tell: impl FnOnce(Result<(), BusError>) + Send + 'static) {
+        self.waiting.push(Box::new(tell));
+    }
+
+    /// Whether it has enough to be committed.
+    pub(super) fn is_large(&self) -> bool {
+        self.text_bytes >= self.shared.options.group_bytes
+    }
+
+    /// Appends those from outside that are not here.
+    pub(super) fn append(&mut self, entries: Vec<(IdDigest, Entry)>) -> Result<Appended, JobError> {
+        let given = entries.len();
+        let mut fresh = Vec::with_capacity(given);
+        for (id, entry) in entries {
+            if self.ids.add(self.connection, id)? {
+                fresh.push((id, entry));
+            }
+        }
+        if let Err(full) = self.room_for(fresh.iter().map(|(_, entry)| entry)) {
+            for (id, _) in fresh {
+                self.ids.take_back(id);
+            }
+            return Err(full);
+        }
+        let accepted = fresh.len();
+        for (_, entry) in fresh {
+            self.insert(entry)?;
+        }
+        Ok(Appended { accepted, repeated: given - accepted })
+    }
+
+    /// Appends those of a store's outbox that are above what is here of it.
+    /// Returns its highest sequence here.
+    pub(super) fn relay(
+        &mut self,
+        store_id: &str,
+        mut entries: Vec<(u64, Entry)>,
+    ) -> Result<u64, JobError> {
+        let mut last = super::readers::relayed(self.connection, store_id)?;
+        let known = last;
+        entries.sort_by_key(|(sequence, _)| *sequence);
+        entries.retain(|(sequence, _)| {
+            let is_new = *sequence > last;
+            last = last.max(*sequence);
+            is_new
+        });
+        self.room_for(entries.iter().map(|(_, entry)| entry))?;
+        for (_, entry) in entries {
+            self.insert(entry)?;
+        }
+        if last > known {
+            self.connection
+                .prepare_cached("INSERT OR REPLACE INTO source (store_id, last) VALUES (?1, ?2)")?
+                .execute((store_id, last))?;
+        }
+        Ok(last)
+    }
+
+    /// Refuses what there is no room for, before anything of it is written.
+    pub(super) fn room_for<'e>(
+        &self,
+        entries: impl Iterator<Item = &'e Entry>,
+    ) -> Result<(), JobError> {
+        let wanted: usize = entries.map(|entry| entry.text.len()).sum();
+        let (has, max) = (self.extent.bytes, self.shared.options.max_bytes);
+        if wanted == 0 || has.saturating_add(wanted as u64) <= max {
+            return Ok(());
+        }
+        self.shared.note_full();
+        Err(JobError::Refused(BusError::Full(format!(
+            "it has {has} bytes of events and may have {max} ([events] max-bytes)"
+        ))))
+    }
+
+    /// Appends one event; there must be room for it.
+    pub(super) fn insert(&mut self, entry: Entry) -> Result<(), JobError> {
+        let position = self.extent.last + 1;
+        self.connection
+            .prepare_cached("INSERT INTO event (position, recorded_at, event) VALUES (?1, ?2, ?3)")?
+            .execute((position, self.recorded_at, &entry))?;
+        let bytes = entry.text.len();
+        self.extent.last = position;
+        self.extent.bytes += bytes as u64;
+        self.text_bytes += bytes;
+        self.appended.push(Recorded {
+            position,
+            recorded_at: self.recorded_at,
+            bytes,
+            event: entry.event,
+        });
+        Ok(())
+    }
+
+    /// The log begins at `first` from here on; `bytes` less are in it.
+    pub(super) fn trimmed(&mut self, first: u64, bytes: u64) -> Result<(), JobError> {
+        self.ids.trim(self.connection, first)?;
+        self.extent.first = first;
+        self.extent.bytes = self.extent.bytes.saturating_sub(bytes);
+        Ok(())
+    }
+
+    /// Commits it. Durable when it returns.
+    pub(super) fn commit(&mut self) -> rusqlite::Result<()> {
+        self.ids.write(self.connection, self.extent.last)?;
+        if self.extent.bytes != self.before.bytes {
+            self.connection
+                .prepare_cached("UPDATE log SET bytes = ?1")?
+                .execute([self.extent.bytes])?;
+        }
+        if let Some(before_commit) = &self.shared.options.before_commit {
+            before_commit();
+        }
+        self.connection.execute_batch("COMMIT")
+    }
+}
+
+/// Ms since 1970.
+pub(super) fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,156 @@
+//! The file: how it is opened, and its tables.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+
+use super::Position;
+use super::shared::Extent;
+
+/// `hbus` in ASCII: whose file this is (SQLite, `PRAGMA application_id`).
+const APPLICATION: i64 = 0x6862_7573;
+
+/// The formats of the tables: each takes a file from the one before it to its
+/// own, and the first a new file. A host upgrades older files when it opens them
+/// and refuses a file that a newer one made.
+const FORMATS: &[&str] = &[FORMAT_1];
+
+/// The newest of them.
+const FORMAT: usize = FORMATS.len();
+
+/// How long to wait for another process that has the file open (an operator's
+/// shell, a backup).
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The write-ahead log is cut to this size after a checkpoint, in bytes.
+/// Overwriting what is there is cheaper to sync than growing it.
+const JOURNAL_SIZE_LIMIT: i64 = 64 << 20;
+
+/// Page cache of the writer and of each reader, in KiB.
+const WRITER_CACHE_KIB: i64 = 16 << 10;
+const READER_CACHE_KIB: i64 = 2 << 10;
+
+/// There is no `auto_vacuum`: pages of trimmed events are used again by the next
+/// ones, so the file is as large as the events ever were at once, which
+/// `max-bytes` bounds. Vacuuming would move the newest events to the front of
+/// the file again and again.
+const FORMAT_1: &str = "
+    CREATE TABLE log (                              -- one row
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        bytes INTEGER NOT NULL                      -- of the events' texts
+    ) STRICT;
+    INSERT INTO log VALUES (1, 0);
+    CREATE TABLE event (
+        position INTEGER PRIMARY KEY AUTOINCREMENT, -- never reused, without holes
+        recorded_at INTEGER NOT NULL,               -- ms since 1970
+        event TEXT NOT NULL                         -- CloudEvents JSON
+    ) STRICT;
+    CREATE TABLE source (                           -- how far each store's outbox is here
+        store_id TEXT PRIMARY KEY, last INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE recent_ids (                       -- of outside events, a row for a commit
+        position INTEGER PRIMARY KEY,               -- of the commit's last event
+        digests BLOB NOT NULL                       -- 16 bytes each
+    ) STRICT;
+    CREATE TABLE id_run (                           -- many rows of recent_ids made one, sorted
+        run INTEGER PRIMARY KEY, ids INTEGER NOT NULL,
+        position INTEGER NOT NULL                   -- of the last event in it
+    ) STRICT;
+    CREATE TABLE id_block (
+        block INTEGER PRIMARY KEY,                  -- run << 12 | the digests' first 12 bits
+        digests BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE cursor (                           -- late copies of the consumers' own
+        subscription TEXT PRIMARY KEY,
+        position INTEGER NOT NULL,
+        active INTEGER NOT NULL,
+        changed_at INTEGER NOT NULL                 -- ms since 1970, of `active`
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE schedule (
+        service TEXT NOT NULL, name TEXT NOT NULL,
+        rule TEXT NOT NULL,                         -- what its ticks follow from
+        last_tick INTEGER NOT NULL,                 -- ms since 1970
+        PRIMARY KEY (service, name)
+    ) STRICT, WITHOUT ROWID;
+";
+
+/// Why the file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OpenError {
+    #[error("{0}")]
+    Sqlite(#[from] rusqlite::Error),
+    #[error(
+        "it has format {0}, this host knows up to {FORMAT}: use the host that made it, or a newer one"
+    )]
+    Newer(usize),
+    #[error("it was not made by hotdock")]
+    Foreign,
+}
+
+/// Opens the file for writing; makes it, with its tables, where it is new.
+pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    // Looked at before anything is changed, the journal's mode included.
+    let format = format(&connection)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // A commit is on disk when it returns.
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+    connection.pragma_update(None, "journal_size_limit", JOURNAL_SIZE_LIMIT)?;
+    // The writer does it itself, when nobody waits for it.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    if format < FORMAT {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        upgrade(&transaction, format)?;
+        transaction.commit()?;
+    }
+    Ok(connection)
+}
+
+/// Opens the file for reading; the writer has made it.
+pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
+    Ok(connection)
+}
+
+/// The format of the file's tables, 0 where it has none yet.
+fn format(connection: &Connection) -> Result<usize, OpenError> {
+    let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let (application, format) = (number("application_id")?, number("user_version")?);
+    let is_empty = "SELECT count(*) = 0 FROM sqlite_schema";
+    match (application, usize::try_from(format)) {
+        (0, Ok(0)) if connection.query_row(is_empty, [], |row| row.get(0))? => Ok(0),
+        (APPLICATION, Ok(format @ 1..=FORMAT)) => Ok(format),
+        (APPLICATION, Ok(format)) => Err(OpenError::Newer(format)),
+        _ => Err(OpenError::Foreign),
+    }
+}
+
+/// Makes the tables what they are in the newest format.
+fn upgrade(transaction: &Transaction<'_>, from: usize) -> rusqlite::Result<()> {
+    for step in &FORMATS[from..] {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION)?;
+    transaction.pragma_update(None, "user_version", FORMAT)
+}
+
+/// How much is in the file.
+pub(super) fn extent(connection: &Connection) -> rusqlite::Result<Extent> {
+    let last = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'event'";
+    let last: Position = connection.query_row(last, [], |row| row.get(0))?;
+    let first = "SELECT coalesce(min(position), ?1) FROM event";
+    Ok(Extent {
+        first: connection.query_row(first, [last + 1], |row| row.get(0))?,
+        last,
+        bytes: connection.query_row("SELECT bytes FROM log", [], |row| row.get(0))?,
+    })
+}

@@ -1,0 +1,135 @@
+//! What the writer tells everyone else.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{OnceLock, PoisonError, RwLock};
+
+use tokio::sync::watch;
+
+use super::error::{BusError, is_disk_full, is_io_failure};
+use super::options::BusOptions;
+use super::tail::Tail;
+use super::{Batch, BusHealth, Position, ReadLimit, Recorded};
+
+/// The state that is read without the file.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) path: PathBuf,
+    pub(super) options: BusOptions,
+    tail: RwLock<Tail>,
+    /// The last durable position.
+    grown: watch::Sender<Position>,
+    first: AtomicU64,
+    bytes: AtomicU64,
+    full: AtomicBool,
+    poisoned: OnceLock<String>,
+}
+
+/// How much of the log there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Extent {
+    /// The first event's position, or the next one's where there is none.
+    pub(super) first: Position,
+    /// The last event's position, also after it was trimmed.
+    pub(super) last: Position,
+    /// Bytes of all events' texts.
+    pub(super) bytes: u64,
+}
+
+impl Shared {
+    pub(super) fn new(path: PathBuf, options: BusOptions, extent: Extent) -> Self {
+        Self {
+            path,
+            tail: RwLock::new(Tail::after(extent.last, &options)),
+            options,
+            grown: watch::Sender::new(extent.last),
+            first: AtomicU64::new(extent.first),
+            bytes: AtomicU64::new(extent.bytes),
+            full: AtomicBool::new(false),
+            poisoned: OnceLock::new(),
+        }
+    }
+
+    /// Shows what has become durable.
+    pub(super) fn publish(&self, appended: Vec<Recorded>, extent: Extent) {
+        self.first.store(extent.first, Ordering::Release);
+        let before = self.bytes.swap(extent.bytes, Ordering::AcqRel);
+        if !appended.is_empty() || extent.bytes < before {
+            self.full.store(false, Ordering::Release);
+        }
+        if !appended.is_empty() {
+            // The tail first: who hears of a position finds it there.
+            self.tail.write().unwrap_or_else(PoisonError::into_inner).extend(appended);
+            self.grown.send_replace(extent.last);
+        }
+    }
+
+    pub(super) fn read_tail(&self, after: Position, limit: ReadLimit) -> Option<Batch> {
+        self.tail.read().unwrap_or_else(PoisonError::into_inner).read(after, limit)
+    }
+
+    pub(super) fn first(&self) -> Position {
+        self.first.load(Ordering::Acquire)
+    }
+
+    pub(super) fn last(&self) -> Position {
+        *self.grown.borrow()
+    }
+
+    pub(super) fn grown(&self) -> watch::Receiver<Position> {
+        self.grown.subscribe()
+    }
+
+    pub(super) fn health(&self) -> BusHealth {
+        let (first, last) = (self.first(), self.last());
+        BusHealth {
+            events: (last + 1).saturating_sub(first),
+            bytes: self.bytes.load(Ordering::Acquire),
+            max_bytes: self.options.max_bytes,
+            first,
+            last,
+            full: self.full.load(Ordering::Acquire),
+            failed: self.poisoned.get().cloned(),
+        }
+    }
+
+    /// Whether the file is still to be trusted.
+    pub(super) fn check(&self) -> Result<(), BusError> {
+        match self.poisoned.get() {
+            Some(message) => Err(BusError::Failed(message.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses an append for want of room.
+    pub(super) fn note_full(&self) {
+        self.full.store(true, Ordering::Release);
+    }
+
+    /// Nothing more is promised: the file failed.
+    pub(super) fn poison(&self, reason: impl std::fmt::Display) {
+        let message = format!(
+            "the bus at {} failed: {reason}; nothing more is acknowledged. \
+             Check the disk and start the host again",
+            self.path.display()
+        );
+        if self.poisoned.set(message.clone()).is_ok()
+            && let Some(on_fatal) = &self.options.on_fatal
+        {
+            on_fatal(&message);
+        }
+    }
+
+    /// What a failure of a statement is; ends the bus where the file itself failed.
+    pub(super) fn failed(&self, error: &rusqlite::Error) -> BusError {
+        if is_io_failure(error) {
+            self.poison(error);
+        } else if is_disk_full(error) {
+            self.note_full();
+            return BusError::disk_full();
+        }
+        let unavailable =
+            || BusError::Unavailable(format!("{} cannot be used: {error}", self.path.display()));
+        self.check().err().unwrap_or_else(unavailable)
+    }
+}

@@ -1,0 +1,91 @@
+//! From a head and a body to events.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use mediatype::names::{APPLICATION, JSON};
+use mediatype::{MediaType, Name};
+
+use super::header_value::decode;
+use super::{BindingError, PREFIX};
+use crate::event::attribute::shown;
+use crate::event::draft::Draft;
+use crate::event::media_type::{Content, content, is_utf8};
+use crate::event::{Event, InvalidEvent, Value};
+
+/// What the media types of all event formats begin with.
+const CLOUDEVENTS: &str = "application/cloudevents";
+
+const STRUCTURED: MediaType<'_> =
+    MediaType::from_parts(APPLICATION, Name::new_unchecked("cloudevents"), Some(JSON), &[]);
+
+const BATCH: MediaType<'_> =
+    MediaType::from_parts(APPLICATION, Name::new_unchecked("cloudevents-batch"), Some(JSON), &[]);
+
+/// Reads the events of a message in any of the three modes, and checks them.
+///
+/// # Errors
+/// With the attribute that is wrong, and in a batch which event; and where the
+/// events are in a format other than JSON.
+pub fn receive(headers: &HeaderMap, body: &Bytes) -> Result<Vec<Event>, BindingError> {
+    let content_type = content_type(headers)?;
+    let Some(format) = content_type.filter(|text| is_event_format(text)) else {
+        return Ok(vec![binary(headers, content_type, body)?]);
+    };
+    match MediaType::parse(format) {
+        Ok(media_type) if !is_utf8(&media_type) => {}
+        Ok(media_type) if media_type.essence() == STRUCTURED => {
+            return Ok(vec![Event::from_json(body)?]);
+        }
+        Ok(media_type) if media_type.essence() == BATCH => {
+            return Ok(Event::batch_from_json(body)?);
+        }
+        _ => {}
+    }
+    Err(BindingError::UnsupportedMediaType(shown(format)))
+}
+
+fn content_type(headers: &HeaderMap) -> Result<Option<&str>, InvalidEvent> {
+    let value = headers.get(CONTENT_TYPE).map(|value| value.to_str());
+    value.transpose().map_err(|_| {
+        InvalidEvent::attribute("datacontenttype", "the header Content-Type is not ASCII")
+    })
+}
+
+fn is_event_format(content_type: &str) -> bool {
+    let start = content_type.as_bytes().get(..CLOUDEVENTS.len());
+    start.is_some_and(|start| start.eq_ignore_ascii_case(CLOUDEVENTS.as_bytes()))
+}
+
+fn binary(
+    headers: &HeaderMap,
+    content_type: Option<&str>,
+    body: &Bytes,
+) -> Result<Event, InvalidEvent> {
+    let mut draft = Draft::default();
+    let mut attributes = 0;
+    for (name, value) in headers {
+        let Some(name) = name.as_str().strip_prefix(PREFIX) else { continue };
+        if name == "datacontenttype" {
+            return Err(InvalidEvent::attribute(name, "belongs into the header Content-Type"));
+        }
+        let text = decode(value).map_err(|reason| InvalidEvent::attribute(shown(name), reason))?;
+        draft.set(name, Value::Text(text))?;
+        attributes += 1;
+    }
+    if attributes == 0 {
+        return Err(InvalidEvent::attribute(
+            "specversion",
+            "is missing: there are no ce- headers, and the content type is neither \
+             application/cloudevents+json nor application/cloudevents-batch+json",
+        ));
+    }
+    if let Some(content_type) = content_type {
+        draft.set("datacontenttype", Value::Text(content_type.to_owned()))?;
+    }
+    let data = match content(content_type) {
+        Content::Json => body.slice_ref(body.trim_ascii()),
+        Content::Text | Content::Binary => body.clone(),
+    };
+    draft.finish((!data.is_empty()).then_some(data))
+}

@@ -1,0 +1,32 @@
+//! Events, from the transaction that publishes one to the transaction that has
+//! its effect.
+//!
+//! - [`relay`]: from a store's outbox to the bus
+//! - [`subscription`]: reads the bus and parts what it wants by key ([`window`])
+//! - [`delivery`]: hands an event to the version that has the traffic
+//! - [`held`], [`backoff`], [`breaker`]: what becomes of one that fails
+//! - [`retention`]: late copies of all cursors, and what the bus forgets
+//!
+//! Nothing here is durable by itself: the bus and the stores are, and everything
+//! here begins anew from them.
+
+mod backoff;
+mod breaker;
+mod command;
+mod delivery;
+mod engine;
+mod held;
+mod operate;
+mod relay;
+mod retention;
+mod status;
+mod subscription;
+mod target;
+mod window;
+
+pub use command::Refusal;
+pub use operate::{
+    DeadLetterView, EventPage, EventView, MAX_PAGE, OperateError, SubscriptionStatus,
+};
+pub use engine::{Events, PrepareError};
+pub use status::{Counts, State};

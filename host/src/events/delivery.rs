@@ -1,0 +1,155 @@
+//! One delivery: an event, handed to the version that has the traffic, and what
+//! came of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::event::Event;
+use crate::runtime::{self, Failure, Verdict};
+use crate::service::{Lease, Outcome, Registry, Service, ServiceName, Version};
+use crate::state::{Consumption, Store};
+
+/// How long a subscription rests when its service could not be reached at all.
+const UNREACHABLE_PAUSE: Duration = Duration::from_millis(100);
+
+/// An event on its way to its handler.
+pub(super) struct Attempt {
+    pub(super) key: Arc<str>,
+    /// Its position on the bus.
+    pub(super) position: u64,
+    /// `None` until it is read from its row among the held.
+    pub(super) event: Option<Arc<Event>>,
+    /// Counted from 1.
+    pub(super) number: u32,
+    /// Whether it was held before.
+    pub(super) held: bool,
+}
+
+/// How a delivery ended.
+#[derive(Debug)]
+pub(super) enum Ending {
+    /// Its effects are durable, and that it is finished is durable with them.
+    Finished,
+    /// It may succeed another time, not before `after`.
+    Failed { reason: String, after: Option<Duration> },
+    /// It never will.
+    Rejected(String),
+    /// It did not come to its handler, or the handler could not do its work for a
+    /// reason that is not its own. It is no attempt.
+    Undelivered { reason: String, pause: Duration },
+}
+
+/// Hands an event to its service. `slot` is given back when its handler has
+/// ended, before its effects are durable.
+pub(super) async fn to_service(
+    registry: &Registry,
+    service: &ServiceName,
+    store: &Arc<Store>,
+    subscription: &Arc<str>,
+    attempt: &Attempt,
+    event: Arc<Event>,
+    slot: OwnedSemaphorePermit,
+) -> Ending {
+    let Some(found) = find(registry, service) else { return gone(service) };
+    let permit = found.admission.admit_delivery().await;
+    // Only now: a version that was swapped out while this waited must not run it.
+    let base = super::engine::base(subscription);
+    let Some((found, lease)) = lease(registry, service, base, &attempt.key) else {
+        return gone(service);
+    };
+    let count = found.metrics.begin();
+    let delivery = runtime::Delivery {
+        lease,
+        permit,
+        store: Arc::clone(store),
+        metrics: Arc::clone(&found.metrics),
+        event,
+        subscription: subscription.to_string(),
+        position: attempt.position,
+        attempt: attempt.number,
+        consumption: Consumption {
+            subscription: Arc::clone(subscription),
+            position: attempt.position,
+            held: attempt.held,
+        },
+    };
+    let verdict = runtime::deliver(delivery).await;
+    drop(slot);
+    match verdict {
+        Ok(Verdict::Handled(committed)) => match committed.durable().await {
+            Ok(()) => {
+                count.ended(Outcome::Answered);
+                Ending::Finished
+            }
+            Err(error) => {
+                let failure = Failure::from(error);
+                count.ended(failure.outcome());
+                failed(&failure)
+            }
+        },
+        Ok(Verdict::Repeated) => {
+            count.ended(Outcome::Answered);
+            Ending::Finished
+        }
+        Ok(Verdict::Retry(reason)) => {
+            count.ended(Outcome::Answered);
+            Ending::Failed { reason, after: None }
+        }
+        Ok(Verdict::Reject(reason)) => {
+            count.ended(Outcome::Answered);
+            Ending::Rejected(reason)
+        }
+        Err(failure) => {
+            count.ended(failure.outcome());
+            failed(&failure)
+        }
+    }
+}
+
+/// What a delivery without a verdict comes to.
+fn failed(failure: &Failure) -> Ending {
+    let reason = failure.to_string();
+    match failure {
+        // Its version was replaced: the next one gets it.
+        Failure::Drained => Ending::Undelivered { reason, pause: Duration::ZERO },
+        Failure::NoRoom(_) | Failure::StoreFull | Failure::Store(_) => {
+            Ending::Undelivered { reason, pause: UNREACHABLE_PAUSE }
+        }
+        _ => Ending::Failed { reason, after: None },
+    }
+}
+
+fn gone(service: &ServiceName) -> Ending {
+    let reason = format!("service {service} is not deployed");
+    Ending::Undelivered { reason, pause: UNREACHABLE_PAUSE }
+}
+
+fn find(registry: &Registry, service: &ServiceName) -> Option<Arc<Service>> {
+    registry.load().services.get(service).cloned()
+}
+
+/// A lease on the version that has this key's traffic now, among those that
+/// subscribe.
+fn lease(
+    registry: &Registry,
+    name: &ServiceName,
+    subscription: &str,
+    key: &str,
+) -> Option<(Arc<Service>, Lease)> {
+    loop {
+        let service = find(registry, name)?;
+        let subscribes =
+            |version: &Version| version.manifest.subscription(subscription).is_some();
+        let version = service.traffic.version_for_key_among(key, subscribes);
+        if !subscribes(version) {
+            return None;
+        }
+        // None when it was retired since: the next snapshot has its successor.
+        if let Some(lease) = version.lease() {
+            return Some((service, lease));
+        }
+        std::thread::yield_now();
+    }
+}

@@ -1,0 +1,384 @@
+//! All relays and subscriptions of the host: which there are follows from what
+//! is deployed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Mutex, Notify, mpsc};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::command::Command;
+use super::relay::Relay;
+use super::status::Status;
+use super::subscription::{Dispatcher, Parts};
+use super::target::Target;
+use crate::bus::{Bus, BusError, Mirror};
+use crate::manifest::{Manifest, StartPosition, Subscription};
+use crate::service::{Registry, Service, ServiceName};
+use crate::state::{self, Cursor, Store};
+
+/// How often what failed is tried again, and the bus is looked after.
+const TICK: Duration = Duration::from_secs(5);
+
+/// Commands that wait for a dispatcher.
+const MAX_COMMANDS: usize = 64;
+
+/// Parts a replay's number from its subscription's name.
+pub(super) const REPLAY: char = '@';
+
+/// The events of the host. Clones are the same.
+#[derive(Clone)]
+pub struct Events {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) bus: Bus,
+    pub(super) registry: Arc<Registry>,
+    pub(super) table: Mutex<Table>,
+    /// Asks for the table to be looked through.
+    changed: Arc<Notify>,
+}
+
+#[derive(Default)]
+pub(super) struct Table {
+    relays: HashMap<ServiceName, Relay>,
+    pub(super) active: BTreeMap<Name, Active>,
+    stopping: bool,
+}
+
+/// `<service>/<subscription>`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Name {
+    pub(super) service: ServiceName,
+    pub(super) subscription: Arc<str>,
+}
+
+/// A subscription whose dispatcher runs, or ends.
+pub(super) struct Active {
+    pub(super) settings: Subscription,
+    pub(super) store: Arc<Store>,
+    pub(super) status: Arc<Status>,
+    pub(super) commands: mpsc::Sender<Command>,
+    pub(super) until: Option<u64>,
+    /// Since when its cursor is behind what was passed.
+    pub(super) passed_since: Option<Instant>,
+    /// The versions that had the traffic when it was last told of them.
+    versions: Vec<u64>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+/// Why a version's subscriptions could not be made ready.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// Its store.
+    #[error("its subscriptions could not be recorded in its store: {0}")]
+    Store(#[from] state::Error),
+    /// The bus.
+    #[error("its subscriptions could not be recorded on the bus: {0}")]
+    Bus(#[from] BusError),
+}
+
+impl Events {
+    /// The events of what `registry` has, over `bus`.
+    #[must_use]
+    pub fn new(bus: Bus, registry: Arc<Registry>) -> Self {
+        let inner = Inner {
+            bus,
+            registry,
+            table: Mutex::default(),
+            changed: Arc::new(Notify::new()),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The durable log.
+    #[must_use]
+    pub fn bus(&self) -> &Bus {
+        &self.inner.bus
+    }
+
+    /// Brings what is committed in a service's store to the bus from here on.
+    pub async fn attach(&self, service: &ServiceName, store: &Arc<Store>) {
+        let mut table = self.inner.table.lock().await;
+        if !table.stopping {
+            let relay = Relay::start(&self.inner.bus, store);
+            if let Some(before) = table.relays.insert(service.clone(), relay) {
+                before.stop().await;
+            }
+        }
+    }
+
+    /// Leaves a service's store alone from here on: what was under way is at its
+    /// end, and what was published is on the bus. To be called when the service
+    /// neither serves nor drains.
+    pub async fn release(&self, service: &ServiceName) {
+        let mut table = self.inner.table.lock().await;
+        let names: Vec<Name> =
+            table.active.keys().filter(|name| name.service == *service).cloned().collect();
+        for name in names {
+            if let Some(active) = table.active.remove(&name) {
+                active.stop().await;
+            }
+        }
+        if let Some(relay) = table.relays.remove(service) {
+            relay.stop().await;
+        }
+    }
+
+    /// Gives the subscriptions of a version that is about to get traffic their
+    /// start, where they are new. Durable when it returns.
+    ///
+    /// # Errors
+    /// When the store or the bus cannot be written.
+    pub async fn prepare(
+        &self,
+        service: &ServiceName,
+        store: &Arc<Store>,
+        manifest: &Manifest,
+    ) -> Result<(), PrepareError> {
+        if manifest.subscriptions.is_empty() {
+            return Ok(());
+        }
+        let bus = &self.inner.bus;
+        let cursors = manifest.subscriptions.iter().map(|subscription| start(bus, subscription));
+        store.begin_subscriptions(cursors.collect()).await?;
+        let wanted = |name: &str| manifest.subscriptions.iter().any(|each| each.name == name);
+        let cursors = store.cursors().await?.into_iter();
+        let mirrors = cursors.filter(|cursor| wanted(&cursor.subscription)).map(|cursor| Mirror {
+            subscription: format!("{service}/{}", cursor.subscription),
+            position: cursor.position,
+            active: true,
+        });
+        bus.mirror(mirrors.collect()).await?;
+        Ok(())
+    }
+
+    /// Follows what is deployed until the host stops.
+    pub async fn run(&self, stop: CancellationToken) {
+        let mut registry = self.inner.registry.changed();
+        let mut tick = tokio::time::interval(TICK);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = registry.changed() => self.reconcile().await,
+                () = self.inner.changed.notified() => self.reconcile().await,
+                _ = tick.tick() => {
+                    self.reconcile().await;
+                    self.look_after_the_bus().await;
+                }
+            }
+        }
+    }
+
+    /// Starts and stops dispatchers so that there is one for each subscription
+    /// of what is deployed.
+    pub async fn reconcile(&self) {
+        let mut table = self.inner.table.lock().await;
+        if table.stopping {
+            return;
+        }
+        let snapshot = self.inner.registry.load().clone();
+        self.remove_ended(&mut table).await;
+        for (name, active) in &table.active {
+            let service = snapshot.services.get(&name.service);
+            if service.and_then(|service| settings(service, name)).is_none() {
+                active.stop.cancel();
+            }
+        }
+        for service in snapshot.services.values() {
+            update(&mut table, service).await;
+            if let Err(error) = self.start_missing(&mut table, service).await {
+                let service = service.name.as_str();
+                tracing::error!(service, %error, "its subscriptions could not be started");
+            }
+        }
+    }
+
+    /// Asks for [`Events::reconcile`].
+    pub(super) fn note_change(&self) {
+        self.inner.changed.notify_one();
+    }
+
+    /// Stops all deliveries, waits for those under way, and brings what was
+    /// published to the bus.
+    pub async fn stop(&self) {
+        let mut table = self.inner.table.lock().await;
+        table.stopping = true;
+        let active = std::mem::take(&mut table.active);
+        active.values().for_each(|active| active.stop.cancel());
+        for active in active.into_values() {
+            active.stop().await;
+        }
+        for relay in std::mem::take(&mut table.relays).into_values() {
+            relay.stop().await;
+        }
+    }
+
+    async fn remove_ended(&self, table: &mut Table) {
+        let ended = |active: &Active| active.task.is_finished();
+        let names: Vec<Name> = table
+            .active
+            .iter()
+            .filter(|(_, active)| ended(active))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in names {
+            let Some(active) = table.active.remove(&name) else { continue };
+            let was_stopped = active.stop.is_cancelled();
+            if active.until.is_some() && !was_stopped {
+                // A replay that is over.
+                if let Err(error) = active.store.end_subscription(&name.subscription).await {
+                    tracing::warn!(subscription = %name, %error, "the replay is not forgotten");
+                }
+                self.inner.bus.forget(&name.to_string()).await.unwrap_or_else(|error| {
+                    tracing::warn!(subscription = %name, %error, "its mirror is not forgotten");
+                });
+            }
+        }
+    }
+
+    async fn start_missing(
+        &self,
+        table: &mut Table,
+        service: &Arc<Service>,
+    ) -> Result<(), PrepareError> {
+        let name = |subscription: &str| Name {
+            service: service.name.clone(),
+            subscription: Arc::from(subscription),
+        };
+        let is_active = |subscription: &Subscription| {
+            table.active.contains_key(&name(&subscription.name))
+        };
+        let manifests = || service.traffic.versions().map(|version| &version.manifest);
+        if manifests().flat_map(|manifest| &manifest.subscriptions).all(is_active) {
+            return Ok(());
+        }
+        for manifest in manifests() {
+            // Where a store is new to its host, or was deleted, all are new.
+            self.prepare(&service.name, &service.store, manifest).await?;
+        }
+        for cursor in service.store.cursors().await? {
+            let name = name(&cursor.subscription);
+            let Some(settings) = settings(service, &name) else { continue };
+            if !table.active.contains_key(&name) {
+                let active = self.start(service, &name, settings, cursor.until).await?;
+                table.active.extend(active.map(|active| (name, active)));
+            }
+        }
+        Ok(())
+    }
+
+    async fn start(
+        &self,
+        service: &Arc<Service>,
+        name: &Name,
+        settings: Subscription,
+        until: Option<u64>,
+    ) -> Result<Option<Active>, state::Error> {
+        let target = Target::Service {
+            registry: Arc::clone(&self.inner.registry),
+            name: service.name.clone(),
+        };
+        let status = Arc::new(Status::default());
+        let parts = Parts {
+            bus: self.inner.bus.clone(),
+            store: Arc::clone(&service.store),
+            target,
+            name: Arc::clone(&name.subscription),
+            until,
+            status: Arc::clone(&status),
+        };
+        let Some(dispatcher) = Dispatcher::load(parts, settings.clone()).await? else {
+            return Ok(None);
+        };
+        let (commands, received) = mpsc::channel(MAX_COMMANDS);
+        let stop = CancellationToken::new();
+        let (stopped, changed) = (stop.clone(), Arc::clone(&self.inner.changed));
+        let task = tokio::spawn(async move {
+            dispatcher.run(received, stopped).await;
+            changed.notify_one();
+        });
+        let store = Arc::clone(&service.store);
+        let versions = versions(service);
+        Ok(Some(Active {
+            settings,
+            store,
+            status,
+            commands,
+            until,
+            passed_since: None,
+            versions,
+            stop,
+            task,
+        }))
+    }
+}
+
+/// Tells a service's dispatchers of new versions.
+async fn update(table: &mut Table, service: &Service) {
+    let versions = versions(service);
+    let actives = table.active.iter_mut().filter(|(name, _)| name.service == service.name);
+    for (name, active) in actives {
+        let Some(settings) = settings(service, name) else { continue };
+        if active.versions != versions && !active.stop.is_cancelled() {
+            active.versions.clone_from(&versions);
+            active.settings = settings.clone();
+            let update = Command::Update(Box::new(settings));
+            // A dispatcher that doesn't listen any more has ended.
+            _ = active.commands.send(update).await;
+        }
+    }
+}
+
+fn versions(service: &Service) -> Vec<u64> {
+    service.traffic.versions().map(|version| version.id.number).collect()
+}
+
+/// What the newest version that has it says of a subscription, or of the one
+/// that it replays.
+fn settings(service: &Service, name: &Name) -> Option<Subscription> {
+    service
+        .traffic
+        .versions()
+        .find_map(|version| version.manifest.subscription(base(&name.subscription)).cloned())
+}
+
+/// The subscription that a replay is of; itself where it is none.
+pub(super) fn base(subscription: &str) -> &str {
+    subscription.split(REPLAY).next().unwrap_or_default()
+}
+
+/// Where a new subscription begins.
+fn start(bus: &Bus, subscription: &Subscription) -> Cursor {
+    let position = match subscription.from {
+        StartPosition::Now => bus.last(),
+        StartPosition::Beginning => bus.first().saturating_sub(1),
+    };
+    Cursor { subscription: subscription.name.clone(), position, until: None }
+}
+
+impl Active {
+    /// Stops the dispatcher and waits for what is under way.
+    async fn stop(self) {
+        self.stop.cancel();
+        // It only ends early by a panic, which has been logged.
+        _ = self.task.await;
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.service, self.subscription)
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events").finish_non_exhaustive()
+    }
+}

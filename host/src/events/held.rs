@@ -1,0 +1,212 @@
+//! The held events of one subscription, as memory has them: which keys wait, and
+//! when the first of each is due. (The rows themselves are in the store.)
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use crate::event::Event;
+use crate::state::{Due, HeldEntry};
+
+/// Events that are kept in memory beside their rows.
+const MAX_EVENTS: usize = 1_000;
+
+/// A held event.
+#[derive(Clone, Debug)]
+pub(super) struct Waiting {
+    pub(super) attempts: u32,
+    pub(super) due: Due,
+    pub(super) reason: String,
+    /// Where it was held since the start; otherwise it is read from its row.
+    pub(super) event: Option<Arc<Event>>,
+}
+
+/// Held events by key, in their order.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    keys: HashMap<Arc<str>, BTreeMap<u64, Waiting>>,
+    /// When the first of each key is due, in ms since 1970; not of those that
+    /// are with their handlers or parked.
+    due: BTreeSet<(u64, Arc<str>)>,
+    len: usize,
+    events: usize,
+}
+
+impl Held {
+    /// How many events are held.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// How many keys wait for an operator.
+    pub(super) fn parked(&self) -> usize {
+        let is_parked = |events: &BTreeMap<u64, Waiting>| {
+            events.first_key_value().is_some_and(|(_, first)| first.due == Due::Parked)
+        };
+        self.keys.values().filter(|events| is_parked(events)).count()
+    }
+
+    /// The position of the oldest.
+    pub(super) fn oldest(&self) -> Option<u64> {
+        self.keys.values().filter_map(|events| events.keys().next()).min().copied()
+    }
+
+    /// Whether the key waits: what comes for it is held, too.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.keys.contains_key(key)
+    }
+
+    /// Adds what the store has.
+    pub(super) fn load(&mut self, entry: HeldEntry) {
+        let HeldEntry { position, key, attempts, due, reason } = entry;
+        let key = match self.keys.get_key_value(key.as_str()) {
+            Some((key, _)) => Arc::clone(key),
+            None => Arc::from(key),
+        };
+        self.insert(&key, position, Waiting { attempts, due, reason, event: None });
+    }
+
+    /// Adds an event, or replaces it.
+    pub(super) fn insert(&mut self, key: &Arc<str>, position: u64, mut waiting: Waiting) {
+        if self.events >= MAX_EVENTS {
+            waiting.event = None;
+        }
+        self.unschedule(key);
+        self.events += usize::from(waiting.event.is_some());
+        let before = self.keys.entry(Arc::clone(key)).or_default().insert(position, waiting);
+        match before {
+            Some(before) => self.events -= usize::from(before.event.is_some()),
+            None => self.len += 1,
+        }
+        self.schedule(key);
+    }
+
+    /// The first event of the key that is due the longest, if one is due. It is
+    /// with its handler until it is inserted again or removed.
+    pub(super) fn next(&mut self, now_ms: u64) -> Option<(Arc<str>, u64, Waiting)> {
+        let (due, key) = self.due.first()?;
+        if *due > now_ms {
+            return None;
+        }
+        let (due, key) = (*due, Arc::clone(key));
+        self.due.remove(&(due, Arc::clone(&key)));
+        let (position, waiting) = self.keys.get(&key)?.first_key_value()?;
+        Some((key, *position, waiting.clone()))
+    }
+
+    /// When the next is due.
+    pub(super) fn next_due(&self) -> Option<u64> {
+        self.due.first().map(|(due, _)| *due)
+    }
+
+    /// Makes the key's first event due again after one that was not delivered.
+    pub(super) fn again(&mut self, key: &Arc<str>, at: u64) {
+        self.unschedule(key);
+        if self.keys.contains_key(key) {
+            self.due.insert((at, Arc::clone(key)));
+        }
+    }
+
+    /// Takes an event out; the next of its key is due at once.
+    pub(super) fn remove(&mut self, key: &Arc<str>, position: u64) -> Option<Waiting> {
+        self.unschedule(key);
+        let events = self.keys.get_mut(key)?;
+        let removed = events.remove(&position);
+        if let Some(removed) = &removed {
+            self.len -= 1;
+            self.events -= usize::from(removed.event.is_some());
+        }
+        if events.is_empty() {
+            self.keys.remove(key);
+        }
+        self.schedule(key);
+        removed
+    }
+
+    /// The key of a held event.
+    pub(super) fn key_of(&self, position: u64) -> Option<Arc<str>> {
+        let holds = |events: &BTreeMap<u64, Waiting>| events.contains_key(&position);
+        self.keys.iter().find(|(_, events)| holds(events)).map(|(key, _)| Arc::clone(key))
+    }
+
+    /// Whether the key's first event is with its handler.
+    pub(super) fn is_busy(&self, key: &str) -> bool {
+        let Some(first) = self.keys.get(key).and_then(|events| events.first_key_value()) else {
+            return false;
+        };
+        first.1.due != Due::Parked && !self.due.iter().any(|(_, due)| **due == *key)
+    }
+
+    /// Whether the event is the first of its key.
+    pub(super) fn is_first(&self, key: &str, position: u64) -> bool {
+        let first = self.keys.get(key).and_then(|events| events.keys().next());
+        first == Some(&position)
+    }
+
+    /// A held event.
+    pub(super) fn get(&self, key: &str, position: u64) -> Option<&Waiting> {
+        self.keys.get(key)?.get(&position)
+    }
+
+    fn schedule(&mut self, key: &Arc<str>) {
+        if let Some(Due::At(at)) = self.first_due(key) {
+            self.due.insert((at, Arc::clone(key)));
+        }
+    }
+
+    fn unschedule(&mut self, key: &Arc<str>) {
+        if let Some(Due::At(at)) = self.first_due(key)
+            && !self.due.remove(&(at, Arc::clone(key)))
+        {
+            // Made due at another time by `again`.
+            self.due.retain(|(_, due)| due != key);
+        }
+    }
+
+    fn first_due(&self, key: &str) -> Option<Due> {
+        self.keys.get(key)?.first_key_value().map(|(_, first)| first.due)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiting(at: u64) -> Waiting {
+        Waiting { attempts: 1, due: Due::At(at), reason: String::new(), event: None }
+    }
+
+    fn next(held: &mut Held, now: u64) -> Option<(String, u64)> {
+        held.next(now).map(|(key, position, _)| (key.to_string(), position))
+    }
+
+    #[test]
+    fn only_the_first_of_a_key_is_due() {
+        let (a, b) = (Arc::from("a"), Arc::from("b"));
+        let mut held = Held::default();
+        held.insert(&a, 1, waiting(50));
+        held.insert(&a, 2, waiting(0));
+        held.insert(&b, 3, waiting(20));
+        assert_eq!(held.next_due(), Some(20));
+        assert_eq!(next(&mut held, 10), None);
+        assert_eq!(next(&mut held, 60), Some(("b".to_owned(), 3)));
+        assert_eq!(next(&mut held, 60), Some(("a".to_owned(), 1)));
+        assert_eq!(next(&mut held, 60), None, "both are with their handlers");
+        assert!(held.is_busy("a"));
+        held.remove(&a, 1);
+        assert_eq!(next(&mut held, 60), Some(("a".to_owned(), 2)));
+        held.again(&a, 70);
+        assert_eq!((held.next_due(), held.len()), (Some(70), 2));
+    }
+
+    #[test]
+    fn what_is_parked_is_never_due() {
+        let key = Arc::from("a");
+        let mut held = Held::default();
+        held.insert(&key, 1, Waiting { due: Due::Parked, ..waiting(0) });
+        held.insert(&key, 2, waiting(0));
+        assert_eq!((held.next_due(), held.parked(), held.oldest()), (None, 1, Some(1)));
+        assert!(!held.is_busy("a"));
+        held.remove(&key, 1);
+        assert_eq!((held.next_due(), held.parked()), (Some(0), 0));
+    }
+}

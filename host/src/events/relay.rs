@@ -1,0 +1,118 @@
+//! The relay: from a store's outbox to the bus.
+//!
+//! Each store has one, which sleeps until something is committed there. The bus
+//! notes which sequence it has of each store in the commit that appends, so a
+//! relay that is interrupted anywhere begins again and nothing is there twice.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::bus::{Bus, BusError};
+use crate::state::{Error, Store, StoreIdentity};
+
+/// Events that are handed to the bus at once.
+const BATCH: usize = 512;
+
+/// How long the bus or a store that refuses is left alone.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// A store's relay; it ends, after what is committed by then, when it is stopped.
+pub(super) struct Relay {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+/// Why a store's events are not on the bus yet.
+#[derive(Debug, thiserror::Error)]
+enum RelayError {
+    #[error(transparent)]
+    Store(#[from] Error),
+    #[error(transparent)]
+    Bus(#[from] BusError),
+}
+
+impl Relay {
+    pub(super) fn start(bus: &Bus, store: &Arc<Store>) -> Self {
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(run(bus.clone(), Arc::clone(store), stop.clone()));
+        Self { stop, task }
+    }
+
+    /// Returns when what was committed is on the bus, or cannot be brought there.
+    pub(super) async fn stop(self) {
+        self.stop.cancel();
+        // It only ends early by a panic, which has been logged.
+        _ = self.task.await;
+    }
+}
+
+async fn run(bus: Bus, store: Arc<Store>, stop: CancellationToken) {
+    let mut source = None;
+    // What an earlier process left is looked for at once.
+    let mut look = store.has_file();
+    loop {
+        if look {
+            while let Err(error) = relay(&bus, &store, &mut source).await {
+                tracing::warn!(?store, %error, "published events wait for the bus");
+                if stop.is_cancelled() {
+                    return;
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        } else if stop.is_cancelled() {
+            return;
+        }
+        look = tokio::select! {
+            biased;
+            () = store.outbox_grown() => true,
+            () = stop.cancelled() => false,
+        };
+    }
+}
+
+/// What the bus knows a store as, and the last sequence that it has of it.
+struct Source {
+    store_id: String,
+    relayed: u64,
+}
+
+/// Brings all that is committed to the bus.
+async fn relay(
+    bus: &Bus,
+    store: &Arc<Store>,
+    source: &mut Option<Source>,
+) -> Result<(), RelayError> {
+    let source = match source {
+        Some(source) => source,
+        None => source.insert(identify(bus, store).await?),
+    };
+    loop {
+        let batch = store.outgoing(source.relayed, BATCH).await?;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        source.relayed = bus.relay(&source.store_id, batch).await?;
+        store.note_relayed(source.relayed);
+    }
+}
+
+/// Finds out how far the bus is with this store. A store that has given out fewer
+/// sequences than the bus has of it was restored from a copy, and would give them
+/// out again: it gets another identity.
+async fn identify(bus: &Bus, store: &Arc<Store>) -> Result<Source, RelayError> {
+    let StoreIdentity { store_id, opened_at } = store.identity().await?;
+    let relayed = bus.relayed(&store_id).await?;
+    if relayed <= opened_at {
+        store.note_relayed(relayed);
+        return Ok(Source { store_id, relayed });
+    }
+    tracing::warn!(
+        ?store,
+        "it was restored from a copy: it publishes under a new identity from here on"
+    );
+    let StoreIdentity { store_id, opened_at } = store.renew_identity().await?;
+    Ok(Source { store_id, relayed: opened_at })
+}

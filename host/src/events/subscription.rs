@@ -1,0 +1,588 @@
+//! A subscription's dispatcher: reads the bus after its position, hands what it
+//! wants to the handlers, a key's events one after the other, and settles what
+//! they did not finish.
+//!
+//! It holds nothing that the store doesn't have: a host that dies at any moment
+//! goes on from the cursor, the done and the held.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::backoff;
+use super::breaker::Breaker;
+use super::command::{Command, Inspection, Refusal};
+use super::delivery::{Attempt, Ending};
+use super::held::{Held, Waiting};
+use super::status::{State, Status};
+use super::target::Target;
+use super::window::{Positioned, Window};
+use crate::bus::{Bus, ReadLimit};
+use crate::manifest::{Subscription, WhenFailed};
+use crate::state::{Consumption, Due, Settlement, Store, now_ms};
+
+/// Events that are read ahead of the handlers.
+const MAX_WINDOW: usize = 1_024;
+
+/// What is read off the bus at once.
+const READ: ReadLimit = ReadLimit { max_events: 512, max_bytes: 4 << 20 };
+
+/// How long a store that could not take a settlement is left alone.
+const SETTLE_PAUSE: Duration = Duration::from_secs(1);
+
+/// What a dispatcher works on.
+pub(super) struct Parts {
+    pub(super) bus: Bus,
+    pub(super) store: Arc<Store>,
+    pub(super) target: Target,
+    /// Its name in the store.
+    pub(super) name: Arc<str>,
+    /// The last event that it wants, where it has an end: a replay.
+    pub(super) until: Option<u64>,
+    pub(super) status: Arc<Status>,
+}
+
+/// A subscription at work.
+pub(super) struct Dispatcher {
+    parts: Arc<Parts>,
+    settings: Subscription,
+    scanned: u64,
+    window: Window,
+    held: Held,
+    /// Keys with events that are on their way among the held.
+    settling: HashMap<Arc<str>, usize>,
+    breaker: Breaker,
+    slots: Arc<Semaphore>,
+    rests_until: Option<Instant>,
+    /// Deliveries and settlements that have not ended.
+    under_way: usize,
+    news: mpsc::UnboundedReceiver<News>,
+    // Bounded by what is under way.
+    tell: mpsc::UnboundedSender<News>,
+}
+
+/// What the tasks that a dispatcher starts tell it.
+enum News {
+    Ended(Attempt, Ending),
+    /// A settlement is durable: what that changes.
+    Settled(Vec<Change>),
+}
+
+enum Change {
+    Held { key: Arc<str>, position: u64, waiting: Waiting },
+    /// A held event is no longer there.
+    Left { key: Arc<str>, position: u64 },
+    /// The first event of a key in the window is finished.
+    Finished { key: Arc<str> },
+    Nothing,
+}
+
+impl Dispatcher {
+    /// A dispatcher that goes on where its store says; `None` where the store
+    /// has no such subscription.
+    pub(super) async fn load(
+        parts: Parts,
+        settings: Subscription,
+    ) -> Result<Option<Self>, crate::state::Error> {
+        let bus_end = parts.bus.last();
+        let progress = parts.store.load_subscription(&parts.name, bus_end).await?;
+        let Some(progress) = progress else { return Ok(None) };
+        let mut held = Held::default();
+        let mut after = 0;
+        loop {
+            let entries = parts.store.held(&parts.name, after, 1_000).await?;
+            let Some(last) = entries.last() else { break };
+            after = last.position;
+            entries.into_iter().for_each(|entry| held.load(entry));
+        }
+        let (tell, news) = mpsc::unbounded_channel();
+        Ok(Some(Self {
+            slots: Arc::new(Semaphore::new(settings.concurrency)),
+            parts: Arc::new(parts),
+            settings,
+            scanned: progress.cursor,
+            window: Window::default(),
+            held,
+            settling: HashMap::new(),
+            breaker: Breaker::default(),
+            rests_until: None,
+            under_way: 0,
+            news,
+            tell,
+        }))
+    }
+
+    /// Works until it is stopped, or until a replay is over. What is under way
+    /// then is waited for.
+    pub(super) async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        stop: CancellationToken,
+    ) {
+        let mut grown = self.parts.bus.grown();
+        while !stop.is_cancelled() {
+            // Marked as seen before it is read, so that no growth is missed.
+            grown.mark_unchanged();
+            self.refill().await;
+            self.start_deliveries(None);
+            self.report();
+            if self.is_over() {
+                break;
+            }
+            self.wait(&mut commands, &mut grown, &stop).await;
+        }
+        while self.under_way > 0 {
+            match self.news.recv().await {
+                Some(news) => self.take(news),
+                None => break,
+            }
+        }
+        self.report();
+        // Whoever comes next goes on from the rows.
+        self.parts.store.unload_subscription(&self.parts.name);
+    }
+
+    /// Waits for whatever comes first, and takes it.
+    async fn wait(
+        &mut self,
+        commands: &mut mpsc::Receiver<Command>,
+        grown: &mut watch::Receiver<u64>,
+        stop: &CancellationToken,
+    ) {
+        let wants_slot = self.may_start() && self.slots.available_permits() == 0;
+        let slots = Arc::clone(&self.slots);
+        let timer = tokio::time::sleep_until(self.next_time().into());
+        tokio::select! {
+            () = stop.cancelled() => {}
+            Some(news) = self.news.recv() => {
+                self.take(news);
+                while let Ok(news) = self.news.try_recv() {
+                    self.take(news);
+                }
+            }
+            Some(command) = commands.recv() => self.obey(command).await,
+            _ = grown.changed(), if self.wants_more() => {}
+            permit = slots.acquire_owned(), if wants_slot => {
+                self.start_deliveries(permit.ok());
+            }
+            () = timer => {}
+        }
+    }
+
+    /// Reads on, as far as there is room.
+    async fn refill(&mut self) {
+        while self.wants_more() && self.scanned < self.parts.bus.last() {
+            let batch = match self.parts.bus.read(self.scanned, READ).await {
+                Ok(batch) => batch,
+                Err(error) => {
+                    let subscription = &*self.parts.name;
+                    tracing::error!(subscription, %error, "the bus cannot be read");
+                    self.rest(SETTLE_PAUSE);
+                    return;
+                }
+            };
+            // Nothing where all of it was trimmed.
+            let upto = batch.upto.max(self.parts.bus.first() - 1);
+            let upto = self.parts.until.map_or(upto, |until| until.min(upto));
+            let wanted: Vec<Positioned> = batch
+                .events
+                .into_iter()
+                .take_while(|recorded| recorded.position <= upto)
+                .filter(|recorded| self.settings.pattern.matches(&recorded.event.event_type))
+                .map(Positioned::from)
+                .collect();
+            self.scan(upto, wanted);
+        }
+    }
+
+    /// Takes in what was read: to the window, or to the held where the key waits.
+    fn scan(&mut self, upto: u64, wanted: Vec<Positioned>) {
+        let missing = self.parts.bus.first().saturating_sub(self.scanned + 1);
+        if missing > 0 {
+            self.parts.status.count_missed(missing);
+            let (subscription, after) = (&*self.parts.name, self.scanned);
+            tracing::error!(subscription, after, missing, "the bus no longer has these events");
+        }
+        let positions: Vec<u64> = wanted.iter().map(|event| event.position).collect();
+        let mut fresh = self.parts.store.scan(&self.parts.name, upto, &positions).into_iter();
+        let mut next = fresh.next();
+        let mut late = Vec::new();
+        for event in wanted {
+            if next != Some(event.position) {
+                continue;
+            }
+            next = fresh.next();
+            let key: Arc<str> = Arc::from(event.event.key());
+            if self.held.has(&key) || self.settling.contains_key(&key) {
+                late.push((key, event));
+            } else {
+                self.window.push(&key, event);
+            }
+        }
+        self.scanned = upto;
+        if !late.is_empty() {
+            self.hold_behind(late);
+        }
+    }
+
+    /// Starts what may be started; with `permit`, if there is one, first.
+    fn start_deliveries(&mut self, mut permit: Option<OwnedSemaphorePermit>) {
+        while self.may_start() {
+            let slot = permit.take().or_else(|| Arc::clone(&self.slots).try_acquire_owned().ok());
+            let Some(slot) = slot else { return };
+            if !self.breaker.admits(Instant::now()) {
+                return;
+            }
+            let Some(mut attempt) = self.next_attempt() else {
+                self.breaker.undecided();
+                return;
+            };
+            self.under_way += 1;
+            let (parts, tell) = (Arc::clone(&self.parts), self.tell.clone());
+            tokio::spawn(async move {
+                let ending = parts.attempt(&mut attempt, slot).await;
+                // The dispatcher waits for it, so it is there.
+                let _ = tell.send(News::Ended(attempt, ending));
+            });
+        }
+    }
+
+    /// The next event to be delivered: one that is due again, or a new one.
+    fn next_attempt(&mut self) -> Option<Attempt> {
+        if let Some((key, position, waiting)) = self.held.next(now_ms()) {
+            let Waiting { attempts, event, .. } = waiting;
+            return Some(Attempt { key, position, event, number: attempts + 1, held: true });
+        }
+        let (key, Positioned { position, event }) = self.window.next()?;
+        Some(Attempt { key, position, event: Some(event), number: 1, held: false })
+    }
+
+    fn may_start(&self) -> bool {
+        let rests = self.rests_until.is_some_and(|until| Instant::now() < until);
+        let waits = self.breaker.until().is_some_and(|until| Instant::now() < until);
+        let is_due = self.held.next_due().is_some_and(|due| due <= now_ms());
+        !rests && !waits && (self.window.has_ready() || is_due)
+    }
+
+    fn wants_more(&self) -> bool {
+        let ended = self.parts.until.is_some_and(|until| self.scanned >= until);
+        let rests = self.rests_until.is_some_and(|until| Instant::now() < until);
+        !ended && !rests && self.window.len() < MAX_WINDOW && !self.is_full()
+    }
+
+    /// Whether as many events are held as may be.
+    fn is_full(&self) -> bool {
+        self.held.len() >= self.settings.held
+    }
+
+    /// A replay that has nothing left to do.
+    fn is_over(&self) -> bool {
+        let ended = self.parts.until.is_some_and(|until| self.scanned >= until);
+        ended && self.under_way == 0 && self.window.len() == 0 && self.held.len() == 0
+    }
+
+    /// When something is due that nothing else tells of.
+    fn next_time(&self) -> Instant {
+        let now = Instant::now();
+        let held = self.held.next_due().map(|due| {
+            now + Duration::from_millis(due.saturating_sub(now_ms()).max(1))
+        });
+        let times = [held, self.breaker.until(), self.rests_until];
+        let rests = self.rests_until.filter(|until| *until > now);
+        let next = times.into_iter().flatten().filter(|time| *time > now).min();
+        rests.or(next).unwrap_or(now + Duration::from_secs(60))
+    }
+
+    fn rest(&mut self, pause: Duration) {
+        self.rests_until = Some(Instant::now() + pause);
+    }
+
+    fn take(&mut self, news: News) {
+        self.under_way -= 1;
+        match news {
+            News::Ended(attempt, ending) => self.ended(attempt, ending),
+            News::Settled(changes) => changes.into_iter().for_each(|change| self.change(change)),
+        }
+    }
+
+    fn ended(&mut self, attempt: Attempt, ending: Ending) {
+        let status = &self.parts.status;
+        match ending {
+            Ending::Finished => {
+                status.count_delivered();
+                self.breaker.succeeded();
+                if attempt.held {
+                    self.held.remove(&attempt.key, attempt.position);
+                } else {
+                    self.window.finished(&attempt.key);
+                }
+            }
+            Ending::Rejected(reason) => {
+                status.count_failed(&reason);
+                self.breaker.succeeded();
+                self.bury(attempt, format!("rejected: {reason}"));
+            }
+            Ending::Failed { reason, after } => {
+                status.count_failed(&reason);
+                if self.breaker.failed(&attempt.key, Instant::now()) {
+                    let subscription = &*self.parts.name;
+                    tracing::warn!(subscription, reason, "deliveries fail in a row: paused");
+                }
+                self.failed(attempt, reason, after);
+            }
+            Ending::Undelivered { reason, pause } => {
+                tracing::debug!(subscription = &*self.parts.name, reason, "not delivered");
+                self.breaker.undecided();
+                if !pause.is_zero() {
+                    self.rest(pause);
+                }
+                if attempt.held {
+                    self.held.again(&attempt.key, 0);
+                } else {
+                    self.window.again(&attempt.key);
+                }
+            }
+        }
+    }
+
+    /// A delivery failed: the event waits for its next, or is given up.
+    fn failed(&mut self, attempt: Attempt, reason: String, after: Option<Duration>) {
+        let used_up = attempt.number >= self.settings.attempts;
+        let due = match self.settings.when_failed {
+            WhenFailed::DeadLetter if used_up => {
+                let reason = format!("{} attempts failed; the last: {reason}", attempt.number);
+                self.bury(attempt, reason);
+                return;
+            }
+            WhenFailed::Park if used_up => Due::Parked,
+            _ => {
+                let wait =
+                    backoff::wait(self.settings.backoff, attempt.number, fastrand::f64());
+                Due::At(now_ms() + millis(wait.max(after.unwrap_or_default())))
+            }
+        };
+        let Attempt { key, position, event, number, held } = attempt;
+        let waiting = Waiting { attempts: number, due, reason, event };
+        if held {
+            let settlement = Settlement::Defer {
+                consumption: self.consumption(position, true),
+                attempts: number,
+                due,
+                reason: waiting.reason.clone(),
+            };
+            self.settle(vec![settlement], vec![Change::Held { key, position, waiting }]);
+            return;
+        }
+        // Those of its key behind it wait, too.
+        let mut events = self.window.take(&key);
+        let Some(first) = events.pop_front() else { return };
+        self.hold(vec![(Arc::clone(&key), first, waiting)]);
+        if !events.is_empty() {
+            self.hold_behind(events.into_iter().map(|event| (Arc::clone(&key), event)).collect());
+        }
+    }
+
+    /// Holds events whose key waits: they are due as soon as it is their turn.
+    fn hold_behind(&mut self, events: Vec<(Arc<str>, Positioned)>) {
+        let waiting = |event: &Positioned| Waiting {
+            attempts: 0,
+            due: Due::At(0),
+            reason: String::new(),
+            event: Some(Arc::clone(&event.event)),
+        };
+        let events = events.into_iter().map(|(key, event)| {
+            let waiting = waiting(&event);
+            (key, event, waiting)
+        });
+        self.hold(events.collect());
+    }
+
+    /// Moves events to the held, in one commit.
+    fn hold(&mut self, events: Vec<(Arc<str>, Positioned, Waiting)>) {
+        let mut settlements = Vec::with_capacity(events.len());
+        let mut changes = Vec::with_capacity(events.len());
+        for (key, event, waiting) in events {
+            *self.settling.entry(Arc::clone(&key)).or_default() += 1;
+            settlements.push(Settlement::Hold {
+                consumption: self.consumption(event.position, false),
+                key: Arc::clone(&key),
+                event: event.event,
+                attempts: waiting.attempts,
+                due: waiting.due,
+                reason: waiting.reason.clone(),
+            });
+            changes.push(Change::Held { key, position: event.position, waiting });
+        }
+        self.settle(settlements, changes);
+    }
+
+    fn bury(&mut self, attempt: Attempt, reason: String) {
+        let Attempt { key, position, event, number, held } = attempt;
+        let event = event.expect("an event that was delivered is in memory");
+        let subscription = &*self.parts.name;
+        let (id, event_type) = (&event.id, &event.event_type);
+        tracing::warn!(subscription, position, id, event_type, reason, "dead letter");
+        let settlement = Settlement::Bury {
+            consumption: self.consumption(position, held),
+            key: Arc::clone(&key),
+            event,
+            attempts: number,
+            reason,
+        };
+        self.parts.status.count_dead();
+        let change =
+            if held { Change::Left { key, position } } else { Change::Finished { key } };
+        self.settle(vec![settlement], vec![change]);
+    }
+
+    /// Settles in the background, however long the store takes.
+    fn settle(&mut self, settlements: Vec<Settlement>, changes: Vec<Change>) {
+        self.under_way += 1;
+        let (parts, tell) = (Arc::clone(&self.parts), self.tell.clone());
+        tokio::spawn(async move {
+            while let Err(error) = parts.settle(settlements.clone()).await {
+                let subscription = &*parts.name;
+                tracing::error!(subscription, %error, "its store takes no settlement");
+                tokio::time::sleep(SETTLE_PAUSE).await;
+            }
+            let _ = tell.send(News::Settled(changes));
+        });
+    }
+
+    fn change(&mut self, change: Change) {
+        match change {
+            Change::Held { key, position, waiting } => {
+                if let Some(count) = self.settling.get_mut(&key) {
+                    *count -= 1;
+                    if *count == 0 {
+                        self.settling.remove(&key);
+                    }
+                }
+                self.held.insert(&key, position, waiting);
+            }
+            Change::Left { key, position } => drop(self.held.remove(&key, position)),
+            Change::Finished { key } => self.window.finished(&key),
+            Change::Nothing => {}
+        }
+    }
+
+    async fn obey(&mut self, command: Command) {
+        match command {
+            Command::Update(settings) => {
+                if settings.concurrency != self.settings.concurrency {
+                    self.slots = Arc::new(Semaphore::new(settings.concurrency));
+                }
+                self.settings = *settings;
+                // Another version may do better.
+                self.breaker = Breaker::default();
+                self.rests_until = None;
+            }
+            Command::Revived { key, position } => {
+                let entry = crate::state::HeldEntry {
+                    position,
+                    key,
+                    attempts: 0,
+                    due: Due::At(0),
+                    reason: String::new(),
+                };
+                self.held.load(entry);
+            }
+            Command::Skip { position, reply } => drop(reply.send(self.skip(position))),
+            Command::Retry { position, reply } => drop(reply.send(self.retry(position))),
+            Command::Inspect { reply } => drop(reply.send(self.inspect())),
+            Command::Resume => {
+                self.breaker = Breaker::default();
+                self.rests_until = None;
+            }
+        }
+    }
+
+    /// Counts an event as finished that no handler has at the moment.
+    fn skip(&mut self, position: u64) -> Result<(), Refusal> {
+        if let Some(key) = self.held.key_of(position) {
+            if self.held.is_busy(&key) && self.held.is_first(&key, position) {
+                return Err(Refusal::Busy);
+            }
+            let settlement = Settlement::Skip { consumption: self.consumption(position, true) };
+            self.settle(vec![settlement], vec![Change::Left { key, position }]);
+            return Ok(());
+        }
+        let removed = self.window.remove(position).ok_or(Refusal::NotWaiting)?;
+        let consumption = self.consumption(removed.position, false);
+        self.settle(vec![Settlement::Skip { consumption }], vec![Change::Nothing]);
+        Ok(())
+    }
+
+    /// Makes a held event due now, with all its attempts before it.
+    fn retry(&mut self, position: u64) -> Result<(), Refusal> {
+        let key = self.held.key_of(position).ok_or(Refusal::NotWaiting)?;
+        if self.held.is_busy(&key) {
+            return Err(Refusal::Busy);
+        }
+        let waiting = self.held.get(&key, position).cloned().ok_or(Refusal::NotWaiting)?;
+        let waiting = Waiting { attempts: 0, due: Due::At(0), ..waiting };
+        let settlement = Settlement::Defer {
+            consumption: self.consumption(position, true),
+            attempts: 0,
+            due: waiting.due,
+            reason: waiting.reason.clone(),
+        };
+        self.settle(vec![settlement], vec![Change::Held { key, position, waiting }]);
+        Ok(())
+    }
+
+    fn consumption(&self, position: u64, held: bool) -> Consumption {
+        Consumption { subscription: Arc::clone(&self.parts.name), position, held }
+    }
+
+    /// Shows how it stands.
+    fn report(&self) {
+        let state = if self.breaker.is_open() {
+            State::Paused
+        } else if self.is_full() {
+            State::Full
+        } else {
+            State::Running
+        };
+        self.parts.status.report(state, self.scanned, self.window.len(), self.held.len());
+    }
+
+    /// What takes longer to find out than a report may.
+    fn inspect(&self) -> Inspection {
+        let progress = self.parts.store.progress(&self.parts.name).unwrap_or_default();
+        let unfinished = (progress.outstanding > 0).then_some(progress.cursor + 1);
+        let oldest = [unfinished, self.held.oldest()].into_iter().flatten().min();
+        Inspection { cursor: progress.cursor, oldest, parked: self.held.parked() }
+    }
+}
+
+impl Parts {
+    /// Hands an event to its handler; reads it from its row first where memory
+    /// doesn't have it.
+    async fn attempt(&self, attempt: &mut Attempt, slot: OwnedSemaphorePermit) -> Ending {
+        let event = match &attempt.event {
+            Some(event) => Arc::clone(event),
+            None => match self.store.held_event(&self.name, attempt.position).await {
+                Ok(Some(event)) => Arc::clone(attempt.event.insert(event)),
+                // It was taken out: there is nothing left to do for it.
+                Ok(None) => return Ending::Finished,
+                Err(error) => {
+                    let reason = error.to_string();
+                    return Ending::Undelivered { reason, pause: SETTLE_PAUSE };
+                }
+            },
+        };
+        self.target.deliver(&self.store, &self.name, attempt, event, slot).await
+    }
+
+    async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), crate::state::Error> {
+        self.store.settle(settlements).await?.durable().await
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,192 @@
+//! What a subscription has read off the bus and not finished, by key: one event
+//! of a key at a time, keys in parallel.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use crate::bus::Recorded;
+use crate::event::Event;
+
+/// An event with its position on the bus.
+#[derive(Clone, Debug)]
+pub(super) struct Positioned {
+    pub(super) position: u64,
+    pub(super) event: Arc<Event>,
+}
+
+impl From<Recorded> for Positioned {
+    fn from(recorded: Recorded) -> Self {
+        Self { position: recorded.position, event: recorded.event }
+    }
+}
+
+/// Events by key, in their order.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    keys: HashMap<Arc<str>, Queue>,
+    /// Keys whose first event may be delivered, in the order they became so.
+    ready: VecDeque<Arc<str>>,
+    len: usize,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    events: VecDeque<Positioned>,
+    /// Whether the first is with its handler.
+    busy: bool,
+}
+
+impl Window {
+    /// How many events are in it, those with their handlers included.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether an event may be delivered now.
+    pub(super) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Adds an event behind those of its key.
+    pub(super) fn push(&mut self, key: &Arc<str>, event: Positioned) {
+        self.len += 1;
+        let queue = self.keys.entry(Arc::clone(key)).or_default();
+        queue.events.push_back(event);
+        if queue.events.len() == 1 {
+            self.ready.push_back(Arc::clone(key));
+        }
+    }
+
+    /// The next event to be delivered. Its key is busy from here on.
+    pub(super) fn next(&mut self) -> Option<(Arc<str>, Positioned)> {
+        let key = self.ready.pop_front()?;
+        let queue = self.keys.get_mut(&key)?;
+        queue.busy = true;
+        let first = queue.events.front()?.clone();
+        Some((key, first))
+    }
+
+    /// The key's first event is finished; its next may be delivered.
+    pub(super) fn finished(&mut self, key: &Arc<str>) {
+        let Some(queue) = self.keys.get_mut(key) else { return };
+        self.len -= usize::from(queue.events.pop_front().is_some());
+        queue.busy = false;
+        if queue.events.is_empty() {
+            self.keys.remove(key);
+        } else {
+            self.ready.push_back(Arc::clone(key));
+        }
+    }
+
+    /// The key's first event is to be delivered again, before the others.
+    pub(super) fn again(&mut self, key: &Arc<str>) {
+        if let Some(queue) = self.keys.get_mut(key) {
+            queue.busy = false;
+            self.ready.push_front(Arc::clone(key));
+        }
+    }
+
+    /// Takes all events of a key out, the first one included.
+    pub(super) fn take(&mut self, key: &Arc<str>) -> VecDeque<Positioned> {
+        let events = self.keys.remove(key).map(|queue| queue.events).unwrap_or_default();
+        self.len -= events.len();
+        self.ready.retain(|ready| ready != key);
+        events
+    }
+
+    /// Takes one event out that is not with its handler.
+    pub(super) fn remove(&mut self, position: u64) -> Option<Positioned> {
+        let (key, index) = self.keys.iter().find_map(|(key, queue)| {
+            let index = queue.events.iter().position(|event| event.position == position)?;
+            (index > 0 || !queue.busy).then(|| (Arc::clone(key), index))
+        })?;
+        let queue = self.keys.get_mut(&key)?;
+        let removed = queue.events.remove(index);
+        if queue.events.is_empty() {
+            self.keys.remove(&key);
+            self.ready.retain(|ready| *ready != key);
+        }
+        self.len -= usize::from(removed.is_some());
+        removed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(position: u64) -> Positioned {
+        let event = Event {
+            id: position.to_string(),
+            source: "/test".to_owned(),
+            event_type: "test".to_owned(),
+            subject: None,
+            time: None,
+            data_content_type: None,
+            data_schema: None,
+            extensions: std::collections::BTreeMap::new(),
+            data: None,
+        };
+        Positioned { position, event: Arc::new(event) }
+    }
+
+    fn window(events: &[(&str, u64)]) -> Window {
+        let mut window = Window::default();
+        for (key, position) in events {
+            window.push(&Arc::from(*key), event(*position));
+        }
+        window
+    }
+
+    fn next(window: &mut Window) -> Option<(String, u64)> {
+        window.next().map(|(key, event)| (key.to_string(), event.position))
+    }
+
+    #[test]
+    fn a_key_has_one_event_with_its_handler_at_a_time() {
+        let mut window = window(&[("a", 1), ("a", 2), ("b", 3)]);
+        assert_eq!(next(&mut window), Some(("a".to_owned(), 1)));
+        assert_eq!(next(&mut window), Some(("b".to_owned(), 3)));
+        assert_eq!(next(&mut window), None);
+        window.finished(&Arc::from("a"));
+        assert_eq!(next(&mut window), Some(("a".to_owned(), 2)));
+        assert_eq!(window.len(), 2);
+        window.finished(&Arc::from("a"));
+        window.finished(&Arc::from("b"));
+        assert_eq!((window.len(), window.keys.len()), (0, 0));
+    }
+
+    #[test]
+    fn an_event_that_comes_while_its_key_is_busy_waits() {
+        let mut window = window(&[("a", 1)]);
+        assert_eq!(next(&mut window), Some(("a".to_owned(), 1)));
+        window.push(&Arc::from("a"), event(2));
+        assert_eq!(next(&mut window), None);
+        window.again(&Arc::from("a"));
+        assert_eq!(next(&mut window), Some(("a".to_owned(), 1)), "the same again, first");
+        window.finished(&Arc::from("a"));
+        assert_eq!(next(&mut window), Some(("a".to_owned(), 2)));
+    }
+
+    #[test]
+    fn a_keys_events_are_taken_out_together() {
+        let mut window = window(&[("a", 1), ("b", 2), ("a", 3)]);
+        next(&mut window);
+        let taken = window.take(&Arc::from("a"));
+        assert_eq!(taken.iter().map(|event| event.position).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(next(&mut window), Some(("b".to_owned(), 2)));
+        assert_eq!(window.len(), 1);
+    }
+
+    #[test]
+    fn only_an_event_that_no_handler_has_is_removed() {
+        let mut window = window(&[("a", 1), ("a", 2), ("b", 3)]);
+        next(&mut window);
+        assert!(window.remove(1).is_none());
+        assert!(window.remove(2).is_some());
+        assert!(window.remove(3).is_some());
+        assert_eq!(next(&mut window), None);
+        window.finished(&Arc::from("a"));
+        assert_eq!(window.len(), 0);
+    }
+}

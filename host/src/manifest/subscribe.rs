@@ -1,0 +1,220 @@
+//! `[[subscribe]]`: the events that a service wants.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use super::fields::{Field, Fields};
+use super::problem::Problems;
+use super::quantity;
+use crate::event::TypePattern;
+
+/// How many subscriptions a manifest may have.
+const MAX_SUBSCRIPTIONS: usize = 100;
+/// How long a subscription's name may be, in bytes.
+const MAX_NAME_BYTES: usize = 256;
+
+/// Events that a service wants, and what happens to those that it fails at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    /// `name`, by default its pattern. With the service's name it says whose
+    /// cursor it is: a subscription that is renamed is a new one.
+    pub name: String,
+    /// `type`.
+    pub pattern: TypePattern,
+    /// `from` (now).
+    pub from: StartPosition,
+    /// `attempts` (8): deliveries of one event until it is given up.
+    pub attempts: u32,
+    /// `backoff`.
+    pub backoff: Backoff,
+    /// `concurrency` (16): handlers that run at once.
+    pub concurrency: usize,
+    /// `when-failed` (dead-letter).
+    pub when_failed: WhenFailed,
+    /// `held` (10 000): events that may wait for another attempt, theirs or one
+    /// of their key before them; beyond it the subscription stands still.
+    pub held: usize,
+}
+
+/// Where a new subscription begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StartPosition {
+    /// After what was published before it.
+    #[default]
+    Now,
+    /// With the oldest event that the bus still has.
+    Beginning,
+}
+
+/// How long an event waits for its next attempt: each time twice as long,
+/// less a random part of up to a half.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    /// `first` (100 ms).
+    pub first: Duration,
+    /// `max` (30 s).
+    pub max: Duration,
+}
+
+/// What becomes of an event whose attempts are used up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenFailed {
+    /// `dead-letter`: it is put aside, and its key goes on.
+    #[default]
+    DeadLetter,
+    /// `park`: it waits for an operator, and its key with it.
+    Park,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { first: Duration::from_millis(100), max: Duration::from_secs(30) }
+    }
+}
+
+impl Subscription {
+    /// A subscription with the defaults.
+    #[must_use]
+    pub fn to(pattern: TypePattern) -> Self {
+        Self {
+            name: pattern.to_string(),
+            pattern,
+            from: StartPosition::default(),
+            attempts: 8,
+            backoff: Backoff::default(),
+            concurrency: 16,
+            when_failed: WhenFailed::default(),
+            held: 10_000,
+        }
+    }
+}
+
+/// Every subscription that is as it should be; the others are reported.
+pub(super) fn subscriptions(
+    field: &Field<'_, '_>,
+    problems: &mut Problems<'_>,
+) -> Vec<Subscription> {
+    let tables = field.tables(problems);
+    if tables.len() > MAX_SUBSCRIPTIONS {
+        let found = tables.len();
+        field
+            .report(problems, format_args!("may appear {MAX_SUBSCRIPTIONS} times; found: {found}"));
+        return Vec::new();
+    }
+    let mut names = BTreeSet::new();
+    let mut subscriptions = Vec::with_capacity(tables.len());
+    for (table, span) in tables {
+        let Some(subscription) = subscription(table, &span, problems) else { continue };
+        if !names.insert(subscription.name.clone()) {
+            let name = &subscription.name;
+            problems.report(&span, format!("subscription `{name}` is there twice"));
+        }
+        subscriptions.push(subscription);
+    }
+    subscriptions
+}
+
+fn subscription(
+    table: &DeTable<'_>,
+    span: &Range<usize>,
+    problems: &mut Problems<'_>,
+) -> Option<Subscription> {
+    let mut fields = Fields::of("[[subscribe]] ", table);
+    let wanted = fields.take("type");
+    if wanted.is_none() {
+        problems.report(span, "`[[subscribe]]` has no `type`");
+    }
+    let pattern = wanted.and_then(|field| pattern(&field, problems));
+    // The other keys are read even then, so that each is reported.
+    let mut read =
+        Subscription::to(pattern.clone().unwrap_or_else(|| ">".parse().expect("a pattern")));
+    if let Some(field) = fields.take("name") {
+        name(&field, &mut read, problems);
+    }
+    if let Some(field) = fields.take("from") {
+        let choices = [("now", StartPosition::Now), ("beginning", StartPosition::Beginning)];
+        read.from = choice(&field, &choices, problems).unwrap_or_default();
+    }
+    if let Some(field) = fields.take("when-failed") {
+        let choices = [("dead-letter", WhenFailed::DeadLetter), ("park", WhenFailed::Park)];
+        read.when_failed = choice(&field, &choices, problems).unwrap_or_default();
+    }
+    counts(&mut fields, &mut read, problems);
+    if let Some(table) = fields.take("backoff").and_then(|field| field.table(problems)) {
+        read.backoff = backoff(table, problems);
+    }
+    fields.finish(problems);
+    pattern.map(|_| read)
+}
+
+fn pattern(field: &Field<'_, '_>, problems: &mut Problems<'_>) -> Option<TypePattern> {
+    let text = field.text(problems)?;
+    text.parse()
+        .map_err(|error| {
+            field.report(
+                problems,
+                format_args!("has `{text}`, which is no pattern such as \"shop.order.*\": {error}"),
+            );
+        })
+        .ok()
+}
+
+fn name(field: &Field<'_, '_>, into: &mut Subscription, problems: &mut Problems<'_>) {
+    let Some(text) = field.text(problems) else { return };
+    // `/` parts it from its service, and `@` a replay from it.
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '*' | '>');
+    if text.is_empty() || text.len() > MAX_NAME_BYTES || !text.chars().all(allowed) {
+        field.report(
+            problems,
+            format_args!("has 1 to {MAX_NAME_BYTES} letters, digits, `.`, `-` and `_`"),
+        );
+        return;
+    }
+    text.clone_into(&mut into.name);
+}
+
+fn counts(fields: &mut Fields<'_, '_>, into: &mut Subscription, problems: &mut Problems<'_>) {
+    let mut count = |key, bounds| fields.take(key).and_then(|field| field.count(bounds, problems));
+    let fits = "the bounds fit the type";
+    if let Some(attempts) = count("attempts", &quantity::ATTEMPTS) {
+        into.attempts = attempts.try_into().expect(fits);
+    }
+    if let Some(concurrency) = count("concurrency", &quantity::DELIVERY_CONCURRENCY) {
+        into.concurrency = concurrency.try_into().expect(fits);
+    }
+    if let Some(held) = count("held", &quantity::HELD) {
+        into.held = held.try_into().expect(fits);
+    }
+}
+
+fn backoff(table: &DeTable<'_>, problems: &mut Problems<'_>) -> Backoff {
+    let mut fields = Fields::of("[[subscribe]] backoff.", table);
+    let mut duration =
+        |key| fields.take(key).and_then(|field| field.duration(&quantity::BACKOFF, problems));
+    let (first, max) = (duration("first"), duration("max"));
+    fields.finish(problems);
+    let defaults = Backoff::default();
+    let first = first.unwrap_or(defaults.first);
+    Backoff { first, max: max.unwrap_or(defaults.max).max(first) }
+}
+
+/// One of a few words.
+fn choice<T: Copy>(
+    field: &Field<'_, '_>,
+    choices: &[(&str, T)],
+    problems: &mut Problems<'_>,
+) -> Option<T> {
+    let text = field.text(problems)?;
+    let chosen = choices.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+    if chosen.is_none() {
+        let words: Vec<String> = choices.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+        field.report(problems, format_args!("must be {}; found: `{text}`", words.join(" or ")));
+    }
+    chosen
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,132 @@
+//! One call into an instance, whichever of its exports it is for.
+
+use std::future::poll_fn;
+
+use http::request::Parts;
+use tokio_util::sync::CancellationToken;
+use wasmtime::Store;
+use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
+use wasmtime_wasi_http::{WasiHttpView, p2, p3};
+
+use super::entry::{EventGuest, Guest, RequestGuest};
+use super::exchange::{Exchange, Given};
+use super::handlers::AsyncHandling;
+use super::handlers::types::Delivery;
+use super::instance::InstanceState;
+use super::limits::LimitReached;
+use super::pool::Pool;
+use super::run::Ended;
+
+/// What a guest is called with.
+pub(super) enum Call {
+    /// A request's head; its body is where it meets the host.
+    Request(Parts),
+    Delivery(Box<Delivery>),
+}
+
+/// Takes an instance, calls it and waits for all that it does then. Its answer
+/// is where it meets the host.
+pub(super) async fn call(
+    pool: Pool,
+    what: Call,
+    exchange: Exchange,
+    body_sent: CancellationToken,
+) -> Ended {
+    let mut instance = match pool.take().await {
+        Ok(instance) => instance,
+        Err(error) => return Ended { instance: None, result: Err(error) },
+    };
+    instance.store.data_mut().enter(exchange.clone());
+    instance.store.set_epoch_deadline(1);
+    let store = &mut instance.store;
+    let result = match (what, &instance.guest) {
+        (Call::Request(head), Guest { requests: Some(guest), .. }) => match guest {
+            RequestGuest::P2(guest) => call_p2(store, guest, head, exchange).await,
+            RequestGuest::P3(guest) => call_p3(store, guest, head, exchange, body_sent).await,
+        },
+        (Call::Delivery(delivery), Guest { events: Some(guest), .. }) => match guest {
+            EventGuest::Sync(guest) => {
+                let guest = guest.hotdock_events_handler();
+                let handled = guest.call_handle(store, &delivery).await;
+                handled.map(|verdict| exchange.answer(Given::Verdict(verdict)))
+            }
+            EventGuest::Async(guest) => call_async(store, guest, *delivery, exchange).await,
+        },
+        (Call::Request(_), _) => Err(wasmtime::Error::msg("the component takes no requests")),
+        (Call::Delivery(_), _) => Err(wasmtime::Error::msg("the component takes no events")),
+    };
+    let state = instance.store.data_mut();
+    let result = result.map_err(|error| state.limits.explain(error));
+    if let Err(error) = &result
+        && let Some(LimitReached(limit)) = error.downcast_ref()
+    {
+        pool.limits_reached().note(limit.name());
+    }
+    state.leave();
+    Ended { instance: Some(instance), result }
+}
+
+async fn call_p2(
+    store: &mut Store<InstanceState>,
+    guest: &p2::bindings::Proxy,
+    head: Parts,
+    exchange: Exchange,
+) -> wasmtime::Result<()> {
+    let scheme = match head.uri.scheme_str() {
+        Some("https") => Scheme::Https,
+        _ => Scheme::Http,
+    };
+    let request = http::Request::from_parts(head, exchange.body().reader());
+    let mut view = store.data_mut().http();
+    let request = view.new_incoming_request(scheme, request)?;
+    let out = view.new_response_outparam_from_callback(move |response| {
+        exchange.answer(Given::Response(response.map_err(|code| format!("{code:?}"))));
+    })?;
+    guest.wasi_http_incoming_handler().call_handle(store, request, out).await
+}
+
+async fn call_p3(
+    store: &mut Store<InstanceState>,
+    guest: &p3::bindings::Service,
+    head: Parts,
+    exchange: Exchange,
+    body_sent: CancellationToken,
+) -> wasmtime::Result<()> {
+    let request = http::Request::from_parts(head, exchange.body().reader());
+    let (request, received) = p3::Request::from_http(store.data_mut().http().hooks, request);
+    store
+        .run_concurrent(async |accessor| {
+            match guest.handle(accessor, request).await? {
+                Ok(response) => {
+                    let response =
+                        accessor.with(|mut access| response.into_http(&mut access, received))?;
+                    exchange.answer(Given::Response(Ok(response)));
+                    // The body is moved by this store's event loop, so the loop
+                    // goes on until it is sent.
+                    body_sent.cancelled().await;
+                }
+                Err(code) => exchange.answer(Given::Response(Err(format!("{code:?}")))),
+            }
+            poll_fn(|context| accessor.poll_no_interesting_tasks(context)).await;
+            Ok(())
+        })
+        .await?
+}
+
+async fn call_async(
+    store: &mut Store<InstanceState>,
+    guest: &AsyncHandling,
+    delivery: Delivery,
+    exchange: Exchange,
+) -> wasmtime::Result<()> {
+    store
+        .run_concurrent(async |accessor| {
+            let handler = guest.hotdock_events_async_handler();
+            let verdict = handler.call_handle(accessor, delivery).await?;
+            exchange.answer(Given::Verdict(verdict));
+            // What it left behind to be done.
+            poll_fn(|context| accessor.poll_no_interesting_tasks(context)).await;
+            Ok(())
+        })
+        .await?
+}

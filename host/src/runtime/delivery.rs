@@ -1,0 +1,214 @@
+//! An invocation by an event: the handler's writes, what it published and the
+//! note that the event is done are one transaction of the service's store.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::afterwards::{Hold, drive, settle};
+use super::call::Call;
+use super::exchange::{Given, Occasion};
+use super::failure::Failure;
+use super::handlers::types;
+use super::outside::RequestKeys;
+use super::replay::ReplayBody;
+use super::run::{Ended, Running};
+use super::runs::{Answered, Before, Runs, Unanswered, Work, interrupted};
+use crate::event::{Event, PARTITION_KEY, Value};
+use crate::manifest::Limits;
+use crate::service::{Lease, Permit, ServiceMetrics};
+use crate::state::{self, Committed, Consumption, Store, Transaction};
+
+/// How much of a handler's reason is kept, in bytes.
+const MAX_REASON_BYTES: usize = 4 << 10;
+
+/// Everything one delivery holds while its handler runs.
+pub struct Delivery {
+    /// Its hold on the version that runs it.
+    pub lease: Lease,
+    /// Its right to run.
+    pub permit: Permit,
+    /// The service's store.
+    pub store: Arc<Store>,
+    /// The service's counters.
+    pub metrics: Arc<ServiceMetrics>,
+    /// The event.
+    pub event: Arc<Event>,
+    /// The name of the subscription.
+    pub subscription: String,
+    /// Where the event is in the bus.
+    pub position: u64,
+    /// Counted from 1.
+    pub attempt: u32,
+    /// The note that the event is done, for the transaction of its effect.
+    pub consumption: Consumption,
+}
+
+/// What a handler made of an event.
+pub enum Verdict {
+    /// It is done. Nothing else may say so before this is durable.
+    Handled(Committed),
+    /// It was done before: this time it had no effect.
+    Repeated,
+    /// It is to be delivered again, for this reason. Nothing was written.
+    Retry(String),
+    /// It is not to be delivered again, for this reason. Nothing was written.
+    Reject(String),
+}
+
+/// An event to be handled.
+struct Handling {
+    event: Arc<Event>,
+    subscription: String,
+    position: u64,
+    attempt: u32,
+    consumption: Consumption,
+    /// Of nothing.
+    body: ReplayBody,
+}
+
+/// What a run comes to.
+struct Outcome {
+    running: Running,
+    ended: Option<Ended>,
+    verdict: Verdict,
+}
+
+/// Runs the handler as [`invoke`](super::invoke) runs that of a request. Returns
+/// when its transaction is validated; lease, permit and instance are given back
+/// then, or when the tasks are done that an asynchronous handler left behind.
+///
+/// Dropping the future ends the guest, undoes its transaction and gives every
+/// hold back.
+///
+/// # Errors
+/// When there is no verdict: the guest trapped, was ended, or conflicts with
+/// others and cannot be run again. Nothing was written then.
+pub async fn deliver(delivery: Delivery) -> Result<Verdict, Failure> {
+    let version = Arc::clone(delivery.lease.version());
+    tokio::select! {
+        biased;
+        result = handle(delivery) => result,
+        () = version.ended() => Err(Failure::Drained),
+    }
+}
+
+async fn handle(delivery: Delivery) -> Result<Verdict, Failure> {
+    let Delivery { lease, permit, store, metrics, .. } = delivery;
+    let Delivery { event, subscription, position, attempt, consumption, .. } = delivery;
+    let version = Arc::clone(lease.version());
+    let hold = Hold { lease, _permit: permit };
+    let deadline = Instant::now() + version.manifest.limits.deadline;
+    let body = ReplayBody::empty();
+    let runs = Arc::new(Runs {
+        version,
+        store,
+        metrics,
+        keys: RequestKeys::of(&[&event.source, &event.id, &subscription]),
+        work: Handling { event, subscription, position, attempt, consumption, body },
+    });
+    let Outcome { running, ended, verdict } = runs.outcome(deadline).await?;
+    match ended {
+        Some(ended) => _ = settle(ended, &hold),
+        None => {
+            // There is no body that anyone reads.
+            running.body_sent().cancel();
+            let (aborted, gone) = (Arc::default(), CancellationToken::new());
+            tokio::spawn(drive(hold, running, aborted, gone, deadline));
+        }
+    }
+    Ok(verdict)
+}
+
+impl Work for Handling {
+    type Outcome = Outcome;
+
+    fn call(&self) -> Call {
+        let delivery = types::Delivery {
+            event: (&*self.event).into(),
+            subscription: self.subscription.clone(),
+            position: self.position,
+            attempt: self.attempt,
+        };
+        Call::Delivery(Box::new(delivery))
+    }
+
+    fn occasion(&self, keys: RequestKeys) -> Occasion {
+        Occasion::Delivery(keys)
+    }
+
+    fn body(&self) -> &ReplayBody {
+        &self.body
+    }
+
+    async fn before_lease(&self, transaction: Transaction) -> Result<Before<Outcome>, Unanswered> {
+        Ok(Before::Run(transaction))
+    }
+
+    async fn conclude(&self, answered: Answered, _limits: &Limits) -> Result<Outcome, Unanswered> {
+        let Answered { mut running, ended, given, mut transaction } = answered;
+        let Given::Verdict(given) = given else {
+            return Err(Unanswered::Failed(Failure::NoAnswer));
+        };
+        let verdict = match given {
+            Ok(()) => {
+                transaction.consume(self.consumption.clone());
+                match transaction.finish().await {
+                    Ok(committed) => Verdict::Handled(committed),
+                    Err(state::Error::Consumed) => Verdict::Repeated,
+                    Err(error) => return Err(interrupted(error, running.exchange())),
+                }
+            }
+            // The transaction is dropped: nothing of it stays.
+            Err(types::Failure::Retry(reason)) => Verdict::Retry(kept(reason)),
+            Err(types::Failure::Reject(reason)) => Verdict::Reject(kept(reason)),
+        };
+        running.stay(false);
+        Ok(Outcome { running, ended, verdict })
+    }
+}
+
+/// As much of a reason as is kept.
+fn kept(mut reason: String) -> String {
+    reason.truncate(reason.floor_char_boundary(MAX_REASON_BYTES));
+    reason
+}
+
+impl From<&Event> for types::Event {
+    fn from(event: &Event) -> Self {
+        let mut partition_key = None;
+        let mut extensions = Vec::with_capacity(event.extensions.len());
+        for (name, value) in &event.extensions {
+            match value {
+                Value::Text(key) if name == PARTITION_KEY => partition_key = Some(key.clone()),
+                value => {
+                    let value = value.clone().into();
+                    extensions.push(types::Extension { name: name.clone(), value });
+                }
+            }
+        }
+        Self {
+            id: event.id.clone(),
+            source: event.source.clone(),
+            type_: event.event_type.clone(),
+            subject: event.subject.clone(),
+            time: event.time.clone(),
+            data_content_type: event.data_content_type.clone(),
+            data_schema: event.data_schema.clone(),
+            partition_key,
+            extensions,
+            data: event.data.as_ref().map(|data| data.to_vec()),
+        }
+    }
+}
+
+impl From<Value> for types::ExtensionValue {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::Boolean(value) => Self::Boolean(value),
+            Value::Integer(value) => Self::Integer(value),
+            Value::Text(value) => Self::Text(value),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! `hotdock:events/publisher`: events that leave with the transaction.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use uuid::Uuid;
+use wasmtime::component::Linker;
+
+use super::bindings::hotdock::events::publisher::{self, Error, NewEvent};
+use super::bindings::hotdock::events::types::ExtensionValue;
+use super::{Abort, Host, hold};
+use crate::event::{Event, InvalidEvent, PARTITION_KEY, Value};
+use crate::runtime::instance::InstanceState;
+use crate::service::ServiceName;
+use crate::state;
+
+/// What a call comes to: an error for the guest, or the end of the run.
+#[derive(Debug)]
+pub enum PublishError {
+    Guest(Error),
+    Abort(Abort),
+}
+
+pub(super) fn add_to_linker(linker: &mut Linker<InstanceState>) -> wasmtime::Result<()> {
+    publisher::add_to_linker::<_, Host>(linker, |state| state)
+}
+
+impl publisher::Host for InstanceState {
+    async fn publish(&mut self, event: NewEvent) -> Result<String, PublishError> {
+        let mut held = hold(self).map_err(|_| Error::Answered)?;
+        let event = event_of(&self.version.service, event)
+            .map_err(|invalid| Error::Invalid(invalid.to_string()))?;
+        let id = event.id.clone();
+        held.transaction().publish(event)?;
+        Ok(id)
+    }
+
+    async fn publish_many(&mut self, events: Vec<NewEvent>) -> Result<Vec<String>, PublishError> {
+        let mut held = hold(self).map_err(|_| Error::Answered)?;
+        // All of them before the first is published.
+        let events = events.into_iter().enumerate().map(|(index, event)| {
+            event_of(&self.version.service, event)
+                .map_err(|invalid| Error::Invalid(format!("event {index}: {invalid}")))
+        });
+        let events: Vec<Event> = events.collect::<Result<_, _>>()?;
+        let mut ids = Vec::with_capacity(events.len());
+        for event in events {
+            ids.push(event.id.clone());
+            held.transaction().publish(event)?;
+        }
+        Ok(ids)
+    }
+
+    fn convert_error(&mut self, error: PublishError) -> wasmtime::Result<Error> {
+        match error {
+            PublishError::Guest(error) => Ok(error),
+            PublishError::Abort(abort) => Err(abort.into()),
+        }
+    }
+}
+
+/// The event of a service, with what it leaves to the host.
+fn event_of(service: &ServiceName, new: NewEvent) -> Result<Event, InvalidEvent> {
+    let mut extensions = BTreeMap::new();
+    for publisher::Extension { name, value } in new.extensions {
+        if name == PARTITION_KEY {
+            return Err(InvalidEvent::attribute(&name, "is `partition-key`, not an extension"));
+        }
+        let value = match value {
+            ExtensionValue::Boolean(value) => Value::Boolean(value),
+            ExtensionValue::Integer(value) => Value::Integer(value),
+            ExtensionValue::Text(value) => Value::Text(value),
+        };
+        if extensions.contains_key(&name) {
+            return Err(InvalidEvent::attribute(&name, "is there twice"));
+        }
+        extensions.insert(name, value);
+    }
+    if let Some(key) = new.partition_key {
+        extensions.insert(PARTITION_KEY.to_owned(), Value::Text(key));
+    }
+    let now = || humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+    let event = Event {
+        id: new.id.unwrap_or_else(|| Uuid::now_v7().to_string()),
+        source: format!("/services/{service}"),
+        event_type: new.type_,
+        subject: new.subject,
+        time: Some(new.time.unwrap_or_else(now)),
+        data_content_type: new.data_content_type,
+        data_schema: new.data_schema,
+        extensions,
+        data: new.data.map(Into::into),
+    };
+    event.check()?;
+    Ok(event)
+}
+
+impl From<Error> for PublishError {
+    fn from(error: Error) -> Self {
+        Self::Guest(error)
+    }
+}
+
+impl From<state::Error> for PublishError {
+    fn from(error: state::Error) -> Self {
+        match error {
+            state::Error::Limit(limit) => Self::Guest(Error::Limit(limit)),
+            error @ state::Error::OutboxFull => Self::Guest(Error::Unavailable(error.to_string())),
+            error => Self::Abort(Abort(error)),
+        }
+    }
+}

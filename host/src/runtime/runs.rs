@@ -1,0 +1,261 @@
+//! An invocation's runs: as many as its transaction needs.
+//!
+//! The first run is optimistic. Where another invocation committed something
+//! that this one had read, it runs again, leased: alone on the store's writer.
+//! Where others waited too long for it, it runs once more, first and alone.
+//! (DESIGN §6.)
+
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio::time::{Instant, timeout_at};
+use wasmtime::PoolConcurrencyLimitError;
+
+use super::call::Call;
+use super::exchange::{Answer, Exchange, Given, LeaseRequest, Occasion};
+use super::failure::Failure;
+use super::imports::Abort;
+use super::limits::LimitReached;
+use super::outside::RequestKeys;
+use super::replay::ReplayBody;
+use super::run::{Ended, Running, Step};
+use crate::manifest::Limits;
+use crate::service::{ServiceMetrics, Version};
+use crate::state::{self, Rerun, Store, Transaction};
+
+/// How often an invocation that sends requests is run before it is given up: it
+/// cannot be run leased, where no other could make it conflict again.
+const MAX_OPTIMISTIC_RUNS: usize = 4;
+
+/// What is run: a request or a delivery.
+pub(super) trait Work: Send + Sync + 'static {
+    /// What a run comes to when its transaction has ended.
+    type Outcome: Send + 'static;
+
+    /// What the guest is called with.
+    fn call(&self) -> Call;
+
+    /// What kind of invocation it is.
+    fn occasion(&self, keys: RequestKeys) -> Occasion;
+
+    /// The request's body; a delivery has an empty one.
+    fn body(&self) -> &ReplayBody;
+
+    /// Looks, with the writer lease, whether there is anything left to run for.
+    fn before_lease(
+        &self,
+        transaction: Transaction,
+    ) -> impl Future<Output = Result<Before<Self::Outcome>, Unanswered>> + Send;
+
+    /// Ends the transaction of a guest that answered.
+    fn conclude(
+        &self,
+        answered: Answered,
+        limits: &Limits,
+    ) -> impl Future<Output = Result<Self::Outcome, Unanswered>> + Send;
+}
+
+/// What is known before a leased run.
+pub(super) enum Before<O> {
+    /// It is to be run.
+    Run(Transaction),
+    /// It need not be.
+    Done(O),
+}
+
+/// A guest that answered and whose transaction is still open.
+pub(super) struct Answered {
+    pub(super) running: Running,
+    /// Where its call has returned, too.
+    pub(super) ended: Option<Ended>,
+    pub(super) given: Given,
+    pub(super) transaction: Transaction,
+}
+
+/// Why a run gave no answer.
+pub(super) enum Unanswered {
+    Rerun(Mode),
+    Failed(Failure),
+}
+
+/// How the guest is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// In a snapshot; with the writer lease from its first SQL write on.
+    Optimistic {
+        /// Whether it is then the first of its group.
+        alone: bool,
+    },
+    /// With the writer lease from the start.
+    Leased {
+        /// Whether it is the first of its group.
+        alone: bool,
+    },
+}
+
+/// What all runs of an invocation share.
+pub(super) struct Runs<W> {
+    pub(super) version: Arc<Version>,
+    pub(super) store: Arc<Store>,
+    pub(super) metrics: Arc<ServiceMetrics>,
+    pub(super) keys: RequestKeys,
+    pub(super) work: W,
+}
+
+impl<W: Work> Runs<W> {
+    /// Runs the guest until a run's transaction is validated, at most until the
+    /// deadline.
+    pub(super) async fn outcome(self: &Arc<Self>, deadline: Instant) -> Result<W::Outcome, Failure> {
+        let mut mode = Mode::Optimistic { alone: false };
+        let mut optimistic_runs = 0;
+        loop {
+            if matches!(mode, Mode::Optimistic { .. }) {
+                if optimistic_runs == MAX_OPTIMISTIC_RUNS {
+                    return Err(Failure::Conflict);
+                }
+                optimistic_runs += 1;
+            }
+            let late = || Failure::Deadline(self.limits().deadline);
+            let timely = timeout_at(deadline, self.run(mode));
+            match timely.await.unwrap_or_else(|_| Err(Unanswered::Failed(late()))) {
+                Ok(outcome) => return Ok(outcome),
+                Err(Unanswered::Failed(failure)) => return Err(failure),
+                Err(Unanswered::Rerun(rerun)) => {
+                    tracing::debug!(version = %self.version.id, ?rerun, "running again");
+                    self.metrics.count_rerun();
+                    mode = rerun;
+                }
+            }
+        }
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.version.manifest.limits
+    }
+
+    /// One run of the guest, up to the validation of its transaction.
+    async fn run(self: &Arc<Self>, mode: Mode) -> Result<W::Outcome, Unanswered> {
+        let alone = match mode {
+            Mode::Leased { alone } => alone,
+            Mode::Optimistic { alone } => return self.optimistic(alone).await,
+        };
+        let body = self.work.body();
+        // Nobody waits for a client while holding the writer.
+        if body.buffer().await.is_err() || !body.is_replayable() {
+            return Err(Unanswered::Failed(Failure::Conflict));
+        }
+        let this = Arc::clone(self);
+        let leased = self.store.lease(alone, None, move |transaction| async move {
+            match this.work.before_lease(transaction).await? {
+                Before::Done(outcome) => Ok(outcome),
+                Before::Run(transaction) => this.to_validation(this.start(transaction)).await,
+            }
+        });
+        leased.await.unwrap_or_else(|error| Err(error.into()))
+    }
+
+    /// Runs optimistically; goes on with the writer lease, on the writer's
+    /// thread, where the guest wants to write by SQL.
+    async fn optimistic(self: &Arc<Self>, alone: bool) -> Result<W::Outcome, Unanswered> {
+        let mut running = self.start(self.store.begin());
+        let LeaseRequest { transaction, grant } = match running.until_answer().await {
+            Step::WantsLease(request) => request,
+            step => return self.conclude(running, step).await,
+        };
+        let exchange = running.exchange().clone();
+        let this = Arc::clone(self);
+        let leased = self.store.lease(alone, Some(transaction), move |transaction| async move {
+            // The guest waits for it, inside the future that is polled next.
+            drop(grant.send(transaction));
+            this.to_validation(running).await
+        });
+        leased.await.unwrap_or_else(|error| Err(interrupted(error, &exchange)))
+    }
+
+    async fn to_validation(&self, mut running: Running) -> Result<W::Outcome, Unanswered> {
+        // Others wait for the writer that it holds.
+        running.stay(true);
+        let step = running.until_answer().await;
+        self.conclude(running, step).await
+    }
+
+    /// Ends the transaction of a guest that answered.
+    async fn conclude(&self, running: Running, step: Step) -> Result<W::Outcome, Unanswered> {
+        let limits = self.limits();
+        let failed = |failure| Err(Unanswered::Failed(failure));
+        let (answer, ended) = match step {
+            Step::Answered(answer, ended) => (answer, ended),
+            Step::Ended(ended) => return Err(unanswered(ended, running.exchange(), limits)),
+            Step::OverBudget => return failed(Failure::OutOfCpu(limits.cpu)),
+            Step::BodyTooLarge => return failed(Failure::BodyTooLarge(limits.request_body)),
+            Step::WantsLease(_) => {
+                return failed(Failure::Store("it is leased already".to_owned()));
+            }
+        };
+        let Answer { given, transaction } = answer;
+        // Whatever the guest made of its body's end: it was the client who sent too much.
+        if running.exchange().body().is_too_large() {
+            return failed(Failure::BodyTooLarge(limits.request_body));
+        }
+        let Some(transaction) = transaction else {
+            return failed(Failure::Trapped("it answered while it used its store".to_owned()));
+        };
+        self.work.conclude(Answered { running, ended, given, transaction }, limits).await
+    }
+
+    fn start(&self, transaction: Transaction) -> Running {
+        let occasion = self.work.occasion(self.keys.clone());
+        let exchange = Exchange::new(transaction, self.work.body().clone(), occasion);
+        Running::start(&self.version.pool, self.work.call(), exchange, self.limits().cpu)
+    }
+}
+
+/// What a call that ended without an answer means.
+pub(super) fn unanswered(ended: Ended, exchange: &Exchange, limits: &Limits) -> Unanswered {
+    let Err(error) = ended.result else {
+        return Unanswered::Failed(Failure::NoAnswer);
+    };
+    let error = match error.downcast::<Abort>() {
+        Ok(Abort(error)) => return interrupted(error, exchange),
+        Err(error) => error,
+    };
+    // The client's fault, not the guest's, where its body was cut off.
+    if exchange.body().is_too_large() {
+        return Unanswered::Failed(Failure::BodyTooLarge(limits.request_body));
+    }
+    let reason = format!("{error:#}");
+    Unanswered::Failed(match error.downcast_ref() {
+        Some(&LimitReached(limit)) => Failure::OverLimit { limit, reason },
+        None if error.is::<PoolConcurrencyLimitError>() => Failure::NoRoom(reason),
+        None => Failure::Trapped(reason),
+    })
+}
+
+/// What the store's refusal to go on means for the invocation.
+pub(super) fn interrupted(error: state::Error, exchange: &Exchange) -> Unanswered {
+    match error {
+        state::Error::Rerun(rerun) if exchange.may_run_again() => {
+            let alone = rerun == Rerun::Alone;
+            // A leased run could not send the requests that this one did.
+            Unanswered::Rerun(if exchange.needs_requests() {
+                Mode::Optimistic { alone }
+            } else {
+                Mode::Leased { alone }
+            })
+        }
+        state::Error::Rerun(_) => Unanswered::Failed(Failure::Conflict),
+        error => Unanswered::Failed(error.into()),
+    }
+}
+
+/// Of a run that did not begin.
+impl From<state::Error> for Unanswered {
+    fn from(error: state::Error) -> Self {
+        match error {
+            state::Error::Rerun(rerun) => {
+                Self::Rerun(Mode::Leased { alone: rerun == Rerun::Alone })
+            }
+            error => Self::Failed(error.into()),
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! The outbox, `_outbox`: events that are committed here and on their way to
+//! the bus.
+//!
+//! Rows are written in the transaction that publishes them and taken out once
+//! the bus has them. The newest are also kept in memory, so that the relay of a
+//! store that publishes all the time doesn't read the file.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use rusqlite::Connection;
+use tokio::sync::Notify;
+
+use super::error::Error;
+use super::store::{Core, Store};
+use crate::event::{Event, Outgoing};
+
+/// Events that are kept in memory until the relay takes them.
+const MAX_TAIL: usize = 4_096;
+
+/// Who publishes, as the bus knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreIdentity {
+    /// Random; new for a file that was restored from a copy.
+    pub store_id: String,
+    /// The highest sequence that the file had given out when it was opened.
+    pub opened_at: u64,
+}
+
+/// An event to be published, with its text.
+#[derive(Clone)]
+pub(super) struct Publication {
+    pub(super) event: Arc<Event>,
+    pub(super) json: Bytes,
+}
+
+/// What a store knows of its outbox besides the table.
+#[derive(Default)]
+pub(super) struct Outbox {
+    state: Mutex<State>,
+    grown: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    /// The newest committed events without a gap; older ones are in the file.
+    tail: VecDeque<Outgoing>,
+    last: u64,
+    relayed: u64,
+    trimmed: u64,
+    opened_at: Option<u64>,
+}
+
+impl Publication {
+    pub(super) fn new(event: Event) -> Self {
+        let json = Bytes::from(event.to_json());
+        Self { event: Arc::new(event), json }
+    }
+}
+
+impl Outbox {
+    /// Notes what the file has when it is opened for writing for the first time.
+    pub(super) fn open(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let last = last_sequence(connection)?;
+        let mut state = self.lock();
+        state.opened_at.get_or_insert(last);
+        state.last = state.last.max(last);
+        Ok(())
+    }
+
+    /// Whether as many wait for the bus as may.
+    pub(super) fn is_full(&self, limit: u64) -> bool {
+        let state = self.lock();
+        state.last.saturating_sub(state.relayed.max(state.opened_at.unwrap_or(0))) >= limit
+    }
+
+    /// Takes what a group has committed.
+    pub(super) fn committed(&self, published: Vec<Outgoing>) {
+        let Some(newest) = published.last() else { return };
+        let mut state = self.lock();
+        state.last = newest.sequence;
+        state.tail.extend(published);
+        let surplus = state.tail.len().saturating_sub(MAX_TAIL);
+        state.tail.drain(..surplus);
+        drop(state);
+        self.grown.notify_one();
+    }
+
+    /// Up to which row the outbox can be cut, if it can.
+    pub(super) fn to_trim(&self) -> Option<u64> {
+        let state = self.lock();
+        (state.relayed > state.trimmed).then_some(state.relayed)
+    }
+
+    pub(super) fn trimmed(&self, sequence: u64) {
+        self.lock().trimmed = sequence;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes events into the outbox.
+pub(super) fn insert(
+    connection: &Connection,
+    publications: &[Publication],
+    published: &mut Vec<Outgoing>,
+) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached("INSERT INTO _outbox (event) VALUES (?1)")?;
+    for Publication { event, json } in publications {
+        statement.execute([&**json])?;
+        let sequence = u64::try_from(connection.last_insert_rowid()).unwrap_or_default();
+        published.push(Outgoing { sequence, event: Arc::clone(event) });
+    }
+    Ok(())
+}
+
+/// Takes out what the bus has.
+pub(super) fn trim(connection: &Connection, upto: u64) -> rusqlite::Result<()> {
+    connection.prepare_cached("DELETE FROM _outbox WHERE sequence <= ?1")?.execute([upto])?;
+    Ok(())
+}
+
+fn last_sequence(connection: &Connection) -> rusqlite::Result<u64> {
+    connection
+        .prepare_cached(
+            "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = '_outbox'), 0)",
+        )?
+        .query_row((), |row| row.get(0))
+}
+
+impl Store {
+    /// Resolves when something was published that the bus may not have.
+    pub async fn outbox_grown(&self) {
+        self.core.outbox.grown.notified().await;
+    }
+
+    /// Whether there is a file, and so perhaps something in its outbox.
+    #[must_use]
+    pub fn has_file(&self) -> bool {
+        self.core.path.exists()
+    }
+
+    /// Who publishes. Opens the file.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn identity(self: &Arc<Self>) -> Result<StoreIdentity, Error> {
+        let store_id = self
+            .read(|connection| {
+                connection.query_row("SELECT value FROM _meta WHERE key = 'store_id'", (), |row| {
+                    row.get(0)
+                })
+            })
+            .await?;
+        // Read after the file was made sure of, which opens it for writing.
+        let opened_at = self.core.outbox.lock().opened_at.unwrap_or(0);
+        Ok(StoreIdentity { store_id, opened_at })
+    }
+
+    /// Gives a file that was restored from a copy another identity: the bus has
+    /// had sequences of it that it will give out again. What it had in its outbox
+    /// when it was opened is on the bus, so it is taken out. Durable when it returns.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn renew_identity(self: &Arc<Self>) -> Result<StoreIdentity, Error> {
+        let opened_at = self.core.outbox.lock().opened_at.unwrap_or(0);
+        let store_id = uuid::Uuid::new_v4().to_string();
+        let renewed = store_id.clone();
+        let (committed, ()) = self
+            .host_member(move |writer| {
+                writer
+                    .connection
+                    .execute("UPDATE _meta SET value = ?1 WHERE key = 'store_id'", [&renewed])?;
+                trim(&writer.connection, opened_at)
+            })
+            .await?;
+        committed.durable().await?;
+        Ok(StoreIdentity { store_id, opened_at })
+    }
+
+    /// The first committed events after `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or an event in it is damaged.
+    pub async fn outgoing(
+        self: &Arc<Self>,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Outgoing>, Error> {
+        if let Some(tail) = self.core.outbox.tail_after(after, limit) {
+            return Ok(tail);
+        }
+        let rows: Vec<(u64, Vec<u8>)> = self
+            .read(move |connection| {
+                connection
+                    .prepare_cached(
+                        "SELECT sequence, event FROM _outbox WHERE sequence > ?1
+                         ORDER BY sequence LIMIT ?2",
+                    )?
+                    .query_map((after, limit), |row| Ok((row.get(0)?, row.get(1)?)))?
+                    .collect()
+            })
+            .await?;
+        let outgoing = |(sequence, json): (u64, Vec<u8>)| {
+            let event = Event::from_json(&json).map_err(|error| {
+                let path = self.core.path.display();
+                Error::Unavailable(format!("{path}: _outbox row {sequence} is damaged: {error}"))
+            })?;
+            Ok(Outgoing { sequence, event: Arc::new(event) })
+        };
+        rows.into_iter().map(outgoing).collect()
+    }
+
+    /// Notes up to which sequence the bus has the outbox; those rows are taken
+    /// out with one of the next commits.
+    pub fn note_relayed(&self, sequence: u64) {
+        let mut state = self.core.outbox.lock();
+        state.relayed = state.relayed.max(sequence);
+        let relayed = state.relayed;
+        while state.tail.front().is_some_and(|outgoing| outgoing.sequence <= relayed) {
+            state.tail.pop_front();
+        }
+    }
+
+    /// Takes out of an outbox what the bus has, where no commit did so by itself.
+    pub fn trim_outbox(self: &Arc<Self>) {
+        if self.core.outbox.to_trim().is_some() {
+            self.push(super::store::Job::Tidy);
+        }
+    }
+}
+
+impl Outbox {
+    /// What follows `after` as far as it is in memory; `None` where it may be in
+    /// the file only.
+    fn tail_after(&self, after: u64, limit: usize) -> Option<Vec<Outgoing>> {
+        let state = self.lock();
+        if after >= state.last && state.opened_at.is_some() {
+            return Some(Vec::new());
+        }
+        let first = state.tail.front()?.sequence;
+        if first > after + 1 {
+            return None;
+        }
+        let skipped = usize::try_from(after + 1 - first).ok()?;
+        Some(state.tail.iter().skip(skipped).take(limit).cloned().collect())
+    }
+}
+
+impl Core {
+    /// Refuses one more event while the bus is too far behind.
+    pub(super) fn check_outbox(&self) -> Result<(), Error> {
+        if self.outbox.is_full(self.options.max_outbox) { Err(Error::OutboxFull) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,246 @@
+//! What the outbox and the inbox promise.
+
+use super::*;
+use crate::event::Event;
+
+fn event(key: &str) -> Event {
+    let text = format!(
+        r#"{{"specversion":"1.0","id":"{key}","source":"/test","type":"test","data":{{"key":"{key}"}}}}"#
+    );
+    Event::from_json(text.as_bytes()).expect("an event")
+}
+
+async fn publish(store: &Arc<Store>, key: &str) {
+    let mut transaction = store.begin();
+    transaction.set("b", key, Bytes::from_static(b"1")).await.expect("room");
+    transaction.publish(event(key)).expect("room");
+    transaction.finish().await.expect("no conflict").durable().await.expect("a disk");
+}
+
+async fn published(store: &Arc<Store>, after: u64) -> Vec<(u64, String)> {
+    let outgoing = store.outgoing(after, 100).await.expect("a store");
+    outgoing.into_iter().map(|each| (each.sequence, each.event.id.clone())).collect()
+}
+
+fn named(rows: &[(u64, &str)]) -> Vec<(u64, String)> {
+    rows.iter().map(|(sequence, id)| (*sequence, (*id).to_owned())).collect()
+}
+
+fn consumption(position: u64) -> Consumption {
+    Consumption { subscription: Arc::from("s"), position, held: false }
+}
+
+/// A store with the subscription `s` that has scanned `positions`.
+async fn scanned(store: &Arc<Store>, positions: &[u64]) {
+    let cursor = Cursor { subscription: "s".to_owned(), position: 0, until: None };
+    store.begin_subscriptions(vec![cursor]).await.expect("a store");
+    let end = u64::MAX >> 2;
+    store.load_subscription(&Arc::from("s"), end).await.expect("a store").expect("a cursor");
+    let upto = positions.last().copied().unwrap_or_default();
+    assert_eq!(store.scan("s", upto, positions), positions);
+}
+
+async fn consume(store: &Arc<Store>, consumption: Consumption) -> Result<(), Error> {
+    let mut transaction = store.begin();
+    let key = consumption.position.to_string();
+    transaction.set("effects", &key, Bytes::from_static(b"1")).await.expect("room");
+    transaction.consume(consumption);
+    transaction.finish().await?.durable().await
+}
+
+async fn has_effect(store: &Arc<Store>, position: u64) -> bool {
+    store.begin().exists("effects", &position.to_string()).await.expect("a store")
+}
+
+fn progress(store: &Arc<Store>) -> (u64, usize) {
+    let progress = store.progress("s").expect("it is loaded");
+    (progress.cursor, progress.outstanding)
+}
+
+#[tokio::test]
+async fn what_is_published_is_in_the_outbox_when_it_is_committed_and_not_before() {
+    let Fixture { store, _folder } = fixture(StoreOptions::default());
+    let mut transaction = store.begin();
+    transaction.publish(event("undone")).expect("room");
+    drop(transaction);
+    publish(&store, "a").await;
+    publish(&store, "b").await;
+    assert_eq!(published(&store, 0).await, named(&[(1, "a"), (2, "b")]));
+    assert_eq!(published(&store, 1).await, named(&[(2, "b")]));
+    store.note_relayed(2);
+    assert_eq!(published(&store, 2).await, []);
+}
+
+#[tokio::test]
+async fn a_lease_holders_events_go_with_it_and_with_its_rollback() {
+    let Fixture { store, _folder } = fixture(StoreOptions::default());
+    let leased = store.lease(false, None, |mut transaction| async move {
+        transaction.publish(event("given up")).expect("room");
+        transaction.rollback().await.expect("a store");
+        transaction.publish(event("first")).expect("room");
+        transaction.commit().await.expect("a store");
+        transaction.publish(event("second")).expect("room");
+        transaction.finish().await.expect("a store")
+    });
+    leased.await.expect("a lease").durable().await.expect("a disk");
+    assert_eq!(published(&store, 0).await, named(&[(1, "first"), (2, "second")]));
+}
+
+#[tokio::test]
+async fn sequences_are_never_used_twice_and_the_outbox_outlives_the_process() {
+    let Fixture { store, _folder } = fixture(StoreOptions::default());
+    publish(&store, "a").await;
+    store.note_relayed(1);
+    // The next commit takes the relayed row out with it.
+    publish(&store, "b").await;
+    store.close().await;
+    let again = Store::new(_folder.path().join("cart.db"), "cart", StoreOptions::default());
+    let identity = again.identity().await.expect("a store");
+    assert_eq!(identity.opened_at, 2);
+    assert_eq!(published(&again, 0).await, named(&[(2, "b")]));
+    again.note_relayed(2);
+    publish(&again, "c").await;
+    assert_eq!(published(&again, 2).await, named(&[(3, "c")]));
+}
+
+#[tokio::test]
+async fn a_restored_store_gets_another_identity_and_keeps_what_is_new() {
+    let Fixture { store, _folder } = fixture(StoreOptions::default());
+    publish(&store, "a").await;
+    store.close().await;
+    let again = Store::new(_folder.path().join("cart.db"), "cart", StoreOptions::default());
+    let before = again.identity().await.expect("a store");
+    publish(&again, "b").await;
+    let after = again.renew_identity().await.expect("a store");
+    assert_ne!(before.store_id, after.store_id);
+    assert_eq!(again.identity().await.expect("a store"), after);
+    assert_eq!(published(&again, after.opened_at).await, named(&[(2, "b")]));
+    again.note_relayed(2);
+}
+
+#[tokio::test]
+async fn while_the_bus_is_far_behind_nothing_more_is_published() {
+    let Fixture { store, _folder } =
+        fixture(StoreOptions { max_outbox: 2, ..StoreOptions::default() });
+    publish(&store, "a").await;
+    publish(&store, "b").await;
+    assert!(matches!(store.begin().publish(event("c")), Err(Error::OutboxFull)));
+    store.note_relayed(1);
+    assert!(store.begin().publish(event("c")).is_ok());
+}
+
+#[tokio::test]
+async fn an_effect_is_there_once_however_often_its_event_comes() {
+    let Fixture { store, _folder } = fixture(StoreOptions::default());
+    scanned(&store, &[3, 5, 9]).await;
+    consume(&store, consumption(5)).await.expect("the first time");
+    assert!(matches!(consume(&store, consumption(5)).await, Err(Error::Consumed)));
+    let unknown = consume(&store, consumption(4)).await;
+    assert!(matches!(unknown, Err(Error::Consumed)), "it was never scanned");
+    assert!(!has_effect(&store, 4).await);
+    assert_eq!(progress(&store), (2, 2), "up to the first that is not finished");
+    consume(&store, consumption(3)).await.expect("the first time");
+    assert_eq!(progress(&store), (8, 1));
+    consume(&store, consumption(9)).await.expect("the first time");
+    assert_eq!(progress(&store), (9, 0));
+}
+
+#[tokio::test]
+async fn a_leased_run_that_comes_too_late_leaves_nothing_behind() {
+    let Fixture { store, _folder } = fixture(StoreOptions::default());
+    scanned(&store, &[1]).await;
+    consume(&store, consumption(1)).await.expect("the first time");
+    let leased = store.lease(false, None, |mut transaction| async move {
+        transaction.set("effects", "late", Bytes::from_static(b"1")).await.expect("room");
+        transaction.publish(event("late")).expect("room");
+        transaction.consume(consumption(1));
+        transaction.finish().await.map(drop)
+    });
+    assert!(matches!(leased.await.expect("a lease"), Err(Error::Consumed)));
+    assert!(!store.begin().exists("effects", "late").await.expect("a store"));
+    publish(&store, "next").await;
+    assert_eq!(published(&store, 0).await, named(&[(1, "next")]));
+}
+
+#[tokio::test]
+async fn what_finished_ahead_of_the_cursor_is_known_after_a_restart() {
+    let Fixture { store, _folder } = fixture(StoreOptions::default());
+    scanned(&store, &[1, 2, 3, 4]).await;
+    for position in [2, 4] {
+        consume(&store, consumption(position)).await.expect("the first time");
+    }
+    store.close().await;
+    let again = Store::new(_folder.path().join("cart.db"), "cart", StoreOptions::default());
+    let name = Arc::from("s");
+    let progress = again.load_subscription(&name, 100).await.expect("a store").expect("a cursor");
+    assert_eq!((progress.cursor, progress.scanned), (0, 0));
+    assert_eq!(again.scan("s", 4, &[1, 2, 3, 4]), [1, 3]);
+    consume(&again, consumption(1)).await.expect("the first time");
+    consume(&again, consumption(3)).await.expect("the first time");
+    assert_eq!(self::progress(&again), (4, 0));
+}
+
+#[tokio::test]
+async fn a_cursor_beyond_the_end_of_the_bus_goes_back_to_it() {
+    let Fixture { store, _folder } = fixture(StoreOptions::default());
+    scanned(&store, &[1, 2]).await;
+    for position in [1, 2] {
+        consume(&store, consumption(position)).await.expect("the first time");
+    }
+    store.unload_subscription("s");
+    let progress = store.load_subscription(&Arc::from("s"), 1).await.expect("a store");
+    assert_eq!(progress.map(|progress| progress.cursor), Some(1));
+    assert_eq!(store.scan("s", 2, &[2]), [2], "another event has this position now");
+}
+
+#[tokio::test]
+async fn a_held_event_is_finished_once_and_a_buried_one_can_come_back() {
+    let Fixture { store, _folder } = fixture(StoreOptions::default());
+    scanned(&store, &[1, 2]).await;
+    let key: Arc<str> = Arc::from("k");
+    let hold = |position| Settlement::Hold {
+        consumption: consumption(position),
+        key: Arc::clone(&key),
+        event: Arc::new(event("held")),
+        attempts: 1,
+        due: Due::At(7),
+        reason: "not now".to_owned(),
+    };
+    let settle = async |settlements| {
+        let settled = store.settle(settlements).await.expect("a store");
+        settled.durable().await.expect("a disk");
+    };
+    settle(vec![hold(1), hold(2), hold(1)]).await;
+    assert_eq!(progress(&store), (2, 0), "the cursor passes what is held");
+    let name: Arc<str> = Arc::from("s");
+    let held = store.held(&name, 0, 10).await.expect("a store");
+    let entry = HeldEntry {
+        position: 1,
+        key: "k".to_owned(),
+        attempts: 1,
+        due: Due::At(7),
+        reason: "not now".to_owned(),
+    };
+    assert_eq!((held.len(), &held[0]), (2, &entry));
+
+    let again = Consumption { held: true, ..consumption(1) };
+    consume(&store, again.clone()).await.expect("the first time");
+    assert!(matches!(consume(&store, again).await, Err(Error::Consumed)));
+
+    settle(vec![Settlement::Bury {
+        consumption: Consumption { held: true, ..consumption(2) },
+        key: Arc::clone(&key),
+        event: Arc::new(event("held")),
+        attempts: 8,
+        reason: "never".to_owned(),
+    }])
+    .await;
+    assert_eq!(store.held(&name, 0, 10).await.expect("a store"), []);
+    let dead = store.dead_letters(None, 0, 10).await.expect("a store");
+    assert_eq!((dead.len(), dead[0].position, dead[0].attempts), (1, 2, 8));
+    let revived = store.retry_dead(dead[0].id).await.expect("a store").expect("it is there");
+    assert_eq!((revived.0.as_str(), revived.1.attempts), ("s", 0));
+    assert_eq!(store.dead_count(&name).await.expect("a store"), 0);
+    assert!(store.held_event(&name, 2).await.expect("a store").is_some());
+    assert!(store.retry_dead(dead[0].id).await.expect("a store").is_none());
+}
