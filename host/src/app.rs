@@ -11,9 +11,9 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin;
+use crate::admin::{self, access::Access};
 use crate::bus::{Bus, BusOptions};
-use crate::config::Config;
+use crate::config::{Config, TOKEN_VARIABLE};
 use crate::deploy::{DeployConfig, Deployer, Notice, StatusReader};
 use crate::events::Events;
 use crate::http::listener::Listener;
@@ -58,6 +58,13 @@ impl App {
     /// # Errors
     /// As [`App::start`].
     pub async fn start_with(config: Config, stores: StoreOptions) -> anyhow::Result<Self> {
+        if config.token.is_none() && !config.admin.ip().is_loopback() {
+            anyhow::bail!(
+                "the admin address {} can be reached from elsewhere: set a token with --token-file \
+                 or {TOKEN_VARIABLE}",
+                config.admin
+            );
+        }
         let lock = lock_data_folder(&config.data)?;
         let runtime = Runtime::new(Outbound::new(config.outbound.clone()))?;
         let registry = Arc::new(Registry::default());
@@ -91,13 +98,14 @@ impl App {
             .await
             .with_context(|| format!("{} cannot be listened on (--admin)", config.admin))?;
         let admin_address = admin_listener.local_addr()?;
-        let admin = tokio::spawn(admin::serve(
-            admin_listener,
-            deployer.status(),
-            metrics(&registry, &runtime),
-            stop.clone(),
-            stopped.clone(),
-        ));
+        let parts = admin::Parts {
+            operator: deployer.operator(),
+            status: deployer.status(),
+            metrics: metrics(&registry, &runtime),
+            access: Access::new(config.token.clone()),
+            stopping: stop.clone(),
+        };
+        let admin = tokio::spawn(admin::serve(admin_listener, parts, stopped.clone()));
 
         tokio::spawn(sweep(registry, stopped.clone()));
         tokio::spawn({
@@ -231,6 +239,7 @@ fn deploy_config(config: &Config) -> DeployConfig {
         data: config.data.clone(),
         compiler: config.compiler.clone(),
         secrets: config.secrets.clone(),
+        keep_versions: config.keep_versions,
         compile_timeout: config.compile_timeout,
         ..DeployConfig::default()
     }

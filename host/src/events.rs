@@ -25,8 +25,8 @@ mod target;
 mod window;
 
 pub use command::Refusal;
+pub use engine::{Events, PrepareError};
 pub use operate::{
     DeadLetterView, EventPage, EventView, MAX_PAGE, OperateError, SubscriptionStatus,
 };
-pub use engine::{Events, PrepareError};
 pub use status::{Counts, State};

@@ -7,6 +7,23 @@ use std::time::Duration;
 use crate::deploy::{Notice, Status};
 use crate::service::Share;
 
+/// What empties a terminal and begins at its top (ECMA-48 `ED`, `CUP`).
+pub(super) const CLEAR: &str = "\x1b[2J\x1b[H";
+
+/// Rows in columns as wide as their widest cell.
+pub(super) fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
+    };
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or_default()).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
 /// Prints why the command failed.
 pub(super) fn error(error: &anyhow::Error) {
     eprintln!("hotdock: {error:#}");

@@ -87,12 +87,8 @@ impl Events {
     /// The events of what `registry` has, over `bus`.
     #[must_use]
     pub fn new(bus: Bus, registry: Arc<Registry>) -> Self {
-        let inner = Inner {
-            bus,
-            registry,
-            table: Mutex::default(),
-            changed: Arc::new(Notify::new()),
-        };
+        let inner =
+            Inner { bus, registry, table: Mutex::default(), changed: Arc::new(Notify::new()) };
         Self { inner: Arc::new(inner) }
     }
 
@@ -251,9 +247,8 @@ impl Events {
             service: service.name.clone(),
             subscription: Arc::from(subscription),
         };
-        let is_active = |subscription: &Subscription| {
-            table.active.contains_key(&name(&subscription.name))
-        };
+        let is_active =
+            |subscription: &Subscription| table.active.contains_key(&name(&subscription.name));
         let manifests = || service.traffic.versions().map(|version| &version.manifest);
         if manifests().flat_map(|manifest| &manifest.subscriptions).all(is_active) {
             return Ok(());

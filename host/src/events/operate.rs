@@ -177,8 +177,7 @@ impl Events {
         let bus = &self.inner.bus;
         let last = bus.last();
         let limit = limit.clamp(1, MAX_PAGE);
-        let wanted =
-            |event_type: &str| pattern.is_none_or(|pattern| pattern.matches(event_type));
+        let wanted = |event_type: &str| pattern.is_none_or(|pattern| pattern.matches(event_type));
         let mut next = after.unwrap_or_else(|| last.saturating_sub(limit as u64));
         let mut events: Vec<EventView> = Vec::new();
         // So many reads at most: a page of a rare type may be short.
@@ -228,11 +227,7 @@ impl Events {
     ///
     /// # Errors
     /// When it is not there.
-    pub async fn retry_dead(
-        &self,
-        service: &ServiceName,
-        id: u64,
-    ) -> Result<String, OperateError> {
+    pub async fn retry_dead(&self, service: &ServiceName, id: u64) -> Result<String, OperateError> {
         let store = self.store_of(service)?;
         let revived = store.retry_dead(id).await;
         let revived = revived.map_err(|error| OperateError::Store(service.clone(), error))?;
@@ -359,8 +354,7 @@ impl Events {
             None => (scanned, None, 0),
         };
         let dead = handle.store.dead_count(&handle.name.subscription).await;
-        let dead =
-            dead.map_err(|error| OperateError::Store(handle.name.service.clone(), error))?;
+        let dead = dead.map_err(|error| OperateError::Store(handle.name.service.clone(), error))?;
         let until = handle.until.unwrap_or_else(|| bus.last());
         let lag = until.saturating_sub(scanned);
         let oldest = oldest.or((lag > 0).then_some(scanned + 1));

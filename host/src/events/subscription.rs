@@ -72,11 +72,20 @@ enum News {
 }
 
 enum Change {
-    Held { key: Arc<str>, position: u64, waiting: Waiting },
+    Held {
+        key: Arc<str>,
+        position: u64,
+        waiting: Waiting,
+    },
     /// A held event is no longer there.
-    Left { key: Arc<str>, position: u64 },
+    Left {
+        key: Arc<str>,
+        position: u64,
+    },
     /// The first event of a key in the window is finished.
-    Finished { key: Arc<str> },
+    Finished {
+        key: Arc<str>,
+    },
     Nothing,
 }
 
@@ -287,9 +296,10 @@ impl Dispatcher {
     /// When something is due that nothing else tells of.
     fn next_time(&self) -> Instant {
         let now = Instant::now();
-        let held = self.held.next_due().map(|due| {
-            now + Duration::from_millis(due.saturating_sub(now_ms()).max(1))
-        });
+        let held = self
+            .held
+            .next_due()
+            .map(|due| now + Duration::from_millis(due.saturating_sub(now_ms()).max(1)));
         let times = [held, self.breaker.until(), self.rests_until];
         let rests = self.rests_until.filter(|until| *until > now);
         let next = times.into_iter().flatten().filter(|time| *time > now).min();
@@ -359,8 +369,7 @@ impl Dispatcher {
             }
             WhenFailed::Park if used_up => Due::Parked,
             _ => {
-                let wait =
-                    backoff::wait(self.settings.backoff, attempt.number, fastrand::f64());
+                let wait = backoff::wait(self.settings.backoff, attempt.number, fastrand::f64());
                 Due::At(now_ms() + millis(wait.max(after.unwrap_or_default())))
             }
         };
@@ -433,8 +442,7 @@ impl Dispatcher {
             reason,
         };
         self.parts.status.count_dead();
-        let change =
-            if held { Change::Left { key, position } } else { Change::Finished { key } };
+        let change = if held { Change::Left { key, position } } else { Change::Finished { key } };
         self.settle(vec![settlement], vec![change]);
     }
 

@@ -93,7 +93,8 @@ pub fn parse_sticky(text: &str) -> Result<Sticky, String> {
 }
 
 fn percent(text: &str) -> Option<u8> {
-    text.strip_suffix('%')?.trim().parse().ok().filter(|percent| *percent <= 100)
+    let number = text.strip_suffix('%').unwrap_or(text).trim();
+    number.parse().ok().filter(|percent| *percent <= 100)
 }
 
 /// `true`, `false`, or a table of what differs from the defaults.

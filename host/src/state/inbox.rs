@@ -182,10 +182,7 @@ impl Store {
     ///
     /// # Errors
     /// When the store cannot be written.
-    pub async fn begin_subscriptions(
-        self: &Arc<Self>,
-        cursors: Vec<Cursor>,
-    ) -> Result<(), Error> {
+    pub async fn begin_subscriptions(self: &Arc<Self>, cursors: Vec<Cursor>) -> Result<(), Error> {
         if cursors.is_empty() {
             return Ok(());
         }
