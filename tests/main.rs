@@ -2,6 +2,7 @@
 //! that were made to be difficult. One binary, so that it links once.
 
 mod deploy;
+mod events;
 mod formats;
 mod harness;
 mod hostile;

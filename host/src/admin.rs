@@ -4,6 +4,7 @@
 //! - `GET /readyz`: what the plugin folder had at the start is dealt with, and
 //!   the host is not stopping
 //! - `GET /metrics`: counters and gauges of every service (OpenMetrics text)
+//! - `POST /events`: takes events from outside, of any type (CloudEvents)
 //! - `GET /v1/services`: every service with its versions, digests and states
 //! - `GET /v1/services/{name}`: one of them
 //! - `PUT /v1/services/{name}`: deploys a component that is uploaded
@@ -21,6 +22,7 @@
 pub mod access;
 mod condition;
 mod deployments;
+mod events;
 mod health;
 mod notices;
 mod openapi;
@@ -46,6 +48,7 @@ use utoipa_axum::routes;
 use self::access::Access;
 use self::problem::Problem;
 use crate::deploy::{Operator, StatusReader};
+use crate::events::receive::Intake;
 
 /// What the endpoints share.
 #[derive(Clone)]
@@ -54,6 +57,7 @@ struct Admin {
     status: StatusReader,
     stopping: CancellationToken,
     metrics: Arc<Metrics>,
+    intake: Intake,
 }
 
 /// What the listener shows and steers.
@@ -64,6 +68,8 @@ pub struct Parts {
     pub status: StatusReader,
     /// What a scrape shows.
     pub metrics: Metrics,
+    /// Takes events from outside.
+    pub intake: Intake,
     /// Who may ask.
     pub access: Access,
     /// Cancelled when the host begins to stop.
@@ -72,8 +78,8 @@ pub struct Parts {
 
 /// Serves until `stopped`.
 pub async fn serve(listener: TcpListener, parts: Parts, stopped: CancellationToken) {
-    let Parts { operator, status, metrics, access, stopping } = parts;
-    let admin = Admin { operator, status, stopping, metrics: Arc::new(metrics) };
+    let Parts { operator, status, metrics, intake, access, stopping } = parts;
+    let admin = Admin { operator, status, stopping, metrics: Arc::new(metrics), intake };
     let served = axum::serve(listener, router(admin, access))
         .with_graceful_shutdown(async move { stopped.cancelled().await })
         .await;
@@ -87,6 +93,7 @@ fn router(admin: Admin, access: Access) -> Router {
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))
+        .routes(routes!(events::take))
         .routes(routes!(services::list))
         .routes(routes!(services::get, upload::put, services::undeploy))
         .routes(routes!(services::versions))

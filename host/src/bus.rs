@@ -163,7 +163,7 @@ impl Bus {
         let failed = |error: &dyn std::fmt::Display| {
             BusError::Unavailable(format!("{} cannot be opened: {error}", path.display()))
         };
-        let connection = schema::open_writer(path).map_err(|error| failed(&error))?;
+        let connection = schema::open_writer(path, &options).map_err(|error| failed(&error))?;
         let ids = Ids::load(&connection, options.run_ids).map_err(|error| failed(&error))?;
         let extent = schema::extent(&connection).map_err(|error| failed(&error))?;
         let (jobs, queue) = mpsc::channel(options.queue);
@@ -377,14 +377,13 @@ impl Bus {
             Some(jobs) => jobs.send(Box::new(Work { work, reply })).await.is_ok(),
             None => false,
         };
-        let ended = || {
-            let closed = || BusError::Unavailable("the bus is closed".to_owned());
-            self.shared.check().err().unwrap_or_else(closed)
-        };
-        if !sent {
-            return Err(ended());
+        if sent && let Ok(result) = done.await {
+            return result;
         }
-        done.await.map_err(|_| ended())?
+        // Once it has ended it has said why.
+        self.ended.clone().wait().await;
+        self.shared.check()?;
+        Err(BusError::Unavailable("the bus is closed".to_owned()))
     }
 }
 

@@ -19,6 +19,7 @@ use utoipa::{Modify, OpenApi};
         (name = "services", description = "What is deployed"),
         (name = "traffic", description = "Which version gets which requests"),
         (name = "deployments", description = "How versions come in"),
+        (name = "events", description = "Events from outside"),
         (name = "health", description = "For probes and scrapes"),
     )
 )]

@@ -50,6 +50,13 @@ pub(super) struct Table {
     stopping: bool,
 }
 
+impl Table {
+    /// Whether the host stops: the stores and the bus are about to be closed.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+}
+
 /// `<service>/<subscription>`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Name {

@@ -22,6 +22,9 @@ impl Events {
         let mut known = BTreeSet::new();
         {
             let mut table = self.inner.table.lock().await;
+            if table.is_stopping() {
+                return;
+            }
             for (name, active) in &mut table.active {
                 if let Some(position) = advance(name, active).await {
                     known.insert(name.to_string());
