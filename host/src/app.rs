@@ -11,9 +11,9 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin;
+use crate::admin::{self, access::Access};
 use crate::bus::{Bus, BusOptions};
-use crate::config::Config;
+use crate::config::{Config, TOKEN_VARIABLE};
 use crate::deploy::{DeployConfig, Deployer, Notice, StatusReader};
 use crate::events::{Events, EventsCollector};
 use crate::events::receive::Intake;
@@ -59,6 +59,13 @@ impl App {
     /// # Errors
     /// As [`App::start`].
     pub async fn start_with(config: Config, stores: StoreOptions) -> anyhow::Result<Self> {
+        if config.token.is_none() && !config.admin.ip().is_loopback() {
+            anyhow::bail!(
+                "the admin address {} can be reached from elsewhere: set a token with --token-file \
+                 or {TOKEN_VARIABLE}",
+                config.admin
+            );
+        }
         let lock = lock_data_folder(&config.data)?;
         let runtime = Runtime::new(Outbound::new(config.outbound.clone()))?;
         let registry = Arc::new(Registry::default());
@@ -85,9 +92,10 @@ impl App {
         let intake = Intake::new(events.bus().clone(), config.events.max_body);
         let opened = intake.only(&config.events.accept);
         let registry_of_listener = Arc::clone(&registry);
-        let listener = Listener::bind(config.listen, config.http.clone(), registry_of_listener, opened)
-            .await
-            .with_context(|| format!("{} cannot be listened on (--listen)", config.listen))?;
+        let listener =
+            Listener::bind(config.listen, config.http.clone(), registry_of_listener, opened)
+                .await
+                .with_context(|| format!("{} cannot be listened on (--listen)", config.listen))?;
         let address = listener.local_addr();
         let serving = tokio::spawn(listener.serve(stop.clone(), config.drain));
 
@@ -95,15 +103,16 @@ impl App {
             .await
             .with_context(|| format!("{} cannot be listened on (--admin)", config.admin))?;
         let admin_address = admin_listener.local_addr()?;
-        let admin = tokio::spawn(admin::serve(
-            admin_listener,
-            deployer.status(),
-            metrics(&registry, &runtime, &events),
-            events.clone(),
+        let parts = admin::Parts {
+            operator: deployer.operator(),
+            status: deployer.status(),
+            metrics: metrics(&registry, &runtime, &events),
+            events: events.clone(),
             intake,
-            stop.clone(),
-            stopped.clone(),
-        ));
+            access: Access::new(config.token.clone()),
+            stopping: stop.clone(),
+        };
+        let admin = tokio::spawn(admin::serve(admin_listener, parts, stopped.clone()));
 
         tokio::spawn(sweep(registry, stopped.clone()));
         tokio::spawn({
@@ -237,6 +246,7 @@ fn deploy_config(config: &Config) -> DeployConfig {
         data: config.data.clone(),
         compiler: config.compiler.clone(),
         secrets: config.secrets.clone(),
+        keep_versions: config.keep_versions,
         compile_timeout: config.compile_timeout,
         ..DeployConfig::default()
     }
