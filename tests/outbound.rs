@@ -4,7 +4,7 @@ mod denied;
 mod limits;
 mod roundtrip;
 mod transaction;
-mod upstream;
+pub mod upstream;
 
 use crate::harness::host::Builder;
 use crate::harness::{Host, component};

@@ -1,8 +1,9 @@
 //! The README's commands run as they are written.
 
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use crate::harness::Host;
+use crate::harness::{Host, PATIENCE};
 
 /// A command of the README, and what it says comes out.
 struct Step {
@@ -11,22 +12,36 @@ struct Step {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_walkthrough_of_a_request_runs_as_written() {
+async fn the_walkthroughs_of_requests_and_events_run_as_written() {
     if Command::new("curl").arg("--version").stdout(Stdio::null()).status().is_err() {
         eprintln!("skipped: there is no curl");
         return;
     }
     let host = Host::builder().plugin("cart").plugin("order").start().await;
     let steps = steps("### A request", "### A deployment");
-    assert!(steps.len() >= 5, "the README has {} commands there", steps.len());
+    assert!(steps.len() >= 9, "the README has {} commands there", steps.len());
     for Step { command, output } in steps {
         let command = command
             .replace("localhost:8080", &host.address.to_string())
             .replace("localhost:8081", &host.admin.to_string());
-        let run = Command::new("bash").args(["-c", &command]).stderr(Stdio::null()).output();
-        let got = String::from_utf8(run.expect("bash").stdout).expect("text");
-        assert!(matches(&got, &output), "{command}\ngives: {got}\nthe README says: {output}");
+        // What an event brings about is there a moment later.
+        let reads = !command.contains("-X ");
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let got = run(&command);
+            if matches(&got, &output) {
+                break;
+            }
+            let over = !reads || Instant::now() >= end;
+            assert!(!over, "{command}\ngives: {got}\nthe README says: {output}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
+}
+
+fn run(command: &str) -> String {
+    let run = Command::new("bash").args(["-c", command]).stderr(Stdio::null()).output();
+    String::from_utf8(run.expect("bash").stdout).expect("text")
 }
 
 /// The commands between two headings, each with the lines that follow it.

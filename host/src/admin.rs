@@ -4,16 +4,18 @@
 //! - `GET /readyz`: what the plugin folder had at the start is dealt with, and
 //!   the host is not stopping
 //! - `GET /metrics`: counters and gauges of every service (OpenMetrics text)
+//! - `POST /events`: takes events from outside, of any type (CloudEvents)
 //! - `GET /v1/services`: every service with its versions, digests and states
 //! - `GET /v1/services/{name}`: one of them
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use prometheus_client::registry::Registry as Metrics;
 use serde_json::json;
@@ -21,12 +23,15 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::deploy::StatusReader;
+use crate::events::receive::{self, Intake};
+use crate::http::problem::Problem;
 
 #[derive(Clone)]
 struct Admin {
     status: StatusReader,
     stopping: CancellationToken,
     metrics: Arc<Metrics>,
+    intake: Intake,
 }
 
 /// The content type of OpenMetrics text.
@@ -37,6 +42,7 @@ pub async fn serve(
     listener: TcpListener,
     status: StatusReader,
     metrics: Metrics,
+    intake: Intake,
     stopping: CancellationToken,
     stopped: CancellationToken,
 ) {
@@ -44,6 +50,7 @@ pub async fn serve(
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics_text))
+        .route(receive::PATH, post(take_events))
         .route("/v1/services", get(services))
         .route("/v1/services/{name}", get(service))
         .fallback(async |uri: Uri| {
@@ -53,7 +60,7 @@ pub async fn serve(
             let detail = format!("{} does not answer {method}", uri.path());
             problem(StatusCode::METHOD_NOT_ALLOWED, detail)
         })
-        .with_state(Admin { status, stopping, metrics: Arc::new(metrics) });
+        .with_state(Admin { status, stopping, metrics: Arc::new(metrics), intake });
     let served = axum::serve(listener, router)
         .with_graceful_shutdown(async move { stopped.cancelled().await })
         .await;
@@ -78,6 +85,12 @@ async fn metrics_text(State(admin): State<Admin>) -> Response {
         Ok(()) => ([(CONTENT_TYPE, OPENMETRICS)], text).into_response(),
         Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     }
+}
+
+async fn take_events(State(admin): State<Admin>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let taken = crate::http::events::take(&admin.intake, &head.headers, body).await;
+    taken.unwrap_or_else(Problem::into_response).map(Body::new)
 }
 
 async fn services(State(admin): State<Admin>) -> Response {

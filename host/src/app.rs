@@ -16,6 +16,7 @@ use crate::bus::{Bus, BusOptions};
 use crate::config::Config;
 use crate::deploy::{DeployConfig, Deployer, Notice, StatusReader};
 use crate::events::Events;
+use crate::events::receive::Intake;
 use crate::http::listener::Listener;
 use crate::outbound::Outbound;
 use crate::runtime::{Runtime, RuntimeCollector};
@@ -81,7 +82,10 @@ impl App {
         events.reconcile().await;
         let (stop, stopped) = (CancellationToken::new(), CancellationToken::new());
 
-        let listener = Listener::bind(config.listen, config.http.clone(), Arc::clone(&registry))
+        let intake = Intake::new(events.bus().clone(), config.events.max_body);
+        let opened = intake.only(&config.events.accept);
+        let registry_of_listener = Arc::clone(&registry);
+        let listener = Listener::bind(config.listen, config.http.clone(), registry_of_listener, opened)
             .await
             .with_context(|| format!("{} cannot be listened on (--listen)", config.listen))?;
         let address = listener.local_addr();
@@ -95,6 +99,7 @@ impl App {
             admin_listener,
             deployer.status(),
             metrics(&registry, &runtime),
+            intake,
             stop.clone(),
             stopped.clone(),
         ));
@@ -219,7 +224,7 @@ fn on_fatal(fatal: mpsc::Sender<String>) -> Arc<dyn Fn(&str) + Send + Sync> {
 
 /// The durable log of events, in the data folder.
 async fn open_bus(config: &Config, fatal: mpsc::Sender<String>) -> anyhow::Result<Bus> {
-    let options = BusOptions { on_fatal: Some(on_fatal(fatal)), ..BusOptions::default() };
+    let options = BusOptions { on_fatal: Some(on_fatal(fatal)), ..config.events.bus() };
     let path = config.data.join("bus.db");
     let opened = tokio::task::spawn_blocking(move || Bus::open(&path, options)).await?;
     opened.context("the durable log of events")

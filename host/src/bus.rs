@@ -163,7 +163,7 @@ impl Bus {
         let failed = |error: &dyn std::fmt::Display| {
             BusError::Unavailable(format!("{} cannot be opened: {error}", path.display()))
         };
-        let connection = schema::open_writer(path).map_err(|error| failed(&error))?;
+        let connection = schema::open_writer(path, &options).map_err(|error| failed(&error))?;
         let ids = Ids::load(&connection, options.run_ids).map_err(|error| failed(&error))?;
         let extent = schema::extent(&connection).map_err(|error| failed(&error))?;
         let (jobs, queue) = mpsc::channel(options.queue);
@@ -245,6 +245,18 @@ impl Bus {
         }
         let last = self.last();
         self.readers.run(move |file| readers::events(file, after, last, limit)).await
+    }
+
+    /// The position of the first event that came at this time or later, in ms
+    /// since 1970; `None` where all are older. Where the clock was set back, one
+    /// of the places where the log passes this time.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn position_at(&self, time: u64) -> Result<Option<Position>, BusError> {
+        self.shared.check()?;
+        let (first, last) = (self.first(), self.last());
+        self.readers.run(move |file| Ok(readers::position_at(file, first, last, time)?)).await
     }
 
     /// Takes late copies of cursors.
@@ -377,14 +389,13 @@ impl Bus {
             Some(jobs) => jobs.send(Box::new(Work { work, reply })).await.is_ok(),
             None => false,
         };
-        let ended = || {
-            let closed = || BusError::Unavailable("the bus is closed".to_owned());
-            self.shared.check().err().unwrap_or_else(closed)
-        };
-        if !sent {
-            return Err(ended());
+        if sent && let Ok(result) = done.await {
+            return result;
         }
-        done.await.map_err(|_| ended())?
+        // Once it has ended it has said why.
+        self.ended.clone().wait().await;
+        self.shared.check()?;
+        Err(BusError::Unavailable("the bus is closed".to_owned()))
     }
 }
 

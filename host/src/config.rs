@@ -4,17 +4,23 @@
 //! (`hotdock.toml`), that over the default. The result is one value that does
 //! not change while the host runs.
 
+mod events;
 mod file;
 mod network;
 mod outbound;
+mod webhook;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use webhook::FileWebhook;
+
+pub use events::EventsConfig;
 pub use file::{ConfigError, FileConfig};
 pub use network::{Network, ParseNetworkError};
 pub use outbound::OutboundConfig;
+pub use webhook::{WebhookConfig, WebhookMode};
 
 /// Everything the operator sets.
 #[derive(Clone, Debug)]
@@ -43,6 +49,10 @@ pub struct Config {
     pub http: HttpLimits,
     /// Limits of outgoing requests.
     pub outbound: OutboundConfig,
+    /// What the bus keeps, and what it takes from outside.
+    pub events: EventsConfig,
+    /// Endpoints that events are sent to.
+    pub webhooks: Vec<WebhookConfig>,
 }
 
 /// How the log is written.
@@ -126,6 +136,8 @@ impl Config {
             log: overrides.log.or(file.log).unwrap_or(default.log),
             http,
             outbound: file.outbound.resolve(overrides.outbound_allow_private),
+            events: file.events.resolve(),
+            webhooks: file.webhook.into_iter().map(FileWebhook::resolve).collect(),
         }
     }
 }
@@ -145,6 +157,8 @@ impl Default for Config {
             log: "info".to_owned(),
             http: HttpLimits::default(),
             outbound: OutboundConfig::default(),
+            events: EventsConfig::default(),
+            webhooks: Vec::new(),
         }
     }
 }

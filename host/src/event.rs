@@ -75,13 +75,14 @@ impl Event {
         }
     }
 
-    /// Checks the rules for attributes, as whoever makes an event otherwise than
-    /// by reading one has to.
+    /// Checks the rules for attributes, and that it is not too large: what has
+    /// to be done once with every event that comes to the host.
     ///
     /// # Errors
     /// With the attribute that is wrong.
     pub fn check(&self) -> Result<(), InvalidEvent> {
-        attribute::check(self)
+        attribute::check_rules(self)?;
+        attribute::check_bounds(self)
     }
 
     /// Its size in bytes: the attributes' names and texts, and the data.

@@ -4,7 +4,10 @@
 //! - [`relay`]: from a store's outbox to the bus
 //! - [`subscription`]: reads the bus and parts what it wants by key ([`window`])
 //! - [`delivery`]: hands an event to the version that has the traffic
-//! - [`held`], [`backoff`], [`breaker`]: what becomes of one that fails
+//! - [`held`], [`settling`], [`backoff`], [`breaker`]: what becomes of one that fails
+//! - [`receive`]: events from outside
+//! - [`schedule`]: when a schedule ticks
+//! - [`webhook`]: an event to an HTTP endpoint
 //! - [`retention`]: late copies of all cursors, and what the bus forgets
 //!
 //! Nothing here is durable by itself: the bus and the stores are, and everything
@@ -17,16 +20,21 @@ mod delivery;
 mod engine;
 mod held;
 mod operate;
+pub mod receive;
 mod relay;
 mod retention;
+pub mod schedule;
+mod settling;
 mod status;
 mod subscription;
 mod target;
+pub mod webhook;
 mod window;
 
 pub use command::Refusal;
-pub use operate::{
-    DeadLetterView, EventPage, EventView, MAX_PAGE, OperateError, SubscriptionStatus,
-};
 pub use engine::{Events, PrepareError};
-pub use status::{Counts, State};
+pub use operate::{
+    DeadLetterId, DeadLetterPage, DeadLetterView, DeadLettersOf, EventPage, EventView, HeldPage,
+    HeldView, MAX_PAGE, OperateError, Replay, ReplayFrom, SubscriptionPage, SubscriptionStatus,
+    Wanted,
+};

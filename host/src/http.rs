@@ -5,6 +5,7 @@
 //! [`problem`] is what the host says where there is no answer.
 
 pub mod dispatch;
+pub mod events;
 pub mod forwarded;
 pub mod idempotency;
 pub mod listener;

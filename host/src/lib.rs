@@ -14,9 +14,14 @@
 //! | lease | a request's hold on a version; a version drains when its leases are gone |
 //! | writer lease | the right to run alone on a store's writer connection |
 //! | instance | one instantiation of a version: its own memory, one invocation at a time |
-//! | invocation | one call into an instance |
-//! | transaction | the state reads and writes of one invocation |
+//! | invocation | one call into an instance: a request, or a delivery |
+//! | transaction | the state reads and writes and the published events of one invocation |
 //! | store | a service's own SQLite file |
+//! | event | a CloudEvents 1.0 record; routed by its type, ordered by its partition key |
+//! | bus | the durable event log |
+//! | subscription | a service and a pattern over types, with a durable cursor |
+//! | delivery | one attempt to hand an event to a subscription |
+//! | dead letter | an event whose deliveries are used up or that was rejected |
 //! | key | a client's `Idempotency-Key`; claimed while its request runs, kept with its answer |
 //!
 //! # Modules, in the order data flows through them
@@ -25,6 +30,10 @@
 //! version has the traffic and admits it, [`runtime`] runs it in an instance,
 //! [`state`] holds its transaction, and [`http`] sends the answer once that is
 //! durable.
+//!
+//! An event: published in a transaction ([`state`]), relayed by [`events`] to the
+//! [`bus`], read by its subscriptions, and run by [`runtime`] as a delivery whose
+//! transaction has its effect. [`event`] is the record itself.
 //!
 //! A deployment: [`deploy`] watches the folder, compiles, validates, warms,
 //! swaps and drains, and keeps its record in the data folder.

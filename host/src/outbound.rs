@@ -17,6 +17,7 @@ mod connect;
 mod failure;
 mod grant;
 mod headers;
+mod own;
 mod request;
 mod resolve;
 mod tls;
@@ -38,6 +39,7 @@ use crate::manifest::Manifest;
 use crate::service::{ServiceName, VersionId};
 
 pub(crate) use grant::Grant;
+pub(crate) use own::AskError;
 pub(crate) use request::Sent;
 
 type Client = legacy::Client<Connector, RequestBody>;

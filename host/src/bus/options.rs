@@ -23,6 +23,8 @@ pub struct BusOptions {
     pub retain_at_most: Option<Duration>,
     /// Bytes of all events' texts together; beyond it nothing is appended.
     pub max_bytes: u64,
+    /// Pages (of 4 KiB) that the file may have; beyond it the disk counts as full.
+    pub max_pages: u32,
     /// The newest events that are kept in memory, by count and by bytes of text.
     pub tail_events: usize,
     /// See `tail_events`.
@@ -49,6 +51,7 @@ impl Default for BusOptions {
             retain_gone: Duration::from_secs(7 * 24 * 60 * 60),
             retain_at_most: None,
             max_bytes: 8 << 30,
+            max_pages: u32::MAX - 1,
             tail_events: 32 << 10,
             tail_bytes: 32 << 20,
             group_bytes: 16 << 20,

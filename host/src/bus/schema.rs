@@ -6,6 +6,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::Position;
+use super::options::BusOptions;
 use super::shared::Extent;
 
 /// `hbus` in ASCII: whose file this is (SQLite, `PRAGMA application_id`).
@@ -89,7 +90,7 @@ pub(super) enum OpenError {
 }
 
 /// Opens the file for writing; makes it, with its tables, where it is new.
-pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
+pub(super) fn open_writer(path: &Path, options: &BusOptions) -> Result<Connection, OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -102,6 +103,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     connection.pragma_update(None, "journal_size_limit", JOURNAL_SIZE_LIMIT)?;
+    connection.pragma_update(None, "max_page_count", options.max_pages)?;
     // The writer does it itself, when nobody waits for it.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     if format < FORMAT {

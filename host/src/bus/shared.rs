@@ -52,7 +52,9 @@ impl Shared {
 
     /// Shows what has become durable.
     pub(super) fn publish(&self, appended: Vec<Recorded>, extent: Extent) {
-        self.first.store(extent.first, Ordering::Release);
+        if self.first.swap(extent.first, Ordering::AcqRel) < extent.first {
+            self.tail.write().unwrap_or_else(PoisonError::into_inner).trim(extent.first);
+        }
         let before = self.bytes.swap(extent.bytes, Ordering::AcqRel);
         if !appended.is_empty() || extent.bytes < before {
             self.full.store(false, Ordering::Release);

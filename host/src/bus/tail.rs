@@ -37,8 +37,14 @@ impl Tail {
             self.events.push_back(recorded);
         }
         while self.events.len() > self.max_events || self.bytes > self.max_bytes {
-            let Some(oldest) = self.events.pop_front() else { break };
-            self.bytes -= oldest.bytes;
+            self.pop();
+        }
+    }
+
+    /// Lets go of what is before `first`, which is no longer in the log.
+    pub(super) fn trim(&mut self, first: Position) {
+        while self.events.front().is_some_and(|oldest| oldest.position < first) {
+            self.pop();
         }
     }
 
@@ -57,5 +63,11 @@ impl Tail {
             batch.push(recorded.clone());
         }
         Some(batch)
+    }
+
+    fn pop(&mut self) {
+        if let Some(oldest) = self.events.pop_front() {
+            self.bytes -= oldest.bytes;
+        }
     }
 }

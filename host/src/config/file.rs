@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error as _};
 
+use super::events::FileEvents;
 use super::outbound::FileOutbound;
+use super::webhook::{FileWebhook, webhooks};
 use super::{HttpLimits, LogFormat, Network};
 
 /// How alike an unknown key and a known one must be to suggest it.
@@ -29,6 +31,9 @@ pub struct FileConfig {
     pub(super) log: Option<String>,
     pub(super) http: FileHttp,
     pub(super) outbound: FileOutbound,
+    pub(super) events: FileEvents,
+    #[serde(deserialize_with = "webhooks")]
+    pub(super) webhook: Vec<FileWebhook>,
 }
 
 /// `[http]`.

@@ -74,7 +74,8 @@ pub(super) fn unserved(servable: Servable, manifest: &Manifest) -> Vec<String> {
         let default = Manifest::default_for(manifest.service.clone()).routes;
         if manifest.routes != default {
             let routes = manifest.routes.iter();
-            reasons.extend(routes.map(|route| format!("[[route]] {route} has no answer: {exports}")));
+            reasons
+                .extend(routes.map(|route| format!("[[route]] {route} has no answer: {exports}")));
         }
         if let Some(path) = &manifest.deploy.health {
             reasons.push(format!("[deploy] health = \"{path}\" has no answer: {exports}"));
@@ -91,8 +92,7 @@ pub(super) fn route_conflicts(
     routes: &[Route],
 ) -> Vec<RouteConflict> {
     let renamed = renamed_from(parts, candidate);
-    let mut conflicts =
-        parts.registry.conflicts(&candidate.manifest.service, routes);
+    let mut conflicts = parts.registry.conflicts(&candidate.manifest.service, routes);
     // A conflict among two others was there before and is not this candidate's.
     conflicts.retain(|conflict| {
         conflict.claimant == candidate.manifest.service

@@ -37,8 +37,8 @@ const TAKEN: [&str; 9] = [
 /// How much of a wrong text an error repeats, in characters.
 const MAX_SHOWN: usize = 64;
 
-/// Checks every rule that an event has to keep.
-pub(super) fn check(event: &Event) -> Result<(), InvalidEvent> {
+/// Checks every rule that an event has to keep, wherever it is from.
+pub(super) fn check_rules(event: &Event) -> Result<(), InvalidEvent> {
     text("id", &event.id)?;
     text("source", &event.source)?;
     if UriRef::parse(event.source.as_str()).is_err() {
@@ -55,7 +55,18 @@ pub(super) fn check(event: &Event) -> Result<(), InvalidEvent> {
     optional("dataschema", event.data_schema.as_deref(), |schema| {
         Uri::parse(schema).is_err().then_some("is not a URI with a scheme (RFC 3986)")
     })?;
-    extensions(event)?;
+    extensions(event)
+}
+
+/// Checks how large an event is, when it comes to the host. Later it may be
+/// larger, by what the host adds.
+pub(super) fn check_bounds(event: &Event) -> Result<(), InvalidEvent> {
+    let extensions = event.extensions.len();
+    if extensions > MAX_EXTENSIONS {
+        let reason =
+            format!("the event has {extensions} extensions, at most {MAX_EXTENSIONS} are taken");
+        return Err(InvalidEvent::whole(reason));
+    }
     let size = event.size();
     if size > MAX_EVENT_BYTES {
         let reason = format!("the event has {size} bytes, at most {MAX_EVENT_BYTES} are taken");
@@ -65,11 +76,6 @@ pub(super) fn check(event: &Event) -> Result<(), InvalidEvent> {
 }
 
 fn extensions(event: &Event) -> Result<(), InvalidEvent> {
-    if event.extensions.len() > MAX_EXTENSIONS {
-        let count = event.extensions.len();
-        let reason = format!("it has {count} extensions, at most {MAX_EXTENSIONS} are taken");
-        return Err(InvalidEvent::whole(reason));
-    }
     for (name, value) in &event.extensions {
         check_name(name)?;
         if let Value::Text(value) = value {

@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 
 use bytes::Bytes;
 
-use super::attribute::{SPEC_VERSION, check, shown};
+use super::attribute::{SPEC_VERSION, check_rules, shown};
 use super::{Event, InvalidEvent, Value};
 
 /// What was read of an event so far.
@@ -59,7 +59,7 @@ impl Draft {
         self.data_content_type.as_deref()
     }
 
-    /// The event, if it keeps all rules.
+    /// The event, if it keeps the rules.
     pub(super) fn finish(self, data: Option<Bytes>) -> Result<Event, InvalidEvent> {
         let specversion = required("specversion", self.specversion)?;
         if specversion != SPEC_VERSION {
@@ -77,7 +77,7 @@ impl Draft {
             extensions: self.extensions,
             data,
         };
-        check(&event)?;
+        check_rules(&event)?;
         Ok(event)
     }
 }

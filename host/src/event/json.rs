@@ -11,7 +11,8 @@ use serde_json::value::RawValue;
 use super::{Event, InvalidEvent};
 
 impl Event {
-    /// Reads an event in the JSON event format and checks it.
+    /// Reads an event in the JSON event format and checks the rules for
+    /// attributes, not its size: the host reads what it has added to, too.
     ///
     /// # Errors
     /// With the attribute that is wrong.
@@ -19,7 +20,7 @@ impl Event {
         read::event(utf8(text)?)
     }
 
-    /// Reads a batch and checks every event; none are an empty batch.
+    /// Reads a batch in the same way; it may be empty.
     ///
     /// # Errors
     /// With the first event that is wrong, its index, and the attribute.

@@ -124,13 +124,16 @@ fn an_event_has_bounds() {
         event.extensions.insert(format!("e{number}"), Value::Boolean(true));
     }
     let invalid = event.check().expect_err("too many extensions");
-    assert_eq!(invalid.to_string(), "it has 65 extensions, at most 64 are taken");
+    assert_eq!(invalid.to_string(), "the event has 65 extensions, at most 64 are taken");
     let mut event = least();
     event.data = Some(Bytes::from(vec![b'1'; MAX_EVENT_BYTES - event.size()]));
     event.check().expect("just as large as may be");
     event.subject = Some("a".to_owned());
     let invalid = event.check().expect_err("too large");
     assert_eq!(invalid.to_string(), "the event has 1048577 bytes, at most 1048576 are taken");
+    let message = crate::event::binding::structured(&event);
+    assert!(crate::event::binding::receive(&message.headers, &message.body).is_err());
+    Event::from_json(&event.to_json()).expect("what the host has is not measured again");
 }
 
 #[test]

@@ -19,8 +19,7 @@ mod tests {
 
     #[test]
     fn it_doubles_up_to_the_most_and_takes_up_to_a_half_off() {
-        let backoff =
-            Backoff { first: Duration::from_millis(100), max: Duration::from_secs(1) };
+        let backoff = Backoff { first: Duration::from_millis(100), max: Duration::from_secs(1) };
         let waits = [1, 2, 3, 4, 5, 1_000].map(|attempts| wait(backoff, attempts, 0.0).as_millis());
         assert_eq!(waits, [100, 200, 400, 800, 1_000, 1_000]);
         assert_eq!(wait(backoff, 1, 1.0), Duration::from_millis(50));

@@ -140,8 +140,7 @@ fn lease(
 ) -> Option<(Arc<Service>, Lease)> {
     loop {
         let service = find(registry, name)?;
-        let subscribes =
-            |version: &Version| version.manifest.subscription(subscription).is_some();
+        let subscribes = |version: &Version| version.manifest.subscription(subscription).is_some();
         let version = service.traffic.version_for_key_among(key, subscribes);
         if !subscribes(version) {
             return None;

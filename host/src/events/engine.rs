@@ -1,12 +1,13 @@
 //! All relays and subscriptions of the host: which there are follows from what
 //! is deployed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Mutex, Notify, mpsc};
+use arc_swap::ArcSwap;
+use tokio::sync::{Mutex, MutexGuard, Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -38,7 +39,9 @@ pub struct Events {
 pub(super) struct Inner {
     pub(super) bus: Bus,
     pub(super) registry: Arc<Registry>,
-    pub(super) table: Mutex<Table>,
+    table: Mutex<Table>,
+    /// What the table has, for those who only look.
+    shown: ArcSwap<Vec<Shown>>,
     /// Asks for the table to be looked through.
     changed: Arc<Notify>,
 }
@@ -47,7 +50,27 @@ pub(super) struct Inner {
 pub(super) struct Table {
     relays: HashMap<ServiceName, Relay>,
     pub(super) active: BTreeMap<Name, Active>,
+    /// Services whose cursors have to be looked through, whatever is active.
+    unsettled: BTreeSet<ServiceName>,
     stopping: bool,
+}
+
+/// A subscription at work, for those who look at it or tell it something.
+#[derive(Clone)]
+pub(super) struct Shown {
+    pub(super) name: Name,
+    pub(super) pattern: String,
+    pub(super) store: Arc<Store>,
+    pub(super) status: Arc<Status>,
+    pub(super) commands: mpsc::Sender<Command>,
+    pub(super) until: Option<u64>,
+}
+
+impl Table {
+    /// Whether the host stops: the stores and the bus are about to be closed.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping
+    }
 }
 
 /// `<service>/<subscription>`.
@@ -91,6 +114,7 @@ impl Events {
             bus,
             registry,
             table: Mutex::default(),
+            shown: ArcSwap::default(),
             changed: Arc::new(Notify::new()),
         };
         Self { inner: Arc::new(inner) }
@@ -104,7 +128,7 @@ impl Events {
 
     /// Brings what is committed in a service's store to the bus from here on.
     pub async fn attach(&self, service: &ServiceName, store: &Arc<Store>) {
-        let mut table = self.inner.table.lock().await;
+        let mut table = self.table().await;
         if !table.stopping {
             let relay = Relay::start(&self.inner.bus, store);
             if let Some(before) = table.relays.insert(service.clone(), relay) {
@@ -117,7 +141,7 @@ impl Events {
     /// end, and what was published is on the bus. To be called when the service
     /// neither serves nor drains.
     pub async fn release(&self, service: &ServiceName) {
-        let mut table = self.inner.table.lock().await;
+        let mut table = self.table().await;
         let names: Vec<Name> =
             table.active.keys().filter(|name| name.service == *service).cloned().collect();
         for name in names {
@@ -128,6 +152,25 @@ impl Events {
         if let Some(relay) = table.relays.remove(service) {
             relay.stop().await;
         }
+        self.show(&table);
+    }
+
+    /// The subscriptions at work, by name.
+    pub(super) fn shown(&self) -> Arc<Vec<Shown>> {
+        self.inner.shown.load_full()
+    }
+
+    /// To be called whenever the table has changed.
+    fn show(&self, table: &Table) {
+        let shown = |(name, active): (&Name, &Active)| Shown {
+            name: name.clone(),
+            pattern: active.settings.pattern.to_string(),
+            store: Arc::clone(&active.store),
+            status: Arc::clone(&active.status),
+            commands: active.commands.clone(),
+            until: active.until,
+        };
+        self.inner.shown.store(Arc::new(table.active.iter().map(shown).collect()));
     }
 
     /// Gives the subscriptions of a version that is about to get traffic their
@@ -170,6 +213,7 @@ impl Events {
                 _ = tick.tick() => {
                     self.reconcile().await;
                     self.look_after_the_bus().await;
+                    self.look_for_the_oldest().await;
                 }
             }
         }
@@ -178,7 +222,7 @@ impl Events {
     /// Starts and stops dispatchers so that there is one for each subscription
     /// of what is deployed.
     pub async fn reconcile(&self) {
-        let mut table = self.inner.table.lock().await;
+        let mut table = self.table().await;
         if table.stopping {
             return;
         }
@@ -193,21 +237,54 @@ impl Events {
         for service in snapshot.services.values() {
             update(&mut table, service).await;
             if let Err(error) = self.start_missing(&mut table, service).await {
+                table.unsettled.insert(service.name.clone());
                 let service = service.name.as_str();
                 tracing::error!(service, %error, "its subscriptions could not be started");
             }
         }
+        self.show(&table);
     }
 
-    /// Asks for [`Events::reconcile`].
-    pub(super) fn note_change(&self) {
-        self.inner.changed.notify_one();
+    /// Has a service's cursors looked through: there is one more.
+    pub(super) async fn note_cursor(&self, service: &ServiceName) {
+        self.table().await.unsettled.insert(service.clone());
+        self.reconcile().await;
+    }
+
+    /// Stops a replay and forgets it. Returns whether there is one of this name.
+    ///
+    /// # Errors
+    /// When the store or the bus cannot be written; it goes on then.
+    pub(super) async fn end_replay(&self, name: &Name) -> Result<bool, PrepareError> {
+        let mut table = self.table().await;
+        if table.active.get(name).is_none_or(|active| active.until.is_none()) {
+            return Ok(false);
+        }
+        let Some(active) = table.active.remove(name) else { return Ok(false) };
+        let store = Arc::clone(&active.store);
+        active.stop().await;
+        let ended = self.forget(name, &store).await;
+        if ended.is_err() {
+            table.unsettled.insert(name.service.clone());
+        }
+        self.show(&table);
+        ended.map(|()| true)
+    }
+
+    /// Forgets a subscription that has no dispatcher.
+    pub(super) async fn forget(&self, name: &Name, store: &Arc<Store>) -> Result<(), PrepareError> {
+        store.end_subscription(&name.subscription).await?;
+        Ok(self.inner.bus.forget(&name.to_string()).await?)
+    }
+
+    pub(super) async fn table(&self) -> MutexGuard<'_, Table> {
+        self.inner.table.lock().await
     }
 
     /// Stops all deliveries, waits for those under way, and brings what was
     /// published to the bus.
     pub async fn stop(&self) {
-        let mut table = self.inner.table.lock().await;
+        let mut table = self.table().await;
         table.stopping = true;
         let active = std::mem::take(&mut table.active);
         active.values().for_each(|active| active.stop.cancel());
@@ -217,6 +294,7 @@ impl Events {
         for relay in std::mem::take(&mut table.relays).into_values() {
             relay.stop().await;
         }
+        self.show(&table);
     }
 
     async fn remove_ended(&self, table: &mut Table) {
@@ -232,12 +310,10 @@ impl Events {
             let was_stopped = active.stop.is_cancelled();
             if active.until.is_some() && !was_stopped {
                 // A replay that is over.
-                if let Err(error) = active.store.end_subscription(&name.subscription).await {
+                if let Err(error) = self.forget(&name, &active.store).await {
                     tracing::warn!(subscription = %name, %error, "the replay is not forgotten");
+                    table.unsettled.insert(name.service);
                 }
-                self.inner.bus.forget(&name.to_string()).await.unwrap_or_else(|error| {
-                    tracing::warn!(subscription = %name, %error, "its mirror is not forgotten");
-                });
             }
         }
     }
@@ -251,11 +327,11 @@ impl Events {
             service: service.name.clone(),
             subscription: Arc::from(subscription),
         };
-        let is_active = |subscription: &Subscription| {
-            table.active.contains_key(&name(&subscription.name))
-        };
+        let is_active =
+            |subscription: &Subscription| table.active.contains_key(&name(&subscription.name));
         let manifests = || service.traffic.versions().map(|version| &version.manifest);
-        if manifests().flat_map(|manifest| &manifest.subscriptions).all(is_active) {
+        let all_active = manifests().flat_map(|manifest| &manifest.subscriptions).all(is_active);
+        if !table.unsettled.remove(&service.name) && all_active {
             return Ok(());
         }
         for manifest in manifests() {
@@ -284,7 +360,8 @@ impl Events {
             registry: Arc::clone(&self.inner.registry),
             name: service.name.clone(),
         };
-        let status = Arc::new(Status::default());
+        let dead = service.store.dead_count(&name.subscription).await?;
+        let status = Arc::new(Status::new(dead));
         let parts = Parts {
             bus: self.inner.bus.clone(),
             store: Arc::clone(&service.store),

@@ -1,7 +1,7 @@
 //! The held events of one subscription, as memory has them: which keys wait, and
 //! when the first of each is due. (The rows themselves are in the store.)
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::event::Event;
@@ -23,39 +23,33 @@ pub(super) struct Waiting {
 /// Held events by key, in their order.
 #[derive(Debug, Default)]
 pub(super) struct Held {
-    keys: HashMap<Arc<str>, Key>,
-    /// When the first of each key is due, in ms since 1970; not of keys that have
-    /// one with its handler, nor of those whose first is parked.
+    keys: HashMap<Arc<str>, BTreeMap<u64, Waiting>>,
+    /// When the first of each key is due, in ms since 1970; not of those that
+    /// are with their handlers or parked.
     due: BTreeSet<(u64, Arc<str>)>,
-    len: usize,
+    /// Keys whose first event waits for an operator.
+    parked: HashSet<Arc<str>>,
+    /// Keys whose first event is with its handler, or being settled; and which
+    /// that is.
+    busy: HashMap<Arc<str>, u64>,
+    positions: BTreeSet<u64>,
     events: usize,
-}
-
-/// One key's.
-#[derive(Debug, Default)]
-struct Key {
-    events: BTreeMap<u64, Waiting>,
-    /// The event that is with its handler. Until its end is known no other of the
-    /// key is delivered, whatever is inserted meanwhile.
-    busy: Option<u64>,
-    /// What `due` has of it.
-    scheduled: Option<u64>,
 }
 
 impl Held {
     /// How many events are held.
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.positions.len()
     }
 
     /// How many keys wait for an operator.
     pub(super) fn parked(&self) -> usize {
-        self.keys.values().filter(|key| key.first_due() == Some(Due::Parked)).count()
+        self.parked.len()
     }
 
     /// The position of the oldest.
     pub(super) fn oldest(&self) -> Option<u64> {
-        self.keys.values().filter_map(|key| key.events.keys().next()).min().copied()
+        self.positions.first().copied()
     }
 
     /// Whether the key waits: what comes for it is held, too.
@@ -78,29 +72,35 @@ impl Held {
         if self.events >= MAX_EVENTS {
             waiting.event = None;
         }
+        self.release(key, position);
+        self.unschedule(key);
         self.events += usize::from(waiting.event.is_some());
-        let entry = self.keys.entry(Arc::clone(key)).or_default();
-        match entry.events.insert(position, waiting) {
-            Some(before) => self.events -= usize::from(before.event.is_some()),
-            None => self.len += 1,
-        }
-        entry.busy = entry.busy.filter(|busy| *busy != position);
-        self.schedule(key, None);
+        let before = self.keys.entry(Arc::clone(key)).or_default().insert(position, waiting);
+        self.events -= usize::from(before.is_some_and(|before| before.event.is_some()));
+        self.positions.insert(position);
+        self.schedule(key);
     }
 
     /// The first event of the key that is due the longest, if one is due. It is
     /// with its handler until it is inserted again or removed.
     pub(super) fn next(&mut self, now_ms: u64) -> Option<(Arc<str>, u64, Waiting)> {
-        if self.due.first()?.0 > now_ms {
+        let (due, key) = self.due.first()?;
+        if *due > now_ms {
             return None;
         }
-        let (_, key) = self.due.pop_first()?;
-        let entry = self.keys.get_mut(&key)?;
-        let (position, waiting) = entry.events.first_key_value()?;
-        let (position, waiting) = (*position, waiting.clone());
-        entry.scheduled = None;
-        entry.busy = Some(position);
-        Some((key, position, waiting))
+        let (due, key) = (*due, Arc::clone(key));
+        self.due.remove(&(due, Arc::clone(&key)));
+        let (position, waiting) = self.keys.get(&key)?.first_key_value()?;
+        let next = (Arc::clone(&key), *position, waiting.clone());
+        self.busy.insert(key, *position);
+        Some(next)
+    }
+
+    /// Keeps a key's first event from its handler until it is inserted again or
+    /// removed.
+    pub(super) fn reserve(&mut self, key: &Arc<str>, position: u64) {
+        self.unschedule(key);
+        self.busy.insert(Arc::clone(key), position);
     }
 
     /// When the next is due.
@@ -108,70 +108,85 @@ impl Held {
         self.due.first().map(|(due, _)| *due)
     }
 
-    /// Makes the key's event due again after it was not delivered.
+    /// Makes the key's first event due again after one that was not delivered.
     pub(super) fn again(&mut self, key: &Arc<str>, at: u64) {
-        if let Some(entry) = self.keys.get_mut(key) {
-            entry.busy = None;
-            self.schedule(key, Some(at));
+        self.unschedule(key);
+        self.busy.remove(key);
+        if self.keys.contains_key(key) {
+            self.due.insert((at, Arc::clone(key)));
         }
     }
 
     /// Takes an event out; the next of its key is due at once.
     pub(super) fn remove(&mut self, key: &Arc<str>, position: u64) -> Option<Waiting> {
-        let entry = self.keys.get_mut(key)?;
-        let removed = entry.events.remove(&position);
+        self.release(key, position);
+        self.unschedule(key);
+        let events = self.keys.get_mut(key)?;
+        let removed = events.remove(&position);
         if let Some(removed) = &removed {
-            self.len -= 1;
+            self.positions.remove(&position);
             self.events -= usize::from(removed.event.is_some());
         }
-        entry.busy = entry.busy.filter(|busy| *busy != position);
-        self.schedule(key, None);
+        if events.is_empty() {
+            self.keys.remove(key);
+        }
+        self.schedule(key);
         removed
     }
 
     /// The key of a held event.
     pub(super) fn key_of(&self, position: u64) -> Option<Arc<str>> {
-        let found = self.keys.iter().find(|(_, entry)| entry.events.contains_key(&position));
-        found.map(|(key, _)| Arc::clone(key))
+        let holds = |events: &BTreeMap<u64, Waiting>| events.contains_key(&position);
+        self.keys.iter().find(|(_, events)| holds(events)).map(|(key, _)| Arc::clone(key))
     }
 
-    /// Whether an event of the key is with its handler.
-    pub(super) fn is_busy(&self, key: &str) -> bool {
-        self.keys.get(key).is_some_and(|entry| entry.busy.is_some())
+    /// Whether the event is with its handler, or being settled.
+    pub(super) fn is_busy(&self, key: &str, position: u64) -> bool {
+        self.busy.get(key) == Some(&position)
     }
 
-    /// Whether the event is the first of its key.
-    pub(super) fn is_first(&self, key: &str, position: u64) -> bool {
-        let first = self.keys.get(key).and_then(|entry| entry.events.keys().next());
-        first == Some(&position)
+    /// The position of the key's first event.
+    pub(super) fn first(&self, key: &str) -> Option<u64> {
+        self.keys.get(key).and_then(|events| events.keys().next()).copied()
     }
 
     /// A held event.
     pub(super) fn get(&self, key: &str, position: u64) -> Option<&Waiting> {
-        self.keys.get(key)?.events.get(&position)
+        self.keys.get(key)?.get(&position)
     }
 
-    /// Has `due` say when the key's first event is due: by itself, or at `at`.
-    fn schedule(&mut self, key: &Arc<str>, at: Option<u64>) {
-        let Some(entry) = self.keys.get_mut(key) else { return };
-        if let Some(before) = entry.scheduled.take() {
-            self.due.remove(&(before, Arc::clone(key)));
+    fn schedule(&mut self, key: &Arc<str>) {
+        if self.busy.contains_key(key) {
+            return;
         }
-        if entry.events.is_empty() {
-            self.keys.remove(key);
-        } else if entry.busy.is_none()
-            && let Some(Due::At(due)) = entry.first_due()
+        match self.first_due(key) {
+            Some(Due::At(at)) => _ = self.due.insert((at, Arc::clone(key))),
+            Some(Due::Parked) => _ = self.parked.insert(Arc::clone(key)),
+            None => {}
+        }
+    }
+
+    fn unschedule(&mut self, key: &Arc<str>) {
+        self.parked.remove(key);
+        if self.busy.contains_key(key) {
+            return;
+        }
+        if let Some(Due::At(at)) = self.first_due(key)
+            && !self.due.remove(&(at, Arc::clone(key)))
         {
-            let due = at.unwrap_or(due);
-            entry.scheduled = Some(due);
-            self.due.insert((due, Arc::clone(key)));
+            // Made due at another time by `again`.
+            self.due.retain(|(_, due)| due != key);
         }
     }
-}
 
-impl Key {
-    fn first_due(&self) -> Option<Due> {
-        self.events.first_key_value().map(|(_, first)| first.due)
+    fn release(&mut self, key: &Arc<str>, position: u64) {
+        if self.is_busy(key, position) {
+            self.busy.remove(key);
+        }
+    }
+
+    fn first_due(&self, key: &str) -> Option<Due> {
+        self.keys.get(key)?.first_key_value().map(|(_, first)| first.due)
     }
 }
 
@@ -199,7 +214,7 @@ mod tests {
         assert_eq!(next(&mut held, 60), Some(("b".to_owned(), 3)));
         assert_eq!(next(&mut held, 60), Some(("a".to_owned(), 1)));
         assert_eq!(next(&mut held, 60), None, "both are with their handlers");
-        assert!(held.is_busy("a"));
+        assert!(held.is_busy("a", 1));
         held.remove(&a, 1);
         assert_eq!(next(&mut held, 60), Some(("a".to_owned(), 2)));
         held.again(&a, 70);
@@ -207,20 +222,22 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_behind_an_event_that_is_with_its_handler_does_not_deliver_it_again() {
+    fn what_comes_or_goes_behind_it_leaves_the_first_with_its_handler() {
         let key = Arc::from("a");
         let mut held = Held::default();
         held.insert(&key, 1, waiting(0));
-        assert_eq!(next(&mut held, 10), Some(("a".to_owned(), 1)));
+        assert_eq!(next(&mut held, 60), Some(("a".to_owned(), 1)));
         held.insert(&key, 2, waiting(0));
-        assert_eq!(next(&mut held, 10), None);
-        held.insert(&key, 1, waiting(20));
-        assert_eq!(next(&mut held, 10), None, "it failed, and is before the other");
-        assert_eq!(next(&mut held, 20), Some(("a".to_owned(), 1)));
-        held.remove(&key, 1);
-        assert_eq!(next(&mut held, 20), Some(("a".to_owned(), 2)));
+        held.insert(&key, 3, waiting(0));
+        assert_eq!(next(&mut held, 60), None);
         held.remove(&key, 2);
-        assert_eq!((held.len(), held.keys.len(), held.due.len()), (0, 0, 0));
+        assert_eq!(next(&mut held, 60), None);
+        held.insert(&key, 1, waiting(20));
+        assert_eq!((held.next_due(), held.len()), (Some(20), 2));
+        held.reserve(&key, 1);
+        assert_eq!((next(&mut held, 60), held.first("a")), (None, Some(1)));
+        held.remove(&key, 1);
+        assert_eq!(next(&mut held, 60), Some(("a".to_owned(), 3)));
     }
 
     #[test]
@@ -230,7 +247,7 @@ mod tests {
         held.insert(&key, 1, Waiting { due: Due::Parked, ..waiting(0) });
         held.insert(&key, 2, waiting(0));
         assert_eq!((held.next_due(), held.parked(), held.oldest()), (None, 1, Some(1)));
-        assert!(!held.is_busy("a"));
+        assert!(!held.is_busy("a", 1));
         held.remove(&key, 1);
         assert_eq!((held.next_due(), held.parked()), (Some(0), 0));
     }

@@ -5,6 +5,8 @@
 //! It holds nothing that the store doesn't have: a host that dies at any moment
 //! goes on from the cursor, the done and the held.
 
+mod commands;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,10 +16,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff;
 use super::breaker::Breaker;
-use super::command::{Command, Inspection, Refusal};
+use super::command::{Command, Reply};
 use super::delivery::{Attempt, Ending};
 use super::held::{Held, Waiting};
-use super::status::{State, Status};
+use super::status::Status;
 use super::target::Target;
 use super::window::{Positioned, Window};
 use crate::bus::{Bus, ReadLimit};
@@ -29,9 +31,6 @@ const MAX_WINDOW: usize = 1_024;
 
 /// What is read off the bus at once.
 const READ: ReadLimit = ReadLimit { max_events: 512, max_bytes: 4 << 20 };
-
-/// Settlements of one commit, unless there are more that belong together.
-const MAX_SETTLEMENTS: usize = 512;
 
 /// How long a store that could not take a settlement is left alone.
 const SETTLE_PAUSE: Duration = Duration::from_secs(1);
@@ -62,7 +61,7 @@ pub(super) struct Dispatcher {
     rests_until: Option<Instant>,
     /// Deliveries and settlements that have not ended.
     under_way: usize,
-    /// Settlements on their way to the store, bounded by what is under way.
+    // Bounded by what is under way.
     to_settle: mpsc::UnboundedSender<Settling>,
     news: mpsc::UnboundedReceiver<News>,
     // Bounded by what is under way.
@@ -70,28 +69,36 @@ pub(super) struct Dispatcher {
 }
 
 /// What the tasks that a dispatcher starts tell it.
-enum News {
+pub(super) enum News {
     Ended(Attempt, Ending),
     /// A settlement is durable: what that changes.
     Settled(Vec<Change>),
 }
 
-/// What is settled in one commit, and what that changes.
-struct Settling {
-    settlements: Vec<Settlement>,
-    changes: Vec<Change>,
-}
-
-enum Change {
-    /// A held event waits on.
-    Deferred { key: Arc<str>, position: u64, waiting: Waiting },
+pub(super) enum Change {
     /// It is among the held.
-    Held { key: Arc<str>, position: u64, waiting: Waiting },
+    Held {
+        key: Arc<str>,
+        position: u64,
+        waiting: Waiting,
+    },
+    /// A held event waits on.
+    Deferred {
+        key: Arc<str>,
+        position: u64,
+        waiting: Waiting,
+    },
     /// A held event is no longer there.
-    Left { key: Arc<str>, position: u64 },
+    Left {
+        key: Arc<str>,
+        position: u64,
+    },
     /// The first event of a key in the window is finished.
-    Finished { key: Arc<str> },
-    Nothing,
+    Finished {
+        key: Arc<str>,
+    },
+    /// A command is done.
+    Answer(Reply),
 }
 
 impl Dispatcher {
@@ -115,7 +122,7 @@ impl Dispatcher {
         let parts = Arc::new(parts);
         let (tell, news) = mpsc::unbounded_channel();
         let (to_settle, queue) = mpsc::unbounded_channel();
-        tokio::spawn(settle_in_order(Arc::clone(&parts), queue, tell.clone()));
+        tokio::spawn(settling::in_order(Arc::clone(&parts), queue, tell.clone()));
         Ok(Some(Self {
             slots: Arc::new(Semaphore::new(settings.concurrency)),
             parts,
@@ -181,7 +188,7 @@ impl Dispatcher {
                     self.take(news);
                 }
             }
-            Some(command) = commands.recv() => self.obey(command).await,
+            Some(command) = commands.recv() => self.obey(command),
             _ = grown.changed(), if self.wants_more() => {}
             permit = slots.acquire_owned(), if wants_slot => {
                 self.start_deliveries(permit.ok());
@@ -241,7 +248,9 @@ impl Dispatcher {
             }
         }
         self.scanned = upto;
-        self.hold_behind(late);
+        if !late.is_empty() {
+            self.hold_behind(late);
+        }
     }
 
     /// Starts what may be started; with `permit`, if there is one, first.
@@ -303,9 +312,10 @@ impl Dispatcher {
     /// When something is due that nothing else tells of.
     fn next_time(&self) -> Instant {
         let now = Instant::now();
-        let held = self.held.next_due().map(|due| {
-            now + Duration::from_millis(due.saturating_sub(now_ms()).max(1))
-        });
+        let held = self
+            .held
+            .next_due()
+            .map(|due| now + Duration::from_millis(due.saturating_sub(now_ms()).max(1)));
         let times = [held, self.breaker.until(), self.rests_until];
         let rests = self.rests_until.filter(|until| *until > now);
         let next = times.into_iter().flatten().filter(|time| *time > now).min();
@@ -375,8 +385,7 @@ impl Dispatcher {
             }
             WhenFailed::Park if used_up => Due::Parked,
             _ => {
-                let wait =
-                    backoff::wait(self.settings.backoff, attempt.number, fastrand::f64());
+                let wait = backoff::wait(self.settings.backoff, attempt.number, fastrand::f64());
                 Due::At(now_ms() + millis(wait.max(after.unwrap_or_default())))
             }
         };
@@ -396,7 +405,9 @@ impl Dispatcher {
         let mut events = self.window.take(&key);
         let Some(first) = events.pop_front() else { return };
         self.hold(vec![(Arc::clone(&key), first, waiting)]);
-        self.hold_behind(events.into_iter().map(|event| (Arc::clone(&key), event)).collect());
+        if !events.is_empty() {
+            self.hold_behind(events.into_iter().map(|event| (Arc::clone(&key), event)).collect());
+        }
     }
 
     /// Holds events whose key waits: they are due as soon as it is their turn.
@@ -416,9 +427,6 @@ impl Dispatcher {
 
     /// Moves events to the held, in one commit.
     fn hold(&mut self, events: Vec<(Arc<str>, Positioned, Waiting)>) {
-        if events.is_empty() {
-            return;
-        }
         let mut settlements = Vec::with_capacity(events.len());
         let mut changes = Vec::with_capacity(events.len());
         for (key, event, waiting) in events {
@@ -449,16 +457,15 @@ impl Dispatcher {
             attempts: number,
             reason,
         };
-        self.parts.status.count_dead();
-        let change =
-            if held { Change::Left { key, position } } else { Change::Finished { key } };
+        self.parts.status.count_given_up();
+        let change = if held { Change::Left { key, position } } else { Change::Finished { key } };
         self.settle(vec![settlement], vec![change]);
     }
 
-    /// Settles in the background, however long the store takes.
+    /// Settles in the background, after what is to be settled already.
     fn settle(&mut self, settlements: Vec<Settlement>, changes: Vec<Change>) {
         self.under_way += 1;
-        // It ends after the dispatcher.
+        // Its receiver lives as long as this does.
         let _ = self.to_settle.send(Settling { settlements, changes });
     }
 
@@ -478,97 +485,12 @@ impl Dispatcher {
             }
             Change::Left { key, position } => drop(self.held.remove(&key, position)),
             Change::Finished { key } => self.window.finished(&key),
-            Change::Nothing => {}
+            Change::Answer(reply) => drop(reply.send(Ok(()))),
         }
-    }
-
-    async fn obey(&mut self, command: Command) {
-        match command {
-            Command::Update(settings) => {
-                if settings.concurrency != self.settings.concurrency {
-                    self.slots = Arc::new(Semaphore::new(settings.concurrency));
-                }
-                self.settings = *settings;
-                // Another version may do better.
-                self.breaker = Breaker::default();
-                self.rests_until = None;
-            }
-            Command::Revived { key, position } => {
-                let entry = crate::state::HeldEntry {
-                    position,
-                    key,
-                    attempts: 0,
-                    due: Due::At(0),
-                    reason: String::new(),
-                };
-                self.held.load(entry);
-            }
-            Command::Skip { position, reply } => drop(reply.send(self.skip(position))),
-            Command::Retry { position, reply } => drop(reply.send(self.retry(position))),
-            Command::Inspect { reply } => drop(reply.send(self.inspect())),
-            Command::Resume => {
-                self.breaker = Breaker::default();
-                self.rests_until = None;
-            }
-        }
-    }
-
-    /// Counts an event as finished that no handler has at the moment.
-    fn skip(&mut self, position: u64) -> Result<(), Refusal> {
-        if let Some(key) = self.held.key_of(position) {
-            if self.held.is_busy(&key) && self.held.is_first(&key, position) {
-                return Err(Refusal::Busy);
-            }
-            let settlement = Settlement::Skip { consumption: self.consumption(position, true) };
-            self.settle(vec![settlement], vec![Change::Left { key, position }]);
-            return Ok(());
-        }
-        let removed = self.window.remove(position).ok_or(Refusal::NotWaiting)?;
-        let consumption = self.consumption(removed.position, false);
-        self.settle(vec![Settlement::Skip { consumption }], vec![Change::Nothing]);
-        Ok(())
-    }
-
-    /// Makes a held event due now, with all its attempts before it.
-    fn retry(&mut self, position: u64) -> Result<(), Refusal> {
-        let key = self.held.key_of(position).ok_or(Refusal::NotWaiting)?;
-        if self.held.is_busy(&key) {
-            return Err(Refusal::Busy);
-        }
-        let waiting = self.held.get(&key, position).cloned().ok_or(Refusal::NotWaiting)?;
-        let waiting = Waiting { attempts: 0, due: Due::At(0), ..waiting };
-        let settlement = Settlement::Defer {
-            consumption: self.consumption(position, true),
-            attempts: 0,
-            due: waiting.due,
-            reason: waiting.reason.clone(),
-        };
-        self.settle(vec![settlement], vec![Change::Deferred { key, position, waiting }]);
-        Ok(())
     }
 
     fn consumption(&self, position: u64, held: bool) -> Consumption {
         Consumption { subscription: Arc::clone(&self.parts.name), position, held }
-    }
-
-    /// Shows how it stands.
-    fn report(&self) {
-        let state = if self.breaker.is_open() {
-            State::Paused
-        } else if self.is_full() {
-            State::Full
-        } else {
-            State::Running
-        };
-        self.parts.status.report(state, self.scanned, self.window.len(), self.held.len());
-    }
-
-    /// What takes longer to find out than a report may.
-    fn inspect(&self) -> Inspection {
-        let progress = self.parts.store.progress(&self.parts.name).unwrap_or_default();
-        let unfinished = (progress.outstanding > 0).then_some(progress.cursor + 1);
-        let oldest = [unfinished, self.held.oldest()].into_iter().flatten().min();
-        Inspection { cursor: progress.cursor, oldest, parked: self.held.parked() }
     }
 }
 
@@ -589,37 +511,6 @@ impl Parts {
             },
         };
         self.target.deliver(&self.store, &self.name, attempt, event, slot).await
-    }
-
-    async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), crate::state::Error> {
-        self.store.settle(settlements).await?.durable().await
-    }
-}
-
-/// Settles what comes, in its order: an event is never among the held while one
-/// of its key before it is not, neither in memory nor in the store, so it is not
-/// delivered before that one.
-async fn settle_in_order(
-    parts: Arc<Parts>,
-    mut queue: mpsc::UnboundedReceiver<Settling>,
-    tell: mpsc::UnboundedSender<News>,
-) {
-    while let Some(Settling { mut settlements, changes }) = queue.recv().await {
-        let mut all = vec![changes];
-        while settlements.len() < MAX_SETTLEMENTS
-            && let Ok(more) = queue.try_recv()
-        {
-            settlements.extend(more.settlements);
-            all.push(more.changes);
-        }
-        while let Err(error) = parts.settle(settlements.clone()).await {
-            let subscription = &*parts.name;
-            tracing::error!(subscription, %error, "its store takes no settlement");
-            tokio::time::sleep(SETTLE_PAUSE).await;
-        }
-        for changes in all {
-            let _ = tell.send(News::Settled(changes));
-        }
     }
 }
 

@@ -10,10 +10,11 @@ use hyper::body::Incoming;
 use tokio::time::timeout;
 use wasmtime_wasi_http::Error as WasiHttpError;
 
-use super::idempotency;
+use super::{events, idempotency};
 use super::problem::Problem;
 use super::request::{self, Peer};
 use super::sticky;
+use crate::events::receive::{self, Intake};
 use crate::manifest::Limits;
 use crate::runtime::{Failure, Invocation, ReplayBody, ResponseBody, Unread, invoke};
 use crate::service::{
@@ -23,12 +24,13 @@ use crate::service::{
 /// Answers one request. Never fails: what goes wrong is an answer, too.
 pub async fn dispatch(
     registry: &Registry,
+    intake: Option<&Intake>,
     request: Request<Incoming>,
     peer: Peer,
 ) -> Response<ResponseBody> {
     let (mut head, body) = request.into_parts();
     let is_head = head.method == Method::HEAD;
-    let response = match answer(registry, &mut head, body, peer).await {
+    let response = match answer(registry, intake, &mut head, body, peer).await {
         Ok(response) => response,
         Err(problem) => problem.into_response(),
     };
@@ -37,13 +39,18 @@ pub async fn dispatch(
 
 async fn answer(
     registry: &Registry,
+    intake: Option<&Intake>,
     head: &mut Parts,
     body: Incoming,
     peer: Peer,
 ) -> Result<Response<ResponseBody>, Problem> {
     let expects_continue = request::expects_continue(head);
     request::prepare(head, peer)?;
-    let service = route(registry, head)?;
+    let intake = intake.filter(|_| head.uri.path() == receive::PATH);
+    if let Some(intake) = intake.filter(|_| head.method == Method::POST) {
+        return events::take(intake, &head.headers, body).await;
+    }
+    let service = route(registry, head, intake.is_some())?;
     let mut ticket = Ticket::new(sticky::take(&mut head.headers));
     let key = idempotency::scope(head)?;
     let count = service.metrics.begin();
@@ -98,8 +105,13 @@ async fn answer(
     }
 }
 
-/// The service that answers this host, path and method.
-fn route(registry: &Registry, head: &Parts) -> Result<Arc<Service>, Problem> {
+/// The service that answers this host, path and method. Where there is none the
+/// host itself may still take events at this path.
+fn route(
+    registry: &Registry,
+    head: &Parts,
+    takes_events: bool,
+) -> Result<Arc<Service>, Problem> {
     let path = head.uri.path();
     let snapshot = registry.load();
     let host = head.uri.host().map(str::to_ascii_lowercase);
@@ -109,6 +121,9 @@ fn route(registry: &Registry, head: &Parts) -> Result<Arc<Service>, Problem> {
         }
         RouteMatch::MethodNotAllowed(allow) => {
             Err(Problem::method_not_allowed(&head.method, path, allow))
+        }
+        RouteMatch::NotFound if takes_events => {
+            Err(Problem::method_not_allowed(&head.method, path, vec![Method::POST]))
         }
         RouteMatch::NotFound => Err(Problem::no_route(path)),
     }

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::dispatch::dispatch;
 use super::request::Peer;
 use crate::config::HttpLimits;
+use crate::events::receive::Intake;
 use crate::service::Registry;
 
 /// How long to wait after the system refused a connection (no descriptors).
@@ -28,10 +29,11 @@ pub struct Listener {
     local: SocketAddr,
     limits: HttpLimits,
     registry: Arc<Registry>,
+    intake: Option<Intake>,
 }
 
 impl Listener {
-    /// Binds the address.
+    /// Binds the address. Events from outside go to `intake`, where there is one.
     ///
     /// # Errors
     /// When it cannot be bound.
@@ -39,10 +41,11 @@ impl Listener {
         address: SocketAddr,
         limits: HttpLimits,
         registry: Arc<Registry>,
+        intake: Option<Intake>,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let local = listener.local_addr()?;
-        Ok(Self { listener, local, limits, registry })
+        Ok(Self { listener, local, limits, registry, intake })
     }
 
     /// The address that it really has.
@@ -118,10 +121,12 @@ impl Listener {
         }
         let trusted = self.limits.trusts(address.ip());
         let peer = Peer { address, local: self.local, trusted };
-        let registry = Arc::clone(&self.registry);
+        let (registry, intake) = (Arc::clone(&self.registry), self.intake.clone());
         let service = service_fn(move |request| {
-            let registry = Arc::clone(&registry);
-            async move { Ok::<_, Infallible>(dispatch(&registry, request, peer).await) }
+            let (registry, intake) = (Arc::clone(&registry), intake.clone());
+            async move {
+                Ok::<_, Infallible>(dispatch(&registry, intake.as_ref(), request, peer).await)
+            }
         });
         builder.serve_connection(TokioIo::new(stream), service).into_owned()
     }

@@ -6,6 +6,9 @@ use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Method, Response, StatusCode};
 use serde::Serialize;
 
+use crate::bus::BusError;
+use crate::event::InvalidEvent;
+use crate::events::receive::IntakeError;
 use crate::runtime::{Failure, Limit, ResponseBody};
 use crate::service::ServiceName;
 
@@ -22,9 +25,11 @@ pub struct Problem {
     service: Option<ServiceName>,
     allow: Vec<Method>,
     retry: bool,
+    event: Option<InvalidEvent>,
 }
 
-/// The JSON of a problem (RFC 9457 §3.1), with the service as an extension.
+/// The JSON of a problem (RFC 9457 §3.1), with extensions: the service, the
+/// attribute of an event that is wrong, and its index in a batch.
 #[derive(Serialize)]
 struct Details<'a> {
     r#type: String,
@@ -33,11 +38,23 @@ struct Details<'a> {
     detail: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     service: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attribute: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<usize>,
 }
 
 impl Problem {
     fn new(kind: &'static str, status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { kind, status, detail: detail.into(), service: None, allow: Vec::new(), retry: false }
+        Self {
+            kind,
+            status,
+            detail: detail.into(),
+            service: None,
+            allow: Vec::new(),
+            retry: false,
+            event: None,
+        }
     }
 
     /// 400: the request itself is wrong.
@@ -161,6 +178,39 @@ impl Problem {
         problem.of(service)
     }
 
+    /// What a client is told whose events were not taken.
+    #[must_use]
+    pub fn of_events(error: &IntakeError) -> Self {
+        let refused = |kind, status| Self::new(kind, status, error.to_string());
+        match error {
+            IntakeError::BodyBroken => refused("bad-request", StatusCode::BAD_REQUEST),
+            IntakeError::BodyLate => refused("body-late", StatusCode::REQUEST_TIMEOUT),
+            IntakeError::BodyTooLarge(_) => {
+                refused("body-too-large", StatusCode::PAYLOAD_TOO_LARGE)
+            }
+            IntakeError::Invalid(event) => Self {
+                event: Some(event.clone()),
+                ..refused("invalid-event", StatusCode::BAD_REQUEST)
+            },
+            IntakeError::UnsupportedMediaType(_) => {
+                refused("unsupported-media-type", StatusCode::UNSUPPORTED_MEDIA_TYPE)
+            }
+            IntakeError::NotOpened(_) => refused("type-not-taken", StatusCode::FORBIDDEN),
+            IntakeError::Overloaded => Self::unavailable("overloaded", error.to_string()),
+            IntakeError::Bus(BusError::Full(_)) => {
+                Self::unavailable("bus-full", "the bus has no room for more events")
+            }
+            IntakeError::Bus(BusError::Unavailable(_)) => {
+                Self::unavailable("bus-unavailable", "the bus does not answer")
+            }
+            IntakeError::Bus(BusError::Failed(_)) => Self::new(
+                "bus-failed",
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the events could not be made durable",
+            ),
+        }
+    }
+
     /// Its status.
     #[must_use]
     pub fn status(&self) -> StatusCode {
@@ -176,6 +226,8 @@ impl Problem {
             status: self.status.as_u16(),
             detail: &self.detail,
             service: self.service.as_ref().map(ServiceName::as_str),
+            attribute: self.event.as_ref().and_then(|event| event.attribute.as_deref()),
+            index: self.event.as_ref().and_then(|event| event.index),
         };
         let body = serde_json::to_vec(&details).expect("text and numbers are always JSON");
         let mut response = Response::new(ResponseBody::full(Bytes::from(body)));

@@ -51,7 +51,9 @@ impl Entries {
     ) -> wasmtime::Result<Self> {
         let requests = match servable.requests {
             None => None,
-            Some(RequestInterface::Http02) => Some(RequestEntry::P2(p2::bindings::ProxyIndices::new(pre)?)),
+            Some(RequestInterface::Http02) => {
+                Some(RequestEntry::P2(p2::bindings::ProxyIndices::new(pre)?))
+            }
             Some(RequestInterface::Http03) => {
                 Some(RequestEntry::P3(p3::bindings::ServiceIndices::new(pre)?))
             }

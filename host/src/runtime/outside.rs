@@ -146,8 +146,14 @@ mod tests {
     #[test]
     fn an_invocation_with_a_name_sends_under_the_same_keys_whenever_it_runs() {
         let key = |names: &[&str]| RequestKeys::of(names).key(1);
-        assert_eq!(key(&["/services/cart", "1", "shop.>"]), key(&["/services/cart", "1", "shop.>"]));
-        assert_ne!(key(&["/services/cart", "1", "shop.>"]), key(&["/services/cart", "2", "shop.>"]));
+        assert_eq!(
+            key(&["/services/cart", "1", "shop.>"]),
+            key(&["/services/cart", "1", "shop.>"])
+        );
+        assert_ne!(
+            key(&["/services/cart", "1", "shop.>"]),
+            key(&["/services/cart", "2", "shop.>"])
+        );
         assert_ne!(key(&["a", "bc"]), key(&["ab", "c"]));
     }
 

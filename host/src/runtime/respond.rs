@@ -57,9 +57,7 @@ pub(super) async fn respond(
     let Validated { running, ended, response, committed } = validated;
     let (parts, body) = response.into_parts();
     let body = match body {
-        AnswerBody::Coming(body) => {
-            stream(hold, running, ended, body, limits, deadline).await
-        }
+        AnswerBody::Coming(body) => stream(hold, running, ended, body, limits, deadline).await,
         AnswerBody::Whole(frames) => {
             match ended {
                 Some(ended) => _ = settle(ended, &hold),

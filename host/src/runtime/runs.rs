@@ -105,7 +105,10 @@ pub(super) struct Runs<W> {
 impl<W: Work> Runs<W> {
     /// Runs the guest until a run's transaction is validated, at most until the
     /// deadline.
-    pub(super) async fn outcome(self: &Arc<Self>, deadline: Instant) -> Result<W::Outcome, Failure> {
+    pub(super) async fn outcome(
+        self: &Arc<Self>,
+        deadline: Instant,
+    ) -> Result<W::Outcome, Failure> {
         let mut mode = Mode::Optimistic { alone: false };
         let mut optimistic_runs = 0;
         loop {

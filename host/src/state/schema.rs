@@ -16,7 +16,7 @@ use super::options::StoreOptions;
 const FORMATS: &[&str] = &[FORMAT_1, FORMAT_2, FORMAT_3];
 
 /// The newest of them.
-const FORMAT: usize = FORMATS.len();
+pub(super) const FORMAT: usize = FORMATS.len();
 
 /// How long to wait for another process that has the file open (an operator's
 /// shell, a backup).

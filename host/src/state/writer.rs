@@ -62,7 +62,6 @@ impl Writer {
                 }
             }))
             .map_err(failed)?;
-        core.outbox.open(&connection).map_err(failed)?;
         let history = History::since(core.committed());
         let core = Arc::clone(core);
         Ok(Box::new(Self { connection, sandbox, inserted, history, core, group: None }))

@@ -62,7 +62,6 @@ mod bindings {
 
 /// For [`event_handler!`] only.
 #[doc(hidden)]
-#[expect(missing_docs, reason = "generated; the WIT files are the documentation")]
 pub mod handling {
     wit_bindgen::generate!({
         path: "../../wit/hotdock-events",

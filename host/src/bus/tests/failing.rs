@@ -1,1 +1,95 @@
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::*;
+
+const LATER: u64 = 1 << 42;
+
+#[tokio::test]
+async fn a_full_bus_refuses_and_takes_all_once_it_is_trimmed() {
+    let options = BusOptions { max_bytes: 10_000, ..BusOptions::default() };
+    let Fixture { bus, folder: _folder } = Fixture::new(options);
+    let mut accepted = 0;
+    let refused = loop {
+        match bus.append(events([accepted])).await {
+            Ok(_) => accepted += 1,
+            Err(refused) => break refused,
+        }
+    };
+    let BusError::Full(reason) = refused else { panic!("{refused}") };
+    assert!(reason.contains("max-bytes"), "{reason}");
+    assert!(bus.health().full && bus.health().bytes <= 10_000);
+    let relayed = bus.relay("one", outgoing(1..=5)).await;
+    assert!(matches!(relayed, Err(BusError::Full(_))), "{relayed:?}");
+    // What is here takes no room.
+    let repeated = bus.append(events([0, 1])).await;
+    assert_eq!(repeated, Ok(Appended { accepted: 0, repeated: 2 }));
+    assert_eq!(bus.last(), accepted);
+    let cursor = Mirror { subscription: "cart/all".to_owned(), position: accepted, active: true };
+    bus.mirror(vec![cursor]).await.expect("a full bus goes on otherwise");
+
+    assert_eq!(bus.trim(LATER).await.expect("a trim").events, accepted);
+    assert!(!bus.health().full);
+    append(&bus, [accepted]).await;
+    assert_eq!(bus.relay("one", outgoing(1..=5)).await, Ok(5), "nothing was taken before");
+    assert_eq!(bus.last(), accepted + 6);
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_and_takes_all_once_there_is_room() {
+    let options = BusOptions { max_pages: 40, ..BusOptions::default() };
+    let fixture = Fixture::new(options.clone());
+    let bus = &fixture.bus;
+    let mut accepted = 0;
+    let refused = loop {
+        match bus.relay("one", outgoing(accepted + 1..=accepted + 20)).await {
+            Ok(last) => accepted = last,
+            Err(refused) => break refused,
+        }
+    };
+    assert_eq!(refused, BusError::disk_full());
+    let refused = bus.append(events(0..100)).await;
+    assert_eq!(refused, Err(BusError::disk_full()));
+    assert!(bus.health().full && bus.health().failed.is_none());
+    assert_eq!((bus.last(), bus.relayed("one").await), (accepted, Ok(accepted)));
+    assert_eq!(ids(bus).await.len() as u64, accepted);
+
+    let fixture = fixture.reopened(BusOptions::default()).await;
+    append(&fixture.bus, 0..100).await;
+    assert_eq!(fixture.bus.relay("one", outgoing(1..=accepted + 20)).await, Ok(accepted + 20));
+    assert_eq!(fixture.bus.last(), accepted + 120);
+    // Trimmed pages are room, too.
+    let fixture = fixture.reopened(options).await;
+    assert_eq!(fixture.bus.trim(LATER).await.expect("a trim").events, accepted + 120);
+    append(&fixture.bus, 0..100).await;
+}
+
+#[tokio::test]
+async fn a_bus_whose_file_failed_acknowledges_nothing_more() {
+    let fixture = Fixture::new(BusOptions::default());
+    append(&fixture.bus, 0..1_000).await;
+    fixture.bus.close().await;
+    let (file, told) = (fixture.folder.path().join("bus.db"), Arc::new(AtomicUsize::new(0)));
+    let heard = Arc::clone(&told);
+    let on_fatal: OnFatal = Arc::new(move |message: &str| {
+        assert!(message.contains("bus.db failed"), "{message}");
+        heard.fetch_add(1, Ordering::SeqCst);
+    });
+    let options = BusOptions { on_fatal: Some(on_fatal), ..BusOptions::default() };
+    let bus = open(&fixture.folder, options);
+    append(&bus, ["before"]).await;
+    // From outside the process: closing the file in here would end SQLite's locks.
+    let broken = Command::new("dd")
+        .args(["if=/dev/urandom", "bs=4096", "seek=12", "count=20", "conv=notrunc"])
+        .arg(format!("of={}", file.display()))
+        .output()
+        .expect("dd runs");
+    assert!(broken.status.success(), "{broken:?}");
+    let read = bus.read(0, ALL).await;
+    assert!(matches!(read, Err(BusError::Failed(_))), "{read:?}");
+    for refused in [bus.append(events(["after"])).await.map(drop), bus.mirror(Vec::new()).await] {
+        assert!(matches!(refused, Err(BusError::Failed(_))), "{refused:?}");
+    }
+    assert!(bus.health().failed.is_some());
+    assert_eq!((bus.last(), told.load(Ordering::SeqCst)), (1_001, 1));
+}

@@ -8,7 +8,7 @@ use mediatype::{MediaType, Name};
 
 use super::header_value::decode;
 use super::{BindingError, PREFIX};
-use crate::event::attribute::shown;
+use crate::event::attribute::{check_bounds, shown};
 use crate::event::draft::Draft;
 use crate::event::media_type::{Content, content, is_utf8};
 use crate::event::{Event, InvalidEvent, Value};
@@ -22,12 +22,22 @@ const STRUCTURED: MediaType<'_> =
 const BATCH: MediaType<'_> =
     MediaType::from_parts(APPLICATION, Name::new_unchecked("cloudevents-batch"), Some(JSON), &[]);
 
-/// Reads the events of a message in any of the three modes, and checks them.
+/// Reads the events of a message in any of the three modes, and checks them and
+/// their size.
 ///
 /// # Errors
 /// With the attribute that is wrong, and in a batch which event; and where the
 /// events are in a format other than JSON.
 pub fn receive(headers: &HeaderMap, body: &Bytes) -> Result<Vec<Event>, BindingError> {
+    let events = read(headers, body)?;
+    for (index, event) in events.iter().enumerate() {
+        let checked = check_bounds(event);
+        checked.map_err(|invalid| if events.len() > 1 { invalid.at(index) } else { invalid })?;
+    }
+    Ok(events)
+}
+
+fn read(headers: &HeaderMap, body: &Bytes) -> Result<Vec<Event>, BindingError> {
     let content_type = content_type(headers)?;
     let Some(format) = content_type.filter(|text| is_event_format(text)) else {
         return Ok(vec![binary(headers, content_type, body)?]);

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::header_value::encode;
 use super::{Message, PREFIX};
-use crate::event::attribute::{SPEC_VERSION, check};
+use crate::event::attribute::{SPEC_VERSION, check_rules};
 use crate::event::media_type::JSON_DATA;
 use crate::event::{Event, InvalidEvent, Value};
 
@@ -17,7 +17,7 @@ use crate::event::{Event, InvalidEvent, Value};
 /// # Errors
 /// When it breaks a rule, and so may have no place in headers.
 pub fn binary(event: &Event) -> Result<Message, InvalidEvent> {
-    check(event)?;
+    check_rules(event)?;
     let mut headers = HeaderMap::with_capacity(8 + event.extensions.len());
     headers.insert("ce-specversion", HeaderValue::from_static(SPEC_VERSION));
     headers.insert("ce-id", encode(&event.id));

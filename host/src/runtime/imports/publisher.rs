@@ -1,15 +1,16 @@
 //! `hotdock:events/publisher`: events that leave with the transaction.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::SystemTime;
 
 use uuid::Uuid;
 use wasmtime::component::Linker;
 
 use super::bindings::hotdock::events::publisher::{self, Error, NewEvent};
-use super::bindings::hotdock::events::types::ExtensionValue;
+use super::bindings::hotdock::events::types::{Extension, ExtensionValue};
 use super::{Abort, Host, hold};
-use crate::event::{Event, InvalidEvent, PARTITION_KEY, Value};
+use crate::event::{Event, MAX_EVENT_BYTES, PARTITION_KEY, Value};
 use crate::runtime::instance::InstanceState;
 use crate::service::ServiceName;
 use crate::state;
@@ -28,8 +29,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<InstanceState>) -> wasmtime::Res
 impl publisher::Host for InstanceState {
     async fn publish(&mut self, event: NewEvent) -> Result<String, PublishError> {
         let mut held = hold(self).map_err(|_| Error::Answered)?;
-        let event = event_of(&self.version.service, event)
-            .map_err(|invalid| Error::Invalid(invalid.to_string()))?;
+        let event = event_of(&self.version.service, event).map_err(Refused::into_error)?;
         let id = event.id.clone();
         held.transaction().publish(event)?;
         Ok(id)
@@ -39,8 +39,7 @@ impl publisher::Host for InstanceState {
         let mut held = hold(self).map_err(|_| Error::Answered)?;
         // All of them before the first is published.
         let events = events.into_iter().enumerate().map(|(index, event)| {
-            event_of(&self.version.service, event)
-                .map_err(|invalid| Error::Invalid(format!("event {index}: {invalid}")))
+            event_of(&self.version.service, event).map_err(|refused| refused.at(index).into_error())
         });
         let events: Vec<Event> = events.collect::<Result<_, _>>()?;
         let mut ids = Vec::with_capacity(events.len());
@@ -59,22 +58,30 @@ impl publisher::Host for InstanceState {
     }
 }
 
+/// Why a guest's event is none.
+enum Refused {
+    Invalid(String),
+    TooLarge(String),
+}
+
 /// The event of a service, with what it leaves to the host.
-fn event_of(service: &ServiceName, new: NewEvent) -> Result<Event, InvalidEvent> {
+fn event_of(service: &ServiceName, new: NewEvent) -> Result<Event, Refused> {
     let mut extensions = BTreeMap::new();
-    for publisher::Extension { name, value } in new.extensions {
+    for Extension { name, value } in new.extensions {
         if name == PARTITION_KEY {
-            return Err(InvalidEvent::attribute(&name, "is `partition-key`, not an extension"));
+            return Err(Refused::Invalid(format!("{name}: is given as `partition-key`")));
         }
         let value = match value {
             ExtensionValue::Boolean(value) => Value::Boolean(value),
             ExtensionValue::Integer(value) => Value::Integer(value),
             ExtensionValue::Text(value) => Value::Text(value),
         };
-        if extensions.contains_key(&name) {
-            return Err(InvalidEvent::attribute(&name, "is there twice"));
-        }
-        extensions.insert(name, value);
+        match extensions.entry(name) {
+            Entry::Vacant(place) => place.insert(value),
+            Entry::Occupied(other) => {
+                return Err(Refused::Invalid(format!("{}: is there twice", other.key())));
+            }
+        };
     }
     if let Some(key) = new.partition_key {
         extensions.insert(PARTITION_KEY.to_owned(), Value::Text(key));
@@ -91,8 +98,31 @@ fn event_of(service: &ServiceName, new: NewEvent) -> Result<Event, InvalidEvent>
         extensions,
         data: new.data.map(Into::into),
     };
-    event.check()?;
+    let size = event.size();
+    if size > MAX_EVENT_BYTES {
+        return Err(Refused::TooLarge(format!(
+            "the event has {size} bytes, and an event has at most {MAX_EVENT_BYTES}"
+        )));
+    }
+    event.check().map_err(|invalid| Refused::Invalid(invalid.to_string()))?;
     Ok(event)
+}
+
+impl Refused {
+    /// The same of one of several events.
+    fn at(self, index: usize) -> Self {
+        match self {
+            Self::Invalid(reason) => Self::Invalid(format!("event {index}: {reason}")),
+            Self::TooLarge(reason) => Self::TooLarge(format!("event {index}: {reason}")),
+        }
+    }
+
+    fn into_error(self) -> Error {
+        match self {
+            Self::Invalid(reason) => Error::Invalid(reason),
+            Self::TooLarge(reason) => Error::Limit(reason),
+        }
+    }
 }
 
 impl From<Error> for PublishError {

@@ -229,24 +229,28 @@ async fn an_answer_that_is_larger_than_a_value_is_refused() {
 
 /// The file was made by the last host that knew only format 1.
 #[tokio::test]
-async fn a_file_of_format_1_is_upgraded_and_keeps_what_it_has() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("cart.db");
-    let frozen = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/store-format-1.db");
-    std::fs::copy(frozen, &path).expect("the fixture");
-    let format = || -> i64 {
-        let file = Connection::open(&path).expect("the file");
-        file.pragma_query_value(None, "user_version", |row| row.get(0)).expect("its format")
-    };
-    assert_eq!(format(), 1);
-    for _opened_again in 0..2 {
+async fn a_file_of_an_older_format_is_upgraded_and_keeps_what_it_has() {
+    for format in [1, 2] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("cart.db");
+        let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures");
+        let frozen = format!("{fixtures}/store-format-{format}.db");
+        std::fs::copy(frozen, &path).expect("the fixture");
+        let format_now = || -> usize {
+            let file = Connection::open(&path).expect("the file");
+            file.pragma_query_value(None, "user_version", |row| row.get(0)).expect("its format")
+        };
+        assert_eq!(format_now(), format);
+        for _opened_again in 0..2 {
+            let store = Store::new(path.clone(), "cart", StoreOptions::default());
+            let cart = store.begin().get("carts", "user/7").await.expect("a read");
+            assert_eq!(cart, Some(Bytes::from_static(b"{\"42\":2}")));
+            store.close().await;
+            assert_eq!(format_now(), crate::state::schema::FORMAT);
+        }
         let store = Store::new(path.clone(), "cart", StoreOptions::default());
-        let cart = store.begin().get("carts", "user/7").await.expect("a read");
-        assert_eq!(cart, Some(Bytes::from_static(b"{\"42\":2}")));
-        store.close().await;
-        assert_eq!(format(), 2);
+        keep(&store, "a", "made").await.expect("a commit");
+        assert_eq!(kept(&store, "a").await, Some(answer("made")));
+        assert_eq!(store.cursors().await.expect("a store"), []);
     }
-    let store = Store::new(path, "cart", StoreOptions::default());
-    keep(&store, "a", "made").await.expect("a commit");
-    assert_eq!(kept(&store, "a").await, Some(answer("made")));
 }

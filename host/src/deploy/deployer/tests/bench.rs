@@ -14,9 +14,11 @@ use tempfile::TempDir;
 use tokio::sync::broadcast;
 use tokio::time::timeout;
 
+use crate::bus::{Bus, BusOptions};
 use crate::config::OutboundConfig;
 use crate::deploy::{DeployConfig, Deployer, Notice, Status};
 use crate::digest::Digest;
+use crate::events::Events;
 use crate::outbound::Outbound;
 use crate::runtime::{Runtime, compatibility_key, compile};
 use crate::service::{Registry, Version};
@@ -95,7 +97,10 @@ impl Bench {
         adjust(&mut config);
         let registry = Arc::new(Registry::default());
         let (runtime, options) = (RUNTIME.clone(), StoreOptions::default());
-        let deployer = Deployer::start(config, runtime, Arc::clone(&registry), options).await;
+        let bus = Bus::open(&config.data.join("bus.db"), BusOptions::default()).expect("a bus");
+        let events = Events::new(bus, Arc::clone(&registry));
+        let deployer =
+            Deployer::start(config, runtime, Arc::clone(&registry), options, events).await;
         let deployer = deployer.expect("a deployer");
         Self { notices: deployer.notices(), deployer, registry, folders }
     }

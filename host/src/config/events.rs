@@ -1,0 +1,122 @@
+//! `[events]`: what the bus keeps, and what it takes from outside.
+
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use serde::de::{Deserialize, Deserializer, Error as _};
+
+use super::file::duration;
+use crate::bus::BusOptions;
+use crate::event::TypePattern;
+
+/// What the bus keeps, and what it takes from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventsConfig {
+    /// Types that anybody may send to `POST /events` of the public listener;
+    /// where there are none, nothing is there. The admin listener takes all.
+    pub accept: Vec<TypePattern>,
+    /// Bytes of one request's body.
+    pub max_body: u64,
+    /// See [`BusOptions::retain`].
+    pub retain: Duration,
+    /// See [`BusOptions::retain_gone`].
+    pub retain_gone: Duration,
+    /// See [`BusOptions::retain_at_most`].
+    pub retain_at_most: Option<Duration>,
+    /// See [`BusOptions::max_bytes`].
+    pub max_bytes: u64,
+}
+
+impl Default for EventsConfig {
+    fn default() -> Self {
+        let bus = BusOptions::default();
+        Self {
+            accept: Vec::new(),
+            max_body: 4 << 20,
+            retain: bus.retain,
+            retain_gone: bus.retain_gone,
+            retain_at_most: bus.retain_at_most,
+            max_bytes: bus.max_bytes,
+        }
+    }
+}
+
+impl EventsConfig {
+    /// The bus's limits, as far as the operator sets them.
+    #[must_use]
+    pub fn bus(&self) -> BusOptions {
+        BusOptions {
+            retain: self.retain,
+            retain_gone: self.retain_gone,
+            retain_at_most: self.retain_at_most,
+            max_bytes: self.max_bytes,
+            ..BusOptions::default()
+        }
+    }
+}
+
+/// `[events]` of the file.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct FileEvents {
+    #[serde(deserialize_with = "patterns")]
+    accept: Vec<TypePattern>,
+    max_body: Option<ByteSize>,
+    #[serde(deserialize_with = "duration")]
+    retain: Option<Duration>,
+    #[serde(deserialize_with = "duration")]
+    retain_gone: Option<Duration>,
+    #[serde(deserialize_with = "duration")]
+    retain_at_most: Option<Duration>,
+    max_bytes: Option<ByteSize>,
+}
+
+impl FileEvents {
+    pub(super) fn resolve(self) -> EventsConfig {
+        let default = EventsConfig::default();
+        let bytes = |size: Option<ByteSize>, default| size.map_or(default, |size| size.as_u64());
+        EventsConfig {
+            accept: self.accept,
+            max_body: bytes(self.max_body, default.max_body),
+            retain: self.retain.unwrap_or(default.retain),
+            retain_gone: self.retain_gone.unwrap_or(default.retain_gone),
+            retain_at_most: self.retain_at_most.or(default.retain_at_most),
+            max_bytes: bytes(self.max_bytes, default.max_bytes),
+        }
+    }
+}
+
+pub(super) fn patterns<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<TypePattern>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    let parse = |text: &String| {
+        text.parse().map_err(|error| D::Error::custom(format!("type pattern `{text}`: {error}")))
+    };
+    texts.iter().map(parse).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Config, FileConfig, Overrides};
+
+    #[test]
+    fn what_the_file_leaves_out_has_its_default() {
+        let text = "[events]\naccept = [\"shop.external.*\"]\nmax-body = \"1 MiB\"\nretain = \"2h\"\nmax-bytes = \"1 GiB\"\n";
+        let file = FileConfig::parse("hotdock.toml", text).expect("a good file");
+        let events = Config::resolve(Overrides::default(), file).events;
+        assert_eq!(events.accept.len(), 1);
+        assert_eq!((events.max_body, events.max_bytes), (1 << 20, 1 << 30));
+        assert_eq!(events.bus().retain.as_secs(), 7200);
+        assert_eq!(events.retain_gone, Config::default().events.retain_gone);
+        assert_eq!(Config::default().events.accept, []);
+    }
+
+    #[test]
+    fn a_bad_pattern_is_refused_with_its_place() {
+        let text = "[events]\nmax-body = 5\naccept = [\"shop.*\", \"shop..a\"]\n";
+        let error = FileConfig::parse("hotdock.toml", text).expect_err("bad").to_string();
+        assert!(error.starts_with("hotdock.toml:3:"), "{error}");
+        assert!(error.contains("`shop..a`: a pattern has no empty segments"), "{error}");
+    }
+}

@@ -1,0 +1,224 @@
+//! Events out to HTTP endpoints: one POST an event.
+//!
+//! - CloudEvents HTTP binding and HTTP WebHook 1.0.2: the body, what statuses
+//!   mean, and the handshake ([`consent`])
+//! - Standard Webhooks 1.0.0: `webhook-id`, `webhook-timestamp` and
+//!   `webhook-signature` ([`signature`])
+//! - `Idempotency-Key` is the `webhook-id`, the digest of the event's source and
+//!   id: the same at every attempt, so an endpoint can drop what it has had
+//!
+//! What becomes of an event that was not delivered is not decided here.
+
+mod answer;
+mod consent;
+mod signature;
+
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, USER_AGENT};
+use http::{HeaderValue, Method, Request};
+
+use self::consent::Consent;
+use self::signature::Keys;
+use crate::config::{WebhookConfig, WebhookMode};
+use crate::digest::Digest;
+use crate::event::Event;
+use crate::event::binding::{self, Message};
+use crate::outbound::{AskError, Outbound};
+
+pub use signature::KeyError;
+
+/// How long an endpoint rests that cannot be reached for a reason that only
+/// somebody can change.
+const REST: Duration = Duration::from_secs(60);
+
+/// How long a request may wait for its turn under the rate.
+const MAX_TURN_WAIT: Duration = Duration::from_secs(1);
+
+/// An endpoint, and what is known of it since the start.
+pub struct WebhookTarget {
+    config: WebhookConfig,
+    keys: Option<Keys>,
+    outbound: Outbound,
+    consent: Consent,
+    /// When the next request may be sent under the rate.
+    turn: Mutex<Option<Instant>>,
+    /// Until when nothing is sent, and why.
+    rest: Mutex<Option<(Instant, String)>>,
+}
+
+/// How a delivery ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WebhookOutcome {
+    /// The endpoint has it.
+    Delivered,
+    /// It may succeed another time, not before `after`.
+    Retry {
+        /// Why it failed.
+        reason: String,
+        /// What the endpoint said.
+        after: Option<Duration>,
+    },
+    /// It was not tried, or the endpoint takes nothing for now: no attempt. No
+    /// event needs to be tried before `pause` is over.
+    Wait {
+        /// Why.
+        reason: String,
+        /// For how long.
+        pause: Duration,
+    },
+    /// The endpoint will never take this event.
+    Reject(String),
+    /// The endpoint wants no more events.
+    Gone(String),
+}
+
+impl WebhookTarget {
+    /// An endpoint; reads its keys. Nothing is sent before the first event.
+    ///
+    /// # Errors
+    /// When its keys cannot be used.
+    pub fn new(config: WebhookConfig, outbound: Outbound) -> Result<Self, KeyError> {
+        let keys = config.secret_file.as_ref().map(|path| Keys::read(&config.name, path));
+        Ok(Self {
+            keys: keys.transpose()?,
+            config,
+            outbound,
+            consent: Consent::default(),
+            turn: Mutex::default(),
+            rest: Mutex::default(),
+        })
+    }
+
+    /// What the operator says of it.
+    #[must_use]
+    pub fn config(&self) -> &WebhookConfig {
+        &self.config
+    }
+}
+
+/// Sends an event, once.
+pub async fn deliver(target: &WebhookTarget, event: &Event) -> WebhookOutcome {
+    let outcome = match attempt(target, event).await {
+        Ok(()) => WebhookOutcome::Delivered,
+        Err(outcome) => outcome,
+    };
+    if let WebhookOutcome::Wait { reason, pause } = &outcome {
+        target.rest_for(*pause, reason);
+    }
+    outcome
+}
+
+async fn attempt(target: &WebhookTarget, event: &Event) -> Result<(), WebhookOutcome> {
+    let config = &target.config;
+    target.awake()?;
+    let message = message(config.mode, event)?;
+    let rate = if config.handshake { consent::ask(target).await? } else { config.rate };
+    let turn = target.turn(rate)?;
+    tokio::time::sleep_until(turn.into()).await;
+    let request = request(target, event, message);
+    let answer =
+        target.outbound.ask(request, config.timeout).await.map_err(|error| match error {
+            AskError::Prohibited(_) => {
+                WebhookOutcome::Wait { reason: error.to_string(), pause: REST }
+            }
+            _ => WebhookOutcome::Retry { reason: error.to_string(), after: None },
+        })?;
+    answer::read(&answer)
+}
+
+/// A request has a body and says what it is (WebHook §2.1): an event without data
+/// has a body in structured mode alone.
+fn message(mode: WebhookMode, event: &Event) -> Result<Message, WebhookOutcome> {
+    if mode == WebhookMode::Binary {
+        let message = binding::binary(event).map_err(|invalid| {
+            WebhookOutcome::Reject(format!("it has no place in headers: {invalid}"))
+        })?;
+        if message.headers.contains_key(CONTENT_TYPE) && !message.body.is_empty() {
+            return Ok(message);
+        }
+    }
+    Ok(binding::structured(event))
+}
+
+fn request(target: &WebhookTarget, event: &Event, message: Message) -> Request<Bytes> {
+    let Message { headers, body } = message;
+    let id = id(event);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let signature = target.keys.as_ref().map(|keys| keys.sign(&id, now, &body));
+    let mut request = Request::new(body);
+    *request.method_mut() = Method::POST;
+    request.uri_mut().clone_from(&target.config.url);
+    *request.headers_mut() = headers;
+    let headers = request.headers_mut();
+    let id = HeaderValue::try_from(id).expect("hexadecimal digits are visible ASCII");
+    headers.insert("idempotency-key", id.clone());
+    headers.insert("webhook-id", id);
+    headers.insert("webhook-timestamp", now.into());
+    headers.extend(signature.map(|value| (signature::HEADER, value)));
+    sender(target, headers);
+    request
+}
+
+/// What an endpoint is told of who sends.
+fn sender(target: &WebhookTarget, headers: &mut http::HeaderMap) {
+    let agent = concat!("hotdock/", env!("CARGO_PKG_VERSION"));
+    headers.insert(USER_AGENT, HeaderValue::from_static(agent));
+    if target.config.handshake {
+        let origin = HeaderValue::try_from(&target.config.origin);
+        headers.extend(origin.ok().map(|origin| (consent::REQUEST_ORIGIN, origin)));
+    }
+}
+
+/// The same for the same event, and for no other.
+fn id(event: &Event) -> String {
+    Digest::of_parts(&[event.source.as_bytes(), event.id.as_bytes()]).to_string()
+}
+
+impl WebhookTarget {
+    /// Refuses as long as the endpoint rests.
+    fn awake(&self) -> Result<(), WebhookOutcome> {
+        let rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*rest {
+            Some((until, reason)) if *until > Instant::now() => Err(WebhookOutcome::Wait {
+                reason: reason.clone(),
+                pause: until.saturating_duration_since(Instant::now()),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn rest_for(&self, pause: Duration, reason: &str) {
+        let until = Instant::now() + pause;
+        let mut rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
+        if rest.as_ref().is_none_or(|(earlier, _)| *earlier < until) {
+            *rest = Some((until, reason.to_owned()));
+        }
+    }
+
+    /// When this request may be sent, at so many a minute.
+    fn turn(&self, rate: Option<std::num::NonZeroU32>) -> Result<Instant, WebhookOutcome> {
+        let now = Instant::now();
+        let Some(rate) = rate else { return Ok(now) };
+        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = turn.unwrap_or(now).max(now);
+        if next - now > MAX_TURN_WAIT {
+            let reason = format!("the endpoint takes {rate} events a minute");
+            return Err(WebhookOutcome::Wait { reason, pause: next - now });
+        }
+        *turn = Some(next + Duration::from_secs(60) / rate.get());
+        Ok(next)
+    }
+}
+
+impl fmt::Debug for WebhookTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebhookTarget").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,183 @@
+//! Handlers: what they see, and what stays of what they do.
+
+use serde_json::{Value, json};
+
+use super::{consumer, event, publish, until_done, until_value, value};
+use crate::harness::{Host, eventually};
+use crate::outbound::upstream::Upstream;
+
+#[tokio::test]
+async fn a_handler_sees_the_event_with_all_its_attributes() {
+    let host = consumer("").await;
+    let full = json!({
+        "type": "test.seen", "id": "given", "subject": "orders/1", "time": "2026-01-02T03:04:05Z",
+        "key": "k", "schema": "https://example.com/schema",
+        "extensions": {"flag": true, "number": -7, "word": "w"},
+        "data": [{"do": "seen"}],
+    });
+    let ids = publish(&host, json!([full, {"type": "test.bare", "data": [{"do": "seen"}]}])).await;
+    assert_eq!(ids[0], "given");
+    for key in &ids {
+        until_done(&host, key).await;
+    }
+    let seen = async |id: &str| -> Value {
+        let seen = eventually("it was handled", async || value(&host, "seen", id).await).await;
+        serde_json::from_str(&seen).expect("JSON")
+    };
+    let expected = json!({
+        "id": "given", "source": "/services/consumer", "type": "test.seen", "subject": "orders/1",
+        "time": "2026-01-02T03:04:05Z", "datacontenttype": null,
+        "dataschema": "https://example.com/schema", "key": "k",
+        "extensions": [
+            "flag ExtensionValue::Boolean(true)",
+            "number ExtensionValue::Integer(-7)",
+            "word ExtensionValue::Text(\"w\")",
+        ],
+        "subscription": "test.>", "position": 1, "attempt": 1,
+    });
+    assert_eq!(seen("given").await, expected);
+    // What the publisher leaves out, the host fills in.
+    let bare = seen(&ids[1]).await;
+    assert_eq!(bare["position"], 2);
+    assert!(bare["time"].as_str().is_some_and(|time| time.ends_with('Z')), "{bare}");
+    assert_eq!(ids[1].len(), 36, "a UUID");
+}
+
+#[tokio::test]
+async fn all_that_a_handler_did_stays() {
+    let host = consumer("").await;
+    let follow_up = event("k", json!([{"do": "count", "key": "followed"}]));
+    let steps = json!([
+        {"do": "count", "key": "handled"},
+        {"do": "sql", "text": "row"},
+        {"do": "publish", "events": [follow_up]},
+    ]);
+    let ids = publish(&host, json!([event("k", steps)])).await;
+    until_value(&host, "counts", "followed", "1").await;
+    assert_eq!(value(&host, "counts", "handled").await.as_deref(), Some("1"));
+    let effects = host.get("/consumer/effects").await.text();
+    assert_eq!(effects.matches(&format!("{} row", ids[0])).count(), 1, "{effects}");
+}
+
+#[tokio::test]
+async fn nothing_stays_of_a_handler_that_did_not_return_ok() {
+    let host = consumer("[limits]\ncpu = \"50ms\"\ndeadline = \"250ms\"\n").await;
+    let ends = [
+        json!({"do": "retry", "reason": "not now"}),
+        json!({"do": "reject", "reason": "not ever"}),
+        json!({"do": "trap"}),
+        json!({"do": "spin"}),
+        json!({"do": "sleep", "ms": 60_000}),
+    ];
+    for (number, end) in ends.into_iter().enumerate() {
+        let key = format!("k{number}");
+        let follow_up = event("f", json!([{"do": "count", "key": "followed"}]));
+        for sql in [false, true] {
+            let mut steps = vec![
+                json!({"do": "count", "key": "handled"}),
+                json!({"do": "publish", "events": [follow_up]}),
+            ];
+            steps.extend(sql.then(|| json!({"do": "sql", "text": "row"})));
+            steps.push(end.clone());
+            publish(&host, json!([event(&key, Value::Array(steps))])).await;
+        }
+        until_done(&host, &key).await;
+        until_done(&host, "f").await;
+        assert_eq!(value(&host, "counts", "handled").await, None, "{end}");
+        assert_eq!(value(&host, "counts", "followed").await, None, "{end}");
+        assert_eq!(host.get("/consumer/effects").await.text(), "[]", "{end}");
+    }
+    host.until_idle().await;
+}
+
+#[tokio::test]
+async fn data_that_cannot_be_read_is_rejected_and_holds_nobody_up() {
+    let host = consumer("").await;
+    publish(&host, json!([event("k", json!({"no": "steps"}))])).await;
+    until_done(&host, "k").await;
+}
+
+#[tokio::test]
+async fn a_retried_event_is_handled_again_and_its_key_waits_for_it() {
+    let host = consumer("").await;
+    let steps = json!([{"do": "fail", "times": 2}, {"do": "log", "key": "k", "text": "a"}]);
+    let later = json!([{"do": "log", "key": "k", "text": "b"}]);
+    publish(&host, json!([event("k", steps), event("k", later)])).await;
+    until_value(&host, "logs", "k", "a b ").await;
+}
+
+#[tokio::test]
+async fn events_of_a_key_are_handled_in_their_order_and_conflicts_lose_nothing() {
+    const EVENTS: usize = 40;
+    let host = consumer("").await;
+    let events: Vec<Value> = (0..EVENTS)
+        .map(|number| {
+            let key = format!("k{}", number % 4);
+            let times = u32::from(number % 5 == 0);
+            let steps = json!([
+                {"do": "fail", "times": times},
+                {"do": "log", "key": key, "text": number.to_string()},
+                {"do": "count", "key": "all"},
+            ]);
+            event(&key, steps)
+        })
+        .collect();
+    publish(&host, Value::Array(events)).await;
+    until_value(&host, "counts", "all", &EVENTS.to_string()).await;
+    for key in 0..4 {
+        let expected: String =
+            (0..EVENTS).filter(|number| number % 4 == key).map(|number| format!("{number} ")).collect();
+        assert_eq!(value(&host, "logs", &format!("k{key}")).await, Some(expected));
+    }
+}
+
+#[tokio::test]
+async fn a_delivery_is_not_committed_before_its_end() {
+    let host = consumer("").await;
+    let steps = json!([{"do": "count", "key": "k"}, {"do": "commit"}]);
+    publish(&host, json!([event("k", steps)])).await;
+    until_done(&host, "k").await;
+    let told = value(&host, "seen", "commit").await.expect("the handler was told");
+    assert!(told.starts_with("Err(Error::Refused(\"a delivery is not committed"), "{told}");
+    assert_eq!(value(&host, "counts", "k").await.as_deref(), Some("1"), "it went on");
+}
+
+#[tokio::test]
+async fn a_handlers_request_has_the_same_idempotency_key_in_every_attempt() {
+    let upstream = Upstream::start().await;
+    let url = format!("http://{}/", upstream.address);
+    let origin = format!("[capabilities]\noutbound = [\"{}\"]\n", url.trim_end_matches('/'));
+    let host = Host::builder()
+        .plugin_with("consumer", &origin)
+        .argument("--outbound-allow-private=127.0.0.0/8")
+        .start()
+        .await;
+    let steps = |times: u32| json!([{"do": "send", "url": url}, {"do": "fail", "times": times}]);
+    publish(&host, json!([event("k", steps(2)), event("k", steps(0))])).await;
+    until_done(&host, "k").await;
+    let keys: Vec<_> =
+        upstream.seen().iter().map(|seen| seen.headers["idempotency-key"].clone()).collect();
+    assert_eq!(keys.len(), 4);
+    assert!(keys[0] == keys[1] && keys[1] == keys[2], "{keys:?}");
+    assert_ne!(keys[2], keys[3], "another event");
+}
+
+#[tokio::test]
+async fn a_handler_that_awaits_does_all_of_it_and_what_it_leaves_behind_writes_nothing() {
+    let host = Host::builder().plugin("consumer").plugin("consumer3").start().await;
+    let events = ["test3.wait", "test3.retry", "test3.late", "test3.trap", "test3.what"];
+    let events: Vec<Value> =
+        events.iter().map(|name| json!({"type": name, "key": name, "data": []})).collect();
+    publish(&host, Value::Array(events)).await;
+    for done in ["test3.wait", "test3.retry", "test3.late"] {
+        until_value(&host, "counts", done, "1").await;
+    }
+    host.until_logged("late: Err(Error::Answered)").await;
+    host.until_idle().await;
+    for undone in ["late", "test3.trap", "test3.what"] {
+        assert_eq!(value(&host, "counts", undone).await, None);
+    }
+    // It takes no requests, so it has no route.
+    assert_eq!(host.service("consumer3").await["serving"]["routes"], json!([]));
+    host.get("/consumer3").await.problem(404, "no-route");
+}

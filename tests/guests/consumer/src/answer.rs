@@ -1,0 +1,39 @@
+//! Requests.
+
+use crate::publish::{self, Told};
+use hotdock_sdk::http::{Query, json};
+use hotdock_sdk::kv::Bucket;
+use hotdock_sdk::problem::Problem;
+use hotdock_sdk::sql;
+use http::{Request, Response};
+
+pub fn answer(request: &Request<Vec<u8>>) -> Response<Vec<u8>> {
+    run(request).unwrap_or_else(Problem::into_response)
+}
+
+fn run(request: &Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Problem> {
+    let query = Query::of(request.uri());
+    let text = |name| Ok::<_, Problem>(query.get(name)?.unwrap_or_default());
+    match request.uri().path() {
+        "/consumer/publish" => {
+            let told: Vec<Told> = serde_json::from_slice(request.body())
+                .map_err(|error| Problem::malformed(error.to_string()))?;
+            let at_once = text("at-once")? == "true";
+            // As it is told, not as a client should see it.
+            match publish::publish(told, at_once) {
+                Ok(ids) => json(&ids),
+                Err(error) => Err(Problem::conflict(error.to_string())),
+            }
+        }
+        "/consumer/value" => {
+            let value = Bucket::open(text("bucket")?)?.get(text("key")?)?;
+            value.map(Response::new).ok_or_else(|| Problem::not_found("no value"))
+        }
+        "/consumer/effects" => {
+            let rows = sql::rows("SELECT id || ' ' || text FROM effects ORDER BY rowid", &[])?;
+            let texts: Vec<String> = rows.values.iter().map(|row| format!("{row:?}")).collect();
+            json(&texts)
+        }
+        path => Err(Problem::not_found(format!("there is nothing at {path}"))),
+    }
+}

@@ -1,0 +1,36 @@
+//! Publishes what it is told to, and handles each event as its data says.
+//!
+//! ```text
+//! POST /consumer/publish          publishes the body's events [{"type", "key"?, …}]: their ids
+//! GET  /consumer/value?bucket=&key=   the value, or 404
+//! GET  /consumer/effects          the rows of `effects`, as ["id text", …]
+//! ```
+//!
+//! It subscribes to `test.>`. Data is a list of steps, done in this order:
+//!
+//! ```text
+//! {"do":"count","key"}            a value in bucket `counts`, one more
+//! {"do":"log","key","text"}       a value in bucket `logs`, with the text and a space after it
+//! {"do":"sql","text"}             a row in `effects`, with the event's id
+//! {"do":"seen"}                   what it sees of the delivery, into bucket `seen` under the id
+//! {"do":"publish","events"}       publishes them
+//! {"do":"read","key"}             reads a value in bucket `counts`
+//! {"do":"spin"} {"do":"trap"} {"do":"sleep","ms"}
+//! {"do":"commit"}                 commits, and notes what it is told in bucket `seen`, `commit`
+//! {"do":"send","url"}             sends a POST request, and fails if that fails
+//! {"do":"fail","times"}           retry, in so many attempts
+//! {"do":"retry","reason"} {"do":"reject","reason"}
+//! ```
+
+mod answer;
+mod publish;
+mod steps;
+
+use wstd::http::{Body, Error, Request, Response};
+
+hotdock_sdk::event_handler!(crate::steps::handle);
+
+#[wstd::http_server]
+async fn main(request: Request<Body>) -> Result<Response<Vec<u8>>, Error> {
+    Ok(answer::answer(&hotdock_sdk::http::whole(request).await?))
+}
