@@ -19,6 +19,7 @@ use super::breaker::Breaker;
 use super::command::{Command, Reply};
 use super::delivery::{Attempt, Ending};
 use super::held::{Held, Waiting};
+use super::settling::{self, Settling};
 use super::status::Status;
 use super::target::Target;
 use super::window::{Positioned, Window};
