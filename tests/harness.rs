@@ -7,7 +7,7 @@ pub mod raw;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use client::Reply;
+pub use client::{Client, Reply};
 pub use host::Host;
 
 /// How long a condition may take to be met; far more than any should.

@@ -14,6 +14,7 @@
 //! - `POST /v1/services/{name}/promote`, `…/rollback`: all of it to one of them
 //! - `GET /v1/deployments`, `GET /v1/deployments/{id}`: their steps and times
 //! - `GET /v1/notices`: what happens, as server-sent events
+//! - `/v1/events`, `/v1/subscriptions`, `/v1/dead-letters`: see [`operate`]
 //! - `GET /v1/openapi.json`: all this for programs (OpenAPI 3.1)
 //!
 //! Every error is problem details (RFC 9457). `/healthz` and `/readyz` are for
@@ -26,6 +27,7 @@ mod events;
 mod health;
 mod notices;
 mod openapi;
+mod operate;
 mod problem;
 mod services;
 mod traffic;
@@ -48,6 +50,7 @@ use utoipa_axum::routes;
 use self::access::Access;
 use self::problem::Problem;
 use crate::deploy::{Operator, StatusReader};
+use crate::events::Events;
 use crate::events::receive::Intake;
 
 /// What the endpoints share.
@@ -57,6 +60,7 @@ struct Admin {
     status: StatusReader,
     stopping: CancellationToken,
     metrics: Arc<Metrics>,
+    events: Events,
     intake: Intake,
 }
 
@@ -68,6 +72,8 @@ pub struct Parts {
     pub status: StatusReader,
     /// What a scrape shows.
     pub metrics: Metrics,
+    /// Shows and steers what becomes of events.
+    pub events: Events,
     /// Takes events from outside.
     pub intake: Intake,
     /// Who may ask.
@@ -78,8 +84,8 @@ pub struct Parts {
 
 /// Serves until `stopped`.
 pub async fn serve(listener: TcpListener, parts: Parts, stopped: CancellationToken) {
-    let Parts { operator, status, metrics, intake, access, stopping } = parts;
-    let admin = Admin { operator, status, stopping, metrics: Arc::new(metrics), intake };
+    let Parts { operator, status, metrics, events, intake, access, stopping } = parts;
+    let admin = Admin { operator, status, stopping, metrics: Arc::new(metrics), events, intake };
     let served = axum::serve(listener, router(admin, access))
         .with_graceful_shutdown(async move { stopped.cancelled().await })
         .await;
@@ -103,6 +109,7 @@ fn router(admin: Admin, access: Access) -> Router {
         .routes(routes!(deployments::list))
         .routes(routes!(deployments::get))
         .routes(routes!(notices::follow))
+        .merge(operate::router())
         .split_for_parts();
     router
         .route("/v1/openapi.json", get(async move || Json(api)))

@@ -247,6 +247,18 @@ impl Bus {
         self.readers.run(move |file| readers::events(file, after, last, limit)).await
     }
 
+    /// The position of the first event that came at this time or later, in ms
+    /// since 1970; `None` where all are older. Where the clock was set back, one
+    /// of the places where the log passes this time.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn position_at(&self, time: u64) -> Result<Option<Position>, BusError> {
+        self.shared.check()?;
+        let (first, last) = (self.first(), self.last());
+        self.readers.run(move |file| Ok(readers::position_at(file, first, last, time)?)).await
+    }
+
     /// Takes late copies of cursors.
     ///
     /// # Errors

@@ -7,6 +7,7 @@
 //! nearest known key, so that a typing error never changes what is deployed.
 
 mod canary;
+mod cron;
 mod embedded;
 mod fields;
 mod origin;
@@ -14,6 +15,7 @@ mod parse;
 mod problem;
 mod quantity;
 mod route;
+mod schedule;
 mod subscribe;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,11 +25,13 @@ use crate::digest::Digest;
 use crate::service::ServiceName;
 
 pub use canary::{Canary, parse_steps, parse_sticky};
+pub use cron::{Cron, CronError};
 pub use embedded::{EmbeddedError, SECTION as EMBEDDED_SECTION, embedded};
 pub use origin::{Origin, OriginError, OriginPattern};
 pub use parse::{MAX_TEXT_BYTES, ManifestText};
 pub use problem::{ManifestError, Problem};
 pub use quantity::MAX_TABLE_ELEMENTS;
+pub use schedule::{Missed, Schedule};
 pub use subscribe::{Backoff, StartPosition, Subscription, WhenFailed};
 
 /// A manifest with every default filled in.
@@ -39,6 +43,8 @@ pub struct Manifest {
     pub routes: Vec<Route>,
     /// `[[subscribe]]`.
     pub subscriptions: Vec<Subscription>,
+    /// `[[schedule]]`.
+    pub schedules: Vec<Schedule>,
     /// `[limits]`.
     pub limits: Limits,
     /// `[instances]`.
@@ -199,6 +205,7 @@ impl Manifest {
             capabilities: Capabilities::default(),
             deploy: Deploy::default(),
             subscriptions: Vec::new(),
+            schedules: Vec::new(),
             migrations: Vec::new(),
             digest: Digest::of(b""),
         }

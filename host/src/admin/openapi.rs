@@ -9,7 +9,7 @@ use utoipa::{Modify, OpenApi};
 #[openapi(
     info(
         title = "Hotdock",
-        description = "Deploys services and steers their traffic.",
+        description = "Deploys services, steers their traffic, and shows what becomes of events.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
         contact()
     ),
@@ -19,7 +19,7 @@ use utoipa::{Modify, OpenApi};
         (name = "services", description = "What is deployed"),
         (name = "traffic", description = "Which version gets which requests"),
         (name = "deployments", description = "How versions come in"),
-        (name = "events", description = "Events from outside"),
+        (name = "events", description = "Events, the subscriptions to them, and what was given up"),
         (name = "health", description = "For probes and scrapes"),
     )
 )]

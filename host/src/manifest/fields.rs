@@ -76,6 +76,22 @@ impl<'t, 'i> Field<'t, 'i> {
         }
     }
 
+    /// One of a few words.
+    pub(super) fn choice<T: Copy>(
+        &self,
+        choices: &[(&str, T)],
+        problems: &mut Problems<'_>,
+    ) -> Option<T> {
+        let text = self.text(problems)?;
+        let chosen = choices.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+        if chosen.is_none() {
+            let words: Vec<String> =
+                choices.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+            self.report(problems, format_args!("must be {}; found: `{text}`", words.join(" or ")));
+        }
+        chosen
+    }
+
     pub(super) fn table(&self, problems: &mut Problems<'_>) -> Option<&'t DeTable<'i>> {
         match self.value {
             DeValue::Table(table) => Some(table),

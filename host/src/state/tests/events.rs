@@ -237,10 +237,13 @@ async fn a_held_event_is_finished_once_and_a_buried_one_can_come_back() {
     .await;
     assert_eq!(store.held(&name, 0, 10).await.expect("a store"), []);
     let dead = store.dead_letters(None, 0, 10).await.expect("a store");
-    assert_eq!((dead.len(), dead[0].position, dead[0].attempts), (1, 2, 8));
-    let revived = store.retry_dead(dead[0].id).await.expect("a store").expect("it is there");
-    assert_eq!((revived.0.as_str(), revived.1.attempts), ("s", 0));
+    assert!(!dead.more);
+    let id = dead.letters[0].id;
+    let dead = store.dead_letter(id).await.expect("a store").expect("it is there");
+    assert_eq!((dead.position, dead.attempts), (2, 8));
+    let revived = store.retry_dead(id, &name).await.expect("a store");
+    assert_eq!(revived, Revival::Revived { key: "k".to_owned(), position: 2 });
     assert_eq!(store.dead_count(&name).await.expect("a store"), 0);
     assert!(store.held_event(&name, 2).await.expect("a store").is_some());
-    assert!(store.retry_dead(dead[0].id).await.expect("a store").is_none());
+    assert_eq!(store.retry_dead(id, &name).await.expect("a store"), Revival::Gone);
 }
