@@ -35,7 +35,6 @@ mod upload;
 
 use std::sync::Arc;
 
-use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{from_fn_with_state, map_response};
 use axum::routing::get;
@@ -120,8 +119,6 @@ fn router(admin: Admin, access: Access) -> Router {
             let detail = format!("{} does not answer {method}", uri.path());
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
         })
-        // Uploads have a limit of their own.
-        .layer(DefaultBodyLimit::disable())
         .layer(from_fn_with_state(access, access::check))
         .layer(map_response(problem::from_plain))
         .with_state(admin)

@@ -107,7 +107,9 @@ async fn steps(parts: &Arc<Parts>, candidate: &Candidate) -> Result<(), Stop> {
             return Err(stop);
         }
     };
-    announce(parts, &warmed.version, compiled.compile_time);
+    if canary::of(parts, &warmed.version.id).is_none() {
+        announce(parts, &warmed.version, compiled.compile_time);
+    }
     for version in replaced {
         drain::drain(parts, version);
     }

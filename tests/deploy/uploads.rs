@@ -1,5 +1,7 @@
 //! Uploads that are wrong, and who may upload.
 
+use std::process::Command;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -88,10 +90,15 @@ async fn a_token_is_asked_for_where_there_is_one_and_never_logged() {
     assert!(!host.log().contains(TOKEN));
 }
 
-#[tokio::test]
-async fn an_address_that_others_reach_needs_a_token() {
-    let mut host = Host::builder().start().await;
-    host.kill();
-    let output = host.command().args(["--admin", "0.0.0.0:0"]).output().expect("it ends");
-    assert!(!output.status.success());
+#[test]
+fn an_address_that_others_reach_needs_a_token() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = Command::new(env!("CARGO_BIN_EXE_hotdock"))
+        .args(["up", ".", "--listen", "127.0.0.1:0", "--admin", "0.0.0.0:0"])
+        .current_dir(folder.path())
+        .output()
+        .expect("it ends");
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("can be reached from elsewhere: set a token"), "{said}");
 }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use axum::Json;
 use axum::body::{Body, BodyDataStream};
-use axum::extract::{FromRequest as _, Multipart, Path, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequest as _, Multipart, Path, Query, Request, State};
 use axum::http::header::{CONTENT_TYPE, FROM, LOCATION};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -153,7 +153,9 @@ async fn receive(
             None
         }
         "multipart/form-data" => {
-            let request = Request::from_parts(head, Body::from_stream(stream_of(&shared)));
+            let mut request = Request::from_parts(head, Body::from_stream(stream_of(&shared)));
+            // Its parts have limits of their own.
+            DefaultBodyLimit::disable().apply(&mut request);
             let form = Multipart::from_request(request, &()).await.map_err(broken)?;
             let manifest = parts(form, &mut spool).await?;
             // What comes after the last part belongs to the digest, too.

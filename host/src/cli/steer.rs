@@ -50,7 +50,7 @@ pub(super) struct Traffic {
     shares: Vec<Share>,
     /// What keeps a client on one version: cookie, header:NAME or none [default: as it was]
     #[arg(long, value_parser = sticky)]
-    sticky: Option<Option<Sticky>>,
+    sticky: Option<Stickiness>,
     /// Requests with this header go to this version; replaces the rules that there were
     #[arg(long = "rule", value_name = "HEADER:VALUE=VERSION", value_parser = rule)]
     rules: Vec<Rule>,
@@ -60,6 +60,13 @@ pub(super) struct Traffic {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// What `--sticky` says.
+#[derive(Clone, Debug)]
+enum Stickiness {
+    None,
+    By(Sticky),
 }
 
 /// Undeploy a service; its state, its versions and its file are kept
@@ -122,7 +129,10 @@ impl Traffic {
             plan.rules = self.rules.clone();
         }
         if let Some(sticky) = &self.sticky {
-            plan.sticky = sticky.clone();
+            plan.sticky = match sticky {
+                Stickiness::None => None,
+                Stickiness::By(sticky) => Some(sticky.clone()),
+            };
         }
         let tag = now.headers.get(ETAG).and_then(|tag| tag.to_str().ok()).unwrap_or("*");
         let headers: [(HeaderName, String); 1] = [(IF_MATCH, tag.to_owned())];
@@ -188,9 +198,8 @@ fn rule(text: &str) -> Result<Rule, String> {
     parsed.ok_or_else(|| "a rule is HEADER:VALUE=VERSION such as x-beta:yes=2".to_owned())
 }
 
-/// `Some(None)` takes it away.
-fn sticky(text: &str) -> Result<Option<Sticky>, String> {
-    if text == "none" { Ok(None) } else { parse_sticky(text).map(Some) }
+fn sticky(text: &str) -> Result<Stickiness, String> {
+    if text == "none" { Ok(Stickiness::None) } else { parse_sticky(text).map(Stickiness::By) }
 }
 
 #[cfg(test)]

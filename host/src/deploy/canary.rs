@@ -36,6 +36,12 @@ enum Watched {
     Overruled,
 }
 
+/// The canary that tries this version, if one does.
+pub(super) fn of(parts: &Parts, version: &VersionId) -> Option<RunningCanary> {
+    let canary = parts.board.serving(&version.service)?.canary?;
+    (canary.record.new == version.number).then_some(canary)
+}
+
 /// Watches the canary in the background, from the step that it is at.
 pub(super) fn run(parts: &Arc<Parts>, service: &ServiceName, canary: RunningCanary) {
     let (parts, service) = (Arc::clone(parts), service.clone());
@@ -137,6 +143,11 @@ async fn advance(
     canary.progress.shares(record.new, weight);
     if goes_on.is_none() {
         canary.progress.ended(DeploymentState::Serving, Vec::new());
+        let snapshot = parts.registry.load();
+        let version = snapshot.services.get(service).map(|service| service.traffic.primary());
+        if let Some(version) = version {
+            super::announce(parts, version, None);
+        }
     }
     Ok(goes_on)
 }
