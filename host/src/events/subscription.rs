@@ -411,6 +411,8 @@ impl Dispatcher {
         // Those of its key behind it wait, too.
         let mut events = self.window.take(&key);
         let Some(first) = events.pop_front() else { return };
+        // Those behind it may be settled before it is: none of them is due until then.
+        self.held.reserve(&key, first.position);
         self.hold(vec![(Arc::clone(&key), first, waiting)]);
         if !events.is_empty() {
             self.hold_behind(events.into_iter().map(|event| (Arc::clone(&key), event)).collect());
