@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::bus::{Bus, BusError};
+use crate::failpoint;
 use crate::state::{Error, Store, StoreIdentity};
 
 /// Events that are handed to the bus at once.
@@ -94,7 +95,9 @@ async fn relay(
         if batch.is_empty() {
             return Ok(());
         }
+        failpoint::pass("before relay append");
         source.relayed = bus.relay(&source.store_id, batch).await?;
+        failpoint::pass("after relay append");
         store.note_relayed(source.relayed);
     }
 }
