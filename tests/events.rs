@@ -11,6 +11,8 @@ mod refusals;
 mod shop;
 mod stores;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use serde_json::{Value, json};
 
 use crate::harness::{Host, eventually};
@@ -48,7 +50,8 @@ async fn until_value(host: &Host, bucket: &str, key: &str, expected: &str) {
 
 /// Waits until everything that was published under this key is done with.
 async fn until_done(host: &Host, key: &str) {
-    let mark = format!("done-{key}");
+    static MARKS: AtomicUsize = AtomicUsize::new(0);
+    let mark = format!("done-{}", MARKS.fetch_add(1, Ordering::Relaxed));
     publish(host, json!([event(key, json!([{"do": "count", "key": mark}]))])).await;
     until_value(host, "counts", &mark, "1").await;
 }

@@ -5,6 +5,24 @@
 use std::time::Duration;
 
 use crate::deploy::{Notice, Status};
+use crate::service::Share;
+
+/// What empties a terminal and begins at its top (ECMA-48 `ED`, `CUP`).
+pub(super) const CLEAR: &str = "\x1b[2J\x1b[H";
+
+/// Rows in columns as wide as their widest cell.
+pub(super) fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
+    };
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or_default()).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
 
 /// Prints why the command failed.
 pub(super) fn error(error: &anyhow::Error) {
@@ -23,7 +41,8 @@ pub(super) fn notice(notice: &Notice) -> Option<String> {
             format!("  {service}: compiling {}", size(*bytes))
         }
         Notice::Refused { service, file, reasons } => {
-            let name = service.as_ref().map_or(file.as_str(), |service| service.as_str());
+            let file = file.as_deref().unwrap_or("an upload");
+            let name = service.as_ref().map_or(file, |service| service.as_str());
             let mut text = format!("  {name}: {file} is refused; what served before still does");
             for reason in reasons {
                 text.push_str("\n      - ");
@@ -50,10 +69,25 @@ pub(super) fn notice(notice: &Notice) -> Option<String> {
         Notice::Drained { version, leases_left } if *leases_left > 0 => {
             format!("  {version}: ended with {leases_left} requests still under way")
         }
-        Notice::Undeployed { service, file } => {
+        Notice::Undeployed { service, file: Some(file) } => {
             format!("  {service}: {file} is gone, no longer served; its state is kept")
         }
-        Notice::Draining { .. } | Notice::Drained { .. } => return None,
+        Notice::Undeployed { service, file: None } => {
+            format!("  {service}: undeployed, no longer served; its state is kept")
+        }
+        Notice::Shared { service, traffic } if traffic.versions.len() > 1 => {
+            let share = |share: &Share| format!("v{} {} %", share.version, share.weight);
+            let shares: Vec<String> = traffic.versions.iter().map(share).collect();
+            format!("  {service}: traffic is shared: {}", shares.join(", "))
+        }
+        Notice::RolledBack { version, to, reason } => {
+            format!("  {version}: rolled back to v{to}: {reason}")
+        }
+        Notice::Held { version, reason } => format!("  {version}: waits for you: {reason}"),
+        Notice::Deployment(_)
+        | Notice::Shared { .. }
+        | Notice::Draining { .. }
+        | Notice::Drained { .. } => return None,
     })
 }
 

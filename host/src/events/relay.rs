@@ -91,8 +91,11 @@ async fn relay(
         None => source.insert(identify(bus, store).await?),
     };
     loop {
+        let published = store.published();
         let batch = store.outgoing(source.relayed, BATCH).await?;
         if batch.is_empty() {
+            // Also where the bus is a new one and never had what was trimmed.
+            store.note_relayed(published);
             return Ok(());
         }
         failpoint::pass("before relay append");

@@ -19,6 +19,7 @@ use super::breaker::Breaker;
 use super::command::{Command, Reply};
 use super::delivery::{Attempt, Ending};
 use super::held::{Held, Waiting};
+use super::settling::{self, Settling};
 use super::status::Status;
 use super::target::Target;
 use super::window::{Positioned, Window};
@@ -216,7 +217,7 @@ impl Dispatcher {
                 .events
                 .into_iter()
                 .take_while(|recorded| recorded.position <= upto)
-                .filter(|recorded| self.settings.pattern.matches(&recorded.event.event_type))
+                .filter(|recorded| self.settings.wants(&recorded.event.event_type))
                 .map(Positioned::from)
                 .collect();
             self.scan(upto, wanted);
@@ -286,7 +287,7 @@ impl Dispatcher {
     }
 
     fn may_start(&self) -> bool {
-        let rests = self.rests_until.is_some_and(|until| Instant::now() < until);
+        let rests = self.rests();
         let waits = self.breaker.until().is_some_and(|until| Instant::now() < until);
         let is_due = self.held.next_due().is_some_and(|due| due <= now_ms());
         !rests && !waits && (self.window.has_ready() || is_due)
@@ -294,7 +295,7 @@ impl Dispatcher {
 
     fn wants_more(&self) -> bool {
         let ended = self.parts.until.is_some_and(|until| self.scanned >= until);
-        let rests = self.rests_until.is_some_and(|until| Instant::now() < until);
+        let rests = self.rests();
         !ended && !rests && self.window.len() < MAX_WINDOW && !self.is_full()
     }
 
@@ -320,6 +321,11 @@ impl Dispatcher {
         let rests = self.rests_until.filter(|until| *until > now);
         let next = times.into_iter().flatten().filter(|time| *time > now).min();
         rests.or(next).unwrap_or(now + Duration::from_secs(60))
+    }
+
+    /// Whether it makes a pause.
+    fn rests(&self) -> bool {
+        self.rests_until.is_some_and(|until| Instant::now() < until)
     }
 
     fn rest(&mut self, pause: Duration) {
@@ -361,6 +367,7 @@ impl Dispatcher {
             }
             Ending::Undelivered { reason, pause } => {
                 tracing::debug!(subscription = &*self.parts.name, reason, "not delivered");
+                status.note_error(&reason);
                 self.breaker.undecided();
                 if !pause.is_zero() {
                     self.rest(pause);
@@ -404,6 +411,8 @@ impl Dispatcher {
         // Those of its key behind it wait, too.
         let mut events = self.window.take(&key);
         let Some(first) = events.pop_front() else { return };
+        // Those behind it may be settled before it is: none of them is due until then.
+        self.held.reserve(&key, first.position);
         self.hold(vec![(Arc::clone(&key), first, waiting)]);
         if !events.is_empty() {
             self.hold_behind(events.into_iter().map(|event| (Arc::clone(&key), event)).collect());

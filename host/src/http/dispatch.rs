@@ -10,10 +10,10 @@ use hyper::body::Incoming;
 use tokio::time::timeout;
 use wasmtime_wasi_http::Error as WasiHttpError;
 
-use super::{events, idempotency};
 use super::problem::Problem;
 use super::request::{self, Peer};
 use super::sticky;
+use super::{events, idempotency};
 use crate::events::receive::{self, Intake};
 use crate::manifest::Limits;
 use crate::runtime::{Failure, Invocation, ReplayBody, ResponseBody, Unread, invoke};
@@ -107,11 +107,7 @@ async fn answer(
 
 /// The service that answers this host, path and method. Where there is none the
 /// host itself may still take events at this path.
-fn route(
-    registry: &Registry,
-    head: &Parts,
-    takes_events: bool,
-) -> Result<Arc<Service>, Problem> {
+fn route(registry: &Registry, head: &Parts, takes_events: bool) -> Result<Arc<Service>, Problem> {
     let path = head.uri.path();
     let snapshot = registry.load();
     let host = head.uri.host().map(str::to_ascii_lowercase);

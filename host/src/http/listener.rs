@@ -124,9 +124,7 @@ impl Listener {
         let (registry, intake) = (Arc::clone(&self.registry), self.intake.clone());
         let service = service_fn(move |request| {
             let (registry, intake) = (Arc::clone(&registry), intake.clone());
-            async move {
-                Ok::<_, Infallible>(dispatch(&registry, intake.as_ref(), request, peer).await)
-            }
+            async move { Ok::<_, Infallible>(dispatch(&registry, intake.as_ref(), request, peer).await) }
         });
         builder.serve_connection(TokioIo::new(stream), service).into_owned()
     }

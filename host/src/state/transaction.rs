@@ -291,17 +291,19 @@ impl Transaction {
             }
             Mode::Leased(mut leased) => {
                 let footprint = std::mem::take(&mut leased.footprint);
-                let (consumption, keeping) = (leased.consumption.take(), leased.keeping.take());
+                let consumption = leased.consumption.take();
+                let keeping = leased.keeping.take();
                 let publications = std::mem::take(&mut leased.publications);
-                // Once: an event that is consumed is not given back where the lease
-                // expires before its effect is in the group.
+                // Its deadline counts up to here and no further: given up after the
+                // event is taken, its effects would be undone and the event would
+                // stay finished with the group.
                 let writer = leased.writer()?;
-                // First: where it is refused, nothing was published yet.
-                if let Some(consumption) = consumption {
-                    writer.consume(&consumption)?;
-                }
                 if let Some(keeping) = keeping {
                     writer.keep_answer(keeping)?;
+                }
+                // Where it is refused, nothing was published yet.
+                if let Some(consumption) = consumption {
+                    writer.consume(&consumption)?;
                 }
                 writer.publish(&publications)?;
                 let durable = writer.end_lease(&footprint);
