@@ -56,6 +56,7 @@ pub mod deploy;
 pub mod digest;
 pub mod event;
 pub mod events;
+mod failpoint;
 pub mod http;
 pub mod manifest;
 pub mod outbound;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::subscription::{Change, News, Parts};
+use crate::failpoint;
 use crate::state::{Error, Settlement, Store};
 
 /// Settlements of one commit, but for those that belong together.
@@ -51,5 +52,20 @@ pub(super) async fn in_order(
 }
 
 async fn settle(store: &Arc<Store>, settlements: Vec<Settlement>) -> Result<(), Error> {
-    store.settle(settlements).await?.durable().await
+    let holds = settlements.iter().any(|each| matches!(each, Settlement::Hold { .. }));
+    let buries = settlements.iter().any(|each| matches!(each, Settlement::Bury { .. }));
+    if holds {
+        failpoint::pass("before hold");
+    }
+    if buries {
+        failpoint::pass("before dead letter");
+    }
+    store.settle(settlements).await?.durable().await?;
+    if holds {
+        failpoint::pass("after hold");
+    }
+    if buries {
+        failpoint::pass("after dead letter");
+    }
+    Ok(())
 }
