@@ -11,9 +11,9 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin;
+use crate::admin::{self, access::Access};
 use crate::bus::{Bus, BusOptions};
-use crate::config::Config;
+use crate::config::{Config, TOKEN_VARIABLE};
 use crate::deploy::{DeployConfig, Deployer, Notice, StatusReader};
 use crate::events::receive::Intake;
 use crate::events::webhook::WebhookTarget;
@@ -60,6 +60,13 @@ impl App {
     /// # Errors
     /// As [`App::start`].
     pub async fn start_with(config: Config, stores: StoreOptions) -> anyhow::Result<Self> {
+        if config.token.is_none() && !config.admin.ip().is_loopback() {
+            anyhow::bail!(
+                "the admin address {} can be reached from elsewhere: set a token with --token-file \
+                 or {TOKEN_VARIABLE}",
+                config.admin
+            );
+        }
         let lock = lock_data_folder(&config.data)?;
         let outbound = Outbound::new(config.outbound.clone());
         let runtime = Runtime::new(outbound.clone())?;
@@ -100,15 +107,16 @@ impl App {
             .await
             .with_context(|| format!("{} cannot be listened on (--admin)", config.admin))?;
         let admin_address = admin_listener.local_addr()?;
-        let admin = tokio::spawn(admin::serve(
-            admin_listener,
-            deployer.status(),
-            metrics(&registry, &runtime, &events),
-            events.clone(),
+        let parts = admin::Parts {
+            operator: deployer.operator(),
+            status: deployer.status(),
+            metrics: metrics(&registry, &runtime, &events),
+            events: events.clone(),
             intake,
-            stop.clone(),
-            stopped.clone(),
-        ));
+            access: Access::new(config.token.clone()),
+            stopping: stop.clone(),
+        };
+        let admin = tokio::spawn(admin::serve(admin_listener, parts, stopped.clone()));
 
         let ticking = schedule::run(Arc::clone(&registry), events.bus().clone(), stop.clone());
         tokio::spawn(ticking);
@@ -265,6 +273,7 @@ fn deploy_config(config: &Config) -> DeployConfig {
         data: config.data.clone(),
         compiler: config.compiler.clone(),
         secrets: config.secrets.clone(),
+        keep_versions: config.keep_versions,
         compile_timeout: config.compile_timeout,
         ..DeployConfig::default()
     }

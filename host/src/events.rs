@@ -4,7 +4,7 @@
 //! - [`relay`]: from a store's outbox to the bus
 //! - [`subscription`]: reads the bus and parts what it wants by key ([`window`])
 //! - [`delivery`]: hands an event to the version that has the traffic
-//! - [`held`], [`backoff`], [`breaker`]: what becomes of one that fails
+//! - [`held`], [`settling`], [`backoff`], [`breaker`]: what becomes of one that fails
 //! - [`receive`]: events from outside
 //! - [`schedule`]: events at given times
 //! - [`webhook`]: an event to an HTTP endpoint
@@ -25,6 +25,7 @@ pub mod receive;
 mod relay;
 mod retention;
 pub mod schedule;
+mod settling;
 mod status;
 mod subscriber;
 mod subscription;

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::bus::{Bus, BusError};
+use crate::failpoint;
 use crate::state::{Error, Store, StoreIdentity};
 
 /// Events that are handed to the bus at once.
@@ -97,7 +98,9 @@ async fn relay(
             store.note_relayed(published);
             return Ok(());
         }
+        failpoint::pass("before relay append");
         source.relayed = bus.relay(&source.store_id, batch).await?;
+        failpoint::pass("after relay append");
         store.note_relayed(source.relayed);
     }
 }

@@ -19,6 +19,7 @@ use super::breaker::Breaker;
 use super::command::{Command, Reply};
 use super::delivery::{Attempt, Ending};
 use super::held::{Held, Waiting};
+use super::settling::{self, Settling};
 use super::status::Status;
 use super::target::Target;
 use super::window::{Positioned, Window};
@@ -31,9 +32,6 @@ const MAX_WINDOW: usize = 1_024;
 
 /// What is read off the bus at once.
 const READ: ReadLimit = ReadLimit { max_events: 512, max_bytes: 4 << 20 };
-
-/// Settlements of one commit, unless there are more that belong together.
-const MAX_SETTLEMENTS: usize = 512;
 
 /// How long a store that could not take a settlement is left alone.
 const SETTLE_PAUSE: Duration = Duration::from_secs(1);
@@ -64,7 +62,7 @@ pub(super) struct Dispatcher {
     rests_until: Option<Instant>,
     /// Deliveries and settlements that have not ended.
     under_way: usize,
-    /// Settlements on their way to the store, bounded by what is under way.
+    // Bounded by what is under way.
     to_settle: mpsc::UnboundedSender<Settling>,
     news: mpsc::UnboundedReceiver<News>,
     // Bounded by what is under way.
@@ -72,19 +70,14 @@ pub(super) struct Dispatcher {
 }
 
 /// What the tasks that a dispatcher starts tell it.
-enum News {
+pub(super) enum News {
     Ended(Attempt, Ending),
     /// A settlement is durable: what that changes.
     Settled(Vec<Change>),
 }
 
-/// What is settled in one commit, and what that changes.
-struct Settling {
-    settlements: Vec<Settlement>,
-    changes: Vec<Change>,
-}
-
-enum Change {
+pub(super) enum Change {
+    /// It is among the held.
     Held {
         key: Arc<str>,
         position: u64,
@@ -130,7 +123,7 @@ impl Dispatcher {
         let parts = Arc::new(parts);
         let (tell, news) = mpsc::unbounded_channel();
         let (to_settle, queue) = mpsc::unbounded_channel();
-        tokio::spawn(settle_in_order(Arc::clone(&parts), queue, tell.clone()));
+        tokio::spawn(settling::in_order(Arc::clone(&parts), queue, tell.clone()));
         Ok(Some(Self {
             slots: Arc::new(Semaphore::new(settings.concurrency)),
             parts,
@@ -256,7 +249,9 @@ impl Dispatcher {
             }
         }
         self.scanned = upto;
-        self.hold_behind(late);
+        if !late.is_empty() {
+            self.hold_behind(late);
+        }
     }
 
     /// Starts what may be started; with `permit`, if there is one, first.
@@ -416,8 +411,12 @@ impl Dispatcher {
         // Those of its key behind it wait, too.
         let mut events = self.window.take(&key);
         let Some(first) = events.pop_front() else { return };
+        // Those behind it may be settled before it is: none of them is due until then.
+        self.held.reserve(&key, first.position);
         self.hold(vec![(Arc::clone(&key), first, waiting)]);
-        self.hold_behind(events.into_iter().map(|event| (Arc::clone(&key), event)).collect());
+        if !events.is_empty() {
+            self.hold_behind(events.into_iter().map(|event| (Arc::clone(&key), event)).collect());
+        }
     }
 
     /// Holds events whose key waits: they are due as soon as it is their turn.
@@ -437,9 +436,6 @@ impl Dispatcher {
 
     /// Moves events to the held, in one commit.
     fn hold(&mut self, events: Vec<(Arc<str>, Positioned, Waiting)>) {
-        if events.is_empty() {
-            return;
-        }
         let mut settlements = Vec::with_capacity(events.len());
         let mut changes = Vec::with_capacity(events.len());
         for (key, event, waiting) in events {
@@ -475,10 +471,10 @@ impl Dispatcher {
         self.settle(vec![settlement], vec![change]);
     }
 
-    /// Settles in the background, however long the store takes.
+    /// Settles in the background, after what is to be settled already.
     fn settle(&mut self, settlements: Vec<Settlement>, changes: Vec<Change>) {
         self.under_way += 1;
-        // It ends after the dispatcher.
+        // Its receiver lives as long as this does.
         let _ = self.to_settle.send(Settling { settlements, changes });
     }
 
@@ -524,37 +520,6 @@ impl Parts {
             },
         };
         self.target.deliver(&self.store, &self.name, attempt, event, slot).await
-    }
-
-    async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), crate::state::Error> {
-        self.store.settle(settlements).await?.durable().await
-    }
-}
-
-/// Settles what comes, in its order: an event is never among the held while one
-/// of its key before it is not, neither in memory nor in the store, so it is not
-/// delivered before that one.
-async fn settle_in_order(
-    parts: Arc<Parts>,
-    mut queue: mpsc::UnboundedReceiver<Settling>,
-    tell: mpsc::UnboundedSender<News>,
-) {
-    while let Some(Settling { mut settlements, changes }) = queue.recv().await {
-        let mut all = vec![changes];
-        while settlements.len() < MAX_SETTLEMENTS
-            && let Ok(more) = queue.try_recv()
-        {
-            settlements.extend(more.settlements);
-            all.push(more.changes);
-        }
-        while let Err(error) = parts.settle(settlements.clone()).await {
-            let subscription = &*parts.name;
-            tracing::error!(subscription, %error, "its store takes no settlement");
-            tokio::time::sleep(SETTLE_PAUSE).await;
-        }
-        for changes in all {
-            let _ = tell.send(News::Settled(changes));
-        }
     }
 }
 

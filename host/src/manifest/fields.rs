@@ -21,7 +21,7 @@ pub(super) struct Fields<'t, 'i> {
 /// A value, with its key for messages and its place in the text.
 pub(super) struct Field<'t, 'i> {
     key: String,
-    value: &'t DeValue<'i>,
+    pub(super) value: &'t DeValue<'i>,
     pub(super) span: Range<usize>,
 }
 
@@ -134,6 +134,15 @@ impl<'t, 'i> Field<'t, 'i> {
         let DeValue::Integer(integer) = self.value else { return None };
         let parsed = u64::from_str_radix(integer.as_str(), integer.radix());
         Some(parsed.map_err(|_| integer.to_string()))
+    }
+
+    /// A number, with or without a fraction.
+    pub(super) fn number(&self) -> Option<f64> {
+        match self.value {
+            DeValue::Integer(integer) => integer.as_str().parse().ok(),
+            DeValue::Float(float) => float.as_str().parse().ok(),
+            _ => None,
+        }
     }
 
     pub(super) fn wrong_type<T>(&self, problems: &mut Problems<'_>, expected: &str) -> Option<T> {

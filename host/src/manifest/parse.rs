@@ -7,8 +7,8 @@ use toml::de::{DeTable, DeValue};
 use super::fields::{Field, Fields};
 use super::problem::{ManifestError, Problem, Problems};
 use super::{
-    Capabilities, Deploy, Instances, Limits, Manifest, Migration, OriginPattern, quantity, route,
-    schedule, subscribe,
+    Capabilities, Deploy, Instances, Limits, Manifest, Migration, OriginPattern, canary, quantity,
+    route, schedule, subscribe,
 };
 use crate::digest::Digest;
 use crate::service::ServiceName;
@@ -269,6 +269,7 @@ fn deploy(table: &DeTable<'_>, problems: &mut Problems<'_>) -> Deploy {
         }
     }
     take!(fields, problems, "drain", deploy.drain, duration(DRAIN));
+    deploy.canary = fields.take("canary").and_then(|field| canary::canary(&field, problems));
     fields.finish(problems);
     deploy
 }

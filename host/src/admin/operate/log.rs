@@ -8,8 +8,9 @@ use serde::Deserialize;
 use tokio::time::Instant;
 use utoipa::IntoParams;
 
-use super::{Operating, limit};
-use crate::admin::problem::Problem;
+use super::limit;
+use crate::admin::Admin;
+use crate::admin::problem::{Denied, Problem};
 use crate::event::TypePattern;
 use crate::events::{EventPage, Wanted};
 
@@ -39,19 +40,20 @@ pub(super) struct Parameters {
     (status = 200, description = "A page", body = EventPage),
     (status = 400, description = "A parameter is wrong", body = Problem,
      content_type = "application/problem+json"),
+    Denied,
 ))]
 pub(super) async fn list(
-    State(operating): State<Operating>,
+    State(admin): State<Admin>,
     Query(parameters): Query<Parameters>,
 ) -> Result<Json<EventPage>, Problem> {
     let Parameters { after, limit: asked, r#type, wait } = parameters;
     let pattern = r#type.map(|text| pattern(&text)).transpose()?;
     let wanted = Wanted { after, limit: limit(asked)?, pattern };
     let page = match wait.unwrap_or(0) {
-        0 => operating.events.page(&wanted).await?,
+        0 => admin.events.page(&wanted).await?,
         wait @ 1..=MAX_WAIT => {
             let deadline = Instant::now() + Duration::from_secs(wait);
-            operating.events.page_once_there(&wanted, deadline, &operating.stopping).await?
+            admin.events.page_once_there(&wanted, deadline, &admin.stopping).await?
         }
         wait => {
             let detail = format!("wait: must be 0 to {MAX_WAIT} seconds; found: {wait}");

@@ -6,8 +6,9 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Operating, limit};
-use crate::admin::problem::Problem;
+use super::limit;
+use crate::admin::Admin;
+use crate::admin::problem::{Denied, Problem};
 use crate::events::{DeadLetterId, DeadLetterPage, DeadLetterView, DeadLettersOf};
 use crate::service::ServiceName;
 
@@ -52,9 +53,10 @@ pub(super) struct Retried {
      content_type = "application/problem+json"),
     (status = 404, description = "There is no such service", body = Problem,
      content_type = "application/problem+json"),
+    Denied,
 ))]
 pub(super) async fn list(
-    State(operating): State<Operating>,
+    State(admin): State<Admin>,
     Query(parameters): Query<Parameters>,
 ) -> Result<Json<DeadLetterPage>, Problem> {
     let Parameters { service, subscription, after, limit: asked } = parameters;
@@ -66,7 +68,7 @@ pub(super) async fn list(
     };
     let after = after.map(|after| after.parse::<DeadLetterId>()).transpose();
     let after = after.map_err(|error| Problem::bad_request(format!("after: {error}")))?;
-    Ok(Json(operating.events.dead_letters(&of, after.as_ref(), limit(asked)?).await?))
+    Ok(Json(admin.events.dead_letters(&of, after.as_ref(), limit(asked)?).await?))
 }
 
 /// One event that was given up.
@@ -75,12 +77,13 @@ pub(super) async fn list(
         (status = 200, description = "With its event", body = DeadLetterView),
         (status = 404, description = "It is not there", body = Problem,
          content_type = "application/problem+json"),
+        Denied,
 ))]
 pub(super) async fn get(
-    State(operating): State<Operating>,
+    State(admin): State<Admin>,
     Path(named): Path<Named>,
 ) -> Result<Json<DeadLetterView>, Problem> {
-    Ok(Json(operating.events.dead_letter(&named.id()?).await?))
+    Ok(Json(admin.events.dead_letter(&named.id()?).await?))
 }
 
 /// Delivers it again, as if for the first time.
@@ -92,12 +95,13 @@ pub(super) async fn get(
          content_type = "application/problem+json"),
         (status = 409, description = "No version that serves wants it", body = Problem,
          content_type = "application/problem+json"),
+        Denied,
 ))]
 pub(super) async fn retry(
-    State(operating): State<Operating>,
+    State(admin): State<Admin>,
     Path(named): Path<Named>,
 ) -> Result<Json<Retried>, Problem> {
-    let subscription = operating.events.retry_dead(&named.id()?).await?;
+    let subscription = admin.events.retry_dead(&named.id()?).await?;
     Ok(Json(Retried { subscription }))
 }
 
@@ -108,12 +112,13 @@ pub(super) async fn retry(
         (status = 204, description = "It is gone"),
         (status = 404, description = "It is not there", body = Problem,
          content_type = "application/problem+json"),
+        Denied,
 ))]
 pub(super) async fn remove(
-    State(operating): State<Operating>,
+    State(admin): State<Admin>,
     Path(named): Path<Named>,
 ) -> Result<StatusCode, Problem> {
-    operating.events.drop_dead(&named.id()?).await?;
+    admin.events.drop_dead(&named.id()?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

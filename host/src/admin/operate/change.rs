@@ -9,9 +9,9 @@ use chrono::DateTime;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::Operating;
 use super::subscriptions::Named;
-use crate::admin::problem::Problem;
+use crate::admin::Admin;
+use crate::admin::problem::{Denied, Problem};
 use crate::events::{Replay, ReplayFrom};
 
 /// Which event.
@@ -50,14 +50,15 @@ enum Begin {
          content_type = "application/problem+json"),
         (status = 409, description = "No event waits there, or its handler runs", body = Problem,
          content_type = "application/problem+json"),
+        Denied,
 ))]
 pub(super) async fn skip(
-    State(operating): State<Operating>,
+    State(admin): State<Admin>,
     Path(named): Path<Named>,
     which: Result<Json<Which>, JsonRejection>,
 ) -> Result<StatusCode, Problem> {
     let Which { position } = read(which)?;
-    operating.events.skip(&named.full(), position).await?;
+    admin.events.skip(&named.full(), position).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -72,14 +73,15 @@ pub(super) async fn skip(
          content_type = "application/problem+json"),
         (status = 409, description = "No event is held there, or its handler runs", body = Problem,
          content_type = "application/problem+json"),
+        Denied,
 ))]
 pub(super) async fn retry(
-    State(operating): State<Operating>,
+    State(admin): State<Admin>,
     Path(named): Path<Named>,
     which: Result<Json<Which>, JsonRejection>,
 ) -> Result<StatusCode, Problem> {
     let Which { position } = read(which)?;
-    operating.events.retry_held(&named.full(), position).await?;
+    admin.events.retry_held(&named.full(), position).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -90,12 +92,13 @@ pub(super) async fn retry(
         (status = 204, description = "It delivers again"),
         (status = 404, description = "There is no such subscription", body = Problem,
          content_type = "application/problem+json"),
+        Denied,
 ))]
 pub(super) async fn resume(
-    State(operating): State<Operating>,
+    State(admin): State<Admin>,
     Path(named): Path<Named>,
 ) -> Result<StatusCode, Problem> {
-    operating.events.resume(&named.full()).await?;
+    admin.events.resume(&named.full()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -111,14 +114,15 @@ pub(super) async fn resume(
          content_type = "application/problem+json"),
         (status = 409, description = "The bus has no such event", body = Problem,
          content_type = "application/problem+json"),
+        Denied,
 ))]
 pub(super) async fn replay(
-    State(operating): State<Operating>,
+    State(admin): State<Admin>,
     Path(named): Path<Named>,
     request: Result<Json<ReplayRequest>, JsonRejection>,
 ) -> Result<(StatusCode, Json<Replay>), Problem> {
     let ReplayRequest { from } = read(request)?;
-    let replay = operating.events.replay(&named.full(), begin(from)?).await?;
+    let replay = admin.events.replay(&named.full(), begin(from)?).await?;
     Ok((StatusCode::CREATED, Json(replay)))
 }
 
@@ -132,12 +136,13 @@ pub(super) async fn replay(
          content_type = "application/problem+json"),
         (status = 409, description = "A version that serves wants it", body = Problem,
          content_type = "application/problem+json"),
+        Denied,
 ))]
 pub(super) async fn remove(
-    State(operating): State<Operating>,
+    State(admin): State<Admin>,
     Path(named): Path<Named>,
 ) -> Result<StatusCode, Problem> {
-    operating.events.drop_subscription(&named.full()).await?;
+    admin.events.drop_subscription(&named.full()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

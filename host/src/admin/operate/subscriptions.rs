@@ -5,8 +5,9 @@ use axum::extract::{Path, Query, State};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::{Operating, limit};
-use crate::admin::problem::Problem;
+use super::limit;
+use crate::admin::Admin;
+use crate::admin::problem::{Denied, Problem};
 use crate::events::{HeldPage, SubscriptionPage, SubscriptionStatus};
 
 /// A subscription.
@@ -55,12 +56,13 @@ impl Named {
     (status = 200, description = "A page, as of now", body = SubscriptionPage),
     (status = 400, description = "A parameter is wrong", body = Problem,
      content_type = "application/problem+json"),
+    Denied,
 ))]
 pub(super) async fn list(
-    State(operating): State<Operating>,
+    State(admin): State<Admin>,
     Query(ByName { after, limit: asked }): Query<ByName>,
 ) -> Result<Json<SubscriptionPage>, Problem> {
-    Ok(Json(operating.events.subscriptions(after.as_deref(), limit(asked)?).await?))
+    Ok(Json(admin.events.subscriptions(after.as_deref(), limit(asked)?).await?))
 }
 
 /// One subscription and how it stands.
@@ -69,12 +71,13 @@ pub(super) async fn list(
         (status = 200, description = "As of now", body = SubscriptionStatus),
         (status = 404, description = "There is none of the name", body = Problem,
          content_type = "application/problem+json"),
+        Denied,
 ))]
 pub(super) async fn get(
-    State(operating): State<Operating>,
+    State(admin): State<Admin>,
     Path(named): Path<Named>,
 ) -> Result<Json<SubscriptionStatus>, Problem> {
-    Ok(Json(operating.events.subscription(&named.full()).await?))
+    Ok(Json(admin.events.subscription(&named.full()).await?))
 }
 
 /// The events that wait in a subscription: for another attempt, for one of their
@@ -87,12 +90,13 @@ pub(super) async fn get(
          content_type = "application/problem+json"),
         (status = 404, description = "There is no such subscription", body = Problem,
          content_type = "application/problem+json"),
+        Denied,
 ))]
 pub(super) async fn held(
-    State(operating): State<Operating>,
+    State(admin): State<Admin>,
     Path(named): Path<Named>,
     Query(ByPosition { after, limit: asked }): Query<ByPosition>,
 ) -> Result<Json<HeldPage>, Problem> {
     let after = after.unwrap_or(0);
-    Ok(Json(operating.events.held(&named.full(), after, limit(asked)?).await?))
+    Ok(Json(admin.events.held(&named.full(), after, limit(asked)?).await?))
 }
