@@ -40,9 +40,7 @@ impl Schedule {
     /// # Errors
     /// With what is wrong of the two.
     pub fn parse(cron: &str, time_zone: &str) -> Result<Self, ScheduleError> {
-        let zone = time_zone
-            .parse()
-            .map_err(|_| ScheduleError::TimeZone(time_zone.to_owned()))?;
+        let zone = time_zone.parse().map_err(|_| ScheduleError::TimeZone(time_zone.to_owned()))?;
         let parser =
             CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build();
         let parsed =
@@ -115,8 +113,14 @@ mod tests {
             ticks(&seconds, "2026-01-01T00:00:00Z", 3),
             ["2026-01-01T00:00:20Z", "2026-01-01T00:00:40Z", "2026-01-01T00:01:00Z"]
         );
-        assert_eq!(seconds.next_after(ms("2026-01-01T00:00:19.999Z")), Some(ms("2026-01-01T00:00:20Z")));
-        assert_eq!(seconds.next_after(ms("2026-01-01T00:00:20.001Z")), Some(ms("2026-01-01T00:00:40Z")));
+        assert_eq!(
+            seconds.next_after(ms("2026-01-01T00:00:19.999Z")),
+            Some(ms("2026-01-01T00:00:20Z"))
+        );
+        assert_eq!(
+            seconds.next_after(ms("2026-01-01T00:00:20.001Z")),
+            Some(ms("2026-01-01T00:00:40Z"))
+        );
         let minutes = schedule("30 9 * * MON-FRI", "UTC");
         assert_eq!(
             ticks(&minutes, "2026-01-02T09:30:00Z", 2),

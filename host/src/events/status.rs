@@ -1,7 +1,7 @@
 //! How a subscription stands, for the operator.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What a subscription does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
