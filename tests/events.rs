@@ -8,6 +8,7 @@ mod handlers;
 mod load;
 mod publisher;
 mod refusals;
+mod schedules;
 mod shop;
 mod stores;
 

@@ -219,6 +219,14 @@ impl Host {
         .await;
     }
 
+    /// Waits until more than one version has traffic.
+    pub async fn until_shared(&self, name: &str) {
+        eventually(&format!("{name} is shared"), async || {
+            self.service(name).await["sharing"].is_array().then_some(())
+        })
+        .await;
+    }
+
     /// The reasons why a file is refused, once it is.
     pub async fn until_refused(&self, file: &str) -> String {
         eventually(&format!("{file} is refused"), async || {

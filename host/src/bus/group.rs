@@ -9,6 +9,7 @@ use super::error::{BusError, JobError};
 use super::ids::{IdDigest, Ids};
 use super::shared::{Extent, Shared};
 use super::{Appended, Recorded};
+use crate::failpoint;
 
 /// Tells one that waits what became of the group.
 type Waiting = Box<dyn FnOnce(Result<(), BusError>) + Send>;
@@ -161,7 +162,10 @@ impl<'w> Group<'w> {
         if let Some(before_commit) = &self.shared.options.before_commit {
             before_commit();
         }
-        self.connection.execute_batch("COMMIT")
+        failpoint::pass("before bus commit");
+        self.connection.execute_batch("COMMIT")?;
+        failpoint::pass("after bus commit");
+        Ok(())
     }
 }
 

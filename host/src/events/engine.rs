@@ -14,11 +14,11 @@ use tokio_util::sync::CancellationToken;
 use super::command::Command;
 use super::relay::Relay;
 use super::status::Status;
+use super::subscriber::{Subscriber, Webhooks};
 use super::subscription::{Dispatcher, Parts};
-use super::target::Target;
 use crate::bus::{Bus, BusError, Mirror};
 use crate::manifest::{Manifest, StartPosition, Subscription};
-use crate::service::{Registry, Service, ServiceName};
+use crate::service::{Registry, ServiceName};
 use crate::state::{self, Cursor, Store};
 
 /// How often what failed is tried again, and the bus is looked after.
@@ -39,6 +39,7 @@ pub struct Events {
 pub(super) struct Inner {
     pub(super) bus: Bus,
     pub(super) registry: Arc<Registry>,
+    pub(super) webhooks: Option<Webhooks>,
     table: Mutex<Table>,
     /// What the table has, for those who only look.
     shown: ArcSwap<Vec<Shown>>,
@@ -107,12 +108,14 @@ pub enum PrepareError {
 }
 
 impl Events {
-    /// The events of what `registry` has, over `bus`.
+    /// The events of what `registry` has, and of the operator's webhooks, over
+    /// `bus`.
     #[must_use]
-    pub fn new(bus: Bus, registry: Arc<Registry>) -> Self {
+    pub fn new(bus: Bus, registry: Arc<Registry>, webhooks: Option<Webhooks>) -> Self {
         let inner = Inner {
             bus,
             registry,
+            webhooks,
             table: Mutex::default(),
             shown: ArcSwap::default(),
             changed: Arc::new(Notify::new()),
@@ -164,7 +167,7 @@ impl Events {
     fn show(&self, table: &Table) {
         let shown = |(name, active): (&Name, &Active)| Shown {
             name: name.clone(),
-            pattern: active.settings.pattern.to_string(),
+            pattern: active.settings.types(),
             store: Arc::clone(&active.store),
             status: Arc::clone(&active.status),
             commands: active.commands.clone(),
@@ -184,13 +187,23 @@ impl Events {
         store: &Arc<Store>,
         manifest: &Manifest,
     ) -> Result<(), PrepareError> {
-        if manifest.subscriptions.is_empty() {
+        let subscriptions: Vec<&Subscription> = manifest.subscriptions.iter().collect();
+        self.begin(service, store, &subscriptions).await
+    }
+
+    async fn begin(
+        &self,
+        service: &ServiceName,
+        store: &Arc<Store>,
+        subscriptions: &[&Subscription],
+    ) -> Result<(), PrepareError> {
+        if subscriptions.is_empty() {
             return Ok(());
         }
         let bus = &self.inner.bus;
-        let cursors = manifest.subscriptions.iter().map(|subscription| start(bus, subscription));
+        let cursors = subscriptions.iter().map(|subscription| start(bus, subscription));
         store.begin_subscriptions(cursors.collect()).await?;
-        let wanted = |name: &str| manifest.subscriptions.iter().any(|each| each.name == name);
+        let wanted = |name: &str| subscriptions.iter().any(|each| each.name == name);
         let cursors = store.cursors().await?.into_iter();
         let mirrors = cursors.filter(|cursor| wanted(&cursor.subscription)).map(|cursor| Mirror {
             subscription: format!("{service}/{}", cursor.subscription),
@@ -227,18 +240,23 @@ impl Events {
             return;
         }
         let snapshot = self.inner.registry.load().clone();
+        let services = snapshot.services.values().map(Subscriber::Service);
+        let subscribers: BTreeMap<&ServiceName, Subscriber<'_>> = services
+            .chain(self.inner.webhooks.as_ref().map(Subscriber::Webhooks))
+            .map(|subscriber| (subscriber.name(), subscriber))
+            .collect();
         self.remove_ended(&mut table).await;
         for (name, active) in &table.active {
-            let service = snapshot.services.get(&name.service);
-            if service.and_then(|service| settings(service, name)).is_none() {
+            let subscriber = subscribers.get(&name.service);
+            if subscriber.and_then(|subscriber| subscriber.settings(&name.subscription)).is_none() {
                 active.stop.cancel();
             }
         }
-        for service in snapshot.services.values() {
-            update(&mut table, service).await;
-            if let Err(error) = self.start_missing(&mut table, service).await {
-                table.unsettled.insert(service.name.clone());
-                let service = service.name.as_str();
+        for subscriber in subscribers.into_values() {
+            update(&mut table, subscriber).await;
+            if let Err(error) = self.start_missing(&mut table, subscriber).await {
+                table.unsettled.insert(subscriber.name().clone());
+                let service = subscriber.name().as_str();
                 tracing::error!(service, %error, "its subscriptions could not be started");
             }
         }
@@ -321,50 +339,47 @@ impl Events {
     async fn start_missing(
         &self,
         table: &mut Table,
-        service: &Arc<Service>,
+        subscriber: Subscriber<'_>,
     ) -> Result<(), PrepareError> {
         let name = |subscription: &str| Name {
-            service: service.name.clone(),
+            service: subscriber.name().clone(),
             subscription: Arc::from(subscription),
         };
+        let subscriptions = subscriber.subscriptions();
         let is_active =
-            |subscription: &Subscription| table.active.contains_key(&name(&subscription.name));
-        let manifests = || service.traffic.versions().map(|version| &version.manifest);
-        let all_active = manifests().flat_map(|manifest| &manifest.subscriptions).all(is_active);
-        if !table.unsettled.remove(&service.name) && all_active {
+            |subscription: &&Subscription| table.active.contains_key(&name(&subscription.name));
+        let all_active = subscriptions.iter().all(is_active);
+        if !table.unsettled.remove(subscriber.name()) && all_active {
             return Ok(());
         }
-        for manifest in manifests() {
-            // Where a store is new to its host, or was deleted, all are new.
-            self.prepare(&service.name, &service.store, manifest).await?;
-        }
-        for cursor in service.store.cursors().await? {
+        // Where a store is new to its host, or was deleted, all are new.
+        self.begin(subscriber.name(), subscriber.store(), &subscriptions).await?;
+        for cursor in subscriber.store().cursors().await? {
             let name = name(&cursor.subscription);
-            let Some(settings) = settings(service, &name) else { continue };
             if !table.active.contains_key(&name) {
-                let active = self.start(service, &name, settings, cursor.until).await?;
+                let active = self.start(subscriber, &name, cursor.until).await?;
                 table.active.extend(active.map(|active| (name, active)));
             }
         }
         Ok(())
     }
 
+    /// Starts a subscription's dispatcher; `None` where it is no longer wanted.
     async fn start(
         &self,
-        service: &Arc<Service>,
+        subscriber: Subscriber<'_>,
         name: &Name,
-        settings: Subscription,
         until: Option<u64>,
     ) -> Result<Option<Active>, state::Error> {
-        let target = Target::Service {
-            registry: Arc::clone(&self.inner.registry),
-            name: service.name.clone(),
-        };
-        let dead = service.store.dead_count(&name.subscription).await?;
+        let settings = subscriber.settings(&name.subscription).cloned();
+        let target = subscriber.target(&self.inner.registry, &name.subscription);
+        let (Some(settings), Some(target)) = (settings, target) else { return Ok(None) };
+        let store = subscriber.store();
+        let dead = store.dead_count(&name.subscription).await?;
         let status = Arc::new(Status::new(dead));
         let parts = Parts {
             bus: self.inner.bus.clone(),
-            store: Arc::clone(&service.store),
+            store: Arc::clone(store),
             target,
             name: Arc::clone(&name.subscription),
             until,
@@ -380,8 +395,8 @@ impl Events {
             dispatcher.run(received, stopped).await;
             changed.notify_one();
         });
-        let store = Arc::clone(&service.store);
-        let versions = versions(service);
+        let store = Arc::clone(store);
+        let versions = subscriber.versions();
         Ok(Some(Active {
             settings,
             store,
@@ -396,33 +411,20 @@ impl Events {
     }
 }
 
-/// Tells a service's dispatchers of new versions.
-async fn update(table: &mut Table, service: &Service) {
-    let versions = versions(service);
-    let actives = table.active.iter_mut().filter(|(name, _)| name.service == service.name);
+/// Tells a subscriber's dispatchers of new versions.
+async fn update(table: &mut Table, subscriber: Subscriber<'_>) {
+    let versions = subscriber.versions();
+    let actives = table.active.iter_mut().filter(|(name, _)| name.service == *subscriber.name());
     for (name, active) in actives {
-        let Some(settings) = settings(service, name) else { continue };
+        let Some(settings) = subscriber.settings(&name.subscription) else { continue };
         if active.versions != versions && !active.stop.is_cancelled() {
             active.versions.clone_from(&versions);
             active.settings = settings.clone();
-            let update = Command::Update(Box::new(settings));
+            let update = Command::Update(Box::new(settings.clone()));
             // A dispatcher that doesn't listen any more has ended.
             _ = active.commands.send(update).await;
         }
     }
-}
-
-fn versions(service: &Service) -> Vec<u64> {
-    service.traffic.versions().map(|version| version.id.number).collect()
-}
-
-/// What the newest version that has it says of a subscription, or of the one
-/// that it replays.
-fn settings(service: &Service, name: &Name) -> Option<Subscription> {
-    service
-        .traffic
-        .versions()
-        .find_map(|version| version.manifest.subscription(base(&name.subscription)).cloned())
 }
 
 /// The subscription that a replay is of; itself where it is none.

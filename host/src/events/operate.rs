@@ -88,6 +88,10 @@ impl Events {
     }
 
     fn store_of(&self, service: &ServiceName) -> Result<Arc<Store>, OperateError> {
+        let webhooks = self.inner.webhooks.as_ref();
+        if let Some(webhooks) = webhooks.filter(|_| *service == ServiceName::webhooks()) {
+            return Ok(Arc::clone(webhooks.store()));
+        }
         let snapshot = self.inner.registry.load();
         let found = snapshot.services.get(service);
         found

@@ -105,6 +105,11 @@ impl Status {
 
     pub(super) fn count_failed(&self, reason: &str) {
         self.failed.fetch_add(1, Ordering::Relaxed);
+        self.note_error(reason);
+    }
+
+    /// Something kept an event from its handler.
+    pub(super) fn note_error(&self, reason: &str) {
         *lock(&self.last_error) = Some(reason.to_owned());
     }
 

@@ -19,6 +19,7 @@ use super::breaker::Breaker;
 use super::command::{Command, Reply};
 use super::delivery::{Attempt, Ending};
 use super::held::{Held, Waiting};
+use super::settling::{self, Settling};
 use super::status::Status;
 use super::target::Target;
 use super::window::{Positioned, Window};
@@ -61,19 +62,22 @@ pub(super) struct Dispatcher {
     rests_until: Option<Instant>,
     /// Deliveries and settlements that have not ended.
     under_way: usize,
+    // Bounded by what is under way.
+    to_settle: mpsc::UnboundedSender<Settling>,
     news: mpsc::UnboundedReceiver<News>,
     // Bounded by what is under way.
     tell: mpsc::UnboundedSender<News>,
 }
 
 /// What the tasks that a dispatcher starts tell it.
-enum News {
+pub(super) enum News {
     Ended(Attempt, Ending),
     /// A settlement is durable: what that changes.
     Settled(Vec<Change>),
 }
 
-enum Change {
+pub(super) enum Change {
+    /// It is among the held.
     Held {
         key: Arc<str>,
         position: u64,
@@ -116,10 +120,13 @@ impl Dispatcher {
             after = last.position;
             entries.into_iter().for_each(|entry| held.load(entry));
         }
+        let parts = Arc::new(parts);
         let (tell, news) = mpsc::unbounded_channel();
+        let (to_settle, queue) = mpsc::unbounded_channel();
+        tokio::spawn(settling::in_order(Arc::clone(&parts), queue, tell.clone()));
         Ok(Some(Self {
             slots: Arc::new(Semaphore::new(settings.concurrency)),
-            parts: Arc::new(parts),
+            parts,
             settings,
             scanned: progress.cursor,
             window: Window::default(),
@@ -128,6 +135,7 @@ impl Dispatcher {
             breaker: Breaker::default(),
             rests_until: None,
             under_way: 0,
+            to_settle,
             news,
             tell,
         }))
@@ -209,7 +217,7 @@ impl Dispatcher {
                 .events
                 .into_iter()
                 .take_while(|recorded| recorded.position <= upto)
-                .filter(|recorded| self.settings.pattern.matches(&recorded.event.event_type))
+                .filter(|recorded| self.settings.wants(&recorded.event.event_type))
                 .map(Positioned::from)
                 .collect();
             self.scan(upto, wanted);
@@ -279,7 +287,7 @@ impl Dispatcher {
     }
 
     fn may_start(&self) -> bool {
-        let rests = self.rests_until.is_some_and(|until| Instant::now() < until);
+        let rests = self.rests();
         let waits = self.breaker.until().is_some_and(|until| Instant::now() < until);
         let is_due = self.held.next_due().is_some_and(|due| due <= now_ms());
         !rests && !waits && (self.window.has_ready() || is_due)
@@ -287,7 +295,7 @@ impl Dispatcher {
 
     fn wants_more(&self) -> bool {
         let ended = self.parts.until.is_some_and(|until| self.scanned >= until);
-        let rests = self.rests_until.is_some_and(|until| Instant::now() < until);
+        let rests = self.rests();
         !ended && !rests && self.window.len() < MAX_WINDOW && !self.is_full()
     }
 
@@ -313,6 +321,11 @@ impl Dispatcher {
         let rests = self.rests_until.filter(|until| *until > now);
         let next = times.into_iter().flatten().filter(|time| *time > now).min();
         rests.or(next).unwrap_or(now + Duration::from_secs(60))
+    }
+
+    /// Whether it makes a pause.
+    fn rests(&self) -> bool {
+        self.rests_until.is_some_and(|until| Instant::now() < until)
     }
 
     fn rest(&mut self, pause: Duration) {
@@ -354,6 +367,7 @@ impl Dispatcher {
             }
             Ending::Undelivered { reason, pause } => {
                 tracing::debug!(subscription = &*self.parts.name, reason, "not delivered");
+                status.note_error(&reason);
                 self.breaker.undecided();
                 if !pause.is_zero() {
                     self.rest(pause);
@@ -457,18 +471,11 @@ impl Dispatcher {
         self.settle(vec![settlement], vec![change]);
     }
 
-    /// Settles in the background, however long the store takes.
+    /// Settles in the background, after what is to be settled already.
     fn settle(&mut self, settlements: Vec<Settlement>, changes: Vec<Change>) {
         self.under_way += 1;
-        let (parts, tell) = (Arc::clone(&self.parts), self.tell.clone());
-        tokio::spawn(async move {
-            while let Err(error) = parts.settle(settlements.clone()).await {
-                let subscription = &*parts.name;
-                tracing::error!(subscription, %error, "its store takes no settlement");
-                tokio::time::sleep(SETTLE_PAUSE).await;
-            }
-            let _ = tell.send(News::Settled(changes));
-        });
+        // Its receiver lives as long as this does.
+        let _ = self.to_settle.send(Settling { settlements, changes });
     }
 
     fn change(&mut self, change: Change) {
@@ -513,10 +520,6 @@ impl Parts {
             },
         };
         self.target.deliver(&self.store, &self.name, attempt, event, slot).await
-    }
-
-    async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), crate::state::Error> {
-        self.store.settle(settlements).await?.durable().await
     }
 }
 

@@ -137,6 +137,21 @@ impl Store {
         self.core.outbox.grown.notified().await;
     }
 
+    /// The highest sequence that is committed, once the file is open.
+    #[must_use]
+    pub fn published(&self) -> u64 {
+        self.core.outbox.lock().last
+    }
+
+    /// How many published events wait for the bus. Before it was asked what it
+    /// has, only those since the file was opened count.
+    #[must_use]
+    pub fn outbox_len(&self) -> u64 {
+        let state = self.core.outbox.lock();
+        let known = if state.relayed > 0 { state.relayed } else { state.opened_at.unwrap_or(0) };
+        state.last.saturating_sub(known)
+    }
+
     /// Whether there is a file, and so perhaps something in its outbox.
     #[must_use]
     pub fn has_file(&self) -> bool {

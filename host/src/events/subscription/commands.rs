@@ -40,7 +40,7 @@ impl Dispatcher {
 
     /// Shows how it stands.
     pub(super) fn report(&self) {
-        let state = if self.breaker.is_open() {
+        let state = if self.breaker.is_open() || self.rests() {
             State::Paused
         } else if self.is_full() {
             State::Full
