@@ -6,6 +6,7 @@ mod checkout;
 mod crash;
 mod handlers;
 mod load;
+mod operate;
 mod publisher;
 mod refusals;
 mod schedules;
