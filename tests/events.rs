@@ -4,8 +4,12 @@
 
 mod checkout;
 mod crash;
+mod failpoints;
 mod handlers;
 mod load;
+mod order;
+mod poison;
+mod power;
 mod publisher;
 mod refusals;
 mod shop;
