@@ -12,6 +12,7 @@ mod poison;
 mod power;
 mod publisher;
 mod refusals;
+mod schedules;
 mod shop;
 mod stores;
 

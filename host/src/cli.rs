@@ -3,6 +3,7 @@
 mod check;
 mod console;
 mod deploy;
+mod events;
 mod exit;
 mod remote;
 mod status;
@@ -42,6 +43,8 @@ enum Command {
     Traffic(steer::Traffic),
     /// Undeploy a service; its state, its versions and its file are kept
     Undeploy(steer::Undeploy),
+    /// Show what becomes of events on a running host, and decide about those that wait
+    Events(events::Events),
     /// Compile a component; used by the host, in a process of its own
     #[command(hide = true)]
     Compile {
@@ -65,13 +68,23 @@ pub fn main() -> ExitCode {
         Command::Rollback(rollback) => rollback.run(),
         Command::Traffic(traffic) => traffic.run(),
         Command::Undeploy(undeploy) => undeploy.run(),
+        Command::Events(events) => events.run(),
         Command::Compile { input, output } => crate::deploy::compile_child(&input, &output)
             .map(|()| ExitCode::SUCCESS)
             .map_err(Into::into),
     };
     result.unwrap_or_else(|error| {
+        if is_broken_pipe(&error) {
+            return ExitCode::SUCCESS;
+        }
         console::error(&error);
         let refused = error.downcast_ref::<remote::Refused>();
         refused.map_or(ExitCode::from(exit::FAILED), remote::Refused::exit_code)
     })
+}
+
+/// Whoever reads what is printed has seen enough.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<std::io::Error>();
+    error.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }

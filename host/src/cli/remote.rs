@@ -45,6 +45,8 @@ pub(super) struct Host {
 pub(super) struct Reply {
     pub(super) headers: HeaderMap,
     pub(super) body: Value,
+    /// The same as it came.
+    pub(super) text: Bytes,
 }
 
 /// The host's refusal.
@@ -113,10 +115,10 @@ impl Host {
         let asked = || format!("{} does not answer (--admin, HOTDOCK_ADMIN)", self.base);
         let response = self.client.request(request).await.with_context(asked)?;
         let (head, body) = response.into_parts();
-        let body = body.collect().await.with_context(asked)?.to_bytes();
-        let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let text = body.collect().await.with_context(asked)?.to_bytes();
+        let body: Value = serde_json::from_slice(&text).unwrap_or_default();
         if head.status.is_success() {
-            return Ok(Reply { headers: head.headers, body });
+            return Ok(Reply { headers: head.headers, body, text });
         }
         let reasons = body["reasons"].as_array().into_iter().flatten();
         Err(Refused {

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bus::{Bus, BusError};
 use crate::manifest::{Missed, Schedule};
-use crate::service::{Registry, ServiceName, Snapshot};
+use crate::service::{Registry, Service, ServiceName, Snapshot};
 use crate::state::now_ms;
 
 /// How long the scheduler sleeps at the most: a clock that is set forward is
@@ -54,14 +54,12 @@ type Wanted = (ServiceName, Schedule);
 
 /// The schedules of the versions with the most traffic.
 fn wanted(snapshot: &Snapshot) -> Vec<Wanted> {
-    let services = snapshot.services.values();
-    let of = |manifest: &crate::manifest::Manifest| manifest.schedules.clone();
-    services
-        .flat_map(|service| {
-            let schedules = of(&service.traffic.primary().manifest).into_iter();
-            schedules.map(|schedule| (service.name.clone(), schedule))
-        })
-        .collect()
+    let of = |service: &Service| {
+        let schedules = service.traffic.primary().manifest.schedules.iter();
+        let wanted = schedules.map(|schedule| (service.name.clone(), schedule.clone()));
+        wanted.collect::<Vec<_>>()
+    };
+    snapshot.services.values().flat_map(|service| of(service)).collect()
 }
 
 fn until(next: Option<u64>, now: u64) -> Duration {

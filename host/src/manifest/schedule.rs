@@ -1,6 +1,7 @@
 //! `[[schedule]]`: events that the host publishes for a service at given times.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::ops::Range;
 
 use serde::de::IgnoredAny;
@@ -64,6 +65,12 @@ impl Schedule {
             extensions: [(PARTITION_KEY.to_owned(), Value::Text(key))].into(),
             data: self.data.clone().map(Into::into),
         }
+    }
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name, self.cron)
     }
 }
 
