@@ -74,8 +74,8 @@ fn what_is_no_schedule_is_refused_with_its_place() {
     assert_eq!(
         refusal("[[schedule]]\nmised = \"once\"\n"),
         [
-            "cart.toml:1:1: `[[schedule]]` has no `name`",
             "cart.toml:1:1: `[[schedule]]` has no `cron`",
+            "cart.toml:1:1: `[[schedule]]` has no `name`",
             "cart.toml:1:1: `[[schedule]]` has no `type`",
             "cart.toml:2:1: unknown key `[[schedule]] mised`; did you mean `missed`?",
         ]
