@@ -5,6 +5,7 @@
 mod checkout;
 mod crash;
 mod failpoints;
+mod faults;
 mod handlers;
 mod load;
 mod order;

@@ -4,13 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use http::Method;
+use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::stores::{Stores, assert_exactly_once};
 use crate::harness::host::Builder;
-use crate::harness::{Client, Host, Reply, component};
+use crate::harness::{Client, Host, component};
+
+/// Where entries are published.
+const PUBLISH: &str = "/teller/publish";
 
 /// Entries that one request publishes.
 const BATCH: u64 = 3;
@@ -58,9 +61,10 @@ impl Ledgers {
     /// One client for each of so many keys, each until it gets no answer.
     pub fn start(&self, host: &Host, keys: usize) -> JoinSet<()> {
         let client = |number: usize| {
-            let (ledgers, client, url) =
-                (self.clone(), host.client.clone(), host.url("/teller/publish"));
-            async move { while ledgers.publish(&client, &url, &key(number)).await {} }
+            let (ledgers, client, url) = (self.clone(), host.client.clone(), host.url(PUBLISH));
+            async move {
+                while ledgers.publish(&client, &url, &key(number)).await == Some(StatusCode::OK) {}
+            }
         };
         (0..keys).map(client).collect()
     }
@@ -70,8 +74,13 @@ impl Ledgers {
         self.acknowledged.load(Ordering::Relaxed)
     }
 
-    /// Publishes the key's next entries. Whether that was acknowledged.
-    async fn publish(&self, client: &Client, url: &str, key: &str) -> bool {
+    /// Publishes something. The answer's status, if there is one.
+    pub async fn publish_one(&self, host: &Host) -> Option<StatusCode> {
+        self.publish(&host.client, &host.url(PUBLISH), &key(0)).await
+    }
+
+    /// Publishes the key's next entries.
+    async fn publish(&self, client: &Client, url: &str, key: &str) -> Option<StatusCode> {
         let first = {
             let mut known = self.known.lock().expect("no panic before");
             let sent = known.sent.entry(key.to_owned()).or_default();
@@ -95,16 +104,14 @@ impl Ledgers {
             let mut known = self.known.lock().expect("no panic before");
             known.rejected.entry(key.to_owned()).or_default().extend(rejected);
         }
-        match client.try_request(Method::POST, url, entries.to_string()).await {
-            Ok(Reply { status, .. }) if status == 200 => {
-                let mut known = self.known.lock().expect("no panic before");
-                known.acknowledged.entry(key.to_owned()).or_default().extend(numbers);
-                self.acknowledged.fetch_add(1, Ordering::Relaxed);
-                true
-            }
-            // It may be there or not.
-            _ => false,
+        // Where it is not acknowledged it may be there or not.
+        let reply = client.try_request(Method::POST, url, entries.to_string()).await.ok()?;
+        if reply.status == StatusCode::OK {
+            let mut known = self.known.lock().expect("no panic before");
+            known.acknowledged.entry(key.to_owned()).or_default().extend(numbers);
+            self.acknowledged.fetch_add(1, Ordering::Relaxed);
         }
+        Some(reply.status)
     }
 
     /// Asserts that both ledgers have every acknowledged entry, none twice, and

@@ -346,6 +346,11 @@ impl Host {
         self.ended().await
     }
 
+    /// Whether it ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.as_mut().is_none_or(|child| child.try_wait().expect("its status").is_some())
+    }
+
     pub async fn ended(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("it runs");
         eventually("the host ends", async || child.try_wait().expect("its status")).await

@@ -126,6 +126,11 @@ impl File {
         }
     }
 
+    /// What is not on the disk never gets there, though it can be read until then.
+    pub fn forget_unsynced(&mut self) {
+        self.unsynced.clear();
+    }
+
     fn cut_power(&mut self, unsynced: Unsynced) {
         let written = std::mem::replace(&mut self.bytes, self.synced.clone());
         let pages = std::mem::take(&mut self.unsynced);

@@ -211,6 +211,10 @@ impl Filesystem for Mount {
     fn fsync(&self, _: &Request, number: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
         let mut state = self.lock();
         if let Some(error) = state.fault(Operation::Sync) {
+            // As on Linux: what failed once is not tried again.
+            if let Some(file) = state.contents.file(number.0) {
+                file.forget_unsynced();
+            }
             return reply.error(error);
         }
         if !state.ignores_syncs
