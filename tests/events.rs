@@ -4,9 +4,14 @@
 
 mod checkout;
 mod crash;
+mod failpoints;
+mod faults;
 mod handlers;
 mod load;
 mod operate;
+mod order;
+mod poison;
+mod power;
 mod publisher;
 mod refusals;
 mod schedules;

@@ -1,6 +1,7 @@
 //! A host in a process and a folder of its own, and clients for it.
 
 pub mod client;
+pub mod disk;
 pub mod host;
 pub mod raw;
 

@@ -4,13 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use http::Method;
+use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::stores::{Stores, assert_exactly_once};
 use crate::harness::host::Builder;
-use crate::harness::{Client, Host, Reply, component};
+use crate::harness::{Client, Host, component};
+
+/// Where entries are published.
+const PUBLISH: &str = "/teller/publish";
 
 /// Entries that one request publishes.
 const BATCH: u64 = 3;
@@ -23,12 +26,17 @@ pub struct Ledgers {
     acknowledged: Arc<AtomicU64>,
 }
 
+/// Numbers by key.
+pub type Acknowledged = BTreeMap<String, BTreeSet<u64>>;
+
 /// By key.
 #[derive(Default)]
 struct Known {
     /// How many were sent, so the next number.
     sent: BTreeMap<String, u64>,
-    acknowledged: BTreeMap<String, BTreeSet<u64>>,
+    acknowledged: Acknowledged,
+    /// Those that are to become dead letters.
+    rejected: Acknowledged,
 }
 
 /// The three ledgers.
@@ -53,9 +61,10 @@ impl Ledgers {
     /// One client for each of so many keys, each until it gets no answer.
     pub fn start(&self, host: &Host, keys: usize) -> JoinSet<()> {
         let client = |number: usize| {
-            let (ledgers, client, url) =
-                (self.clone(), host.client.clone(), host.url("/teller/publish"));
-            async move { while ledgers.publish(&client, &url, &key(number)).await {} }
+            let (ledgers, client, url) = (self.clone(), host.client.clone(), host.url(PUBLISH));
+            async move {
+                while ledgers.publish(&client, &url, &key(number)).await == Some(StatusCode::OK) {}
+            }
         };
         (0..keys).map(client).collect()
     }
@@ -65,8 +74,13 @@ impl Ledgers {
         self.acknowledged.load(Ordering::Relaxed)
     }
 
-    /// Publishes the key's next entries. Whether that was acknowledged.
-    async fn publish(&self, client: &Client, url: &str, key: &str) -> bool {
+    /// Publishes something. The answer's status, if there is one.
+    pub async fn publish_one(&self, host: &Host) -> Option<StatusCode> {
+        self.publish(&host.client, &host.url(PUBLISH), &key(0)).await
+    }
+
+    /// Publishes the key's next entries.
+    async fn publish(&self, client: &Client, url: &str, key: &str) -> Option<StatusCode> {
         let first = {
             let mut known = self.known.lock().expect("no panic before");
             let sent = known.sent.entry(key.to_owned()).or_default();
@@ -75,32 +89,64 @@ impl Ledgers {
         };
         let numbers = first..first + BATCH;
         let by = if key.len() % 2 == 0 { "sql" } else { "kv" };
+        let rejected: BTreeSet<u64> = numbers.clone().filter(|_| fastrand::u8(..32) == 0).collect();
         let entry = |number: u64| {
             let fail = u64::from(fastrand::u8(..16) == 0);
-            json!({ "key": key, "number": number, "by": by, "fail": fail, "then": "next" })
+            let reject = rejected.contains(&number);
+            json!({
+                "key": key, "number": number, "by": by,
+                "fail": fail, "reject": reject, "then": "next",
+            })
         };
         let entries = Value::Array(numbers.clone().map(entry).collect());
-        match client.try_request(Method::POST, url, entries.to_string()).await {
-            Ok(Reply { status, .. }) if status == 200 => {
-                let mut known = self.known.lock().expect("no panic before");
-                known.acknowledged.entry(key.to_owned()).or_default().extend(numbers);
-                self.acknowledged.fetch_add(1, Ordering::Relaxed);
-                true
-            }
-            // It may be there or not.
-            _ => false,
+        {
+            // It may be there also where there is no answer.
+            let mut known = self.known.lock().expect("no panic before");
+            known.rejected.entry(key.to_owned()).or_default().extend(rejected);
         }
+        // Where it is not acknowledged it may be there or not.
+        let reply = client.try_request(Method::POST, url, entries.to_string()).await.ok()?;
+        if reply.status == StatusCode::OK {
+            let mut known = self.known.lock().expect("no panic before");
+            known.acknowledged.entry(key.to_owned()).or_default().extend(numbers);
+            self.acknowledged.fetch_add(1, Ordering::Relaxed);
+        }
+        Some(reply.status)
     }
 
     /// Asserts that both ledgers have every acknowledged entry, none twice, and
-    /// each key's in their order.
+    /// each key's in their order; but for those that are dead letters, and have
+    /// to be.
     pub fn check(&self, stores: &Stores) {
         let known = self.known.lock().expect("no panic before");
-        for service in ["ledger", "audit"] {
-            assert_eq!(stores.dead(service), 0, "dead letters of {service}");
-            assert_exactly_once(&stores.logs(service), &known.acknowledged, &known.sent);
+        let (mut to_die, mut to_live) = (Acknowledged::new(), Acknowledged::new());
+        for (key, numbers) in &known.acknowledged {
+            let rejected = known.rejected.get(key).cloned().unwrap_or_default();
+            to_die.insert(key.clone(), numbers & &rejected);
+            to_live.insert(key.clone(), numbers - &rejected);
         }
-        assert_eq!(stores.logs("ledger"), stores.logs("audit"), "all that was passed on");
+        let (logs, dead) = (stores.logs("ledger"), stores.dead("ledger"));
+        assert_exactly_once(&logs, &to_live, &known.sent);
+        assert_exactly_once(&dead, &to_die, &known.sent);
+        for (key, numbers) in &dead {
+            let rejected = |number: &u64| known.rejected[key].contains(number);
+            assert!(numbers.iter().all(rejected), "{key}: {numbers:?} are dead letters");
+        }
+        assert_eq!(logs, stores.logs("audit"), "all that was passed on");
+        assert!(stores.dead("audit").is_empty(), "{:?}", stores.dead("audit"));
+    }
+
+    /// How many acknowledged entries are neither in the ledger nor dead letters.
+    pub fn lost(&self, stores: &Stores) -> usize {
+        let known = self.known.lock().expect("no panic before");
+        let there = [stores.logs("ledger"), stores.dead("ledger")];
+        let lost = |(key, numbers): (&String, &BTreeSet<u64>)| {
+            let has = |number: &&u64| {
+                there.iter().filter_map(|logs| logs.get(key)).any(|log| log.contains(number))
+            };
+            numbers.iter().filter(|number| !has(number)).count()
+        };
+        known.acknowledged.iter().map(lost).sum()
     }
 
     pub fn summary(&self) -> String {

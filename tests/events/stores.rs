@@ -82,10 +82,8 @@ impl Stores {
     pub fn logs(&self, service: &str) -> Logs {
         let store = self.store(service);
         let mut logs = Logs::new();
-        let entries = all(&store, "SELECT key, number FROM entries ORDER BY id", |row| {
-            (row.get::<_, String>(0).expect("a key"), row.get::<_, u64>(1).expect("a number"))
-        });
-        for (key, number) in entries {
+        let entries = "SELECT key, number FROM entries ORDER BY id";
+        for (key, number) in all(&store, entries, key_and_number) {
             logs.entry(key).or_default().push(number);
         }
         let values = all(&store, "SELECT key, value FROM _kv WHERE bucket = 'logs'", |row| {
@@ -100,9 +98,15 @@ impl Stores {
         logs
     }
 
-    /// How many dead letters a service has.
-    pub fn dead(&self, service: &str) -> u64 {
-        one(&self.store(service), "SELECT count(*) FROM _dead")
+    /// A ledger's dead letters: numbers by key, in the order in which they died.
+    pub fn dead(&self, service: &str) -> Logs {
+        let dead = "SELECT CAST(event AS TEXT) ->> '$.data.key',
+            CAST(event AS TEXT) ->> '$.data.number' FROM _dead ORDER BY id";
+        let mut logs = Logs::new();
+        for (key, number) in all(&self.store(service), dead, key_and_number) {
+            logs.entry(key).or_default().push(number);
+        }
+        logs
     }
 
     /// A service's store, for reading.
@@ -143,6 +147,10 @@ pub fn assert_exactly_once(
         let lost: Vec<_> = acknowledged.difference(&there).collect();
         assert!(lost.is_empty(), "{key} lost {lost:?}, which were acknowledged");
     }
+}
+
+fn key_and_number(row: &Row<'_>) -> (String, u64) {
+    (row.get(0).expect("a key"), row.get(1).expect("a number"))
 }
 
 pub fn one<T: rusqlite::types::FromSql>(connection: &Connection, statement: &str) -> T {

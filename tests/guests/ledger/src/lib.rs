@@ -15,6 +15,7 @@
 //! {"by": "kv"}      at the end of the key's value in bucket `logs`
 //! {"fail": 2}       asks for another attempt, so many times, after it has written
 //! {"trap": true}    always traps, after it has written
+//! {"reject": true}  is rejected, after it has written
 //! {"then": "next"}  publishes the entry again as `entry.next`, without what comes after this
 //! ```
 
@@ -40,6 +41,8 @@ struct Entry {
     fail: u32,
     #[serde(default)]
     trap: bool,
+    #[serde(default)]
+    reject: bool,
     then: Option<String>,
 }
 
@@ -54,9 +57,7 @@ enum By {
 hotdock_sdk::event_handler!(handle);
 
 #[wstd::http_server]
-async fn main(
-    request: Request<wstd::http::Body>,
-) -> Result<Response<Vec<u8>>, wstd::http::Error> {
+async fn main(request: Request<wstd::http::Body>) -> Result<Response<Vec<u8>>, wstd::http::Error> {
     let request = hotdock_sdk::http::whole(request).await?;
     Ok(publish(&request).unwrap_or_else(Problem::into_response))
 }
@@ -101,6 +102,9 @@ fn handle(delivery: &Delivery) -> Result<(), Failure> {
         events::publish(&event(stage, &next)?)?;
     }
     assert!(!entry.trap, "this entry always traps");
+    if entry.reject {
+        return Err(Failure::Reject("as the entry says".to_owned()));
+    }
     if delivery.attempt <= entry.fail {
         return Err(Failure::Retry(format!("attempt {} fails", delivery.attempt)));
     }
