@@ -125,8 +125,10 @@ async fn events_of_a_key_are_handled_in_their_order_and_conflicts_lose_nothing()
     publish(&host, Value::Array(events)).await;
     until_value(&host, "counts", "all", &EVENTS.to_string()).await;
     for key in 0..4 {
-        let expected: String =
-            (0..EVENTS).filter(|number| number % 4 == key).map(|number| format!("{number} ")).collect();
+        let expected: String = (0..EVENTS)
+            .filter(|number| number % 4 == key)
+            .map(|number| format!("{number} "))
+            .collect();
         assert_eq!(value(&host, "logs", &format!("k{key}")).await, Some(expected));
     }
 }
