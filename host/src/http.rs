@@ -4,6 +4,7 @@
 //! head that a guest may see, [`dispatch`] finds the service and runs it,
 //! [`problem`] is what the host says where there is no answer.
 
+pub mod client;
 pub mod dispatch;
 pub mod events;
 pub mod forwarded;

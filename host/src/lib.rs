@@ -52,6 +52,7 @@ pub mod app;
 pub mod bus;
 pub mod cli;
 pub mod config;
+mod deadline;
 pub mod deploy;
 pub mod digest;
 pub mod event;

@@ -1,4 +1,4 @@
-//! Runs a version's code: one engine, one linker, pools of instances, and the
+//! Runs a version's code: the engines with their linkers, pools of instances, and the
 //! invocation that ties a request, an instance and a transaction together.
 //!
 //! The path of an invocation: [`invoke`] (a request) or [`deliver`] (an event)
@@ -9,6 +9,7 @@
 
 mod afterwards;
 mod call;
+mod compile;
 mod component;
 mod delivery;
 mod engine;
@@ -34,9 +35,10 @@ mod run;
 mod runs;
 mod secrets;
 
+pub use compile::{CompileError, compatibility_key, compile};
 pub use component::{EventInterface, LoadedComponent, Program, RequestInterface, Servable};
 pub use delivery::{Delivery, Verdict, deliver};
-pub use engine::{CompileError, Runtime, RuntimeError, compatibility_key, compile};
+pub use engine::{Runtime, RuntimeError};
 pub use failure::Failure;
 pub use invocation::{Invocation, invoke};
 pub use limits::Limit;

@@ -5,15 +5,17 @@ use std::sync::Arc;
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Uri, Version};
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use tokio::time::timeout;
-use wasmtime_wasi_http::Error as WasiHttpError;
+use wasmtime_wasi_http::{Error as WasiHttpError, WasiBody};
 
+use super::client::Client;
 use super::problem::Problem;
-use super::request::{self, Peer};
+use super::request;
 use super::sticky;
 use super::{events, idempotency};
+use crate::deadline::within;
 use crate::events::receive::{self, Intake};
 use crate::manifest::Limits;
 use crate::runtime::{Failure, Invocation, ReplayBody, ResponseBody, Unread, invoke};
@@ -26,11 +28,11 @@ pub async fn dispatch(
     registry: &Registry,
     intake: Option<&Intake>,
     request: Request<Incoming>,
-    peer: Peer,
+    client: &Client,
 ) -> Response<ResponseBody> {
-    let (mut head, body) = request.into_parts();
+    let (head, body) = request.into_parts();
     let is_head = head.method == Method::HEAD;
-    let response = match answer(registry, intake, &mut head, body, peer).await {
+    let response = match answer(registry, intake, head, body, client).await {
         Ok(response) => response,
         Err(problem) => problem.into_response(),
     };
@@ -40,21 +42,21 @@ pub async fn dispatch(
 async fn answer(
     registry: &Registry,
     intake: Option<&Intake>,
-    head: &mut Parts,
+    mut head: Parts,
     body: Incoming,
-    peer: Peer,
+    client: &Client,
 ) -> Result<Response<ResponseBody>, Problem> {
-    let expects_continue = request::expects_continue(head);
-    request::prepare(head, peer)?;
+    let expects_continue = request::expects_continue(&head);
+    request::prepare(&mut head, client)?;
     let intake = intake.filter(|_| head.uri.path() == receive::PATH);
     if let Some(intake) = intake.filter(|_| head.method == Method::POST) {
         return events::take(intake, &head.headers, body).await;
     }
-    let service = route(registry, head, intake.is_some())?;
+    let service = route(registry, &head, intake.is_some())?;
     let mut ticket = Ticket::new(sticky::take(&mut head.headers));
-    let key = idempotency::scope(head)?;
+    let key = idempotency::scope(&head)?;
     let count = service.metrics.begin();
-    let limits = service.traffic.choose(head, &mut ticket).manifest.limits.clone();
+    let limits = service.traffic.choose(&head, &mut ticket).manifest.limits.clone();
     let length = request::content_length(&head.headers);
     if length.is_some_and(|length| length > limits.request_body) {
         count.ended(Outcome::BodyTooLarge);
@@ -65,24 +67,25 @@ async fn answer(
         let failure = Failure::KeyedBodyTooLarge(limits.replay_body);
         return Err(Problem::of_failure(&service.name, &failure));
     }
-    let admitted = timeout(limits.deadline, service.admission.admit()).await;
+    let admitted = within(limits.deadline, service.admission.admit()).await;
     let Ok(Ok(permit)) = admitted else {
         count.ended(Outcome::Overloaded);
         return Err(Problem::overloaded(&service.name));
     };
     // Only now: a version that was swapped out while this waited must not run it.
-    let (service, lease) = lease(registry, &service.name, head, &mut ticket)
+    let (service, lease) = lease(registry, &service.name, &head, &mut ticket)
         .ok_or_else(|| Problem::no_route(head.uri.path()))?;
     let running = Arc::clone(lease.version());
     let measure = running.metrics.begin();
-    let body = replayable(body, &limits, unread(head, expects_continue));
+    let body = replayable(body, &limits, unread(&head, expects_continue));
+    let (method, uri) = (head.method.clone(), head.uri.clone());
     let invocation = Invocation {
         lease,
         permit,
         store: Arc::clone(&service.store),
         metrics: Arc::clone(&service.metrics),
         body: body.clone(),
-        head: head.clone(),
+        head,
         key,
     };
     match invoke(invocation).await {
@@ -95,12 +98,12 @@ async fn answer(
             let outcome = if response.is_ok() { Outcome::Answered } else { Outcome::NoAnswer };
             count.ended(outcome);
             measure.ended(outcome, response.as_ref().ok().map(Response::status));
-            response.map(|response| with_cookie(response, &head.uri, &ticket))
+            response.map(|response| with_cookie(response, &uri, &ticket))
         }
         Err(failure) => {
             count.ended(failure.outcome());
             measure.ended(failure.outcome(), None);
-            Err(failed(&running.id, head, &failure))
+            Err(failed(&running.id, &method, &uri, &failure))
         }
     }
 }
@@ -110,8 +113,7 @@ async fn answer(
 fn route(registry: &Registry, head: &Parts, takes_events: bool) -> Result<Arc<Service>, Problem> {
     let path = head.uri.path();
     let snapshot = registry.load();
-    let host = head.uri.host().map(str::to_ascii_lowercase);
-    match snapshot.routes.find(host.as_deref(), path, &head.method) {
+    match snapshot.routes.find(head.uri.host(), path, &head.method) {
         RouteMatch::Service(name) => {
             snapshot.services.get(name).cloned().ok_or_else(|| Problem::no_route(path))
         }
@@ -143,7 +145,12 @@ fn lease(
 }
 
 fn replayable(body: Incoming, limits: &Limits, unread: Unread) -> ReplayBody {
-    let body = body.map_err(WasiHttpError::Hyper).boxed_unsync();
+    // Most requests have none, and what is boxed then takes no room.
+    let body = if body.is_end_stream() {
+        WasiBody::default()
+    } else {
+        body.map_err(WasiHttpError::Hyper).boxed_unsync()
+    };
     ReplayBody::new(body, limits.request_body, limits.replay_body, unread)
 }
 
@@ -192,10 +199,10 @@ fn with_cookie(
 }
 
 /// Logs a failure, once, and says what the client learns of it.
-fn failed(running: &VersionId, head: &Parts, failure: &Failure) -> Problem {
+fn failed(running: &VersionId, method: &Method, uri: &Uri, failure: &Failure) -> Problem {
     let VersionId { service, number: version } = running;
     let problem = Problem::of_failure(service, failure);
-    let (method, path) = (&head.method, head.uri.path());
+    let path = uri.path();
     let status = problem.status().as_u16();
     match failure {
         // The client's doing, or the load's.

@@ -10,35 +10,65 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// Writes the headers about this connection. What the client sent of them is
-/// kept in front only where the peer is `trusted`: anyone can claim anything.
-pub fn write(headers: &mut HeaderMap, peer: SocketAddr, host: &str, scheme: &str, trusted: bool) {
-    let before = |name: &HeaderName| {
-        let sent: Vec<_> =
-            headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
-        (trusted && !sent.is_empty()).then(|| sent.join(", "))
-    };
-    let ip = peer.ip().to_canonical();
-    let chain = |before: Option<String>, this: String| match before {
-        Some(before) => format!("{before}, {this}"),
-        None => this,
-    };
-    let forwarded = chain(
-        before(&FORWARDED),
-        format!("for={};host=\"{host}\";proto={scheme}", forwarded_node(ip)),
-    );
-    let values = [
-        (FORWARDED, forwarded),
-        (X_FORWARDED_FOR, chain(before(&X_FORWARDED_FOR), ip.to_string())),
-        (X_FORWARDED_HOST, before(&X_FORWARDED_HOST).unwrap_or_else(|| host.to_owned())),
-        (X_FORWARDED_PROTO, before(&X_FORWARDED_PROTO).unwrap_or_else(|| scheme.to_owned())),
-    ];
-    for (name, value) in values {
+/// What a guest is told of a client that is not believed.
+#[derive(Debug)]
+pub struct Forwarded([(HeaderName, Option<HeaderValue>); 4]);
+
+impl Forwarded {
+    /// Of a client at `peer` that asks for `host`, over plain HTTP.
+    #[must_use]
+    pub fn of(peer: SocketAddr, host: &str) -> Self {
+        let nothing = HeaderMap::new();
+        let value = |(name, text): (_, String)| (name, HeaderValue::from_str(&text).ok());
+        Self(texts(&nothing, peer, host, "http").map(value))
+    }
+
+    /// Writes it in place of what the client sent.
+    pub fn write(&self, headers: &mut HeaderMap) {
+        headers.reserve(self.0.len());
+        for (name, value) in &self.0 {
+            match value {
+                Some(value) => headers.insert(name, value.clone()),
+                None => headers.remove(name),
+            };
+        }
+    }
+}
+
+/// Writes the same of a client that is believed: behind what it sent.
+pub fn append(headers: &mut HeaderMap, peer: SocketAddr, host: &str, scheme: &str) {
+    for (name, value) in texts(headers, peer, host, scheme) {
         match HeaderValue::from_str(&value) {
             Ok(value) => headers.insert(name, value),
             Err(_) => headers.remove(name),
         };
     }
+}
+
+/// The headers about a connection, behind those in `sent`.
+fn texts(
+    sent: &HeaderMap,
+    peer: SocketAddr,
+    host: &str,
+    scheme: &str,
+) -> [(HeaderName, String); 4] {
+    let before = |name: &HeaderName| {
+        let sent: Vec<_> =
+            sent.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+        (!sent.is_empty()).then(|| sent.join(", "))
+    };
+    let chain = |before: Option<String>, this: String| match before {
+        Some(before) => format!("{before}, {this}"),
+        None => this,
+    };
+    let ip = peer.ip().to_canonical();
+    let this = format!("for={};host=\"{host}\";proto={scheme}", forwarded_node(ip));
+    [
+        (FORWARDED, chain(before(&FORWARDED), this)),
+        (X_FORWARDED_FOR, chain(before(&X_FORWARDED_FOR), ip.to_string())),
+        (X_FORWARDED_HOST, before(&X_FORWARDED_HOST).unwrap_or_else(|| host.to_owned())),
+        (X_FORWARDED_PROTO, before(&X_FORWARDED_PROTO).unwrap_or_else(|| scheme.to_owned())),
+    ]
 }
 
 /// The scheme that a trusted proxy says its client used.
@@ -69,7 +99,11 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(X_FORWARDED_FOR, HeaderValue::from_static("203.0.113.9"));
         let peer = "[2001:db8::1]:4711".parse().expect("an address");
-        write(&mut headers, peer, "shop.example", "http", trusted);
+        if trusted {
+            append(&mut headers, peer, "shop.example", "http");
+        } else {
+            Forwarded::of(peer, "shop.example").write(&mut headers);
+        }
         headers
     }
 

@@ -14,8 +14,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::client::{Client, Peer};
 use super::dispatch::dispatch;
-use super::request::Peer;
 use crate::config::HttpLimits;
 use crate::events::receive::Intake;
 use crate::service::Registry;
@@ -120,11 +120,14 @@ impl Listener {
             tracing::debug!(%address, %error, "TCP_NODELAY could not be set");
         }
         let trusted = self.limits.trusts(address.ip());
-        let peer = Peer { address, local: self.local, trusted };
+        let client = Arc::new(Client::new(Peer { address, local: self.local, trusted }));
         let (registry, intake) = (Arc::clone(&self.registry), self.intake.clone());
         let service = service_fn(move |request| {
             let (registry, intake) = (Arc::clone(&registry), intake.clone());
-            async move { Ok::<_, Infallible>(dispatch(&registry, intake.as_ref(), request, peer).await) }
+            let client = Arc::clone(&client);
+            async move {
+                Ok::<_, Infallible>(dispatch(&registry, intake.as_ref(), request, &client).await)
+            }
         });
         builder.serve_connection(TokioIo::new(stream), service).into_owned()
     }

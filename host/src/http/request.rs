@@ -1,30 +1,18 @@
 //! From the head that a client sent to the head that a guest may see.
 
-use std::net::SocketAddr;
-
 use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, Method, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 
+use super::client::Client;
 use super::forwarded;
 use super::problem::Problem;
 
-/// Who is asking, and whether what it says of others is believed.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer {
-    /// The client's, or the last proxy's, address.
-    pub address: SocketAddr,
-    /// The listener's address, for requests that name no host.
-    pub local: SocketAddr,
-    /// Whether its `Forwarded` and `X-Forwarded-*` are kept.
-    pub trusted: bool,
-}
-
 /// Headers that belong to one connection (RFC 9110 §7.6.1) and end here.
-const HOP_BY_HOP: [HeaderName; 7] = [
+static HOP_BY_HOP: [HeaderName; 7] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -39,19 +27,37 @@ const HOP_BY_HOP: [HeaderName; 7] = [
 ///
 /// # Errors
 /// 400 where the request names no host, two, or one that is none (RFC 9112 §3.2).
-pub fn prepare(head: &mut Parts, peer: Peer) -> Result<(), Problem> {
+pub fn prepare(head: &mut Parts, client: &Client) -> Result<(), Problem> {
     if !has_path(head) {
         return Err(Problem::bad_request("the request's target is not a path"));
     }
-    let authority = authority(head, peer)?;
-    let scheme = peer.trusted.then(|| forwarded::scheme(&head.headers)).flatten().unwrap_or("http");
+    let peer = client.peer;
+    let named = match told_host(head)? {
+        Some(text) => client.named(text, || authority(text))?,
+        None if head.version >= Version::HTTP_11 => {
+            return Err(Problem::bad_request("the request has no Host header"));
+        }
+        None => {
+            let text = peer.local.to_string();
+            client.named(text.as_bytes(), || authority(text.as_bytes()))?
+        }
+    };
     remove_hop_by_hop(&mut head.headers);
-    forwarded::write(&mut head.headers, peer.address, authority.as_str(), scheme, peer.trusted);
+    let mut scheme = Scheme::HTTP;
+    if peer.trusted {
+        let told = forwarded::scheme(&head.headers).unwrap_or("http");
+        forwarded::append(&mut head.headers, peer.address, named.authority.as_str(), told);
+        if told == "https" {
+            scheme = Scheme::HTTPS;
+        }
+    } else {
+        named.forwarded.write(&mut head.headers);
+    }
     // The host continues the client by itself when the body is first read.
     head.headers.remove(EXPECT);
     let mut uri = std::mem::take(&mut head.uri).into_parts();
-    uri.scheme = Some(if scheme == "https" { Scheme::HTTPS } else { Scheme::HTTP });
-    uri.authority = Some(authority);
+    uri.scheme = Some(scheme);
+    uri.authority = Some(named.authority.clone());
     head.uri = Uri::from_parts(uri)
         .map_err(|error| Problem::bad_request(format!("its target: {error}")))?;
     Ok(())
@@ -79,30 +85,22 @@ fn has_path(head: &Parts) -> bool {
     head.method != Method::CONNECT && path.is_some_and(|path| path.starts_with('/'))
 }
 
-fn authority(head: &Parts, peer: Peer) -> Result<Authority, Problem> {
+/// What the request names as its host, if it names one.
+fn told_host(head: &Parts) -> Result<Option<&[u8]>, Problem> {
     let mut hosts = head.headers.get_all(HOST).iter();
     let host = hosts.next();
     if hosts.next().is_some() {
         return Err(Problem::bad_request("the request has more than one Host header"));
     }
     // RFC 9112 §3.2.2: an absolute target wins over Host.
-    if let Some(authority) = head.uri.authority() {
-        return valid(authority.clone());
-    }
-    match host {
-        Some(host) => {
-            let parsed = host.to_str().ok().and_then(|host| host.parse().ok());
-            valid(parsed.ok_or_else(|| Problem::bad_request("the Host header is not a host"))?)
-        }
-        None if head.version >= Version::HTTP_11 => {
-            Err(Problem::bad_request("the request has no Host header"))
-        }
-        None => Ok(peer.local.to_string().parse().expect("an address with a port is an authority")),
-    }
+    let absolute = head.uri.authority().map(|authority| authority.as_str().as_bytes());
+    Ok(absolute.or_else(|| host.map(HeaderValue::as_bytes)))
 }
 
-/// RFC 9110 §4.2.4: user information has no place in an HTTP authority.
-fn valid(authority: Authority) -> Result<Authority, Problem> {
+fn authority(text: &[u8]) -> Result<Authority, Problem> {
+    let authority = Authority::try_from(text);
+    let authority = authority.map_err(|_| Problem::bad_request("the Host header is not a host"))?;
+    // RFC 9110 §4.2.4: user information has no place in an HTTP authority.
     if authority.as_str().contains('@') {
         return Err(Problem::bad_request("the request's host has user information"));
     }
@@ -111,6 +109,10 @@ fn valid(authority: Authority) -> Result<Authority, Problem> {
 
 /// RFC 9110 §7.6.1: the named ones and those that `Connection` names.
 pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    // Most heads have none of them, so that nothing has to be looked up.
+    if !headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
+        return;
+    }
     let nominated: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
@@ -127,12 +129,13 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
 mod tests {
     use http::Request;
 
+    use super::super::client::Peer;
     use super::*;
 
     fn prepared(request: http::request::Builder) -> Result<Parts, Problem> {
         let (mut head, ()) = request.body(()).expect("a request").into_parts();
         let address = "192.0.2.1:1000".parse().expect("an address");
-        prepare(&mut head, Peer { address, local: address, trusted: false })?;
+        prepare(&mut head, &Client::new(Peer { address, local: address, trusted: false }))?;
         Ok(head)
     }
 

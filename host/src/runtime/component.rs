@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use wasmtime::Engine;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, InstancePre};
 
@@ -120,7 +121,7 @@ impl Runtime {
     /// # Errors
     /// Every reason why it cannot be served, in words, not only the first.
     pub fn link(&self, loaded: &LoadedComponent) -> Result<Program, Vec<String>> {
-        let mut reasons = self.missing_imports(loaded);
+        let mut reasons = missing_imports(loaded);
         let Some(servable) = loaded.servable() else {
             reasons.push(not_servable(loaded));
             return Err(reasons);
@@ -129,39 +130,39 @@ impl Runtime {
             return Err(reasons);
         }
         let failed = |error: wasmtime::Error| vec![format!("{error:#}")];
-        let pre = self.linker().instantiate_pre(&loaded.component).map_err(failed)?;
+        let linker = self.linker(loaded.component.engine());
+        let pre = linker.instantiate_pre(&loaded.component).map_err(failed)?;
         let entries = Entries::of(servable, &pre).map_err(failed)?;
         let required = loaded.component.resources_required();
         // Unknown only where modules are imported, which the host provides none of.
         let memories = required.map_or(MAX_MEMORIES, |required| required.num_memories);
         Ok(Program { pre, entries, servable, memories })
     }
+}
 
-    fn missing_imports(&self, loaded: &LoadedComponent) -> Vec<String> {
-        let ty = loaded.component.component_type();
-        let mut missing = Vec::new();
-        for (name, item) in ty.imports(self.engine()) {
-            // Linked one by one, so that each missing import is named rather
-            // than the first; an interface is provided when the linker has it.
-            if !self.provides(name, &item.ty) {
-                missing.push(missing_import(name));
-            }
+fn missing_imports(loaded: &LoadedComponent) -> Vec<String> {
+    let engine = loaded.component.engine();
+    let ty = loaded.component.component_type();
+    let mut missing = Vec::new();
+    for (name, item) in ty.imports(engine) {
+        // Linked one by one, so that each missing import is named rather
+        // than the first; an interface is provided when the linker has it.
+        if !provides(engine, name, &item.ty) {
+            missing.push(missing_import(name));
         }
-        missing
     }
+    missing
+}
 
-    fn provides(&self, name: &str, item: &ComponentItem) -> bool {
-        match item {
-            // Types without functions need nothing from the host.
-            ComponentItem::ComponentInstance(instance) => {
-                instance
-                    .exports(self.engine())
-                    .all(|(_, item)| matches!(item.ty, ComponentItem::Type(_)))
-                    || super::imports::provides(name)
-            }
-            ComponentItem::Type(_) => true,
-            _ => super::imports::provides(name),
+fn provides(engine: &Engine, name: &str, item: &ComponentItem) -> bool {
+    match item {
+        // Types without functions need nothing from the host.
+        ComponentItem::ComponentInstance(instance) => {
+            instance.exports(engine).all(|(_, item)| matches!(item.ty, ComponentItem::Type(_)))
+                || super::imports::provides(name)
         }
+        ComponentItem::Type(_) => true,
+        _ => super::imports::provides(name),
     }
 }
 

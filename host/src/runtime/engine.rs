@@ -1,15 +1,18 @@
-//! The engine that runs components, the settings that compile them, and the
-//! thread that ticks its epochs.
+//! The engines that run components, and the thread that ticks their epochs.
+//!
+//! There are two, which differ in what a store keeps account of: one for components
+//! that await and stream by the component model's own means, and one for all others,
+//! where a call costs less.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::{Component, Linker};
-use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Engine, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig};
 
+use super::compile::{Abi, compile_config};
 use super::component::LoadedComponent;
 use super::imports;
 use super::instance::InstanceState;
@@ -28,13 +31,14 @@ const MAX_INSTANCES: u32 = 1_000;
 /// Memories for each of them; an instance with more takes the place of several.
 const MEMORIES_PER_SLOT: u32 = 2;
 
-/// What a memory slot keeps resident between two instances, so that the next one
-/// doesn't fault its pages in again. With every slot used once, 4 GiB in all.
-const MEMORY_KEEP_RESIDENT: usize = 2 << 20;
+/// What a slot keeps resident between two instances, so that the next one doesn't
+/// fault its pages in again. Nothing of its memories: a guest touches few pages of
+/// them, and giving those back costs less than writing over all that it might have
+/// touched (by a quarter of a fresh instance's time, for small guests and large).
 const TABLE_KEEP_RESIDENT: usize = 512 << 10;
 const STACK_KEEP_RESIDENT: usize = 128 << 10;
 
-/// The engine, what is linked to components, and the host's instance slots.
+/// The engines, what is linked to components, and the host's instance slots.
 /// Cheap to clone; all clones are one runtime.
 #[derive(Clone)]
 pub struct Runtime {
@@ -42,13 +46,20 @@ pub struct Runtime {
 }
 
 struct Inner {
-    engine: Engine,
-    linker: Linker<InstanceState>,
+    /// For components without async in their types.
+    plain: Serving,
+    asynchronous: Serving,
     outbound: Outbound,
     slots: Arc<Semaphore>,
     slow_lane: SlowLane,
     /// Whose idle instances can be freed when there is no slot left.
     pools: Mutex<Vec<WeakPool>>,
+}
+
+/// An engine and what it links to components.
+struct Serving {
+    engine: Engine,
+    linker: Linker<InstanceState>,
 }
 
 /// Why the runtime could not be set up or could not load a component.
@@ -65,11 +76,6 @@ pub enum RuntimeError {
     Load(wasmtime::Error),
 }
 
-/// Why a component could not be compiled.
-#[derive(Debug, thiserror::Error)]
-#[error("{0:#}")]
-pub struct CompileError(wasmtime::Error);
-
 impl std::fmt::Debug for Runtime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Runtime")
@@ -79,19 +85,19 @@ impl std::fmt::Debug for Runtime {
 }
 
 impl Runtime {
-    /// Sets the engine up and starts its epochs. Components send their requests
+    /// Sets the engines up and starts their epochs. Components send their requests
     /// by `outbound`.
     ///
     /// # Errors
-    /// When the engine's settings don't work on this machine.
+    /// When the engines' settings don't work on this machine.
     pub fn new(outbound: Outbound) -> Result<Self, RuntimeError> {
-        let engine = Engine::new(&serving_config()).map_err(RuntimeError::Engine)?;
-        let mut linker = Linker::new(&engine);
-        imports::add_to_linker(&mut linker).map_err(RuntimeError::Engine)?;
-        tick_epochs(&engine);
+        let plain = Serving::new(Abi::Sync).map_err(RuntimeError::Engine)?;
+        let asynchronous = Serving::new(Abi::Async).map_err(RuntimeError::Engine)?;
+        tick_epochs([&plain.engine, &asynchronous.engine]);
         let slots = Arc::new(Semaphore::new(MAX_INSTANCES as usize));
         let slow_lane = SlowLane::start().map_err(RuntimeError::SlowLane)?;
-        let inner = Inner { engine, linker, outbound, slots, slow_lane, pools: Mutex::default() };
+        let pools = Mutex::default();
+        let inner = Inner { plain, asynchronous, outbound, slots, slow_lane, pools };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -108,20 +114,22 @@ impl Runtime {
         // key, synced, and renamed into a folder that only the host writes to;
         // it is never written again. That is what `deserialize_file` asks for.
         #[expect(unsafe_code, reason = "mapping compiled code is how start-up takes milliseconds")]
-        let component = unsafe { Component::deserialize_file(&self.inner.engine, compiled) };
-        Ok(LoadedComponent::new(component.map_err(RuntimeError::Load)?))
-    }
-
-    pub(super) fn engine(&self) -> &Engine {
-        &self.inner.engine
+        let map = |engine| unsafe { Component::deserialize_file(engine, compiled) };
+        // The file says what engine it was made for, and others refuse it.
+        let component = map(&self.inner.plain.engine)
+            .or_else(|_| map(&self.inner.asynchronous.engine))
+            .map_err(RuntimeError::Load)?;
+        Ok(LoadedComponent::new(component))
     }
 
     pub(super) fn outbound(&self) -> &Outbound {
         &self.inner.outbound
     }
 
-    pub(super) fn linker(&self) -> &Linker<InstanceState> {
-        &self.inner.linker
+    /// What is linked to components of this engine.
+    pub(super) fn linker(&self, engine: &Engine) -> &Linker<InstanceState> {
+        let Inner { plain, asynchronous, .. } = &*self.inner;
+        if Engine::same(engine, &plain.engine) { &plain.linker } else { &asynchronous.linker }
     }
 
     /// Where guests go on that compute for long.
@@ -161,39 +169,16 @@ impl Runtime {
     }
 }
 
-/// What compiled code must match to be run by this build on this machine:
-/// engine version, settings and processor features, as one hexadecimal number.
-#[must_use]
-pub fn compatibility_key() -> String {
-    let engine = Engine::new(&compile_config()).expect("the compiler's settings are constant");
-    let mut hasher = DefaultHasher::new();
-    engine.precompile_compatibility_hash().hash(&mut hasher);
-    format!("{:016x}", hasher.finish())
+impl Serving {
+    fn new(abi: Abi) -> wasmtime::Result<Self> {
+        let engine = Engine::new(&serving_config(abi))?;
+        let mut linker = Linker::new(&engine);
+        imports::add_to_linker(&mut linker, abi)?;
+        Ok(Self { engine, linker })
+    }
 }
 
-/// Compiles a component to code for this machine.
-///
-/// Called in a child process only: a hostile component may take any amount of
-/// time or memory here.
-///
-/// # Errors
-/// When the bytes are not a valid component.
-pub fn compile(component: &[u8]) -> Result<Vec<u8>, CompileError> {
-    let engine = Engine::new(&compile_config()).map_err(CompileError)?;
-    engine.precompile_component(component).map_err(CompileError)
-}
-
-/// Every setting that changes what code the compiler makes. Shared by the child
-/// that compiles and the host that serves, or nothing would load.
-fn compile_config() -> Config {
-    let mut config = Config::new();
-    config.wasm_component_model(true);
-    config.wasm_component_model_async(true);
-    config.epoch_interruption(true);
-    config
-}
-
-fn serving_config() -> Config {
+fn serving_config(abi: Abi) -> Config {
     // As many of each as all slots together may need, so that no service takes
     // what another's instance needs. Only addresses are reserved.
     let mut pool = PoolingAllocationConfig::new();
@@ -208,23 +193,23 @@ fn serving_config() -> Config {
         .max_memories_per_module(MAX_MEMORIES)
         .max_tables_per_module(MAX_TABLES)
         .table_elements(MAX_TABLE_ELEMENTS as usize)
-        .linear_memory_keep_resident(MEMORY_KEEP_RESIDENT)
         .table_keep_resident(TABLE_KEEP_RESIDENT)
         .async_stack_keep_resident(STACK_KEEP_RESIDENT);
-    let mut config = compile_config();
+    let mut config = compile_config(abi);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     config
 }
 
 /// Ticks from a thread of its own: a guest that spins can hold up the timers of
 /// the asynchronous runtime, but not a thread.
-fn tick_epochs(engine: &Engine) {
-    let engine = engine.weak();
+fn tick_epochs(engines: [&Engine; 2]) {
+    let engines = engines.map(Engine::weak);
     let ticker = std::thread::Builder::new().name("epoch".to_owned()).spawn(move || {
-        // Ends with the engine.
-        while let Some(engine) = engine.upgrade() {
-            engine.increment_epoch();
-            drop(engine);
+        // Ends with the engines, which end together.
+        while let [Some(plain), Some(asynchronous)] = engines.each_ref().map(EngineWeak::upgrade) {
+            plain.increment_epoch();
+            asynchronous.increment_epoch();
+            drop((plain, asynchronous));
             std::thread::sleep(TICK);
         }
     });

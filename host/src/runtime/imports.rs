@@ -14,6 +14,7 @@ pub(super) use outbound::OutboundHooks;
 
 use wasmtime::component::{HasData, Linker};
 
+use super::compile::Abi;
 use super::exchange::{Answered, Held};
 use super::instance::InstanceState;
 use crate::state;
@@ -63,12 +64,14 @@ const PROVIDED: &[&str] = &[
     "hotdock:transaction/transaction@0.1.",
 ];
 
-/// Links all of it.
-pub(super) fn add_to_linker(linker: &mut Linker<InstanceState>) -> wasmtime::Result<()> {
+/// Links all of it, as far as the engine can have it.
+pub(super) fn add_to_linker(linker: &mut Linker<InstanceState>, abi: Abi) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
-    wasmtime_wasi::p3::add_to_linker(linker)?;
-    wasmtime_wasi_http::p3::add_to_linker(linker)?;
+    if abi == Abi::Async {
+        wasmtime_wasi::p3::add_to_linker(linker)?;
+        wasmtime_wasi_http::p3::add_to_linker(linker)?;
+    }
     keyvalue::add_to_linker(linker)?;
     config::add_to_linker(linker)?;
     logging::add_to_linker(linker)?;

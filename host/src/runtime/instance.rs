@@ -11,7 +11,6 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::component::Program;
-use super::engine::Runtime;
 use super::entry::Guest;
 use super::exchange::Exchange;
 use super::imports::OutboundHooks;
@@ -119,12 +118,11 @@ impl Drop for InstanceState {
 impl Instance {
     /// Instantiates the program; runs its start functions.
     pub(super) async fn new(
-        runtime: &Runtime,
         program: &Program,
         state: InstanceState,
         slot: OwnedSemaphorePermit,
     ) -> wasmtime::Result<Self> {
-        let mut store = Store::new(runtime.engine(), state);
+        let mut store = Store::new(program.pre.engine(), state);
         store.limiter(|state| &mut state.limits);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|_| {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::Response;
 use http::request::Parts;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::afterwards::Hold;
 use super::call::Call;
@@ -18,6 +18,7 @@ use super::respond::{AnswerBody, read_whole, respond};
 use super::response::ResponseBody;
 use super::run::{Ended, Running};
 use super::runs::{Answered, Before, Runs, Unanswered, Work, interrupted, unanswered};
+use crate::deadline::by;
 use crate::digest::Digest;
 use crate::manifest::Limits;
 use crate::service::{Lease, Permit, ServiceMetrics};
@@ -97,7 +98,7 @@ async fn answer(invocation: Invocation) -> Result<Response<ResponseBody>, Failur
         Some(scope) => {
             // Boxed, so that requests without a key don't carry it.
             let claimed = Box::pin(idempotent::claim(&store, scope, &head, &body, limits));
-            match timeout_at(deadline, claimed).await.unwrap_or_else(|_| Err(late()))? {
+            match by(deadline, claimed).await.unwrap_or_else(|_| Err(late()))? {
                 Claimed::First(keyed) => Some(keyed),
                 Claimed::Repeat(response) => return Ok(response),
             }
@@ -118,7 +119,7 @@ async fn answer(invocation: Invocation) -> Result<Response<ResponseBody>, Failur
         Outcome::Repeated(response, committed) => (response, committed),
     };
     // The output gate: nothing of the answer leaves before the commit is durable.
-    match timeout_at(deadline, committed.durable()).await {
+    match by(deadline, committed.durable()).await {
         Ok(Ok(())) => response,
         Ok(Err(error)) => Err(error.into()),
         Err(_) => Err(late()),

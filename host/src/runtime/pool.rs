@@ -114,7 +114,7 @@ impl Pool {
             &inner.limits_reached,
         );
         inner.made.fetch_add(1, Ordering::Relaxed);
-        Instance::new(&inner.runtime, &inner.program, state, slot).await
+        Instance::new(&inner.program, state, slot).await
     }
 
     /// Takes an instance back for the next invocation, if the manifest lets it

@@ -8,7 +8,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use wasmtime::PoolConcurrencyLimitError;
 
 use super::call::Call;
@@ -19,6 +19,7 @@ use super::limits::LimitReached;
 use super::outside::RequestKeys;
 use super::replay::ReplayBody;
 use super::run::{Ended, Running, Step};
+use crate::deadline::by;
 use crate::manifest::Limits;
 use crate::service::{ServiceMetrics, Version};
 use crate::state::{self, Rerun, Store, Transaction};
@@ -119,7 +120,7 @@ impl<W: Work> Runs<W> {
                 optimistic_runs += 1;
             }
             let late = || Failure::Deadline(self.limits().deadline);
-            let timely = timeout_at(deadline, self.run(mode));
+            let timely = by(deadline, self.run(mode));
             match timely.await.unwrap_or_else(|_| Err(Unanswered::Failed(late()))) {
                 Ok(outcome) => return Ok(outcome),
                 Err(Unanswered::Failed(failure)) => return Err(failure),

@@ -69,8 +69,8 @@ impl RouteTable {
         (table, conflicts)
     }
 
-    /// The service that answers `method` on `path` at `host` (lower case,
-    /// without port). `path` is as the client sent it, without query.
+    /// The service that answers `method` on `path` at `host` (without port,
+    /// in any case). `path` is as the client sent it, without query.
     #[must_use]
     pub fn find(&self, host: Option<&str>, path: &str, method: &Method) -> RouteMatch<'_> {
         let mut allowed = Vec::new();
@@ -79,7 +79,9 @@ impl RouteTable {
             let with_host = entries.iter().filter(|entry| entry.host.is_some());
             let without = entries.iter().filter(|entry| entry.host.is_none());
             for entry in with_host.chain(without) {
-                if entry.host.is_some() && entry.host.as_deref() != host {
+                if let Some(wanted) = &entry.host
+                    && !host.is_some_and(|host| host.eq_ignore_ascii_case(wanted))
+                {
                     continue;
                 }
                 match &entry.methods {

@@ -1,0 +1,88 @@
+//! Who is at the other end of a connection, and under which name it asks for the
+//! host.
+//!
+//! Almost all requests of a connection name the same host, so what follows from the
+//! name is kept from one to the next.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::uri::Authority;
+
+use super::forwarded::Forwarded;
+
+/// Who is asking, and whether what it says of others is believed.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// The client's, or the last proxy's, address.
+    pub address: SocketAddr,
+    /// The listener's address, for requests that name no host.
+    pub local: SocketAddr,
+    /// Whether its `Forwarded` and `X-Forwarded-*` are kept.
+    pub trusted: bool,
+}
+
+/// A connection's client.
+#[derive(Debug)]
+pub struct Client {
+    /// Who it is.
+    pub peer: Peer,
+    last: Mutex<Option<Arc<Named>>>,
+}
+
+/// The host's name, as a request has it, and what follows from it.
+#[derive(Debug)]
+pub struct Named {
+    text: Box<[u8]>,
+    /// The name, checked.
+    pub authority: Authority,
+    /// What the guest is told, where the client is not believed.
+    pub forwarded: Forwarded,
+}
+
+impl Client {
+    /// A connection from `peer` that has not asked yet.
+    #[must_use]
+    pub fn new(peer: Peer) -> Self {
+        Self { peer, last: Mutex::default() }
+    }
+
+    /// What follows from the name `text`; `check` makes an authority of a name that
+    /// isn't the last request's.
+    ///
+    /// # Errors
+    /// What `check` says.
+    pub fn named<E>(
+        &self,
+        text: &[u8],
+        check: impl FnOnce() -> Result<Authority, E>,
+    ) -> Result<Arc<Named>, E> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(last) = last.filter(|last| *last.text == *text) {
+            return Ok(last);
+        }
+        let authority = check()?;
+        let forwarded = Forwarded::of(self.peer.address, authority.as_str());
+        let named = Arc::new(Named { text: text.into(), authority, forwarded });
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&named));
+        Ok(named)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_checked_once_and_again_when_it_is_another() {
+        let address = "192.0.2.1:1000".parse().expect("an address");
+        let client = Client::new(Peer { address, local: address, trusted: false });
+        let authority = |text: &'static str| move || Ok::<_, ()>(Authority::from_static(text));
+        let first = client.named(b"a.example", authority("a.example")).expect("good");
+        let again = client.named(b"a.example", || Err(())).expect("known");
+        assert_eq!(again.authority, first.authority);
+        assert!(client.named(b"b.example", || Err(())).is_err(), "it is checked");
+        let other = client.named(b"b.example", authority("b.example")).expect("good");
+        assert_eq!(other.authority, "b.example");
+    }
+}

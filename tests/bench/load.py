@@ -1,0 +1,44 @@
+"""Load: wrk, with a request of a script's where one path is not enough."""
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+
+from settings import CONNECTIONS
+
+REPORT = """
+function done(summary, latency, requests)
+    io.write(string.format('\\nRESULT {"requests": %d, "us": %d, "p50_us": %d, "p99_us": %d, "failed": %d}\\n',
+        summary.requests, summary.duration, latency:percentile(50), latency:percentile(99),
+        summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.timeout
+        + summary.errors.status))
+end
+"""
+
+
+def load(server, path, seconds, script="", port=None, connections=CONNECTIONS):
+    """Runs wrk once; any failed request ends the benchmark, as it would measure the wrong thing.
+
+    `script` is Lua: the body of wrk's `request`, or all of a script where it says so itself.
+    """
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
+        # Every thread and every run draws other users.
+        file.write("math.randomseed(os.time())\n")
+        if "function request" in script:
+            file.write(script)
+        elif script:
+            file.write(f"function request() {script}\nend\n")
+        file.write(REPORT)
+        file.flush()
+        output = subprocess.run(
+            ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", file.name,
+             f"http://127.0.0.1:{port or server.port}{path or '/'}"],
+            capture_output=True, text=True, check=True).stdout
+    found = re.search(r"^RESULT (.*)$", output, re.MULTILINE)
+    result = json.loads(found.group(1))
+    if result["failed"]:
+        sys.exit(f"bench: {result['failed']} requests to {server.name} {path} failed:\n{output}")
+    result["per_second"] = result["requests"] / (result["us"] / 1e6)
+    return result
