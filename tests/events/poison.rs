@@ -10,7 +10,7 @@ async fn a_poisonous_event_becomes_a_dead_letter_and_delays_none_but_its_key() {
     // The same events for one that tries again at once and one that waits for an hour.
     let (wasm, manifest) = component("ledger");
     let manifest = manifest.expect("its manifest").replace("attempts = 20", "attempts = 3");
-    let patient = manifest.replace("5ms", "2h").replace("20ms", "2h");
+    let patient = manifest.replace("5ms", "1h").replace("20ms", "1h");
     let host = Host::builder()
         .file("teller.wasm", wasm.clone())
         .file("hasty.wasm", wasm.clone())

@@ -14,6 +14,8 @@
 //! Lists are paged: `next` is the `after` of the next page. A subscription's name
 //! is one segment of a path, percent-encoded.
 
+#![expect(unused_qualifications, reason = "utoipa's macro writes the parameters' types in full")]
+
 mod change;
 mod dead_letters;
 mod log;
