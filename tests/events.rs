@@ -13,6 +13,7 @@ mod poison;
 mod power;
 mod publisher;
 mod refusals;
+mod restore;
 mod schedules;
 mod shop;
 mod stores;

@@ -42,7 +42,7 @@ use shared::Shared;
 use writer::{Ended, Job, Work, Writer};
 
 pub use error::BusError;
-pub use options::{BeforeCommit, BusOptions, OnFatal};
+pub use options::{BeforeCommit, BeginAfter, BusOptions, OnFatal};
 
 /// An event's place in the log, counted from 1.
 pub type Position = u64;
