@@ -7,7 +7,7 @@ mod command_line;
 mod folder_and_operator;
 mod host;
 mod load;
-mod operator;
+pub mod operator;
 mod refusals;
 mod steering;
 mod uploads;

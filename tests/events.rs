@@ -8,6 +8,7 @@ mod failpoints;
 mod faults;
 mod handlers;
 mod load;
+mod operate;
 mod order;
 mod poison;
 mod power;

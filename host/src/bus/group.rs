@@ -23,7 +23,8 @@ pub(super) struct Group<'w> {
     /// The log once this is committed.
     pub(super) extent: Extent,
     pub(super) appended: Vec<Recorded>,
-    text_bytes: usize,
+    /// Bytes of the texts that came, and of those that went.
+    pub(super) changed_bytes: u64,
     /// When its events came, in ms since 1970.
     recorded_at: u64,
     pub(super) waiting: Vec<Waiting>,
@@ -43,7 +44,7 @@ impl<'w> Group<'w> {
             before: extent,
             extent,
             appended: Vec::new(),
-            text_bytes: 0,
+            changed_bytes: 0,
             recorded_at: now(),
             waiting: Vec::new(),
         }
@@ -56,7 +57,7 @@ impl<'w> Group<'w> {
 
     /// Whether it has enough to be committed.
     pub(super) fn is_large(&self) -> bool {
-        self.text_bytes >= self.shared.options.group_bytes
+        self.changed_bytes >= self.shared.options.group_bytes
     }
 
     /// Appends those from outside that are not here.
@@ -133,7 +134,7 @@ impl<'w> Group<'w> {
         let bytes = entry.text.len();
         self.extent.last = position;
         self.extent.bytes += bytes as u64;
-        self.text_bytes += bytes;
+        self.changed_bytes += bytes as u64;
         self.appended.push(Recorded {
             position,
             recorded_at: self.recorded_at,
@@ -147,6 +148,7 @@ impl<'w> Group<'w> {
     pub(super) fn trimmed(&mut self, first: u64, bytes: u64) -> Result<(), JobError> {
         self.ids.trim(self.connection, first)?;
         self.extent.first = first;
+        self.changed_bytes += bytes;
         self.extent.bytes = self.extent.bytes.saturating_sub(bytes);
         Ok(())
     }

@@ -135,11 +135,9 @@ const COUNTERS: [ReadCounter; 2] = [
     ("hotdock_events_given_up", "Events that became dead letters", |shown| {
         shown.status.counts().given_up
     }),
-    (
-        "hotdock_events_missed",
-        "Events that the bus no longer had when their turn came",
-        |shown| shown.status.counts().missed,
-    ),
+    ("hotdock_events_missed", "Events that the bus no longer had when their turn came", |shown| {
+        shown.status.counts().missed
+    }),
 ];
 
 /// The same, with the last position on the bus.
@@ -161,11 +159,9 @@ const GAUGES: [ReadGauge; 5] = [
         "Events that wait for another attempt, or for one of their key",
         |shown, _| shown.status.report().held as u64,
     ),
-    (
-        "hotdock_subscription_parked",
-        "Keys whose events wait for an operator",
-        |shown, _| shown.status.report().parked as u64,
-    ),
+    ("hotdock_subscription_parked", "Keys whose events wait for an operator", |shown, _| {
+        shown.status.report().parked as u64
+    }),
     ("hotdock_subscription_dead_letters", "Dead letters that are there", |shown, _| {
         shown.status.counts().dead
     }),
@@ -180,9 +176,7 @@ const BUS: [ReadBus; 6] = [
     ("hotdock_bus_max_bytes", "How many the bus may have", |bus| bus.max_bytes),
     ("hotdock_bus_first_position", "The first event's position", |bus| bus.first),
     ("hotdock_bus_last_position", "The last event's position", |bus| bus.last),
-    ("hotdock_bus_full", "Whether it refuses events for want of room", |bus| {
-        u64::from(bus.full)
-    }),
+    ("hotdock_bus_full", "Whether it refuses events for want of room", |bus| u64::from(bus.full)),
 ];
 
 fn labels(shown: &Shown) -> [(&'static str, &str); 2] {

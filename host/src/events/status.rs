@@ -113,7 +113,7 @@ impl Status {
         *lock(&self.last_error) = Some(reason.to_owned());
     }
 
-    /// An event becomes a dead letter.
+    /// An event has become a dead letter.
     pub(super) fn count_given_up(&self) {
         self.given_up.fetch_add(1, Ordering::Relaxed);
         self.dead.fetch_add(1, Ordering::Relaxed);
@@ -121,7 +121,7 @@ impl Status {
 
     /// A dead letter is gone.
     pub(super) fn count_one_less_dead(&self) {
-        // The one that was counted last may still be on its way to the store.
+        // Where it was dropped before its dispatcher heard that it is there.
         let less = |dead: u64| Some(dead.saturating_sub(1));
         _ = self.dead.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }

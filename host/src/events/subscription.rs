@@ -78,26 +78,15 @@ pub(super) enum News {
 
 pub(super) enum Change {
     /// It is among the held.
-    Held {
-        key: Arc<str>,
-        position: u64,
-        waiting: Waiting,
-    },
+    Held { key: Arc<str>, position: u64, waiting: Waiting },
     /// A held event waits on.
-    Deferred {
-        key: Arc<str>,
-        position: u64,
-        waiting: Waiting,
-    },
+    Deferred { key: Arc<str>, position: u64, waiting: Waiting },
     /// A held event is no longer there.
-    Left {
-        key: Arc<str>,
-        position: u64,
-    },
+    Left { key: Arc<str>, position: u64 },
     /// The first event of a key in the window is finished.
-    Finished {
-        key: Arc<str>,
-    },
+    Finished { key: Arc<str> },
+    /// A dead letter is there.
+    GivenUp,
     /// A command is done.
     Answer(Reply),
 }
@@ -466,9 +455,8 @@ impl Dispatcher {
             attempts: number,
             reason,
         };
-        self.parts.status.count_given_up();
         let change = if held { Change::Left { key, position } } else { Change::Finished { key } };
-        self.settle(vec![settlement], vec![change]);
+        self.settle(vec![settlement], vec![change, Change::GivenUp]);
     }
 
     /// Settles in the background, after what is to be settled already.
@@ -494,6 +482,7 @@ impl Dispatcher {
             }
             Change::Left { key, position } => drop(self.held.remove(&key, position)),
             Change::Finished { key } => self.window.finished(&key),
+            Change::GivenUp => self.parts.status.count_given_up(),
             Change::Answer(reply) => drop(reply.send(Ok(()))),
         }
     }

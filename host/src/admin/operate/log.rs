@@ -65,8 +65,6 @@ pub(super) async fn list(
 
 fn pattern(text: &str) -> Result<TypePattern, Problem> {
     text.parse().map_err(|error| {
-        Problem::bad_request(format!(
-            "type: `{text}` is no pattern such as shop.order.*: {error}"
-        ))
+        Problem::bad_request(format!("type: `{text}` is no pattern such as shop.order.*: {error}"))
     })
 }
