@@ -14,6 +14,7 @@ mod poison;
 mod power;
 mod publisher;
 mod refusals;
+mod restore;
 mod schedules;
 mod shop;
 mod stores;

@@ -261,7 +261,12 @@ fn webhooks(
 
 /// The durable log of events, in the data folder.
 async fn open_bus(config: &Config, fatal: mpsc::Sender<String>) -> anyhow::Result<Bus> {
-    let options = BusOptions { on_fatal: Some(on_fatal(fatal)), ..config.events.bus() };
+    let stores = config.data.join("stores");
+    let options = BusOptions {
+        begin_after: Some(Arc::new(move || state::last_position(&stores))),
+        on_fatal: Some(on_fatal(fatal)),
+        ..config.events.bus()
+    };
     let path = config.data.join("bus.db");
     let opened = tokio::task::spawn_blocking(move || Bus::open(&path, options)).await?;
     opened.context("the durable log of events")

@@ -43,7 +43,7 @@ use shared::Shared;
 use writer::{Ended, Job, Work, Writer};
 
 pub use error::BusError;
-pub use options::{BeforeCommit, BusOptions, OnFatal};
+pub use options::{BeforeCommit, BeginAfter, BusOptions, OnFatal};
 pub use record::{
     Appended, Batch, BusHealth, Mirror, MirrorRow, Position, ReadLimit, Recorded, Trimmed,
 };

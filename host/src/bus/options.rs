@@ -7,6 +7,9 @@ use std::time::Duration;
 /// What is called right before each COMMIT, on the writer's thread.
 pub type BeforeCommit = Arc<dyn Fn() + Send + Sync>;
 
+/// What knows the last position of a log that is lost.
+pub type BeginAfter = Arc<dyn Fn() -> u64 + Send + Sync>;
+
 /// What is told why the file failed.
 pub type OnFatal = Arc<dyn Fn(&str) + Send + Sync>;
 
@@ -36,6 +39,9 @@ pub struct BusOptions {
     /// Ids of outside events that are kept in memory before they become a run in
     /// the file; see the module `ids`.
     pub run_ids: usize,
+    /// Asked where a new log begins: after the last position that one before it
+    /// gave out, which is lost. `None`: with the first.
+    pub begin_after: Option<BeginAfter>,
     /// Called on the writer's thread right before each COMMIT; tests stall and
     /// crash with it.
     pub before_commit: Option<BeforeCommit>,
@@ -57,6 +63,7 @@ impl Default for BusOptions {
             group_bytes: 16 << 20,
             queue: 1 << 10,
             run_ids: 1 << 18,
+            begin_after: None,
             before_commit: None,
             on_fatal: None,
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::Position;
+use super::options::BeginAfter;
 use super::options::BusOptions;
 use super::shared::Extent;
 
@@ -109,6 +110,12 @@ pub(super) fn open_writer(path: &Path, options: &BusOptions) -> Result<Connectio
     if format < FORMAT {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         upgrade(&transaction, format)?;
+        if format == 0
+            && let Some(begin_after) = begin_after
+        {
+            let begin = "INSERT INTO sqlite_sequence (name, seq) VALUES ('event', ?1)";
+            transaction.execute(begin, [begin_after()])?;
+        }
         transaction.commit()?;
     }
     Ok(connection)

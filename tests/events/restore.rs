@@ -1,0 +1,147 @@
+//! Files of the data folder that are taken away, or brought back from a copy.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::load::WithLedgers as _;
+use super::stores::{Stores, all, one};
+use crate::harness::host::Builder;
+use crate::harness::{Host, component, eventually};
+
+const KEYS: [&str; 3] = ["ann", "bob", "cid"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_was_deleted_begins_anew_and_the_bus_gives_it_all() {
+    let mut host = Host::builder().ledgers().start().await;
+    publish(&host, 0..30).await;
+    until_written(&host, &["ledger", "audit"], 30).await;
+    host.stop().await;
+    for service in ["teller", "audit"] {
+        delete(&store(&host, service));
+    }
+    host.start().await;
+    publish(&host, 30..60).await;
+    until_written(&host, &["ledger", "audit"], 60).await;
+    assert_eq!(Stores::at(&host.data()).unfinished(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_from_a_copy_publishes_on_and_gets_what_it_lacks() {
+    let mut host = Host::builder().ledgers().start().await;
+    publish(&host, 0..20).await;
+    until_written(&host, &["ledger", "audit"], 20).await;
+    host.stop().await;
+    let copies: Vec<(PathBuf, Vec<u8>)> = ["teller", "audit"]
+        .map(|service| store(&host, service))
+        .map(|path| (path.clone(), std::fs::read(path).expect("a store")))
+        .into();
+    host.start().await;
+    publish(&host, 20..40).await;
+    until_written(&host, &["ledger", "audit"], 40).await;
+    host.stop().await;
+    for (path, copy) in copies {
+        delete(&path);
+        std::fs::write(path, copy).expect("a store");
+    }
+    host.start().await;
+    publish(&host, 40..60).await;
+    until_written(&host, &["ledger", "audit"], 60).await;
+    assert_eq!(Stores::at(&host.data()).unfinished(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_bus_goes_on_where_the_deleted_one_ended() {
+    let mut host = with_patient(Host::builder().ledgers()).start().await;
+    let late = |number: u64| json!([{ "key": "late", "number": number, "fail": 1 }]);
+    let held = |host: &Host| {
+        let held = "SELECT position FROM _held ORDER BY position";
+        all(&Stores::at(&host.data()).store("patient"), held, |row| {
+            row.get::<_, u64>(0).expect("a position")
+        })
+    };
+    publish_for(&host, 0..20, None).await;
+    send(&host, &late(0)).await;
+    until_written(&host, &["ledger", "patient"], 20).await;
+    eventually("it is held", async || (held(&host).len() == 1).then_some(())).await;
+    until_trimmed(&host).await;
+    host.stop().await;
+    delete(&host.data().join("bus.db"));
+    host.start().await;
+    publish_for(&host, 20..60, None).await;
+    send(&host, &late(1)).await;
+    until_written(&host, &["ledger", "patient"], 60).await;
+    eventually("the next of its key is held, too", async || (held(&host).len() == 2).then_some(()))
+        .await;
+    eventually("who tries again soon has both", async || {
+        let logs = Stores::at(&host.data()).logs("ledger");
+        (logs.get("late").is_some_and(|late| *late == [0, 1])).then_some(())
+    })
+    .await;
+}
+
+/// One more ledger, that waits long before it tries again.
+fn with_patient(builder: Builder) -> Builder {
+    let (wasm, manifest) = component("ledger");
+    let manifest = manifest.expect("its manifest").replace("5ms", "2h").replace("20ms", "2h");
+    builder.file("patient.wasm", wasm).file("patient.toml", manifest)
+}
+
+async fn publish(host: &Host, numbers: Range<u64>) {
+    publish_for(host, numbers, Some("next")).await;
+}
+
+async fn publish_for(host: &Host, numbers: Range<u64>, then: Option<&str>) {
+    for number in numbers {
+        let entry = |key| json!({ "key": key, "number": number, "then": then });
+        send(host, &Value::Array(KEYS.map(entry).into())).await;
+    }
+}
+
+async fn send(host: &Host, entries: &Value) {
+    assert_eq!(host.post("/teller/publish", entries.to_string()).await.status, 200);
+}
+
+/// Waits until these ledgers have so many of each key's; each once, in their order.
+async fn until_written(host: &Host, services: &[&str], count: u64) {
+    let expected: Vec<u64> = (0..count).collect();
+    for service in services {
+        eventually(&format!("{service} has {count} of each key's"), async || {
+            let logs = Stores::at(&host.data()).logs(service);
+            let has = |key: &&str| logs.get(*key).map_or(0, Vec::len) as u64 >= count;
+            KEYS.iter().all(has).then_some(())
+        })
+        .await;
+        let logs = Stores::at(&host.data()).logs(service);
+        for key in KEYS {
+            assert_eq!(logs[key], expected, "{service}: {key}");
+        }
+    }
+}
+
+/// Waits until nothing is in an outbox that is on the bus.
+async fn until_trimmed(host: &Host) {
+    for service in ["teller", "ledger"] {
+        eventually(&format!("the outbox of {service} is empty"), async || {
+            let store = Stores::at(&host.data()).store(service);
+            (one::<u64>(&store, "SELECT count(*) FROM _outbox") == 0).then_some(())
+        })
+        .await;
+    }
+}
+
+fn store(host: &Host, service: &str) -> PathBuf {
+    host.data().join("stores").join(format!("{service}.db"))
+}
+
+/// Deletes a database, with its log.
+fn delete(path: &Path) {
+    std::fs::remove_file(path).expect("a file");
+    for end in ["-wal", "-shm"] {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(end);
+        // It is there where somebody had the file open to the end.
+        _ = std::fs::remove_file(beside);
+    }
+}
