@@ -15,7 +15,7 @@ UNUSED := target/tools/bin/cargo-machete
 # Cargo says what it compiles, but not that there was nothing to do.
 unless_idle = 2>&1 | { grep --line-buffered -v '^ *Finished ' || true; }
 
-.PHONY: help setup run build host plugins guests other-guests test bench lint clean
+.PHONY: help setup run build host plugins guests other-guests test soak bench lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,10 @@ other-guests: ## target/test-guests/js.wasm and py.wasm, where npm and pip are t
 test: plugins guests other-guests ## build everything, then run all tests
 	@$(CARGO) test --quiet --manifest-path plugins/Cargo.toml
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then $(CARGO) nextest run; else $(CARGO) test; fi
+
+soak: plugins guests ## crash and cut the power for as long as it takes to be sure: 1 000 and 300 times
+	@HOTDOCK_SOAK=1 $(CARGO) nextest run --cargo-quiet --profile soak --no-capture \
+	    -E 'test(/^events::(crash|power)::/)'
 
 bench: build guests ## measure beside native and wasmtime serve; QUICK=1 for a short one
 	@$(CARGO) build --release --example native $(unless_idle)

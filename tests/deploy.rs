@@ -1,6 +1,13 @@
-//! Deployment by file: what a user drops, and what becomes of it.
+//! Deployment by file: what a user drops, and what becomes of it; and by an
+//! operator's word.
 
+mod canary;
 mod changes;
+mod command_line;
+mod folder_and_operator;
 mod host;
 mod load;
+pub mod operator;
 mod refusals;
+mod steering;
+mod uploads;

@@ -1,9 +1,24 @@
-//! Events: what handlers see of them, and what stays of what they do.
+//! Events: what handlers see of them, and what stays of what they do; and through
+//! the whole host: none is lost, none has its effect twice, a key's are in order,
+//! whatever fails when.
 
+mod checkout;
+mod crash;
+mod failpoints;
+mod faults;
 mod handlers;
+mod load;
+mod operate;
+mod order;
+mod poison;
+mod power;
 mod publisher;
 mod refusals;
+mod schedules;
 mod shop;
+mod stores;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
@@ -42,7 +57,13 @@ async fn until_value(host: &Host, bucket: &str, key: &str, expected: &str) {
 
 /// Waits until everything that was published under this key is done with.
 async fn until_done(host: &Host, key: &str) {
-    let mark = format!("done-{key}");
+    static MARKS: AtomicUsize = AtomicUsize::new(0);
+    let mark = format!("done-{}", MARKS.fetch_add(1, Ordering::Relaxed));
     publish(host, json!([event(key, json!([{"do": "count", "key": mark}]))])).await;
     until_value(host, "counts", &mark, "1").await;
+}
+
+/// How often: in the suite, and in `make soak`.
+fn soak(suite: usize, soak: usize) -> usize {
+    if std::env::var_os("HOTDOCK_SOAK").is_some() { soak } else { suite }
 }

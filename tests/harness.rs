@@ -1,13 +1,14 @@
 //! A host in a process and a folder of its own, and clients for it.
 
 pub mod client;
+pub mod disk;
 pub mod host;
 pub mod raw;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use client::Reply;
+pub use client::{Client, Reply};
 pub use host::Host;
 
 /// How long a condition may take to be met; far more than any should.

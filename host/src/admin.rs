@@ -7,61 +7,85 @@
 //! - `POST /events`: takes events from outside, of any type (CloudEvents)
 //! - `GET /v1/services`: every service with its versions, digests and states
 //! - `GET /v1/services/{name}`: one of them
+//! - `PUT /v1/services/{name}`: deploys a component that is uploaded
+//! - `DELETE /v1/services/{name}`: undeploys
+//! - `GET /v1/services/{name}/versions`: the versions that are kept
+//! - `PUT /v1/services/{name}/traffic`: shares the traffic among them
+//! - `POST /v1/services/{name}/promote`, `…/rollback`: all of it to one of them
+//! - `GET /v1/deployments`, `GET /v1/deployments/{id}`: their steps and times
+//! - `GET /v1/notices`: what happens, as server-sent events
+//! - `/v1/events`, `/v1/subscriptions`, `/v1/dead-letters`: see [`operate`]
+//! - `GET /v1/openapi.json`: all this for programs (OpenAPI 3.1)
+//!
+//! Every error is problem details (RFC 9457). `/healthz` and `/readyz` are for
+//! everyone; the rest asks for the token, where there is one ([`access`]).
+
+pub mod access;
+mod condition;
+mod deployments;
+mod events;
+mod health;
+mod notices;
+mod openapi;
+mod operate;
+mod problem;
+mod services;
+mod traffic;
+mod upload;
 
 use std::sync::Arc;
 
-use axum::body::Body;
-use axum::extract::{Path, Request, State};
-use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, StatusCode, Uri};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::middleware::{from_fn_with_state, map_response};
+use axum::routing::get;
 use axum::{Json, Router};
 use prometheus_client::registry::Registry as Metrics;
-use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use crate::deploy::StatusReader;
-use crate::events::receive::{self, Intake};
-use crate::http::problem::Problem;
+use self::access::Access;
+use self::problem::Problem;
+use crate::deploy::{Operator, StatusReader};
+use crate::events::Events;
+use crate::events::receive::Intake;
 
+/// What the endpoints share.
 #[derive(Clone)]
 struct Admin {
+    operator: Operator,
     status: StatusReader,
     stopping: CancellationToken,
     metrics: Arc<Metrics>,
+    events: Events,
     intake: Intake,
 }
 
-/// The content type of OpenMetrics text.
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// What the listener shows and steers.
+pub struct Parts {
+    /// Does what is asked for.
+    pub operator: Operator,
+    /// Tells whether the host is ready.
+    pub status: StatusReader,
+    /// What a scrape shows.
+    pub metrics: Metrics,
+    /// Shows and steers what becomes of events.
+    pub events: Events,
+    /// Takes events from outside.
+    pub intake: Intake,
+    /// Who may ask.
+    pub access: Access,
+    /// Cancelled when the host begins to stop.
+    pub stopping: CancellationToken,
+}
 
-/// Serves until `stopped`. `stopping` is cancelled when the host begins to stop.
-pub async fn serve(
-    listener: TcpListener,
-    status: StatusReader,
-    metrics: Metrics,
-    intake: Intake,
-    stopping: CancellationToken,
-    stopped: CancellationToken,
-) {
-    let router = Router::new()
-        .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics_text))
-        .route(receive::PATH, post(take_events))
-        .route("/v1/services", get(services))
-        .route("/v1/services/{name}", get(service))
-        .fallback(async |uri: Uri| {
-            problem(StatusCode::NOT_FOUND, format!("there is nothing at {}", uri.path()))
-        })
-        .method_not_allowed_fallback(async |method: Method, uri: Uri| {
-            let detail = format!("{} does not answer {method}", uri.path());
-            problem(StatusCode::METHOD_NOT_ALLOWED, detail)
-        })
-        .with_state(Admin { status, stopping, metrics: Arc::new(metrics), intake });
-    let served = axum::serve(listener, router)
+/// Serves until `stopped`.
+pub async fn serve(listener: TcpListener, parts: Parts, stopped: CancellationToken) {
+    let Parts { operator, status, metrics, events, intake, access, stopping } = parts;
+    let admin = Admin { operator, status, stopping, metrics: Arc::new(metrics), events, intake };
+    let served = axum::serve(listener, router(admin, access))
         .with_graceful_shutdown(async move { stopped.cancelled().await })
         .await;
     if let Err(error) = served {
@@ -69,49 +93,33 @@ pub async fn serve(
     }
 }
 
-async fn ready(State(admin): State<Admin>) -> Response {
-    if admin.stopping.is_cancelled() {
-        problem(StatusCode::SERVICE_UNAVAILABLE, "the host is stopping")
-    } else if admin.status.is_ready() {
-        "ready\n".into_response()
-    } else {
-        problem(StatusCode::SERVICE_UNAVAILABLE, "the plugin folder is being looked through")
-    }
-}
-
-async fn metrics_text(State(admin): State<Admin>) -> Response {
-    let mut text = String::new();
-    match prometheus_client::encoding::text::encode(&mut text, &admin.metrics) {
-        Ok(()) => ([(CONTENT_TYPE, OPENMETRICS)], text).into_response(),
-        Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
-    }
-}
-
-async fn take_events(State(admin): State<Admin>, request: Request) -> Response {
-    let (head, body) = request.into_parts();
-    let taken = crate::http::events::take(&admin.intake, &head.headers, body).await;
-    taken.unwrap_or_else(Problem::into_response).map(Body::new)
-}
-
-async fn services(State(admin): State<Admin>) -> Response {
-    Json(admin.status.read()).into_response()
-}
-
-async fn service(State(admin): State<Admin>, Path(name): Path<String>) -> Response {
-    let found = admin.status.read().services.into_iter().find(|service| service.name == name);
-    match found {
-        Some(service) => Json(service).into_response(),
-        None => problem(StatusCode::NOT_FOUND, format!("there is no service {name}")),
-    }
-}
-
-/// Problem details (RFC 9457).
-fn problem(status: StatusCode, detail: impl Into<String>) -> Response {
-    let body = json!({
-        "type": "about:blank",
-        "title": status.canonical_reason(),
-        "status": status.as_u16(),
-        "detail": detail.into(),
-    });
-    (status, [(CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
+fn router(admin: Admin, access: Access) -> Router {
+    let (router, api) = OpenApiRouter::with_openapi(openapi::Document::openapi())
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::metrics))
+        .routes(routes!(events::take))
+        .routes(routes!(services::list))
+        .routes(routes!(services::get, upload::put, services::undeploy))
+        .routes(routes!(services::versions))
+        .routes(routes!(traffic::put))
+        .routes(routes!(traffic::promote))
+        .routes(routes!(traffic::rollback))
+        .routes(routes!(deployments::list))
+        .routes(routes!(deployments::get))
+        .routes(routes!(notices::follow))
+        .merge(operate::router())
+        .split_for_parts();
+    router
+        .route("/v1/openapi.json", get(async move || Json(api)))
+        .fallback(async |uri: Uri| {
+            Problem::new(StatusCode::NOT_FOUND, format!("there is nothing at {}", uri.path()))
+        })
+        .method_not_allowed_fallback(async |method: Method, uri: Uri| {
+            let detail = format!("{} does not answer {method}", uri.path());
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
+        })
+        .layer(from_fn_with_state(access, access::check))
+        .layer(map_response(problem::from_plain))
+        .with_state(admin)
 }

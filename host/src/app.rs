@@ -11,17 +11,18 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin;
+use crate::admin::{self, access::Access};
 use crate::bus::{Bus, BusOptions};
-use crate::config::Config;
+use crate::config::{Config, TOKEN_VARIABLE};
 use crate::deploy::{DeployConfig, Deployer, Notice, StatusReader};
-use crate::events::Events;
 use crate::events::receive::Intake;
+use crate::events::webhook::WebhookTarget;
+use crate::events::{Events, EventsCollector, Webhooks, schedule};
 use crate::http::listener::Listener;
 use crate::outbound::Outbound;
 use crate::runtime::{Runtime, RuntimeCollector};
-use crate::service::{Registry, ServiceCollector};
-use crate::state::StoreOptions;
+use crate::service::{Registry, ServiceCollector, ServiceName};
+use crate::state::{Store, StoreOptions};
 
 /// How often idle instances and stores are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -59,8 +60,16 @@ impl App {
     /// # Errors
     /// As [`App::start`].
     pub async fn start_with(config: Config, stores: StoreOptions) -> anyhow::Result<Self> {
+        if config.token.is_none() && !config.admin.ip().is_loopback() {
+            anyhow::bail!(
+                "the admin address {} can be reached from elsewhere: set a token with --token-file \
+                 or {TOKEN_VARIABLE}",
+                config.admin
+            );
+        }
         let lock = lock_data_folder(&config.data)?;
-        let runtime = Runtime::new(Outbound::new(config.outbound.clone()))?;
+        let outbound = Outbound::new(config.outbound.clone());
+        let runtime = Runtime::new(outbound.clone())?;
         let registry = Arc::new(Registry::default());
         let (fatal, fatal_receiver) = mpsc::channel(1);
         let stores = StoreOptions {
@@ -68,13 +77,15 @@ impl App {
             max_idempotency_keys: config.http.max_idempotency_keys,
             ..stores
         };
-        let bus = open_bus(&config, fatal.clone()).await?;
-        let events = Events::new(bus, Arc::clone(&registry));
+        let stores = report_fatal(stores, fatal.clone());
+        let bus = open_bus(&config, fatal).await?;
+        let webhooks = webhooks(&config, &outbound, &stores)?;
+        let events = Events::new(bus, Arc::clone(&registry), webhooks);
         let deployer = Deployer::start(
             deploy_config(&config),
             runtime.clone(),
             Arc::clone(&registry),
-            report_fatal(stores, fatal),
+            stores,
             events.clone(),
         )
         .await?;
@@ -85,9 +96,10 @@ impl App {
         let intake = Intake::new(events.bus().clone(), config.events.max_body);
         let opened = intake.only(&config.events.accept);
         let registry_of_listener = Arc::clone(&registry);
-        let listener = Listener::bind(config.listen, config.http.clone(), registry_of_listener, opened)
-            .await
-            .with_context(|| format!("{} cannot be listened on (--listen)", config.listen))?;
+        let listener =
+            Listener::bind(config.listen, config.http.clone(), registry_of_listener, opened)
+                .await
+                .with_context(|| format!("{} cannot be listened on (--listen)", config.listen))?;
         let address = listener.local_addr();
         let serving = tokio::spawn(listener.serve(stop.clone(), config.drain));
 
@@ -95,15 +107,19 @@ impl App {
             .await
             .with_context(|| format!("{} cannot be listened on (--admin)", config.admin))?;
         let admin_address = admin_listener.local_addr()?;
-        let admin = tokio::spawn(admin::serve(
-            admin_listener,
-            deployer.status(),
-            metrics(&registry, &runtime),
+        let parts = admin::Parts {
+            operator: deployer.operator(),
+            status: deployer.status(),
+            metrics: metrics(&registry, &runtime, &events),
+            events: events.clone(),
             intake,
-            stop.clone(),
-            stopped.clone(),
-        ));
+            access: Access::new(config.token.clone()),
+            stopping: stop.clone(),
+        };
+        let admin = tokio::spawn(admin::serve(admin_listener, parts, stopped.clone()));
 
+        let ticking = schedule::run(Arc::clone(&registry), events.bus().clone(), stop.clone());
+        tokio::spawn(ticking);
         tokio::spawn(sweep(registry, stopped.clone()));
         tokio::spawn({
             let (events, stopped) = (events.clone(), stopped.clone());
@@ -222,6 +238,27 @@ fn on_fatal(fatal: mpsc::Sender<String>) -> Arc<dyn Fn(&str) + Send + Sync> {
     })
 }
 
+/// The operator's webhooks, if there are any; their cursors are in a store of
+/// their own.
+fn webhooks(
+    config: &Config,
+    outbound: &Outbound,
+    stores: &StoreOptions,
+) -> anyhow::Result<Option<Webhooks>> {
+    if config.webhooks.is_empty() {
+        return Ok(None);
+    }
+    let targets = config
+        .webhooks
+        .iter()
+        .map(|webhook| WebhookTarget::new(webhook.clone(), outbound.clone()))
+        .collect::<Result<Vec<_>, _>>()?;
+    let name = ServiceName::webhooks();
+    let path = config.data.join("stores").join(format!("{name}.db"));
+    let store = Store::new(path, name.as_str(), stores.clone());
+    Ok(Some(Webhooks::new(store, targets)))
+}
+
 /// The durable log of events, in the data folder.
 async fn open_bus(config: &Config, fatal: mpsc::Sender<String>) -> anyhow::Result<Bus> {
     let options = BusOptions { on_fatal: Some(on_fatal(fatal)), ..config.events.bus() };
@@ -236,16 +273,22 @@ fn deploy_config(config: &Config) -> DeployConfig {
         data: config.data.clone(),
         compiler: config.compiler.clone(),
         secrets: config.secrets.clone(),
+        keep_versions: config.keep_versions,
         compile_timeout: config.compile_timeout,
         ..DeployConfig::default()
     }
 }
 
 /// What the operator's scrape shows.
-fn metrics(registry: &Arc<Registry>, runtime: &Runtime) -> prometheus_client::registry::Registry {
+fn metrics(
+    registry: &Arc<Registry>,
+    runtime: &Runtime,
+    events: &Events,
+) -> prometheus_client::registry::Registry {
     let mut metrics = prometheus_client::registry::Registry::default();
     metrics.register_collector(Box::new(ServiceCollector::new(Arc::clone(registry))));
     metrics.register_collector(Box::new(RuntimeCollector::new(runtime)));
+    metrics.register_collector(Box::new(EventsCollector::new(events.clone())));
     metrics
 }
 

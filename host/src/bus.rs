@@ -17,6 +17,7 @@ mod group;
 mod ids;
 mod options;
 mod readers;
+mod record;
 mod retention;
 mod schedules;
 mod schema;
@@ -43,106 +44,13 @@ use writer::{Ended, Job, Work, Writer};
 
 pub use error::BusError;
 pub use options::{BeforeCommit, BusOptions, OnFatal};
-
-/// An event's place in the log, counted from 1.
-pub type Position = u64;
+pub use record::{
+    Appended, Batch, BusHealth, Mirror, MirrorRow, Position, ReadLimit, Recorded, Trimmed,
+};
 
 /// The extension that says where in its service's outbox an event was. Padded,
 /// so that texts are in the order of numbers (CloudEvents, "Sequence").
 pub const SEQUENCE: &str = "sequence";
-
-/// An event in the log.
-#[derive(Clone, Debug)]
-pub struct Recorded {
-    /// Where.
-    pub position: Position,
-    /// Since when, in ms since 1970, by the host's clock.
-    pub recorded_at: u64,
-    /// How long its text is.
-    pub bytes: usize,
-    /// What.
-    pub event: Arc<Event>,
-}
-
-/// What became of events from outside.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Appended {
-    /// New, and in the log.
-    pub accepted: usize,
-    /// Known by their source and id, and dropped.
-    pub repeated: usize,
-}
-
-/// How much is read at once; one event at the least.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReadLimit {
-    /// Events.
-    pub max_events: usize,
-    /// Bytes of their texts.
-    pub max_bytes: usize,
-}
-
-/// Events in their order.
-#[derive(Clone, Debug)]
-pub struct Batch {
-    /// They.
-    pub events: Vec<Recorded>,
-    /// Where to read on after: the last one's position.
-    pub upto: Position,
-}
-
-/// A late copy of a subscription's cursor.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mirror {
-    /// `<service>/<name>`.
-    pub subscription: String,
-    /// All up to here is done with.
-    pub position: Position,
-    /// Whether its service is deployed.
-    pub active: bool,
-}
-
-/// A copy as it is kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MirrorRow {
-    /// See [`Mirror`].
-    pub subscription: String,
-    /// See [`Mirror`].
-    pub position: Position,
-    /// See [`Mirror`].
-    pub active: bool,
-    /// Since when it is active, or is not; in ms since 1970.
-    pub changed_at: u64,
-}
-
-/// What was taken out of the log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Trimmed {
-    /// Events.
-    pub events: u64,
-    /// Bytes of their texts.
-    pub bytes: u64,
-}
-
-/// How the bus is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BusHealth {
-    /// Events in the log.
-    pub events: u64,
-    /// Bytes of their texts.
-    pub bytes: u64,
-    /// How many it may have.
-    pub max_bytes: u64,
-    /// See [`Bus::first`].
-    pub first: Position,
-    /// See [`Bus::last`].
-    pub last: Position,
-    /// Whether something was refused for want of room, and nothing was appended
-    /// or trimmed since.
-    pub full: bool,
-    /// Why nothing more is acknowledged, if so.
-    pub failed: Option<String>,
-}
 
 /// The open bus; clones are the same one.
 #[derive(Clone, Debug)]
@@ -245,6 +153,18 @@ impl Bus {
         }
         let last = self.last();
         self.readers.run(move |file| readers::events(file, after, last, limit)).await
+    }
+
+    /// The position of the first event that came at this time or later, in ms
+    /// since 1970; `None` where all are older. Where the clock was set back, one
+    /// of the places where the log passes this time.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn position_at(&self, time: u64) -> Result<Option<Position>, BusError> {
+        self.shared.check()?;
+        let (first, last) = (self.first(), self.last());
+        self.readers.run(move |file| Ok(readers::position_at(file, first, last, time)?)).await
     }
 
     /// Takes late copies of cursors.
@@ -384,24 +304,6 @@ impl Bus {
         self.ended.clone().wait().await;
         self.shared.check()?;
         Err(BusError::Unavailable("the bus is closed".to_owned()))
-    }
-}
-
-impl ReadLimit {
-    /// Whether a text of `next` bytes may follow `events` with `bytes`.
-    fn admits(self, events: usize, bytes: usize, next: usize) -> bool {
-        events == 0 || (events < self.max_events && bytes + next <= self.max_bytes)
-    }
-}
-
-impl Batch {
-    fn nothing_after(after: Position) -> Self {
-        Self { events: Vec::new(), upto: after }
-    }
-
-    fn push(&mut self, recorded: Recorded) {
-        self.upto = recorded.position;
-        self.events.push(recorded);
     }
 }
 

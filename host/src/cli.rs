@@ -1,7 +1,13 @@
-//! The command line. Exit codes: 0 a clean end, 1 a failure, 2 wrong usage.
+//! The command line. What its exit codes mean is in `exit`.
 
 mod check;
 mod console;
+mod deploy;
+mod events;
+mod exit;
+mod remote;
+mod status;
+mod steer;
 mod up;
 
 use std::path::PathBuf;
@@ -11,7 +17,7 @@ use clap::{Parser, Subcommand};
 
 /// Runs services compiled to WebAssembly components.
 #[derive(Debug, Parser)]
-#[command(name = "hotdock", version, max_term_width = 100)]
+#[command(name = "hotdock", version, max_term_width = 100, after_help = exit::HELP)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -23,6 +29,22 @@ enum Command {
     Up(up::Up),
     /// Say whether components could be deployed, and every reason why not
     Check(check::Check),
+    /// Deploy a component on a running host
+    Deploy(deploy::Deploy),
+    /// Show the services of a running host, and how their traffic is shared
+    Status(status::Status),
+    /// Show the versions of a service that are kept
+    Versions(status::Versions),
+    /// Give a version all of its service's traffic
+    Promote(steer::Promote),
+    /// Give an earlier version all of its service's traffic back
+    Rollback(steer::Rollback),
+    /// Show how a service's traffic is shared, or share it anew
+    Traffic(steer::Traffic),
+    /// Undeploy a service; its state, its versions and its file are kept
+    Undeploy(steer::Undeploy),
+    /// Show what becomes of events on a running host, and decide about those that wait
+    Events(events::Events),
     /// Compile a component; used by the host, in a process of its own
     #[command(hide = true)]
     Compile {
@@ -39,12 +61,30 @@ pub fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Up(up) => up.run(),
         Command::Check(check) => check.run(),
+        Command::Deploy(deploy) => deploy.run(),
+        Command::Status(status) => status.run(),
+        Command::Versions(versions) => versions.run(),
+        Command::Promote(promote) => promote.run(),
+        Command::Rollback(rollback) => rollback.run(),
+        Command::Traffic(traffic) => traffic.run(),
+        Command::Undeploy(undeploy) => undeploy.run(),
+        Command::Events(events) => events.run(),
         Command::Compile { input, output } => crate::deploy::compile_child(&input, &output)
             .map(|()| ExitCode::SUCCESS)
             .map_err(Into::into),
     };
     result.unwrap_or_else(|error| {
+        if is_broken_pipe(&error) {
+            return ExitCode::SUCCESS;
+        }
         console::error(&error);
-        ExitCode::FAILURE
+        let refused = error.downcast_ref::<remote::Refused>();
+        refused.map_or(ExitCode::from(exit::FAILED), remote::Refused::exit_code)
     })
+}
+
+/// Whoever reads what is printed has seen enough.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<std::io::Error>();
+    error.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }

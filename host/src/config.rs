@@ -8,6 +8,7 @@ mod events;
 mod file;
 mod network;
 mod outbound;
+mod token;
 mod webhook;
 
 use std::net::{IpAddr, SocketAddr};
@@ -20,6 +21,7 @@ pub use events::EventsConfig;
 pub use file::{ConfigError, FileConfig};
 pub use network::{Network, ParseNetworkError};
 pub use outbound::OutboundConfig;
+pub use token::{InvalidToken, TOKEN_VARIABLE, Token};
 pub use webhook::{WebhookConfig, WebhookMode};
 
 /// Everything the operator sets.
@@ -31,10 +33,14 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The admin listener's address.
     pub admin: SocketAddr,
+    /// What the admin listener asks for; none: it is loopback-only.
+    pub token: Option<Token>,
     /// The data folder.
     pub data: PathBuf,
     /// The folder of secrets, as `<folder>/<service>/<NAME>`.
     pub secrets: Option<PathBuf>,
+    /// How many of a service's versions are kept, besides those with traffic.
+    pub keep_versions: usize,
     /// The program that compiles components, as `<compiler> compile INPUT OUTPUT`.
     pub compiler: PathBuf,
     /// How long a component may take to compile.
@@ -98,6 +104,8 @@ pub struct Overrides {
     pub listen: Option<SocketAddr>,
     /// See [`Config::admin`].
     pub admin: Option<SocketAddr>,
+    /// See [`Config::token`].
+    pub token: Option<Token>,
     /// See [`Config::data`].
     pub data: Option<PathBuf>,
     /// See [`Config::secrets`].
@@ -127,7 +135,9 @@ impl Config {
             folder: overrides.folder.or(file.folder).unwrap_or(default.folder),
             listen: overrides.listen.or(file.listen).unwrap_or(default.listen),
             admin: overrides.admin.or(file.admin).unwrap_or(default.admin),
+            token: overrides.token,
             data: overrides.data.or(file.data).unwrap_or(default.data),
+            keep_versions: file.deploy.keep_versions(default.keep_versions),
             secrets: overrides.secrets.or(file.secrets).or(default.secrets),
             compiler: default.compiler,
             compile_timeout: file.compile_timeout.unwrap_or(default.compile_timeout),
@@ -148,8 +158,10 @@ impl Default for Config {
             folder: PathBuf::from("plugins"),
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             admin: SocketAddr::from(([127, 0, 0, 1], 8081)),
+            token: None,
             data: PathBuf::from(".hotdock"),
             secrets: None,
+            keep_versions: 10,
             compiler: PathBuf::from("/proc/self/exe"),
             compile_timeout: Duration::from_secs(120),
             drain: Duration::from_secs(30),

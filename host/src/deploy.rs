@@ -8,18 +8,28 @@
 //!
 //! `cart.wasm` gone means the service is gone, its store is kept; `cart.toml`
 //! changed or gone is a change of the manifest.
+//!
+//! The [`Operator`] does the same by word: uploads, shares traffic, rolls back.
+//! The two don't fight: a file acts once, when what it holds changes or it goes;
+//! the operator acts when asked; whoever acted last has decided. A service belongs
+//! to whoever deployed it last, so a file that goes takes its service with it only
+//! if nothing was uploaded since.
 
 mod access;
 mod blobs;
 mod board;
+mod canary;
 mod check;
 mod claims;
 mod compile;
 mod config;
 mod deployer;
+mod deployments;
 mod drain;
 mod inspect;
 mod notice;
+mod operator;
+mod origin;
 mod parts;
 mod plugin_file;
 mod preamble;
@@ -27,12 +37,16 @@ mod receive;
 mod record;
 mod refusal;
 mod restore;
+mod revive;
 mod secrets;
 mod settle;
+mod share;
 mod status;
 mod stores;
 mod swap;
+mod turns;
 mod undeploy;
+mod upload;
 mod validate;
 mod warm;
 mod watch;
@@ -44,13 +58,17 @@ pub use access::Import;
 pub use check::{Description, check};
 pub use compile::child::{ChildError, compile_child};
 pub use config::DeployConfig;
+pub use config::MAX_COMPONENT_BYTES;
 pub use deployer::{Deployer, StartError, StatusReader};
+pub use deployments::{Deployment, DeploymentState, StepTime};
 pub use notice::Notice;
+pub use operator::{Changed, Condition, NotDone, Operator};
 pub use record::RecordError;
 pub use status::{
-    CandidateStatus, DrainingStatus, FileStatus, RefusalStatus, ServiceState, ServiceStatus,
-    Status, Step, VersionStatus,
+    CanaryStatus, CandidateStatus, DrainingStatus, FileStatus, KeptVersion, RefusalStatus,
+    ServiceState, ServiceStatus, Status, Step, VersionOrigin, VersionStatus,
 };
+pub use upload::{Spool, Takeover, Upload};
 
 use claims::Claim;
 use parts::Parts;
@@ -58,15 +76,40 @@ use plugin_file::Part;
 use receive::Candidate;
 use refusal::{Refusal, Stop};
 
-/// Takes a candidate through its deployment.
+/// Takes a candidate through its deployment, in its service's turn, up to its
+/// traffic; a canary goes on from there by itself.
 async fn run(parts: &Arc<Parts>, candidate: Candidate) -> Result<(), Stop> {
-    let claim = claim(parts, &candidate)?;
-    let compiled = unless_stopped(parts, compile::compile(parts, &candidate)).await?;
+    let result = steps(parts, &candidate).await;
+    let (state, reasons) = match &result {
+        Ok(()) => return result,
+        Err(Stop::Refused(refusal)) => (DeploymentState::Refused, refusal.reasons.clone()),
+        Err(Stop::Superseded) => {
+            (DeploymentState::Superseded, vec!["its file changed meanwhile".to_owned()])
+        }
+        Err(Stop::Stopping) => {
+            (DeploymentState::Superseded, vec!["the host was stopped".to_owned()])
+        }
+    };
+    candidate.progress.ended(state, reasons);
+    result
+}
+
+async fn steps(parts: &Arc<Parts>, candidate: &Candidate) -> Result<(), Stop> {
+    let claim = claim(parts, candidate)?;
+    let compiled = unless_stopped(parts, compile::compile(parts, candidate)).await?;
     let program =
-        unless_stopped(parts, validate::validate(parts, &candidate, compiled.component)).await?;
-    let warmed = warm::warm(parts, &candidate, program).await?;
-    let replaced = swap::swap(parts, &candidate, claim, &warmed).await?;
-    announce(parts, &warmed.version, compiled.compile_time);
+        unless_stopped(parts, validate::validate(parts, candidate, compiled.component)).await?;
+    let warmed = warm::warm(parts, candidate, program).await?;
+    let replaced = match swap::swap(parts, candidate, claim, &warmed).await {
+        Ok(replaced) => replaced,
+        Err(stop) => {
+            warmed.version.retire();
+            return Err(stop);
+        }
+    };
+    if canary::of(parts, &warmed.version.id).is_none() {
+        announce(parts, &warmed.version, compiled.compile_time);
+    }
     for version in replaced {
         drain::drain(parts, version);
     }
@@ -77,7 +120,7 @@ async fn run(parts: &Arc<Parts>, candidate: Candidate) -> Result<(), Stop> {
 fn claim(parts: &Arc<Parts>, candidate: &Candidate) -> Result<Claim, Refusal> {
     let service = &candidate.manifest.service;
     let is_gone = |file: &plugin_file::Stem| matches!(file.signature(&parts.config.folder), Ok(signature) if signature.component.is_none());
-    parts.claims.claim(service, &candidate.file, is_gone).map_err(|holder| {
+    parts.claims.claim(service, &candidate.origin, is_gone).map_err(|holder| {
         let reason =
             format!("service {service} is already deployed from {}", holder.file(Part::Component));
         Refusal { blocked: true, ..candidate.refused(vec![reason]) }

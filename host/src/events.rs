@@ -4,9 +4,9 @@
 //! - [`relay`]: from a store's outbox to the bus
 //! - [`subscription`]: reads the bus and parts what it wants by key ([`window`])
 //! - [`delivery`]: hands an event to the version that has the traffic
-//! - [`held`], [`backoff`], [`breaker`]: what becomes of one that fails
+//! - [`held`], [`settling`], [`backoff`], [`breaker`]: what becomes of one that fails
 //! - [`receive`]: events from outside
-//! - [`schedule`]: when a schedule ticks
+//! - [`schedule`]: events at given times
 //! - [`webhook`]: an event to an HTTP endpoint
 //! - [`retention`]: late copies of all cursors, and what the bus forgets
 //!
@@ -19,12 +19,15 @@ mod command;
 mod delivery;
 mod engine;
 mod held;
+mod metrics;
 mod operate;
 pub mod receive;
 mod relay;
 mod retention;
 pub mod schedule;
+mod settling;
 mod status;
+mod subscriber;
 mod subscription;
 mod target;
 pub mod webhook;
@@ -32,7 +35,10 @@ mod window;
 
 pub use command::Refusal;
 pub use engine::{Events, PrepareError};
+pub use metrics::EventsCollector;
 pub use operate::{
-    DeadLetterView, EventPage, EventView, MAX_PAGE, OperateError, SubscriptionStatus,
+    DeadLetterId, DeadLetterPage, DeadLetterView, DeadLettersOf, EventPage, EventView, HeldPage,
+    HeldView, MAX_PAGE, OperateError, Replay, ReplayFrom, SubscriptionPage, SubscriptionStatus,
+    Wanted,
 };
-pub use status::{Counts, State};
+pub use subscriber::Webhooks;

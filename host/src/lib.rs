@@ -11,6 +11,8 @@
 //! | version | one component and one manifest, immutable, numbered per service: `cart v3` |
 //! | candidate | a version on its way in: compiled, validated, warmed |
 //! | traffic | which versions of a service get which of its requests |
+//! | deployment | a candidate's way to its traffic, with its steps and times |
+//! | canary | a version on trial: given more of the traffic step by step |
 //! | lease | a request's hold on a version; a version drains when its leases are gone |
 //! | writer lease | the right to run alone on a store's writer connection |
 //! | instance | one instantiation of a version: its own memory, one invocation at a time |
@@ -35,8 +37,9 @@
 //! [`bus`], read by its subscriptions, and run by [`runtime`] as a delivery whose
 //! transaction has its effect. [`event`] is the record itself.
 //!
-//! A deployment: [`deploy`] watches the folder, compiles, validates, warms,
-//! swaps and drains, and keeps its record in the data folder.
+//! A deployment: [`deploy`] watches the folder or takes what an operator uploads
+//! ([`admin`]), compiles, validates, warms, swaps and drains, tries canaries, and
+//! keeps its record in the data folder.
 //!
 //! A service's own requests: [`outbound`] checks where they go and sends them.
 //!
@@ -54,6 +57,7 @@ pub mod deploy;
 pub mod digest;
 pub mod event;
 pub mod events;
+mod failpoint;
 pub mod http;
 pub mod manifest;
 pub mod outbound;

@@ -6,6 +6,8 @@
 //! Every key is optional. Unknown keys are refused with file, line and the
 //! nearest known key, so that a typing error never changes what is deployed.
 
+mod canary;
+mod cron;
 mod embedded;
 mod fields;
 mod origin;
@@ -13,6 +15,7 @@ mod parse;
 mod problem;
 mod quantity;
 mod route;
+mod schedule;
 mod subscribe;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,11 +24,14 @@ use std::time::Duration;
 use crate::digest::Digest;
 use crate::service::ServiceName;
 
+pub use canary::{Canary, parse_steps, parse_sticky};
+pub use cron::{Cron, CronError};
 pub use embedded::{EmbeddedError, SECTION as EMBEDDED_SECTION, embedded};
 pub use origin::{Origin, OriginError, OriginPattern};
 pub use parse::{MAX_TEXT_BYTES, ManifestText};
 pub use problem::{ManifestError, Problem};
 pub use quantity::MAX_TABLE_ELEMENTS;
+pub use schedule::{Missed, Schedule};
 pub use subscribe::{Backoff, StartPosition, Subscription, WhenFailed};
 
 /// A manifest with every default filled in.
@@ -37,6 +43,8 @@ pub struct Manifest {
     pub routes: Vec<Route>,
     /// `[[subscribe]]`.
     pub subscriptions: Vec<Subscription>,
+    /// `[[schedule]]`.
+    pub schedules: Vec<Schedule>,
     /// `[limits]`.
     pub limits: Limits,
     /// `[instances]`.
@@ -126,13 +134,16 @@ pub struct Capabilities {
 }
 
 /// How a version comes in and goes out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Deploy {
     /// `health`: a path asked of the candidate before it gets any traffic; it
     /// must answer with a 2xx status.
     pub health: Option<String>,
     /// `drain` (30 s): how long the old version's requests may go on.
     pub drain: Duration,
+    /// `canary`: takes the traffic over step by step, and gives it back where it
+    /// errs more than the old version; by default it takes all at once.
+    pub canary: Option<Canary>,
 }
 
 /// SQL that is applied once, before the version that brings it gets traffic.
@@ -172,7 +183,7 @@ impl Default for Instances {
 
 impl Default for Deploy {
     fn default() -> Self {
-        Self { health: None, drain: Duration::from_secs(30) }
+        Self { health: None, drain: Duration::from_secs(30), canary: None }
     }
 }
 
@@ -194,6 +205,7 @@ impl Manifest {
             capabilities: Capabilities::default(),
             deploy: Deploy::default(),
             subscriptions: Vec::new(),
+            schedules: Vec::new(),
             migrations: Vec::new(),
             digest: Digest::of(b""),
         }

@@ -36,7 +36,7 @@ mod writer;
 mod tests;
 
 pub use error::{Error, Rerun, SqlError, SqlErrorKind};
-pub use held::{DeadLetter, Due, HeldEntry, Settlement};
+pub use held::{DeadLetter, DeadLetters, Due, HeldEntry, Revival, Settlement};
 pub(crate) use idempotency::now_ms;
 pub use idempotency::{KeptAnswer, KeyClaim};
 pub use inbox::{Consumption, Cursor, Progress};

@@ -17,6 +17,7 @@ use super::{Reply, component, eventually};
 pub struct Host {
     child: Option<Child>,
     folder: TempDir,
+    data: PathBuf,
     arguments: Vec<String>,
     environment: Vec<(String, PathBuf)>,
     starts: usize,
@@ -32,6 +33,7 @@ pub struct Builder {
     arguments: Vec<String>,
     environment: Vec<(String, PathBuf)>,
     settings: String,
+    data: Option<PathBuf>,
 }
 
 impl Builder {
@@ -69,6 +71,12 @@ impl Builder {
         self
     }
 
+    /// With its data folder there, instead of beside its plugins.
+    pub fn data(mut self, folder: &Path) -> Self {
+        self.data = Some(folder.to_owned());
+        self
+    }
+
     /// More of its `hotdock.toml`.
     pub fn settings(mut self, text: &str) -> Self {
         self.settings.push_str(text);
@@ -90,6 +98,7 @@ impl Builder {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut host = Host {
             child: None,
+            data: self.data.unwrap_or_else(|| folder.path().join("data")),
             folder,
             arguments: self.arguments,
             environment: self.environment,
@@ -110,26 +119,52 @@ impl Host {
 
     /// Starts it again on the same folders.
     pub async fn start(&mut self) {
+        if let Err(status) = self.try_start().await {
+            panic!("the host ended with {status}: {}", self.log());
+        }
+    }
+
+    /// The same where it may end before it is ready.
+    pub async fn try_start(&mut self) -> Result<(), ExitStatus> {
         self.starts += 1;
         let log = std::fs::File::create(self.log_path()).expect("a log");
         let child = self.command().stderr(log).spawn().expect("the host starts");
         self.child = Some(child);
-        let log_path = self.log_path();
-        let (address, admin) = eventually("the host listens", async || {
-            if let Some(status) = self.child.as_mut()?.try_wait().expect("its status") {
-                panic!("the host ended with {status}: {}", read(&log_path));
-            }
-            listening(&read(&log_path))
-        })
-        .await;
+        let (address, admin) =
+            self.until_or_ended("the host listens", async |host| listening(&host.log())).await?;
         (self.address, self.admin) = (address, admin);
         // Connections to the one before are of no use.
         self.client = Client::new();
-        eventually("the host is ready", async || {
-            let ready = self.client.try_request(Method::GET, &self.admin_url("/readyz"), "").await;
+        self.until_or_ended("the host is ready", async |host| {
+            let ready = host.client.try_request(Method::GET, &host.admin_url("/readyz"), "").await;
             ready.is_ok_and(|reply| reply.status == 200).then_some(())
         })
+        .await
+    }
+
+    /// Waits until `condition` gives a value, or the host has ended.
+    async fn until_or_ended<T>(
+        &mut self,
+        what: &str,
+        mut condition: impl AsyncFnMut(&Self) -> Option<T>,
+    ) -> Result<T, ExitStatus> {
+        let ended = eventually(what, async || {
+            if let Some(value) = condition(self).await {
+                return Some(Ok(value));
+            }
+            self.child.as_mut()?.try_wait().expect("its status").map(Err)
+        })
         .await;
+        if ended.is_err() {
+            self.child = None;
+        }
+        ended
+    }
+
+    /// Gives its next start this in its environment, or no longer.
+    pub fn set_environment(&mut self, name: &str, value: Option<&str>) {
+        self.environment.retain(|(each, _)| each != name);
+        self.environment.extend(value.map(|value| (name.to_owned(), PathBuf::from(value))));
     }
 
     /// The command that starts it, for tests that expect it to fail.
@@ -155,7 +190,7 @@ impl Host {
     }
 
     pub fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.data.clone()
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -215,6 +250,14 @@ impl Host {
     pub async fn until_version(&self, name: &str, version: u64) {
         eventually(&format!("{name} v{version} serves"), async || {
             (self.service(name).await["serving"]["version"] == version).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until more than one version has traffic.
+    pub async fn until_shared(&self, name: &str) {
+        eventually(&format!("{name} is shared"), async || {
+            self.service(name).await["sharing"].is_array().then_some(())
         })
         .await;
     }
@@ -301,6 +344,11 @@ impl Host {
     pub async fn stop(&mut self) -> ExitStatus {
         self.signal("TERM");
         self.ended().await
+    }
+
+    /// Whether it ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.as_mut().is_none_or(|child| child.try_wait().expect("its status").is_some())
     }
 
     pub async fn ended(&mut self) -> ExitStatus {

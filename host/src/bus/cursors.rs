@@ -16,7 +16,9 @@ pub(super) fn mirror(
          ON CONFLICT (subscription) DO UPDATE SET
              position = excluded.position,
              active = excluded.active,
-             changed_at = iif(active = excluded.active, changed_at, excluded.changed_at)",
+             changed_at = iif(active = excluded.active, changed_at, excluded.changed_at)
+         -- A commit without a change costs no sync.
+         WHERE position <> excluded.position OR active <> excluded.active",
     )?;
     for cursor in cursors {
         statement.execute((&cursor.subscription, cursor.position, cursor.active, now))?;

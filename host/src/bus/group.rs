@@ -9,6 +9,7 @@ use super::error::{BusError, JobError};
 use super::ids::{IdDigest, Ids};
 use super::shared::{Extent, Shared};
 use super::{Appended, Recorded};
+use crate::failpoint;
 
 /// Tells one that waits what became of the group.
 type Waiting = Box<dyn FnOnce(Result<(), BusError>) + Send>;
@@ -22,7 +23,8 @@ pub(super) struct Group<'w> {
     /// The log once this is committed.
     pub(super) extent: Extent,
     pub(super) appended: Vec<Recorded>,
-    text_bytes: usize,
+    /// Bytes of the texts that came, and of those that went.
+    pub(super) changed_bytes: u64,
     /// When its events came, in ms since 1970.
     recorded_at: u64,
     pub(super) waiting: Vec<Waiting>,
@@ -42,7 +44,7 @@ impl<'w> Group<'w> {
             before: extent,
             extent,
             appended: Vec::new(),
-            text_bytes: 0,
+            changed_bytes: 0,
             recorded_at: now(),
             waiting: Vec::new(),
         }
@@ -55,7 +57,7 @@ impl<'w> Group<'w> {
 
     /// Whether it has enough to be committed.
     pub(super) fn is_large(&self) -> bool {
-        self.text_bytes >= self.shared.options.group_bytes
+        self.changed_bytes >= self.shared.options.group_bytes
     }
 
     /// Appends those from outside that are not here.
@@ -132,7 +134,7 @@ impl<'w> Group<'w> {
         let bytes = entry.text.len();
         self.extent.last = position;
         self.extent.bytes += bytes as u64;
-        self.text_bytes += bytes;
+        self.changed_bytes += bytes as u64;
         self.appended.push(Recorded {
             position,
             recorded_at: self.recorded_at,
@@ -146,6 +148,7 @@ impl<'w> Group<'w> {
     pub(super) fn trimmed(&mut self, first: u64, bytes: u64) -> Result<(), JobError> {
         self.ids.trim(self.connection, first)?;
         self.extent.first = first;
+        self.changed_bytes += bytes;
         self.extent.bytes = self.extent.bytes.saturating_sub(bytes);
         Ok(())
     }
@@ -161,7 +164,10 @@ impl<'w> Group<'w> {
         if let Some(before_commit) = &self.shared.options.before_commit {
             before_commit();
         }
-        self.connection.execute_batch("COMMIT")
+        failpoint::pass("before bus commit");
+        self.connection.execute_batch("COMMIT")?;
+        failpoint::pass("after bus commit");
+        Ok(())
     }
 }
 

@@ -30,7 +30,7 @@ pub struct BusOptions {
     /// See `tail_events`.
     pub tail_bytes: usize,
     /// Bytes of text that one commit takes, unless one caller brings more.
-    pub group_bytes: usize,
+    pub group_bytes: u64,
     /// Callers that wait for the writer at once; others wait to be among them.
     pub queue: usize,
     /// Ids of outside events that are kept in memory before they become a run in

@@ -110,6 +110,31 @@ pub(super) fn events(
     Ok(batch)
 }
 
+/// The first of `first..=last` that came at `time` or later.
+pub(super) fn position_at(
+    connection: &Connection,
+    first: Position,
+    last: Position,
+    time: u64,
+) -> rusqlite::Result<Option<Position>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT recorded_at FROM event WHERE position >= ?1 ORDER BY position LIMIT 1",
+    )?;
+    // What is below `low` came before, what is from `high` on did not.
+    let (mut low, mut high) = (first, last + 1);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let recorded_at: Option<u64> =
+            statement.query_row([middle], |row| row.get(0)).optional()?;
+        if recorded_at.is_none_or(|recorded_at| recorded_at >= time) {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    Ok((low <= last).then_some(low))
+}
+
 /// How far a store's outbox is here; 0: nothing of it is.
 pub(super) fn relayed(connection: &Connection, store_id: &str) -> rusqlite::Result<u64> {
     let mut statement = connection.prepare_cached("SELECT last FROM source WHERE store_id = ?1")?;

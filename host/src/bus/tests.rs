@@ -15,6 +15,7 @@ mod reading;
 mod relaying;
 mod repeats;
 mod schedules;
+mod times;
 mod trimming;
 
 /// Everything that a test has.

@@ -11,8 +11,12 @@ use super::group::Group;
 use super::ids::Ids;
 use super::shared::{Extent, Shared};
 
-/// After how many bytes of events the write-ahead log is carried over into the file.
+/// After how many bytes the write-ahead log is carried over into the file.
 const CHECKPOINT_BYTES: u64 = 16 << 20;
+
+/// What a commit adds to the log besides the events' texts: a few pages, also
+/// where it has no events.
+const COMMIT_BYTES: u64 = 16 << 10;
 
 /// Pages that the log may have before the writer waits for readers to be done
 /// with it, so that it starts over.
@@ -130,10 +134,10 @@ impl Writer {
             done = job.run(&mut group);
         }
         let done = done.and_then(|()| group.commit());
-        let Group { extent, appended, waiting, .. } = group;
+        let Group { extent, appended, changed_bytes, waiting, .. } = group;
         let result = match done {
             Ok(()) => {
-                self.since_checkpoint += extent.bytes.abs_diff(self.extent.bytes);
+                self.since_checkpoint += changed_bytes + COMMIT_BYTES;
                 self.extent = extent;
                 self.ids.keep();
                 self.shared.publish(appended, extent);

@@ -70,13 +70,14 @@ fn text(file: &Path, checked: &Result<Description, Vec<String>>) -> String {
                 found.notes.iter().map(|note| format!("\n  note        {note}")).collect();
             format!(
                 "{file}: can be deployed\n  service     {}\n  serves      {} ({})\n  digest      {}\n  \
-                 routes      {}\n  subscribes  {}\n  migrations  {}\n  imports     {}{notes}",
+                 routes      {}\n  subscribes  {}\n  schedules   {}\n  migrations  {}\n  imports     {}{notes}",
                 found.service,
                 found.serves,
                 console::size(found.bytes),
                 found.digest,
                 list(&found.routes),
                 list(&found.subscriptions),
+                list(&found.schedules),
                 list(&found.migrations),
                 list(&imports),
             )

@@ -2,13 +2,69 @@
 
 #![expect(clippy::print_stdout, reason = "this is where the command line prints")]
 
+use std::io::Write as _;
 use std::time::Duration;
 
+use comfy_table::presets::NOTHING;
+use comfy_table::{ContentArrangement, Table};
+use terminal_size::{Width, terminal_size_of};
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
 use crate::deploy::{Notice, Status};
+use crate::service::Share;
+
+/// What empties a terminal and begins at its top (ECMA-48 `ED`, `CUP`).
+pub(super) const CLEAR: &str = "\x1b[2J\x1b[H";
+
+/// Rows in columns as wide as their widest cell, the first row above the others;
+/// on a terminal at most as wide as that.
+pub(super) fn table(rows: &[Vec<String>]) -> String {
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    if let Some(width) = width() {
+        table.set_width(width).set_content_arrangement(ContentArrangement::Dynamic);
+    }
+    table.add_rows(rows.iter().map(|row| row.iter().map(|cell| printable(cell))));
+    table.column_iter_mut().for_each(|column| _ = column.set_padding((0, 2)));
+    table.trim_fmt()
+}
+
+/// How many columns the terminal has, where standard output is one.
+pub(super) fn width() -> Option<u16> {
+    let (Width(width), _) = terminal_size_of(std::io::stdout())?;
+    Some(width)
+}
+
+/// Without what a terminal would obey: texts of others are printed, too.
+pub(super) fn printable(text: &str) -> String {
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    text.chars().map(plain).collect()
+}
+
+/// As much of a line as the terminal has room for.
+pub(super) fn fit(text: &str, width: Option<u16>) -> String {
+    let Some(width) = width.map(usize::from).filter(|width| text.width() > *width) else {
+        return text.to_owned();
+    };
+    let mut used = 1;
+    let fits = |c: &char| {
+        used += c.width().unwrap_or(0);
+        used <= width
+    };
+    text.chars().take_while(fits).chain(['…']).collect()
+}
 
 /// Prints why the command failed.
 pub(super) fn error(error: &anyhow::Error) {
     eprintln!("hotdock: {error:#}");
+}
+
+/// Prints a line of what was asked for.
+///
+/// # Errors
+/// When nobody reads it any more.
+pub(super) fn print(text: &str) -> std::io::Result<()> {
+    writeln!(std::io::stdout().lock(), "{text}")
 }
 
 /// Prints a line.
@@ -23,7 +79,8 @@ pub(super) fn notice(notice: &Notice) -> Option<String> {
             format!("  {service}: compiling {}", size(*bytes))
         }
         Notice::Refused { service, file, reasons } => {
-            let name = service.as_ref().map_or(file.as_str(), |service| service.as_str());
+            let file = file.as_deref().unwrap_or("an upload");
+            let name = service.as_ref().map_or(file, |service| service.as_str());
             let mut text = format!("  {name}: {file} is refused; what served before still does");
             for reason in reasons {
                 text.push_str("\n      - ");
@@ -50,10 +107,25 @@ pub(super) fn notice(notice: &Notice) -> Option<String> {
         Notice::Drained { version, leases_left } if *leases_left > 0 => {
             format!("  {version}: ended with {leases_left} requests still under way")
         }
-        Notice::Undeployed { service, file } => {
+        Notice::Undeployed { service, file: Some(file) } => {
             format!("  {service}: {file} is gone, no longer served; its state is kept")
         }
-        Notice::Draining { .. } | Notice::Drained { .. } => return None,
+        Notice::Undeployed { service, file: None } => {
+            format!("  {service}: undeployed, no longer served; its state is kept")
+        }
+        Notice::Shared { service, traffic } if traffic.versions.len() > 1 => {
+            let share = |share: &Share| format!("v{} {} %", share.version, share.weight);
+            let shares: Vec<String> = traffic.versions.iter().map(share).collect();
+            format!("  {service}: traffic is shared: {}", shares.join(", "))
+        }
+        Notice::RolledBack { version, to, reason } => {
+            format!("  {version}: rolled back to v{to}: {reason}")
+        }
+        Notice::Held { version, reason } => format!("  {version}: waits for you: {reason}"),
+        Notice::Deployment(_)
+        | Notice::Shared { .. }
+        | Notice::Draining { .. }
+        | Notice::Drained { .. } => return None,
     })
 }
 
@@ -80,5 +152,30 @@ fn duration(time: Duration) -> String {
         format!("{:.1} s", time.as_secs_f64())
     } else {
         format!("{} ms", time.as_millis())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_cut_where_the_terminal_ends() {
+        assert_eq!(fit("tea", None), "tea");
+        assert_eq!(fit("tea", Some(3)), "tea");
+        assert_eq!(fit("green tea", Some(6)), "green…");
+        assert_eq!(fit("緑茶です", Some(6)), "緑茶…", "these are two columns wide");
+    }
+
+    #[test]
+    fn texts_of_others_steer_no_terminal() {
+        assert_eq!(printable("a\x1b[2Jb\nc\u{9b}d"), "a [2Jb c d");
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_they_have_to_be() {
+        let row = |cells: [&str; 2]| cells.map(str::to_owned).to_vec();
+        let shown = table(&[row(["NAME", "LAG"]), row(["cart/orders", "12"])]);
+        assert_eq!(shown, "NAME         LAG\ncart/orders  12");
     }
 }

@@ -1,7 +1,7 @@
 //! `hotdock up`
 
 use std::io::IsTerminal as _;
-use std::net::SocketAddr;
+use std::net::{AddrParseError, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::console;
 use crate::app::App;
-use crate::config::{Config, FileConfig, LogFormat, Network, Overrides};
+use crate::config::{Config, FileConfig, LogFormat, Network, Overrides, Token};
 use crate::deploy::{Notice, StatusReader};
 use crate::telemetry;
 
@@ -36,9 +36,13 @@ pub(super) struct Up {
     /// Address for requests [default: 127.0.0.1:8080]
     #[arg(long, env = "HOTDOCK_LISTEN", value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
-    /// Address for operators: /healthz, /readyz, /metrics, /v1/services [default: 127.0.0.1:8081]
-    #[arg(long, env = "HOTDOCK_ADMIN", value_name = "ADDRESS")]
+    /// Address for operators: /healthz, /readyz, /metrics, /v1/… [default: 127.0.0.1:8081]
+    #[arg(long, env = "HOTDOCK_ADMIN", value_name = "ADDRESS", value_parser = address)]
     admin: Option<SocketAddr>,
+    /// File with the token that operators have to show; HOTDOCK_TOKEN may have the token itself.
+    /// Without one the admin address has to be a loopback address
+    #[arg(long, env = "HOTDOCK_TOKEN_FILE", value_name = "FILE")]
+    token_file: Option<PathBuf>,
     /// Folder for state, versions and compiled code; one host at a time [default: .hotdock]
     #[arg(long, env = "HOTDOCK_DATA", value_name = "FOLDER")]
     data: Option<PathBuf>,
@@ -91,7 +95,9 @@ impl Up {
             Some(path) => FileConfig::read(path, true)?,
             None => FileConfig::read(Path::new("hotdock.toml"), false)?,
         };
+        let token = Token::find(self.token_file.as_deref().or(file.token_file()))?;
         let overrides = Overrides {
+            token,
             folder: self.folder,
             listen: self.listen,
             admin: self.admin,
@@ -126,6 +132,11 @@ async fn serve(config: Config, for_people: bool) -> anyhow::Result<()> {
         });
     })
     .await
+}
+
+/// An address, also as the other commands take it: `http://127.0.0.1:8081`.
+fn address(text: &str) -> Result<SocketAddr, AddrParseError> {
+    text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/').parse()
 }
 
 /// Which of the two came.

@@ -21,6 +21,7 @@ pub struct FileConfig {
     pub(super) folder: Option<PathBuf>,
     pub(super) listen: Option<SocketAddr>,
     pub(super) admin: Option<SocketAddr>,
+    token_file: Option<PathBuf>,
     pub(super) data: Option<PathBuf>,
     pub(super) secrets: Option<PathBuf>,
     #[serde(deserialize_with = "duration")]
@@ -31,9 +32,17 @@ pub struct FileConfig {
     pub(super) log: Option<String>,
     pub(super) http: FileHttp,
     pub(super) outbound: FileOutbound,
+    pub(super) deploy: FileDeploy,
     pub(super) events: FileEvents,
     #[serde(deserialize_with = "webhooks")]
     pub(super) webhook: Vec<FileWebhook>,
+}
+
+/// `[deploy]`.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct FileDeploy {
+    keep_versions: Option<usize>,
 }
 
 /// `[http]`.
@@ -87,6 +96,12 @@ impl FileConfig {
         Self::parse(&path.display().to_string(), &text)
     }
 
+    /// Where the admin token is.
+    #[must_use]
+    pub fn token_file(&self) -> Option<&Path> {
+        self.token_file.as_deref()
+    }
+
     /// Reads a file's text; `name` is the file's name in errors.
     ///
     /// # Errors
@@ -111,6 +126,13 @@ fn nearest(message: &str) -> Option<String> {
     let likeness = |known: &&str| (strsim::jaro_winkler(known, unknown) * 1000.0) as i64;
     let best = quoted.max_by_key(likeness)?;
     (strsim::jaro_winkler(best, unknown) >= ALIKE).then(|| format!("; did you mean `{best}`?"))
+}
+
+impl FileDeploy {
+    /// One at the least: a rollback has to lead somewhere.
+    pub(super) fn keep_versions(&self, default: usize) -> usize {
+        self.keep_versions.unwrap_or(default).max(1)
+    }
 }
 
 impl FileHttp {

@@ -70,6 +70,23 @@ impl Blobs {
         Ok(hold)
     }
 
+    /// An empty file for a component that is uploaded.
+    pub(super) fn upload(&self) -> io::Result<NamedTempFile> {
+        temporary(&self.components)
+    }
+
+    /// Keeps an uploaded component, and a hold on it.
+    pub(super) fn put_upload(
+        self: &Arc<Self>,
+        digest: Digest,
+        file: NamedTempFile,
+    ) -> io::Result<Hold> {
+        // Held before it is kept, so that no sweep comes in between.
+        let hold = self.hold(digest);
+        keep(file, &self.component(&digest))?;
+        Ok(hold)
+    }
+
     pub(super) fn hold(self: &Arc<Self>, digest: Digest) -> Hold {
         *self.held().entry(digest).or_default() += 1;
         Hold { blobs: Arc::clone(self), digest }

@@ -5,22 +5,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
 
 use super::config::NOTICE_BACKLOG;
+use super::deployments::{Deployment, Deployments, Progress};
 use super::notice::Notice;
+use super::origin::Origin;
 use super::plugin_file::{Part, Stem};
-use super::record::RefusalRecord;
+use super::record::{CanaryRecord, Record, RecordError, RefusalRecord, Seen, VersionRecord};
 use super::status::{
-    CandidateStatus, DrainingStatus, FileStatus, RefusalStatus, ServiceState, ServiceStatus,
-    Status, Step, VersionStatus,
+    CanaryStatus, CandidateStatus, DrainingStatus, FileStatus, RefusalStatus, ServiceState,
+    ServiceStatus, Status, VersionStatus,
 };
 use crate::digest::Digest;
-use crate::service::{ServiceName, Snapshot, Version};
+use crate::service::{Service, ServiceName, Snapshot, Version};
 
 /// What is known; readers and writers hold its lock for moments only.
 #[derive(Debug)]
 pub(super) struct Board {
     known: Mutex<Known>,
+    deployments: Arc<Deployments>,
     notices: broadcast::Sender<Notice>,
     /// Kept from the start for the first to ask.
     first: Mutex<Option<broadcast::Receiver<Notice>>>,
@@ -29,16 +33,33 @@ pub(super) struct Board {
 #[derive(Debug, Default)]
 struct Known {
     serving: BTreeMap<ServiceName, Serving>,
-    candidates: BTreeMap<Stem, CandidateStatus>,
     refusals: BTreeMap<Stem, RefusalRecord>,
+    /// What each plugin file held when it was last deployed.
+    acted: BTreeMap<Stem, Seen>,
+    /// Services that could not be restored, with the file that they came from.
+    lost: BTreeMap<ServiceName, Option<Stem>>,
     draining: Vec<Draining>,
 }
 
-/// Where what serves came from.
+/// What is known of a service that serves.
 #[derive(Clone, Debug)]
 pub(super) struct Serving {
-    pub(super) file: Stem,
-    pub(super) deployed_at: String,
+    /// The plugin file that it was last deployed from.
+    pub(super) file: Option<Stem>,
+    /// Counts the changes of its traffic.
+    pub(super) revision: u64,
+    /// The versions that share the traffic.
+    pub(super) versions: Vec<VersionRecord>,
+    pub(super) canary: Option<RunningCanary>,
+}
+
+/// A canary under way, and how it is ended.
+#[derive(Clone, Debug)]
+pub(super) struct RunningCanary {
+    pub(super) record: CanaryRecord,
+    pub(super) progress: Progress,
+    /// Cancelled when someone else decides about the traffic.
+    pub(super) overruled: CancellationToken,
 }
 
 #[derive(Debug)]
@@ -48,10 +69,16 @@ struct Draining {
 }
 
 impl Board {
-    pub(super) fn new(refusals: BTreeMap<Stem, RefusalRecord>) -> Self {
-        let known = Known { refusals, ..Known::default() };
+    pub(super) fn new(record: &Record) -> Result<Self, RecordError> {
+        let known =
+            Known { refusals: record.refusals()?, acted: record.acted()?, ..Known::default() };
         let (notices, first) = broadcast::channel(NOTICE_BACKLOG);
-        Self { known: Mutex::new(known), notices, first: Mutex::new(Some(first)) }
+        Ok(Self {
+            known: Mutex::new(known),
+            deployments: Arc::default(),
+            notices,
+            first: Mutex::new(Some(first)),
+        })
     }
 
     /// The first reader also gets what was announced before it came.
@@ -60,53 +87,95 @@ impl Board {
         first.unwrap_or_else(|| self.notices.subscribe())
     }
 
+    /// What is announced from here on.
+    pub(super) fn follow(&self) -> broadcast::Receiver<Notice> {
+        self.notices.subscribe()
+    }
+
     pub(super) fn announce(&self, notice: Notice) {
         // Nobody listening is fine.
         _ = self.notices.send(notice);
     }
 
+    /// Begins a deployment, or goes on with the one of this id after a restart.
+    pub(super) fn begin(
+        &self,
+        id: Option<&str>,
+        what: (&ServiceName, &Digest),
+        whence: (&Origin, Option<&str>),
+    ) -> Progress {
+        self.deployments.begin(&self.notices, id, what, whence)
+    }
+
+    pub(super) fn deployments(&self) -> Vec<Deployment> {
+        self.deployments.all()
+    }
+
+    pub(super) fn deployment(&self, id: &str) -> Option<Deployment> {
+        self.deployments.get(id)
+    }
+
     /// The service that the file's content serves.
     pub(super) fn service_of(&self, file: &Stem) -> Option<ServiceName> {
         let known = self.known();
-        known
-            .serving
-            .iter()
-            .find(|(_, serving)| serving.file == *file)
-            .map(|(name, _)| name.clone())
+        let mut serving = known.serving.iter();
+        let found = serving.find(|(_, serving)| serving.file.as_ref() == Some(file));
+        found.map(|(name, _)| name.clone())
     }
 
     /// Every file that something is known of.
     pub(super) fn files(&self) -> BTreeSet<Stem> {
         let known = self.known();
-        let serving = known.serving.values().map(|serving| &serving.file);
-        serving.chain(known.refusals.keys()).cloned().collect()
+        let serving = known.serving.values().filter_map(|serving| serving.file.as_ref());
+        serving.chain(known.refusals.keys()).chain(known.acted.keys()).cloned().collect()
     }
 
+    /// What is known of a service that serves.
+    pub(super) fn serving(&self, service: &ServiceName) -> Option<Serving> {
+        self.known().serving.get(service).cloned()
+    }
+
+    /// A service is deployed, restored or shared anew.
     pub(super) fn serves(&self, service: ServiceName, serving: Serving) {
         let mut known = self.known();
-        known.refusals.remove(&serving.file);
-        known.serving.retain(|_, other| other.file != serving.file);
+        if let Some(file) = &serving.file {
+            known.serving.retain(|_, other| other.file.as_ref() != Some(file));
+        }
+        known.lost.remove(&service);
         known.serving.insert(service, serving);
     }
 
+    /// The file was deployed and held this.
+    pub(super) fn acted(&self, file: &Stem, seen: Seen) {
+        let mut known = self.known();
+        known.refusals.remove(file);
+        known.acted.insert(file.clone(), seen);
+    }
+
+    /// Whether the file holds what it held when it was last deployed, and that
+    /// was not lost.
+    pub(super) fn has_acted(&self, file: &Stem, seen: Seen) -> bool {
+        let known = self.known();
+        let is_lost = known.lost.values().any(|lost| lost.as_ref() == Some(file));
+        !is_lost && known.acted.get(file) == Some(&seen)
+    }
+
+    /// The file is gone.
+    pub(super) fn forget_file(&self, file: &Stem) {
+        let mut known = self.known();
+        known.acted.remove(file);
+        known.refusals.remove(file);
+    }
+
+    /// The service could not be restored.
+    pub(super) fn lost(&self, service: ServiceName, file: Option<Stem>) {
+        self.known().lost.insert(service, file);
+    }
+
     pub(super) fn gone(&self, service: &ServiceName) {
-        self.known().serving.remove(service);
-    }
-
-    pub(super) fn step(&self, file: &Stem, service: &ServiceName, digest: &Digest, step: Step) {
-        let candidate = CandidateStatus {
-            file: file.file(Part::Component),
-            service: service.to_string(),
-            digest: digest.to_string(),
-            step,
-            since: now(),
-        };
-        self.known().candidates.insert(file.clone(), candidate);
-    }
-
-    /// The candidate serves, was refused or was given up.
-    pub(super) fn done(&self, file: &Stem) {
-        self.known().candidates.remove(file);
+        let mut known = self.known();
+        known.serving.remove(service);
+        known.lost.remove(service);
     }
 
     pub(super) fn refused(&self, file: &Stem, refusal: RefusalRecord) {
@@ -142,14 +211,30 @@ impl Board {
     }
 
     pub(super) fn status(&self, snapshot: &Snapshot) -> Status {
+        let candidates = self.deployments.candidates();
         let known = self.known();
         let draining = known.draining.iter().map(|draining| &draining.version.id.service);
         let names: BTreeSet<&ServiceName> = snapshot.services.keys().chain(draining).collect();
-        let services = names.into_iter().map(|name| known.service(name, snapshot)).collect();
-        let shown: BTreeSet<&Stem> = known.serving.values().map(|serving| &serving.file).collect();
-        let files: BTreeSet<&Stem> = known.candidates.keys().chain(known.refusals.keys()).collect();
-        let files = files.difference(&shown).map(|file| known.file(file)).collect();
-        Status { services, files }
+        let services = names.into_iter().map(|name| ServiceStatus {
+            deployment: self.deployments.latest(name.as_str()),
+            ..known.service(name, snapshot, &candidates)
+        });
+        let services = services.collect();
+        let shown: BTreeSet<String> = known
+            .serving
+            .values()
+            .filter_map(|serving| serving.file.as_ref())
+            .map(|file| file.file(Part::Component))
+            .collect();
+        let refused = known.refusals.keys().map(|file| file.file(Part::Component));
+        let files: BTreeSet<String> =
+            candidates.iter().filter_map(|each| each.file.clone()).chain(refused).collect();
+        let files = files.difference(&shown).map(|file| FileStatus {
+            file: file.clone(),
+            candidate: candidate_of(&candidates, |each| each.file.as_ref() == Some(file)),
+            refusal: known.refusal(file),
+        });
+        Status { services, files: files.collect() }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -158,35 +243,40 @@ impl Board {
 }
 
 impl Known {
-    fn service(&self, name: &ServiceName, snapshot: &Snapshot) -> ServiceStatus {
-        let serving = self.serving.get(name);
-        let version = snapshot.services.get(name).map(|service| service.traffic.primary());
-        let file = serving.map(|serving| &serving.file);
+    fn service(
+        &self,
+        name: &ServiceName,
+        snapshot: &Snapshot,
+        candidates: &[Deployment],
+    ) -> ServiceStatus {
+        let service = snapshot.services.get(name);
+        let known = service.and_then(|_| self.serving.get(name));
+        let file = known.and_then(|serving| serving.file.as_ref());
+        let mut versions: Vec<_> = service.zip(known).map(version_statuses).unwrap_or_default();
+        let primary = service.map(|service| service.traffic.primary().id.number);
+        let primary = versions.iter().position(|version| Some(version.version) == primary);
         let draining = self.draining.iter().filter(|draining| draining.version.id.service == *name);
         ServiceStatus {
             name: name.to_string(),
-            state: if version.is_some() { ServiceState::Serving } else { ServiceState::Draining },
-            serving: version
-                .zip(serving)
-                .map(|(version, serving)| version_status(version, serving)),
-            candidate: file.and_then(|file| self.candidates.get(file)).cloned(),
-            refusal: file.and_then(|file| self.refusal(file)),
+            state: if service.is_some() { ServiceState::Serving } else { ServiceState::Draining },
+            serving: primary.map(|index| versions.remove(index)),
+            sharing: versions,
+            traffic: service.map(|service| service.traffic.plan().clone()),
+            revision: known.map(|serving| serving.revision),
+            canary: known.and_then(|serving| serving.canary.as_ref()).map(canary_status),
+            deployment: None,
+            candidate: candidate_of(candidates, |each| each.service == name.as_str()),
+            refusal: file.and_then(|file| self.refusal(&file.file(Part::Component))),
             draining: draining.map(draining_status).collect(),
         }
     }
 
-    fn file(&self, file: &Stem) -> FileStatus {
-        FileStatus {
-            file: file.file(Part::Component),
-            candidate: self.candidates.get(file).cloned(),
-            refusal: self.refusal(file),
-        }
-    }
-
-    fn refusal(&self, file: &Stem) -> Option<RefusalStatus> {
-        let refusal = self.refusals.get(file)?;
+    /// Of the file with this name.
+    fn refusal(&self, name: &str) -> Option<RefusalStatus> {
+        let mut refusals = self.refusals.iter();
+        let (_, refusal) = refusals.find(|(file, _)| file.file(Part::Component) == name)?;
         Some(RefusalStatus {
-            file: file.file(Part::Component),
+            file: name.to_owned(),
             digest: refusal.seen.component.map(|digest| digest.to_string()),
             reasons: refusal.reasons.clone(),
             at: refusal.at.clone(),
@@ -194,21 +284,57 @@ impl Known {
     }
 }
 
+fn candidate_of(
+    candidates: &[Deployment],
+    wanted: impl Fn(&Deployment) -> bool,
+) -> Option<CandidateStatus> {
+    let deployment = candidates.iter().rev().find(|each| wanted(each))?;
+    let last = deployment.steps.last()?;
+    Some(CandidateStatus {
+        deployment: deployment.id.clone(),
+        file: deployment.file.clone(),
+        service: deployment.service.clone(),
+        digest: deployment.digest.clone(),
+        step: last.step,
+        since: last.at.clone(),
+    })
+}
+
 /// The present time as RFC 3339.
 pub(super) fn now() -> String {
     humantime::format_rfc3339_millis(std::time::SystemTime::now()).to_string()
 }
 
-fn version_status(version: &Version, serving: &Serving) -> VersionStatus {
-    VersionStatus {
-        version: version.id.number,
-        digest: version.digest.to_string(),
-        manifest_digest: version.manifest.digest.to_string(),
-        routes: version.routes().iter().map(ToString::to_string).collect(),
-        deployed_at: serving.deployed_at.clone(),
-        file: serving.file.file(Part::Component),
-        leases: version.lease_count(),
-    }
+fn version_statuses((service, known): (&Arc<Service>, &Serving)) -> Vec<VersionStatus> {
+    let record = |version: &Arc<Version>| {
+        known.versions.iter().find(|record| record.id.number == version.id.number)
+    };
+    let versions = service.traffic.versions();
+    let with_record = versions.filter_map(|version| record(version).map(|found| (version, found)));
+    with_record
+        .map(|(version, record)| {
+            let measured = version.metrics.read();
+            VersionStatus {
+                version: version.id.number,
+                digest: version.digest.to_string(),
+                manifest_digest: version.manifest.digest.to_string(),
+                routes: version.routes().iter().map(ToString::to_string).collect(),
+                weight: service.traffic.plan().weight(version.id.number),
+                deployed_at: record.deployed_at.clone(),
+                origin: (&record.origin).into(),
+                file: record.origin.file_name(),
+                who: record.who.clone(),
+                leases: version.lease_count(),
+                requests: measured.requests,
+                errors: measured.errors,
+            }
+        })
+        .collect()
+}
+
+fn canary_status(canary: &RunningCanary) -> CanaryStatus {
+    let CanaryRecord { deployment, old, new, settings, step, held } = canary.record.clone();
+    CanaryStatus { deployment, old, new, steps: settings.steps, step, held }
 }
 
 fn draining_status(draining: &Draining) -> DrainingStatus {

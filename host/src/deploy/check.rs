@@ -38,6 +38,8 @@ pub struct Description {
     pub routes: Vec<String>,
     /// The names of its subscriptions.
     pub subscriptions: Vec<String>,
+    /// Its schedules as `<name>: <cron> <time zone>`.
+    pub schedules: Vec<String>,
     /// The names of its migrations, in order. Whether they go through depends on
     /// the store that they are applied to.
     pub migrations: Vec<String>,
@@ -140,6 +142,7 @@ fn description(
         imports: access::imports(loaded.imports(), manifest),
         routes: servable.routes(manifest).iter().map(ToString::to_string).collect(),
         subscriptions: manifest.subscriptions.iter().map(|wanted| wanted.name.clone()).collect(),
+        schedules: manifest.schedules.iter().map(ToString::to_string).collect(),
         migrations: manifest.migrations.iter().map(|migration| migration.name.clone()).collect(),
     }
 }

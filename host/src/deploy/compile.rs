@@ -14,7 +14,6 @@ use tokio::time::timeout;
 
 use super::notice::Notice;
 use super::parts::Parts;
-use super::plugin_file::Part;
 use super::receive::Candidate;
 use super::refusal::Stop;
 use super::status::Step;
@@ -38,15 +37,15 @@ pub(super) async fn compile(parts: &Arc<Parts>, candidate: &Candidate) -> Result
         return Ok(Compiled { component, compile_time: None });
     }
     let service = &candidate.manifest.service;
-    parts.board.step(&candidate.file, service, &candidate.digest, Step::Waiting);
+    candidate.progress.step(Step::Waiting);
     let _slot = parts.compile_slots.acquire().await.expect("the semaphore is never closed");
-    if parts.is_superseded(&candidate.file) {
-        return Err(Stop::Superseded(candidate.file.clone()));
+    if candidate.is_superseded(parts) {
+        return Err(Stop::Superseded);
     }
-    parts.board.step(&candidate.file, service, &candidate.digest, Step::Compiling);
+    candidate.progress.step(Step::Compiling);
     parts.board.announce(Notice::Compiling {
         service: service.clone(),
-        file: candidate.file.file(Part::Component),
+        file: candidate.origin.file_name(),
         bytes: candidate.bytes,
     });
     tracing::info!(service = service.as_str(), bytes = candidate.bytes, "compiling");

@@ -9,9 +9,11 @@ pub(super) const CONCURRENT_COMPILES: usize = 1;
 /// How many plugin files are read at once.
 pub(super) const CONCURRENT_READS: usize = 4;
 /// The largest component that is read.
-pub(super) const MAX_COMPONENT_BYTES: u64 = 256 << 20;
-/// How many of a service's versions are kept, besides those with traffic.
-pub(super) const KEPT_VERSIONS: usize = 10;
+pub const MAX_COMPONENT_BYTES: u64 = 256 << 20;
+/// How many deployments are remembered.
+pub(super) const KEPT_DEPLOYMENTS: usize = 256;
+/// How many uploads are received at once.
+pub(super) const CONCURRENT_UPLOADS: usize = 2;
 /// How many notices a slow reader may fall behind before it misses some.
 pub(super) const NOTICE_BACKLOG: usize = 1024;
 
@@ -25,6 +27,8 @@ pub struct DeployConfig {
     pub data: PathBuf,
     /// Where secrets are: `<folder>/<service>/<NAME>`.
     pub secrets: Option<PathBuf>,
+    /// How many of a service's versions are kept, besides those with traffic.
+    pub keep_versions: usize,
     /// The program that is run as `<compiler> compile INPUT OUTPUT`.
     pub compiler: PathBuf,
     /// How long a component may take to compile.
@@ -51,6 +55,7 @@ impl Default for DeployConfig {
             folder: PathBuf::from("plugins"),
             data: PathBuf::from(".hotdock"),
             secrets: None,
+            keep_versions: 10,
             compiler: PathBuf::from("/proc/self/exe"),
             compile_timeout: Duration::from_secs(120),
             pair: Duration::from_millis(50),

@@ -14,6 +14,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use super::blobs::Blobs;
 use super::config::DeployConfig;
 use super::notice::Notice;
+use super::operator::Operator;
 use super::parts::Parts;
 use super::plugin_file::{self, Part, Stem};
 use super::record::{Record, RecordError};
@@ -93,6 +94,12 @@ impl Deployer {
         StatusReader { parts: Arc::clone(&self.parts) }
     }
 
+    /// Does what operators ask for, for as long as it is kept.
+    #[must_use]
+    pub fn operator(&self) -> Operator {
+        Operator::new(Arc::clone(&self.parts))
+    }
+
     /// Stops watching and gives up candidates that aren't being warmed; those
     /// that are come to their end. Then closes all stores: this is for when no
     /// request runs any more.
@@ -160,7 +167,7 @@ fn open(
     let stores = config.data.join("stores");
     std::fs::create_dir_all(&stores).map_err(at(stores.clone()))?;
     let blobs = Blobs::open(&config.data, compatibility_key()).map_err(at(config.data.clone()))?;
-    let record = Record::open(&config.data.join("host.db"))?;
+    let record = Record::open(&config.data.join("host.db"), config.keep_versions)?;
     let parts = Parts::new(config, registry, runtime, record, blobs, store_options, events)?;
     Ok(Arc::new(parts))
 }

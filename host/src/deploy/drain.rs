@@ -59,7 +59,7 @@ async fn end(version: &Version) -> u64 {
 pub(super) async fn close_store(parts: &Parts, service: &ServiceName) {
     let is_unused = || {
         // A candidate claims its service before it asks for the store.
-        parts.claims.holder(service).is_none() && !parts.board.is_draining(service)
+        !parts.claims.is_claimed(service) && !parts.board.is_draining(service)
     };
     parts.stores.close_unused(service, is_unused).await;
 }

@@ -2,17 +2,23 @@
 
 use std::time::Duration;
 
-use crate::service::{ServiceName, VersionId};
+use serde::{Serialize, Serializer};
+
+use super::deployments::Deployment;
+use crate::service::{ServiceName, TrafficPlan, VersionId};
 
 /// Something that a deployment did.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Notice {
+    /// A deployment came to another step or to its end.
+    Deployment(Box<Deployment>),
     /// A child process compiles a component; `Serving` or `Refused` follows.
     Compiling {
         /// The service that it would be a version of.
         service: ServiceName,
-        /// The plugin file.
-        file: String,
+        /// The plugin file; none for an upload.
+        file: Option<String>,
         /// The component's size.
         bytes: usize,
     },
@@ -20,8 +26,8 @@ pub enum Notice {
     Refused {
         /// The service, if it was known.
         service: Option<ServiceName>,
-        /// The plugin file.
-        file: String,
+        /// The plugin file; none for an upload.
+        file: Option<String>,
         /// Every reason.
         reasons: Vec<String>,
     },
@@ -32,9 +38,33 @@ pub enum Notice {
         /// Its routes as `[METHODS ][host]path`.
         routes: Vec<String>,
         /// How long it took to compile; none when its code was in the cache.
+        #[serde(rename = "compile_ms", serialize_with = "milliseconds")]
         compile_time: Option<Duration>,
         /// Whether it served before the host was started anew.
         restored: bool,
+    },
+    /// A service's traffic is shared anew.
+    Shared {
+        /// The service.
+        service: ServiceName,
+        /// How.
+        traffic: TrafficPlan,
+    },
+    /// A version lost its share to another.
+    RolledBack {
+        /// Which lost it.
+        version: VersionId,
+        /// The number of the version that has it.
+        to: u64,
+        /// Why.
+        reason: String,
+    },
+    /// A canary waits for the operator.
+    Held {
+        /// The version on trial.
+        version: VersionId,
+        /// Why.
+        reason: String,
     },
     /// A version lost its traffic; its last requests go on.
     Draining {
@@ -50,11 +80,36 @@ pub enum Notice {
         /// Requests that went on beyond the drain deadline.
         leases_left: u64,
     },
-    /// A service's file is gone, and so is the service; its store is kept.
+    /// A service is gone, its file with it or by the operator's word; its store is
+    /// kept.
     Undeployed {
         /// Which.
         service: ServiceName,
-        /// The plugin file.
-        file: String,
+        /// The plugin file that is gone.
+        file: Option<String>,
     },
+}
+
+impl Notice {
+    /// The name of its kind, as it is on the wire.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Deployment(_) => "deployment",
+            Self::Compiling { .. } => "compiling",
+            Self::Refused { .. } => "refused",
+            Self::Serving { .. } => "serving",
+            Self::Shared { .. } => "shared",
+            Self::RolledBack { .. } => "rolled-back",
+            Self::Held { .. } => "held",
+            Self::Draining { .. } => "draining",
+            Self::Drained { .. } => "drained",
+            Self::Undeployed { .. } => "undeployed",
+        }
+    }
+}
+
+fn milliseconds<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    let millis = time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+    millis.serialize(serializer)
 }

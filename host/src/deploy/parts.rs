@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 use super::blobs::Blobs;
 use super::board::{self, Board};
 use super::claims::Claims;
-use super::config::{CONCURRENT_COMPILES, CONCURRENT_READS, DeployConfig};
+use super::config::{CONCURRENT_COMPILES, CONCURRENT_READS, CONCURRENT_UPLOADS, DeployConfig};
 use super::notice::Notice;
 use super::plugin_file::{PairSignature, Part, Stem};
 use super::record::{Record, RecordError, RefusalRecord};
@@ -19,6 +19,7 @@ use super::refusal::Refusal;
 use super::secrets;
 use super::settle::{Change, Settling};
 use super::stores::Stores;
+use super::turns::Turns;
 use crate::events::Events;
 use crate::manifest::Manifest;
 use crate::runtime::{Runtime, Secrets};
@@ -34,12 +35,14 @@ pub(super) struct Parts {
     pub(super) blobs: Arc<Blobs>,
     pub(super) board: Board,
     pub(super) claims: Arc<Claims>,
+    pub(super) turns: Turns,
     pub(super) stores: Stores,
     pub(super) events: Events,
     pub(super) compile_slots: Semaphore,
     pub(super) read_slots: Semaphore,
-    /// Held from the last look at the routes to the swap, so that no other
-    /// service takes one of them in between.
+    pub(super) upload_slots: Arc<Semaphore>,
+    /// Held while traffic is shared anew, from the last look at the routes on, so
+    /// that no other service takes one of them in between.
     pub(super) swapping: tokio::sync::Mutex<()>,
     pub(super) settling: Mutex<Settling>,
     /// Something was noted in `settling`.
@@ -75,11 +78,13 @@ impl Parts {
             registry,
             runtime,
             blobs: Arc::new(blobs),
-            board: Board::new(record.refusals()?),
+            board: Board::new(&record)?,
             record,
             claims: Arc::default(),
+            turns: Turns::default(),
             compile_slots: Semaphore::new(CONCURRENT_COMPILES),
             read_slots: Semaphore::new(CONCURRENT_READS),
+            upload_slots: Arc::new(Semaphore::new(CONCURRENT_UPLOADS)),
             swapping: tokio::sync::Mutex::default(),
             settling: Mutex::new(settling),
             noted: Notify::new(),
@@ -165,7 +170,7 @@ impl Parts {
             // The next start then tries the file again.
             tracing::error!(file = name, %error, "the refusal could not be recorded");
         }
-        self.board.announce(Notice::Refused { service, file: name, reasons });
+        self.board.announce(Notice::Refused { service, file: Some(name), reasons });
     }
 
     /// What other services had may be free now: files that were refused for it

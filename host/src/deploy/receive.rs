@@ -3,27 +3,36 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
 use super::blobs::Hold;
 use super::config::MAX_COMPONENT_BYTES;
+use super::deployments::Progress;
 use super::inspect::{Content, inspect};
+use super::origin::Origin;
 use super::parts::Parts;
 use super::plugin_file::{Part, Signature, Stem};
 use super::record::Seen;
 use super::refusal::Refusal;
 use crate::digest::Digest;
-use crate::manifest::{MAX_TEXT_BYTES, Manifest, ManifestText};
+use crate::manifest::{Canary, MAX_TEXT_BYTES, Manifest, ManifestText};
 
 /// A version on its way in.
 #[derive(Debug)]
 pub(super) struct Candidate {
-    pub(super) file: Stem,
+    pub(super) origin: Origin,
+    /// Who brought it, as far as that is known.
+    pub(super) who: Option<String>,
     pub(super) digest: Digest,
     pub(super) bytes: usize,
     pub(super) manifest: Arc<Manifest>,
     pub(super) text: Option<ManifestText>,
     pub(super) seen: Seen,
+    /// How it takes the traffic over; at once where there is none.
+    pub(super) canary: Option<Canary>,
+    pub(super) progress: Progress,
     pub(super) _hold: Hold,
 }
 
@@ -43,6 +52,11 @@ impl Candidate {
     pub(super) fn refused(&self, reasons: Vec<String>) -> Refusal {
         let service = Some(self.manifest.service.clone());
         Refusal { service, seen: self.seen, reasons, blocked: false }
+    }
+
+    /// Whether its files changed since it was received.
+    pub(super) fn is_superseded(&self, parts: &Parts) -> bool {
+        self.origin.file().is_some_and(|file| parts.is_superseded(file))
     }
 }
 
@@ -126,11 +140,20 @@ fn candidate(
     match inspected {
         Ok((bytes, text, manifest)) => {
             let digest = Digest::of(&bytes);
+            let origin = Origin::File(file.clone());
+            let who = owner(&file.path(&parts.config.folder, Part::Component));
             Ok(Received::Candidate(Box::new(Candidate {
-                file: file.clone(),
+                progress: parts.board.begin(
+                    None,
+                    (&manifest.service, &digest),
+                    (&origin, who.as_deref()),
+                ),
                 digest,
                 bytes: bytes.len(),
+                canary: manifest.deploy.canary.clone(),
                 manifest: Arc::new(manifest),
+                origin,
+                who,
                 text,
                 seen,
                 _hold: parts.blobs.put(digest, &bytes)?,
@@ -141,4 +164,9 @@ fn candidate(
             Ok(Received::Refused(Refusal { service, seen, reasons, blocked: false }))
         }
     }
+}
+
+/// Who put the file there, as far as the file system knows.
+fn owner(path: &Path) -> Option<String> {
+    std::fs::metadata(path).ok().map(|metadata| format!("uid {}", metadata.uid()))
 }

@@ -1,29 +1,31 @@
-//! `host.db`: which services there are, their versions, which has the traffic,
-//! and per plugin file what was last done about it.
+//! `host.db`: which services there are, their versions, how these share the
+//! traffic, and per plugin file what was last done about it.
 //!
 //! Every change is one transaction with `synchronous=FULL`: it is there after a
 //! crash or it never was.
 
+mod rows;
 mod schema;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
-use std::str::FromStr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rusqlite::types::Type;
-use rusqlite::{Connection, Row, Transaction, params};
+use rusqlite::{Connection, Transaction, params};
+use serde::{Deserialize, Serialize};
 
-use super::config::KEPT_VERSIONS;
+use super::origin::Origin;
 use super::plugin_file::Stem;
 use crate::digest::Digest;
-use crate::manifest::ManifestText;
-use crate::service::{ServiceName, VersionId};
+use crate::manifest::{Canary, ManifestText};
+use crate::service::{ServiceName, TrafficPlan, VersionId};
 
 /// The open `host.db`.
 #[derive(Debug)]
 pub(super) struct Record {
     connection: Mutex<Connection>,
+    /// How many of a service's versions are kept, besides those with traffic.
+    keep: u64,
 }
 
 /// A version as it is kept.
@@ -33,10 +35,42 @@ pub(super) struct VersionRecord {
     pub(super) component: Digest,
     /// The manifest's text; none where it is the default.
     pub(super) manifest: Option<ManifestText>,
-    /// The plugin file that it came from.
-    pub(super) file: Stem,
+    pub(super) origin: Origin,
+    /// Who brought it, as far as that is known.
+    pub(super) who: Option<String>,
     /// RFC 3339.
     pub(super) deployed_at: String,
+    /// Why its traffic was taken from it, if it was.
+    pub(super) rolled_back: Option<String>,
+}
+
+/// A service that is deployed.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct DeployedRecord {
+    pub(super) service: ServiceName,
+    /// The plugin file that it was last deployed from.
+    pub(super) file: Option<Stem>,
+    /// Counts the changes of its traffic.
+    pub(super) revision: u64,
+    pub(super) plan: TrafficPlan,
+    pub(super) canary: Option<CanaryRecord>,
+}
+
+/// A canary under way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct CanaryRecord {
+    /// The deployment that it belongs to.
+    pub(super) deployment: String,
+    /// The version that serves.
+    pub(super) old: u64,
+    /// The version on trial.
+    pub(super) new: u64,
+    /// How it goes on.
+    pub(super) settings: Canary,
+    /// Which of the steps it is at.
+    pub(super) step: usize,
+    /// Whether it waits for the operator.
+    pub(super) held: bool,
 }
 
 /// What was last refused of a plugin file, and why.
@@ -85,10 +119,10 @@ pub enum RecordError {
 
 impl Record {
     /// Opens `host.db`, making it where there is none.
-    pub(super) fn open(path: &Path) -> Result<Self, RecordError> {
+    pub(super) fn open(path: &Path, keep: usize) -> Result<Self, RecordError> {
         let mut connection = Connection::open(path)?;
         schema::prepare(&mut connection)?;
-        Ok(Self { connection: Mutex::new(connection) })
+        Ok(Self { connection: Mutex::new(connection), keep: keep as u64 })
     }
 
     /// The number of the service's next version. Never given twice, also when
@@ -104,53 +138,87 @@ impl Record {
         Ok(number)
     }
 
-    /// Gives a version its service's traffic. What its file served before under
-    /// another name, and what another file served under this name, ends with it.
-    /// Returns whether old versions were forgotten.
-    pub(super) fn swap(&self, version: &VersionRecord) -> Result<bool, RecordError> {
+    /// Gives a new version its share of its service's traffic. What its file
+    /// served before under another name, and what another file served under this
+    /// name, ends with it; `seen` is what the file held. Returns the service's
+    /// revision, and whether old versions were forgotten.
+    pub(super) fn deploy(
+        &self,
+        version: &VersionRecord,
+        seen: &Seen,
+        plan: &TrafficPlan,
+        canary: Option<&CanaryRecord>,
+    ) -> Result<(u64, bool), RecordError> {
         let mut connection = self.lock();
         let change = connection.transaction()?;
-        let (service, file) = (version.id.service.as_str(), version.file.as_str());
+        rows::insert_version(&change, version)?;
+        let service = version.id.service.as_str();
+        let file = version.origin.file().map(Stem::as_str);
         change.execute(
-            "INSERT INTO version (service, number, component, manifest_file, manifest, file, deployed_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            params![
-                service,
-                version.id.number,
-                version.component.to_string(),
-                version.manifest.as_ref().map(|manifest| &manifest.file),
-                version.manifest.as_ref().map(|manifest| &manifest.text),
-                file,
-                version.deployed_at,
-            ],
+            "DELETE FROM deployed WHERE file = ?1 AND service <> ?2",
+            [file, Some(service)],
         )?;
-        change.execute("DELETE FROM traffic WHERE service = ?1 OR file = ?2", [service, file])?;
-        change.execute(
-            "INSERT INTO traffic (service, number, file) VALUES (?1, ?2, ?3)",
-            params![service, version.id.number, file],
-        )?;
-        change.execute("DELETE FROM refusal WHERE file = ?1", [file])?;
-        let pruned = prune(&change, service)?;
+        let revision = rows::share(&change, service, plan, canary)?;
+        change
+            .execute("UPDATE deployed SET file = ?2 WHERE service = ?1", params![service, file])?;
+        if let Some(file) = file {
+            change.execute("DELETE FROM refusal WHERE file = ?1", [file])?;
+            rows::insert_acted(&change, file, seen)?;
+        }
+        let pruned = prune(&change, service, self.keep)?;
         change.commit()?;
-        Ok(pruned > 0)
+        Ok((revision, pruned > 0))
+    }
+
+    /// Shares a service's traffic anew among versions that are kept. `rolled_back`
+    /// are those that lost it by their fault or by the operator's word, and why.
+    /// Those that have some count as good again. Returns the service's revision.
+    pub(super) fn share(
+        &self,
+        service: &ServiceName,
+        plan: &TrafficPlan,
+        canary: Option<&CanaryRecord>,
+        rolled_back: Option<(u64, &str)>,
+    ) -> Result<u64, RecordError> {
+        let mut connection = self.lock();
+        let change = connection.transaction()?;
+        let service = service.as_str();
+        let revision = rows::share(&change, service, plan, canary)?;
+        change.execute(
+            "UPDATE version SET rolled_back = NULL WHERE service = ?1
+             AND number IN (SELECT number FROM share WHERE service = ?1)",
+            [service],
+        )?;
+        if let Some((number, reason)) = rolled_back {
+            change.execute(
+                "UPDATE version SET rolled_back = ?3 WHERE service = ?1 AND number = ?2",
+                params![service, number, reason],
+            )?;
+        }
+        change.commit()?;
+        Ok(revision)
+    }
+
+    /// The service is deployed no more; its versions are kept.
+    pub(super) fn remove(&self, service: &ServiceName) -> Result<(), RecordError> {
+        self.lock().execute("DELETE FROM deployed WHERE service = ?1", [service.as_str()])?;
+        Ok(())
+    }
+
+    /// The file is gone, and with it what it served.
+    pub(super) fn remove_file(&self, file: &Stem) -> Result<(), RecordError> {
+        let mut connection = self.lock();
+        let change = connection.transaction()?;
+        for table in ["deployed", "refusal", "acted"] {
+            change.execute(&format!("DELETE FROM {table} WHERE file = ?1"), [file.as_str()])?;
+        }
+        change.commit()?;
+        Ok(())
     }
 
     /// Remembers a refusal; what serves stays.
     pub(super) fn refuse(&self, file: &Stem, refusal: &RefusalRecord) -> Result<(), RecordError> {
-        self.lock().execute(
-            "INSERT OR REPLACE INTO refusal (file, component, manifest, service, reasons, blocked, host, at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            params![
-                file.as_str(),
-                refusal.seen.component.map(|digest| digest.to_string()),
-                refusal.seen.manifest.map(|digest| digest.to_string()),
-                refusal.service.as_ref().map(ServiceName::as_str),
-                serde_json::to_string(&refusal.reasons).expect("texts are JSON"),
-                refusal.blocked,
-                refusal.host,
-                refusal.at,
-            ],
-        )?;
+        rows::insert_refusal(&self.lock(), file, refusal)?;
         Ok(())
     }
 
@@ -160,44 +228,53 @@ impl Record {
         Ok(())
     }
 
-    /// The file is gone, and with it what it served.
-    pub(super) fn remove(&self, file: &Stem) -> Result<(), RecordError> {
-        let mut connection = self.lock();
-        let change = connection.transaction()?;
-        change.execute("DELETE FROM traffic WHERE file = ?1", [file.as_str()])?;
-        change.execute("DELETE FROM refusal WHERE file = ?1", [file.as_str()])?;
-        change.commit()?;
-        Ok(())
+    /// The services that are deployed, each with the versions that have traffic.
+    pub(super) fn deployed(
+        &self,
+    ) -> Result<Vec<(DeployedRecord, Vec<VersionRecord>)>, RecordError> {
+        let connection = self.lock();
+        let services = rows::deployed(&connection)?;
+        let with_versions = |deployed: DeployedRecord| {
+            let shares = deployed.plan.versions.iter();
+            let versions = shares
+                .map(|share| rows::version(&connection, &deployed.service, share.version))
+                .collect::<Result<Vec<_>, _>>()?;
+            // The foreign key keeps each of them.
+            Ok((deployed, versions.into_iter().flatten().collect()))
+        };
+        services.into_iter().map(with_versions).collect()
     }
 
-    /// The versions that have traffic.
-    pub(super) fn serving(&self) -> Result<Vec<VersionRecord>, RecordError> {
-        let connection = self.lock();
-        let mut statement = connection.prepare(
-            "SELECT version.service, version.number, component, manifest_file, manifest,
-                    traffic.file, deployed_at
-             FROM traffic JOIN version USING (service, number) ORDER BY service",
-        )?;
-        let versions = statement.query_map([], version)?.collect::<Result<_, _>>()?;
-        Ok(versions)
+    /// The service's versions that are kept, the newest first.
+    pub(super) fn versions(
+        &self,
+        service: &ServiceName,
+    ) -> Result<Vec<VersionRecord>, RecordError> {
+        Ok(rows::versions(&self.lock(), service)?)
+    }
+
+    /// One of them.
+    pub(super) fn version(
+        &self,
+        service: &ServiceName,
+        number: u64,
+    ) -> Result<Option<VersionRecord>, RecordError> {
+        Ok(rows::version(&self.lock(), service, number)?)
     }
 
     /// The refusals by file.
     pub(super) fn refusals(&self) -> Result<BTreeMap<Stem, RefusalRecord>, RecordError> {
-        let connection = self.lock();
-        let mut statement = connection.prepare(
-            "SELECT file, component, manifest, service, reasons, blocked, host, at FROM refusal",
-        )?;
-        let refusals = statement.query_map([], refusal)?.collect::<Result<_, _>>()?;
-        Ok(refusals)
+        Ok(rows::refusals(&self.lock())?)
+    }
+
+    /// What each plugin file held when it was last deployed.
+    pub(super) fn acted(&self) -> Result<BTreeMap<Stem, Seen>, RecordError> {
+        Ok(rows::acted(&self.lock())?)
     }
 
     /// The components of all versions that are kept.
     pub(super) fn kept_components(&self) -> Result<HashSet<Digest>, RecordError> {
-        let connection = self.lock();
-        let mut statement = connection.prepare("SELECT DISTINCT component FROM version")?;
-        let kept = statement.query_map([], |row| parsed(row, 0))?.collect::<Result<_, _>>()?;
-        Ok(kept)
+        Ok(rows::components(&self.lock())?)
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
@@ -207,62 +284,13 @@ impl Record {
 }
 
 /// Forgets a service's oldest versions, but none that has traffic.
-fn prune(change: &Transaction<'_>, service: &str) -> rusqlite::Result<usize> {
+fn prune(change: &Transaction<'_>, service: &str, keep: u64) -> rusqlite::Result<usize> {
     change.execute(
         "DELETE FROM version WHERE service = ?1
-         AND number NOT IN (SELECT number FROM traffic WHERE service = ?1)
+         AND number NOT IN (SELECT number FROM share WHERE service = ?1)
          AND number NOT IN (SELECT number FROM version WHERE service = ?1 ORDER BY number DESC LIMIT ?2)",
-        params![service, KEPT_VERSIONS as u64],
+        params![service, keep],
     )
-}
-
-fn version(row: &Row<'_>) -> rusqlite::Result<VersionRecord> {
-    let manifest = match (row.get(3)?, row.get(4)?) {
-        (Some(file), Some(text)) => Some(ManifestText { file, text }),
-        _ => None,
-    };
-    Ok(VersionRecord {
-        id: VersionId { service: parsed(row, 0)?, number: row.get(1)? },
-        component: parsed(row, 2)?,
-        manifest,
-        file: Stem::new(&row.get::<_, String>(5)?),
-        deployed_at: row.get(6)?,
-    })
-}
-
-fn refusal(row: &Row<'_>) -> rusqlite::Result<(Stem, RefusalRecord)> {
-    let reasons: String = row.get(4)?;
-    let refusal = RefusalRecord {
-        seen: Seen { component: parsed_if_any(row, 1)?, manifest: parsed_if_any(row, 2)? },
-        service: parsed_if_any(row, 3)?,
-        reasons: serde_json::from_str(&reasons).map_err(|error| conversion(4, error))?,
-        blocked: row.get(5)?,
-        host: row.get(6)?,
-        at: row.get(7)?,
-    };
-    Ok((Stem::new(&row.get::<_, String>(0)?), refusal))
-}
-
-fn parsed<T>(row: &Row<'_>, column: usize) -> rusqlite::Result<T>
-where
-    T: FromStr<Err: std::error::Error + Send + Sync + 'static>,
-{
-    row.get::<_, String>(column)?.parse().map_err(|error| conversion(column, error))
-}
-
-fn parsed_if_any<T>(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<T>>
-where
-    T: FromStr<Err: std::error::Error + Send + Sync + 'static>,
-{
-    let text: Option<String> = row.get(column)?;
-    text.map(|text| text.parse().map_err(|error| conversion(column, error))).transpose()
-}
-
-fn conversion(
-    column: usize,
-    error: impl std::error::Error + Send + Sync + 'static,
-) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! Why a candidate does not come to serve.
 
-use super::plugin_file::Stem;
 use super::record::Seen;
 use crate::service::ServiceName;
 
@@ -18,8 +17,8 @@ pub(super) struct Refusal {
 #[derive(Debug)]
 pub(super) enum Stop {
     Refused(Refusal),
-    /// The file changed again while the candidate waited for its turn.
-    Superseded(Stem),
+    /// The files changed again while the candidate waited for its turn.
+    Superseded,
     /// The host is being stopped.
     Stopping,
 }

@@ -1,86 +1,146 @@
-//! Start: the versions that had the traffic have it again, from the cache.
+//! Start: the versions that had traffic have it again, from the cache, and a
+//! canary that was under way goes on.
 
 use std::sync::Arc;
 use std::thread;
 
-use super::board::Serving;
+use tokio_util::sync::CancellationToken;
+
+use super::board::{RunningCanary, Serving};
+use super::canary;
 use super::compile::compile_into_cache;
 use super::notice::Notice;
+use super::origin::Origin;
 use super::parts::Parts;
-use super::record::{RecordError, VersionRecord};
+use super::record::{CanaryRecord, DeployedRecord, RecordError, VersionRecord};
+use super::revive::{make, try_load};
 use crate::manifest::Manifest;
-use crate::runtime::{Pool, Program};
+use crate::runtime::Program;
 use crate::service::{Traffic, Version};
+
+/// A service that is to serve again, and its versions that share the traffic.
+pub(super) type Deployed = (DeployedRecord, Vec<VersionRecord>);
+
+/// A version, and its program where the cache has it in usable form.
+type Loaded = (VersionRecord, Option<(Arc<Manifest>, Program)>);
 
 /// Restores what served when the host ended. Returns what the cache didn't have
 /// in usable form.
-pub(super) async fn restore(parts: &Arc<Parts>) -> Result<Vec<VersionRecord>, RecordError> {
-    let records = parts.blocking(|parts| parts.record.serving()).await?;
-    let loaded = parts.blocking(move |parts| load_all(parts, &records)).await;
+pub(super) async fn restore(parts: &Arc<Parts>) -> Result<Vec<Deployed>, RecordError> {
+    let deployed = parts.blocking(|parts| parts.record.deployed()).await?;
+    let records: Vec<_> = deployed.iter().flat_map(|(_, versions)| versions.clone()).collect();
+    let mut loaded = parts.blocking(move |parts| load_all(parts, &records)).await.into_iter();
     let mut missing = Vec::new();
-    for (record, program) in loaded {
-        match program {
-            Some((manifest, program)) => serve(parts, &record, manifest, program).await,
-            None => missing.push(record),
+    for (record, versions) in deployed {
+        let of_this: Vec<Loaded> = loaded.by_ref().take(versions.len()).collect();
+        if of_this.iter().all(|(_, program)| program.is_some()) {
+            serve(parts, record, of_this).await;
+        } else {
+            missing.push((record, versions));
         }
     }
     Ok(missing)
 }
 
-/// Gives a version its traffic back.
-pub(super) async fn serve(
-    parts: &Arc<Parts>,
-    record: &VersionRecord,
-    manifest: Arc<Manifest>,
-    program: Program,
-) {
-    let id = record.id.clone();
-    let secrets = match parts.secrets_of(&manifest).await {
-        Ok(secrets) => secrets,
-        Err(missing) => {
-            tracing::error!(version = %id, reasons = missing.join("; "), "could not be restored");
-            return;
-        }
-    };
-    let pool = Pool::new(&parts.runtime, program, id.clone(), Arc::clone(&manifest), secrets);
-    let version = Version::new(id.clone(), record.component, manifest, pool);
-    let store = parts.stores.of(&id.service).await;
-    match parts.registry.share(&id.service, Traffic::all(&version), &store) {
-        Ok(_) => {
-            claim(parts, record);
-            let serving =
-                Serving { file: record.file.clone(), deployed_at: record.deployed_at.clone() };
-            let refusal = parts.board.refusal(&record.file);
-            parts.board.serves(id.service.clone(), serving);
-            // A refusal is of what the file holds, not of what serves.
-            if let Some(refusal) = refusal {
-                parts.board.refused(&record.file, refusal);
+/// Compiles anew what the cache didn't have, one after the other, and gives it
+/// its traffic back. What fails here is tried, and refused, as the file it is.
+pub(super) async fn recompile(parts: &Arc<Parts>, missing: Vec<Deployed>) {
+    for (deployed, versions) in missing {
+        let mut loaded = Vec::new();
+        for record in versions {
+            loaded.push((record.clone(), load_anew(parts, record).await));
+            if parts.stopping.is_cancelled() {
+                return;
             }
-            let routes: Vec<_> = version.routes().iter().map(ToString::to_string).collect();
-            let service = id.service.as_str();
-            tracing::info!(service, version = id.number, routes = routes.join(" "), "restored");
-            parts.board.announce(Notice::Serving {
-                version: id,
-                routes,
-                compile_time: None,
-                restored: true,
-            });
         }
-        Err(conflicts) => {
-            let reasons: Vec<_> = conflicts.iter().map(ToString::to_string).collect();
-            tracing::error!(version = %id, reasons = reasons.join("; "), "could not be restored");
-        }
+        serve(parts, deployed, loaded).await;
     }
 }
 
-fn claim(parts: &Parts, record: &VersionRecord) {
+/// Gives a service its traffic back.
+async fn serve(parts: &Arc<Parts>, deployed: DeployedRecord, loaded: Vec<Loaded>) {
+    let (service, file) = (deployed.service.clone(), deployed.file.clone());
+    if let Err(reason) = try_serve(parts, deployed, loaded).await {
+        tracing::error!(service = service.as_str(), reason, "could not be restored");
+        parts.board.lost(service, file);
+    }
+}
+
+async fn try_serve(
+    parts: &Arc<Parts>,
+    deployed: DeployedRecord,
+    loaded: Vec<Loaded>,
+) -> Result<(), String> {
+    let DeployedRecord { service, file, revision, plan, canary } = deployed;
+    let mut versions: Vec<Arc<Version>> = Vec::with_capacity(loaded.len());
+    let mut records = Vec::with_capacity(loaded.len());
+    for (record, program) in loaded {
+        let (manifest, program) =
+            program.ok_or_else(|| format!("{}: this host does not run it", record.id))?;
+        let version = make(parts, &record, manifest, program).await;
+        versions.push(version.map_err(|error| error.to_string())?);
+        records.push(record);
+    }
+    let store = parts.stores.of(&service).await;
+    let traffic = Traffic::new(plan, &versions).map_err(|error| error.to_string())?;
+    let primary = Arc::clone(traffic.primary());
+    parts.registry.share(&service, traffic, &store).map_err(|conflicts| {
+        conflicts.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    })?;
+    let origin = file.clone().map_or(Origin::Upload, Origin::File);
     // `host.db` has one file per service, so nobody else claims it.
-    if let Ok(claim) = parts.claims.claim(&record.id.service, &record.file, |_| true) {
+    if let Ok(claim) = parts.claims.claim(&service, &origin, |_| true) {
         claim.keep();
     }
+    let canary = canary.map(|record| go_on(parts, record, &records));
+    let goes_on = canary.clone();
+    parts.board.serves(service.clone(), Serving { file, revision, versions: records, canary });
+    if let Some(canary) = goes_on {
+        canary::run(parts, &service, canary);
+    }
+    let routes: Vec<_> = primary.routes().iter().map(ToString::to_string).collect();
+    let (service, version) = (service.as_str(), primary.id.number);
+    tracing::info!(service, version, routes = routes.join(" "), "restored");
+    parts.board.announce(Notice::Serving {
+        version: primary.id.clone(),
+        routes,
+        compile_time: None,
+        restored: true,
+    });
+    Ok(())
 }
 
-type Loaded = (VersionRecord, Option<(Arc<Manifest>, Program)>);
+/// The canary's deployment goes on where it was.
+fn go_on(parts: &Parts, record: CanaryRecord, versions: &[VersionRecord]) -> RunningCanary {
+    let version = versions.iter().find(|version| version.id.number == record.new);
+    let version = version.unwrap_or(&versions[0]);
+    let what = (&version.id.service, &version.component);
+    let whence = (&version.origin, version.who.as_deref());
+    let progress = parts.board.begin(Some(&record.deployment), what, whence);
+    let weight = record.settings.steps.get(record.step).copied().unwrap_or(100);
+    progress.shares(record.new, weight);
+    RunningCanary { record, progress, overruled: CancellationToken::new() }
+}
+
+async fn load_anew(parts: &Arc<Parts>, record: VersionRecord) -> Option<(Arc<Manifest>, Program)> {
+    let load = || {
+        let record = record.clone();
+        parts.blocking(move |parts| try_load(parts, &record))
+    };
+    if let Some(loaded) = load().await {
+        return Some(loaded);
+    }
+    let version = &record.id;
+    tracing::info!(%version, "compiling anew");
+    let compiled = tokio::select! {
+        compiled = compile_into_cache(parts, record.component) => compiled,
+        () = parts.stopping.cancelled() => return None,
+    };
+    if let Err(error) = compiled {
+        tracing::error!(%version, %error, "could not be compiled anew");
+    }
+    load().await
+}
 
 /// Maps and links every version, on all processors: a thousand take a quarter
 /// of a second.
@@ -88,58 +148,14 @@ fn load_all(parts: &Parts, records: &[VersionRecord]) -> Vec<Loaded> {
     let threads = thread::available_parallelism().map_or(1, usize::from);
     let share = records.len().div_ceil(threads).max(1);
     thread::scope(|scope| {
+        let load = |record: &VersionRecord| (record.clone(), try_load(parts, record));
         let shares: Vec<_> = records
             .chunks(share)
-            .map(|share| {
-                scope.spawn(move || {
-                    share.iter().map(|record| load(parts, record)).collect::<Vec<_>>()
-                })
-            })
+            .map(|share| scope.spawn(move || share.iter().map(load).collect::<Vec<_>>()))
             .collect();
         let joined = shares.into_iter().map(|share| share.join());
         joined
             .flat_map(|share| share.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect()
     })
-}
-
-fn load(parts: &Parts, record: &VersionRecord) -> Loaded {
-    (record.clone(), try_load(parts, record))
-}
-
-/// The version's program, where its code is in the cache and still runs here.
-pub(super) fn try_load(parts: &Parts, record: &VersionRecord) -> Option<(Arc<Manifest>, Program)> {
-    let path = parts.blobs.compiled(&record.component);
-    if !path.exists() {
-        return None;
-    }
-    // What this fails of is said when the file itself is looked at.
-    let component = parts.runtime.load(&path).ok()?;
-    let program = parts.runtime.link(&component).ok()?;
-    let manifest = Manifest::read(record.file.as_str(), record.manifest.as_ref()).ok()?;
-    Some((Arc::new(manifest), program))
-}
-
-/// Compiles anew what the cache didn't have, one after the other, and gives it
-/// its traffic back. What fails here is tried, and refused, as the file it is.
-pub(super) async fn recompile(parts: &Arc<Parts>, missing: Vec<VersionRecord>) {
-    for record in missing {
-        let version = &record.id;
-        tracing::info!(%version, "compiling anew");
-        let compiled = tokio::select! {
-            compiled = compile_into_cache(parts, record.component) => compiled,
-            () = parts.stopping.cancelled() => return,
-        };
-        let loaded = {
-            let record = record.clone();
-            parts.blocking(move |parts| try_load(parts, &record)).await
-        };
-        match (compiled, loaded) {
-            (_, Some((manifest, program))) => serve(parts, &record, manifest, program).await,
-            (Err(error), None) => tracing::error!(%version, %error, "could not be restored"),
-            (Ok(_), None) => {
-                tracing::error!(%version, "could not be restored: this host does not run it")
-            }
-        }
-    }
 }

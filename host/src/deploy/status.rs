@@ -2,9 +2,14 @@
 //! in, what was refused last, and what still drains.
 
 use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::deployments::Deployment;
+use super::origin::Origin;
+use crate::service::TrafficPlan;
 
 /// The answer of `GET /v1/services`. Field names are stable.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Status {
     /// By name: every service that serves or has versions that drain.
     pub services: Vec<ServiceStatus>,
@@ -13,15 +18,30 @@ pub struct Status {
 }
 
 /// A service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ServiceStatus {
     /// Its name.
     pub name: String,
     /// What its newest version does.
     pub state: ServiceState,
-    /// The version that has the traffic.
+    /// The version with the greatest share of the traffic.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub serving: Option<VersionStatus>,
+    /// The others with a share, the newest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sharing: Vec<VersionStatus>,
+    /// How the traffic is shared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<TrafficPlan>,
+    /// Counts the changes of the traffic; the entity tag that `If-Match` takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u64>,
+    /// A canary under way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryStatus>,
+    /// The newest deployment since the host's start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<Deployment>,
     /// A version on its way in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub candidate: Option<CandidateStatus>,
@@ -34,7 +54,7 @@ pub struct ServiceStatus {
 }
 
 /// What a service does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ServiceState {
     /// It answers requests.
@@ -44,7 +64,7 @@ pub enum ServiceState {
 }
 
 /// A version that serves.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct VersionStatus {
     /// Counted per service from 1; never given twice.
     pub version: u64,
@@ -54,16 +74,88 @@ pub struct VersionStatus {
     pub manifest_digest: String,
     /// Its routes as `[METHODS ][host]path`.
     pub routes: Vec<String>,
-    /// When it got its traffic (RFC 3339).
+    /// Its share of the traffic, in per cent.
+    pub weight: u8,
+    /// When it first got traffic (RFC 3339).
     pub deployed_at: String,
+    /// Where it came from.
+    pub origin: VersionOrigin,
     /// The plugin file that it came from.
-    pub file: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// Who brought it, as far as that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub who: Option<String>,
     /// Requests on it now.
     pub leases: u64,
+    /// Requests that it answered or failed since it was loaded.
+    pub requests: u64,
+    /// Those that it answered with 5xx or failed.
+    pub errors: u64,
+}
+
+/// Where a version came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum VersionOrigin {
+    /// The plugin folder.
+    File,
+    /// The admin listener.
+    Upload,
+}
+
+/// A version that is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct KeptVersion {
+    /// Counted per service from 1; never given twice.
+    pub version: u64,
+    /// The component's SHA-256.
+    pub digest: String,
+    /// Its share of the traffic, in per cent.
+    pub weight: u8,
+    /// When it first got traffic (RFC 3339).
+    pub deployed_at: String,
+    /// Where it came from.
+    pub origin: VersionOrigin,
+    /// The plugin file that it came from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// Who brought it, as far as that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub who: Option<String>,
+    /// Why its traffic was taken from it, if it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rolled_back: Option<String>,
+}
+
+/// A canary under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct CanaryStatus {
+    /// The deployment that it belongs to.
+    pub deployment: String,
+    /// The version that it is compared with.
+    pub old: u64,
+    /// The version on trial.
+    pub new: u64,
+    /// The shares that it goes through, in per cent.
+    pub steps: Vec<u8>,
+    /// Which of them it has now, counted from 0.
+    pub step: usize,
+    /// Whether it waits for the operator.
+    pub held: bool,
+}
+
+impl From<&Origin> for VersionOrigin {
+    fn from(origin: &Origin) -> Self {
+        match origin {
+            Origin::File(_) => Self::File,
+            Origin::Upload => Self::Upload,
+        }
+    }
 }
 
 /// A plugin file that serves nothing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FileStatus {
     /// Its name.
     pub file: String,
@@ -76,10 +168,13 @@ pub struct FileStatus {
 }
 
 /// A version on its way in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct CandidateStatus {
-    /// The plugin file.
-    pub file: String,
+    /// Its deployment.
+    pub deployment: String,
+    /// The plugin file; none for an upload.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
     /// The service that it would be a version of.
     pub service: String,
     /// The component's SHA-256.
@@ -91,9 +186,11 @@ pub struct CandidateStatus {
 }
 
 /// The steps of a deployment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Step {
+    /// Its bytes are there.
+    Received,
     /// It waits for its turn to be compiled.
     Waiting,
     /// A child process compiles it.
@@ -102,10 +199,20 @@ pub enum Step {
     Validating,
     /// Its migrations are applied, it is instantiated and asked how it is.
     Warming,
+    /// It has a share of the traffic and is compared with the old version.
+    Canary,
+    /// It has the traffic.
+    Serving,
+}
+
+impl Step {
+    pub(super) fn is_before_traffic(self) -> bool {
+        !matches!(self, Self::Canary | Self::Serving)
+    }
 }
 
 /// Content of a plugin file that was refused.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RefusalStatus {
     /// The plugin file.
     pub file: String,
@@ -119,7 +226,7 @@ pub struct RefusalStatus {
 }
 
 /// A version without traffic whose last requests go on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct DrainingStatus {
     /// Which.
     pub version: u64,

@@ -1,20 +1,27 @@
-//! Step 5: the traffic moves to the new version, in one step.
+//! Step 5: the new version gets traffic, in one step: all of it, or the first
+//! share of its canary.
 
 use std::sync::Arc;
 
-use super::board::{self, Serving};
+use tokio_util::sync::CancellationToken;
+
+use super::board::{self, RunningCanary, Serving};
+use super::canary;
 use super::claims::Claim;
+use super::deployments::DeploymentState;
+use super::notice::Notice;
 use super::parts::Parts;
 use super::plugin_file::Part;
 use super::receive::Candidate;
-use super::record::VersionRecord;
+use super::record::{CanaryRecord, VersionRecord};
 use super::refusal::{Refusal, Stop};
 use super::settle::Change;
 use super::validate::{renamed_from, route_conflicts};
 use super::warm::Warmed;
-use crate::service::{Traffic, Version};
+use crate::service::{Service, Share, Traffic, TrafficPlan, Version};
 
-/// Gives the version its service's traffic. Returns the versions that lost theirs.
+/// Gives the version its share of its service's traffic. Returns the versions
+/// that lost theirs.
 ///
 /// `host.db` is committed first. A host that dies between the two has served
 /// the old version only, and comes back with the new one: it is recorded whole,
@@ -34,35 +41,117 @@ pub(super) async fn swap(
         let reasons = conflicts.iter().map(ToString::to_string).collect();
         return Err(Refusal { blocked: true, ..candidate.refused(reasons) }.into());
     }
+    let service = &warmed.version.id.service;
+    let new = warmed.version.id.number;
+    let current = parts.registry.load().services.get(service).cloned();
+    let before = parts.board.serving(service);
+    // Against which it is compared: a version on trial is not the one to beat.
+    let old = current.as_deref().map(|current| {
+        let trial = before.as_ref().and_then(|before| before.canary.as_ref());
+        trial.map_or(current.traffic.primary().id.number, |canary| canary.record.old)
+    });
+    let canary = old.and_then(|old| begun(candidate, old, new));
+    let plan = plan(current.as_deref(), canary.as_ref(), new);
+    let weight = plan.weight(new);
     let record = VersionRecord {
         id: warmed.version.id.clone(),
         component: candidate.digest,
         manifest: candidate.text.clone(),
-        file: candidate.file.clone(),
+        origin: candidate.origin.clone(),
+        who: candidate.who.clone(),
         deployed_at: board::now(),
+        rolled_back: None,
     };
-    let serving = Serving { file: record.file.clone(), deployed_at: record.deployed_at.clone() };
-    let recorded = parts.blocking(move |parts| parts.record.swap(&record)).await;
-    let forgotten = recorded.map_err(|error| candidate.refused(vec![error.to_string()]))?;
+    let recorded = {
+        let (record, seen, plan) = (record.clone(), candidate.seen, plan.clone());
+        let canary = canary.as_ref().map(|canary| canary.record.clone());
+        let recorded = parts
+            .blocking(move |parts| parts.record.deploy(&record, &seen, &plan, canary.as_ref()));
+        recorded.await
+    };
+    let (revision, forgotten) =
+        recorded.map_err(|error| candidate.refused(vec![error.to_string()]))?;
     if forgotten {
         parts.sweep();
     }
-    let mut replaced = Vec::new();
-    if let Some(renamed) = renamed_from(parts, candidate) {
-        // First, as the new name may have the same routes.
-        if let Some(service) = parts.registry.remove(&renamed) {
-            replaced.extend(service.traffic.versions().cloned());
-        }
-        parts.claims.release(&renamed, &candidate.file);
-    }
-    let service = &warmed.version.id.service;
-    let swapped = parts.registry.share(service, Traffic::all(&warmed.version), &warmed.store);
-    replaced.extend(swapped.expect("its routes were free, and nothing else swaps"));
-    if let Some(before) = claim.taken_from().filter(|before| **before != candidate.file) {
+    overrule(before.as_ref(), format!("version {new} was deployed meanwhile"));
+    let mut replaced = give_up_renamed(parts, candidate);
+    let mut versions = vec![Arc::clone(&warmed.version)];
+    versions.extend(current.iter().flat_map(|current| current.traffic.versions().cloned()));
+    let traffic = Traffic::new(plan.clone(), &versions).expect("it names these versions only");
+    let shared = parts.registry.share(service, traffic, &warmed.store);
+    replaced.extend(shared.expect("its routes were free, and nothing else shares traffic now"));
+    if let Some(taken) = claim.taken_from().filter(|taken| Some(*taken) != candidate.origin.file())
+        && candidate.origin.file().is_some()
+    {
         // What is still known of the file that this one was renamed from goes.
-        parts.note(before, Part::Component, Change::Gone);
+        parts.note(taken, Part::Component, Change::Gone);
     }
     claim.keep();
-    parts.board.serves(warmed.version.id.service.clone(), serving);
+    let known = before.into_iter().flat_map(|before| before.versions);
+    let kept = known.filter(|known| plan.weight(known.id.number) > 0);
+    let versions = kept.chain([record]).collect();
+    let file = candidate.origin.file().cloned();
+    if let Some(file) = &file {
+        parts.board.acted(file, candidate.seen);
+    }
+    let serving = Serving { file, revision, versions, canary: canary.clone() };
+    parts.board.serves(service.clone(), serving);
+    candidate.progress.shares(new, weight);
+    parts.board.announce(Notice::Shared { service: service.clone(), traffic: plan });
+    match canary {
+        Some(canary) => canary::run(parts, service, canary),
+        None => candidate.progress.ended(DeploymentState::Serving, Vec::new()),
+    }
     Ok(replaced)
+}
+
+/// The canary that the candidate begins with, if it is to have one.
+fn begun(candidate: &Candidate, old: u64, new: u64) -> Option<RunningCanary> {
+    let settings = candidate.canary.clone()?;
+    if settings.steps.first() == Some(&100) {
+        return None;
+    }
+    let deployment = candidate.progress.id().to_owned();
+    let record = CanaryRecord { deployment, old, new, settings, step: 0, held: false };
+    let progress = candidate.progress.clone();
+    Some(RunningCanary { record, progress, overruled: CancellationToken::new() })
+}
+
+/// All to the new version, or its first share with the rest to the old one.
+/// What keeps clients on their versions stays as it was; rules stay with theirs.
+fn plan(current: Option<&Service>, canary: Option<&RunningCanary>, new: u64) -> TrafficPlan {
+    let before = current.map(|current| current.traffic.plan());
+    let sticky = before.and_then(|before| before.sticky.clone());
+    let Some(RunningCanary { record, .. }) = canary else {
+        return TrafficPlan { sticky, ..TrafficPlan::all(new) };
+    };
+    let weight = record.settings.steps[0];
+    let versions =
+        vec![Share { version: record.old, weight: 100 - weight }, Share { version: new, weight }];
+    let rules = before.into_iter().flat_map(|before| before.rules.clone());
+    let rules = rules.filter(|rule| rule.version == record.old).collect();
+    TrafficPlan { versions, rules, sticky: record.settings.sticky.clone().or(sticky) }
+}
+
+/// Ends the canary that was under way: someone else decides now.
+pub(super) fn overrule(before: Option<&Serving>, reason: String) {
+    if let Some(canary) = before.and_then(|before| before.canary.as_ref()) {
+        canary.overruled.cancel();
+        canary.progress.ended(DeploymentState::Superseded, vec![reason]);
+    }
+}
+
+/// What the candidate's file served under another name goes, as this comes.
+fn give_up_renamed(parts: &Parts, candidate: &Candidate) -> Vec<Arc<Version>> {
+    let (Some(renamed), Some(file)) = (renamed_from(parts, candidate), candidate.origin.file())
+    else {
+        return Vec::new();
+    };
+    parts.claims.release(&renamed, file);
+    let reason = format!("its file serves {} now", candidate.manifest.service);
+    overrule(parts.board.serving(&renamed).as_ref(), reason);
+    // First, as the new name may have the same routes.
+    let removed = parts.registry.remove(&renamed);
+    removed.map(|service| service.traffic.versions().cloned().collect()).unwrap_or_default()
 }

@@ -1,13 +1,20 @@
-//! A plugin file that is gone takes its service with it; the store is kept.
+//! A service ends: its plugin file is gone, or the operator says so. Its store
+//! and its versions are kept.
 
 use std::sync::Arc;
+
+use tokio::sync::MutexGuard;
 
 use super::drain::drain;
 use super::notice::Notice;
 use super::parts::Parts;
 use super::plugin_file::{Part, Stem};
+use super::record::RecordError;
+use super::swap::overrule;
+use crate::service::ServiceName;
 
-/// Ends what the file served, and forgets what was refused of it.
+/// Ends what the file served, and forgets what was refused of it. A service that
+/// was uploaded since is not the file's any more, and stays.
 pub(super) async fn undeploy(parts: &Arc<Parts>, file: &Stem) {
     let swapping = parts.swapping.lock().await;
     let service = parts.board.service_of(file);
@@ -19,23 +26,50 @@ pub(super) async fn undeploy(parts: &Arc<Parts>, file: &Stem) {
         // at again.
         return;
     }
-    parts.board.forget_refusal(file);
+    parts.board.forget_file(file);
     let recorded = {
         let file = file.clone();
         // Before the routes go: a host that dies in between has still undeployed.
-        parts.blocking(move |parts| parts.record.remove(&file)).await
+        parts.blocking(move |parts| parts.record.remove_file(&file)).await
     };
     let name = file.file(Part::Component);
     if let Err(error) = recorded {
         tracing::error!(file = name, %error, "the removal could not be recorded");
     }
-    let Some(service) = service else { return };
-    let removed = parts.registry.remove(&service);
-    parts.board.gone(&service);
-    parts.claims.release(&service, file);
+    if let Some(service) = service {
+        take_out(parts, swapping, &service, Some(name));
+    }
+}
+
+/// Ends a service by the operator's word. Its file, if it has one, stays where it
+/// is and acts again when it changes.
+pub(super) async fn undeploy_service(
+    parts: &Arc<Parts>,
+    swapping: MutexGuard<'_, ()>,
+    service: &ServiceName,
+) -> Result<(), RecordError> {
+    let recorded = {
+        let service = service.clone();
+        parts.blocking(move |parts| parts.record.remove(&service)).await
+    };
+    recorded?;
+    take_out(parts, swapping, service, None);
+    Ok(())
+}
+
+fn take_out(
+    parts: &Arc<Parts>,
+    swapping: MutexGuard<'_, ()>,
+    service: &ServiceName,
+    file: Option<String>,
+) {
+    overrule(parts.board.serving(service).as_ref(), "the service was undeployed".to_owned());
+    let removed = parts.registry.remove(service);
+    parts.board.gone(service);
+    parts.claims.release_all(service);
     drop(swapping);
-    tracing::info!(service = service.as_str(), file = name, "undeployed");
-    parts.board.announce(Notice::Undeployed { service, file: name });
+    tracing::info!(service = service.as_str(), file, "undeployed");
+    parts.board.announce(Notice::Undeployed { service: service.clone(), file });
     if let Some(removed) = removed {
         for version in removed.traffic.versions() {
             drain(parts, Arc::clone(version));

@@ -25,7 +25,7 @@ pub(super) async fn validate(
     component: LoadedComponent,
 ) -> Result<Validated, Stop> {
     let service = &candidate.manifest.service;
-    parts.board.step(&candidate.file, service, &candidate.digest, Step::Validating);
+    candidate.progress.step(Step::Validating);
     let linked = parts.blocking(move |parts| parts.runtime.link(&component)).await;
     let manifest = &candidate.manifest;
     let (mut reasons, routes) = match &linked {
@@ -103,7 +103,8 @@ pub(super) fn route_conflicts(
 
 /// The service that the candidate's file serves, if its manifest names another now.
 pub(super) fn renamed_from(parts: &Parts, candidate: &Candidate) -> Option<ServiceName> {
-    parts.board.service_of(&candidate.file).filter(|service| *service != candidate.manifest.service)
+    let served = candidate.origin.file().and_then(|file| parts.board.service_of(file));
+    served.filter(|service| *service != candidate.manifest.service)
 }
 
 /// The manifest's migrations as the store takes them.

@@ -29,7 +29,7 @@ pub(super) async fn warm(
 ) -> Result<Warmed, Stop> {
     let Validated { program, secrets } = validated;
     let service = candidate.manifest.service.clone();
-    parts.board.step(&candidate.file, &service, &candidate.digest, Step::Warming);
+    candidate.progress.step(Step::Warming);
     let refused = |reason: String| Stop::from(candidate.refused(vec![reason]));
     let store = parts.stores.of(&service).await;
     if !candidate.manifest.migrations.is_empty() {

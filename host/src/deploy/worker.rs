@@ -10,6 +10,7 @@ use super::receive::{Candidate, Received, receive};
 use super::record::Seen;
 use super::refusal::Stop;
 use super::settle::Change;
+use super::status::Step;
 use super::undeploy::undeploy;
 
 /// Why a file is looked at.
@@ -66,48 +67,42 @@ async fn look(parts: &Arc<Parts>, file: &Stem, occasion: Occasion) {
             }
         }
         Received::Candidate(candidate) => {
-            if is_serving(parts, &candidate) {
+            if parts.board.has_acted(file, candidate.seen) {
                 unchanged(parts, file).await;
             } else if occasion == Occasion::Change || !was_refused(parts, file, candidate.seen) {
-                deploy(parts, *candidate).await;
+                deploy(parts, file, *candidate).await;
             }
         }
     }
 }
 
-async fn deploy(parts: &Arc<Parts>, candidate: Candidate) {
-    let file = candidate.file.clone();
+async fn deploy(parts: &Arc<Parts>, file: &Stem, candidate: Candidate) {
     let service = candidate.manifest.service.clone();
+    let turn = tokio::select! {
+        turn = parts.turns.take(&service) => turn,
+        () = parts.stopping.cancelled() => return,
+    };
+    if candidate.is_superseded(parts) {
+        return tracing::debug!(%file, "superseded by a newer file");
+    }
+    candidate.progress.step(Step::Received);
     let result = Box::pin(super::run(parts, candidate)).await;
-    parts.board.done(&file);
+    drop(turn);
     match result {
         Ok(()) => parts.look_at_blocked(),
         Err(Stop::Refused(refusal)) => {
-            parts.refuse(&file, refusal).await;
+            parts.refuse(file, refusal).await;
             close_store(parts, &service).await;
             parts.sweep();
             // The file that this one was renamed from has its service back, and
             // is to give it up.
-            if let Some(holder) = parts.claims.holder(&service).filter(|holder| *holder != file) {
+            if let Some(holder) = parts.claims.holder(&service).filter(|holder| holder != file) {
                 parts.note(&holder, Part::Component, Change::Other);
             }
         }
-        Err(Stop::Superseded(file)) => tracing::debug!(%file, "superseded by a newer file"),
+        Err(Stop::Superseded) => tracing::debug!(%file, "superseded by a newer file"),
         Err(Stop::Stopping) => {}
     }
-}
-
-/// Whether exactly this serves already.
-fn is_serving(parts: &Parts, candidate: &Candidate) -> bool {
-    let manifest = &candidate.manifest;
-    if parts.board.service_of(&candidate.file).as_ref() != Some(&manifest.service) {
-        return false;
-    }
-    let snapshot = parts.registry.load();
-    snapshot.services.get(&manifest.service).is_some_and(|service| {
-        let version = service.traffic.primary();
-        version.digest == candidate.digest && *version.manifest == **manifest
-    })
 }
 
 async fn unchanged(parts: &Arc<Parts>, file: &Stem) {

@@ -20,34 +20,21 @@ pub(super) enum Command {
         /// Its position on the bus.
         position: u64,
         /// Whether it does.
-        reply: oneshot::Sender<Result<(), Refusal>>,
+        reply: Reply,
     },
     /// Deliver a held event now.
     Retry {
         /// Its position on the bus.
         position: u64,
         /// Whether it does.
-        reply: oneshot::Sender<Result<(), Refusal>>,
+        reply: Reply,
     },
     /// Close the breaker.
     Resume,
-    /// Say how it stands, in full.
-    Inspect {
-        /// How.
-        reply: oneshot::Sender<Inspection>,
-    },
 }
 
-/// How a subscription stands, besides what its status shows.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Inspection {
-    /// Everything up to here is finished, held or dead.
-    pub(super) cursor: u64,
-    /// The position of the oldest event that is not finished.
-    pub(super) oldest: Option<u64>,
-    /// Keys that wait for an operator.
-    pub(super) parked: usize,
-}
+/// Takes the answer to a command, once what it did is durable.
+pub(super) type Reply = oneshot::Sender<Result<(), Refusal>>;
 
 /// Why a command cannot be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,4 +45,7 @@ pub enum Refusal {
     /// A handler has it at the moment.
     #[error("the event is with its handler at the moment: try again")]
     Busy,
+    /// Another event of its key comes first.
+    #[error("it waits for the event at position {0}, of the same key: retry or skip that one")]
+    Behind(u64),
 }

@@ -1,23 +1,24 @@
 //! All relays and subscriptions of the host: which there are follows from what
 //! is deployed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Mutex, Notify, mpsc};
+use arc_swap::ArcSwap;
+use tokio::sync::{Mutex, MutexGuard, Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::command::Command;
 use super::relay::Relay;
 use super::status::Status;
+use super::subscriber::{Subscriber, Webhooks};
 use super::subscription::{Dispatcher, Parts};
-use super::target::Target;
 use crate::bus::{Bus, BusError, Mirror};
 use crate::manifest::{Manifest, StartPosition, Subscription};
-use crate::service::{Registry, Service, ServiceName};
+use crate::service::{Registry, ServiceName};
 use crate::state::{self, Cursor, Store};
 
 /// How often what failed is tried again, and the bus is looked after.
@@ -38,7 +39,10 @@ pub struct Events {
 pub(super) struct Inner {
     pub(super) bus: Bus,
     pub(super) registry: Arc<Registry>,
-    pub(super) table: Mutex<Table>,
+    pub(super) webhooks: Option<Webhooks>,
+    table: Mutex<Table>,
+    /// What the table has, for those who only look.
+    shown: ArcSwap<Vec<Shown>>,
     /// Asks for the table to be looked through.
     changed: Arc<Notify>,
 }
@@ -47,7 +51,20 @@ pub(super) struct Inner {
 pub(super) struct Table {
     relays: HashMap<ServiceName, Relay>,
     pub(super) active: BTreeMap<Name, Active>,
+    /// Services whose cursors have to be looked through, whatever is active.
+    unsettled: BTreeSet<ServiceName>,
     stopping: bool,
+}
+
+/// A subscription at work, for those who look at it or tell it something.
+#[derive(Clone)]
+pub(super) struct Shown {
+    pub(super) name: Name,
+    pub(super) pattern: String,
+    pub(super) store: Arc<Store>,
+    pub(super) status: Arc<Status>,
+    pub(super) commands: mpsc::Sender<Command>,
+    pub(super) until: Option<u64>,
 }
 
 impl Table {
@@ -91,11 +108,18 @@ pub enum PrepareError {
 }
 
 impl Events {
-    /// The events of what `registry` has, over `bus`.
+    /// The events of what `registry` has, and of the operator's webhooks, over
+    /// `bus`.
     #[must_use]
-    pub fn new(bus: Bus, registry: Arc<Registry>) -> Self {
-        let inner =
-            Inner { bus, registry, table: Mutex::default(), changed: Arc::new(Notify::new()) };
+    pub fn new(bus: Bus, registry: Arc<Registry>, webhooks: Option<Webhooks>) -> Self {
+        let inner = Inner {
+            bus,
+            registry,
+            webhooks,
+            table: Mutex::default(),
+            shown: ArcSwap::default(),
+            changed: Arc::new(Notify::new()),
+        };
         Self { inner: Arc::new(inner) }
     }
 
@@ -107,7 +131,7 @@ impl Events {
 
     /// Brings what is committed in a service's store to the bus from here on.
     pub async fn attach(&self, service: &ServiceName, store: &Arc<Store>) {
-        let mut table = self.inner.table.lock().await;
+        let mut table = self.table().await;
         if !table.stopping {
             let relay = Relay::start(&self.inner.bus, store);
             if let Some(before) = table.relays.insert(service.clone(), relay) {
@@ -120,7 +144,7 @@ impl Events {
     /// end, and what was published is on the bus. To be called when the service
     /// neither serves nor drains.
     pub async fn release(&self, service: &ServiceName) {
-        let mut table = self.inner.table.lock().await;
+        let mut table = self.table().await;
         let names: Vec<Name> =
             table.active.keys().filter(|name| name.service == *service).cloned().collect();
         for name in names {
@@ -131,6 +155,25 @@ impl Events {
         if let Some(relay) = table.relays.remove(service) {
             relay.stop().await;
         }
+        self.show(&table);
+    }
+
+    /// The subscriptions at work, by name.
+    pub(super) fn shown(&self) -> Arc<Vec<Shown>> {
+        self.inner.shown.load_full()
+    }
+
+    /// To be called whenever the table has changed.
+    fn show(&self, table: &Table) {
+        let shown = |(name, active): (&Name, &Active)| Shown {
+            name: name.clone(),
+            pattern: active.settings.types(),
+            store: Arc::clone(&active.store),
+            status: Arc::clone(&active.status),
+            commands: active.commands.clone(),
+            until: active.until,
+        };
+        self.inner.shown.store(Arc::new(table.active.iter().map(shown).collect()));
     }
 
     /// Gives the subscriptions of a version that is about to get traffic their
@@ -144,13 +187,23 @@ impl Events {
         store: &Arc<Store>,
         manifest: &Manifest,
     ) -> Result<(), PrepareError> {
-        if manifest.subscriptions.is_empty() {
+        let subscriptions: Vec<&Subscription> = manifest.subscriptions.iter().collect();
+        self.begin(service, store, &subscriptions).await
+    }
+
+    async fn begin(
+        &self,
+        service: &ServiceName,
+        store: &Arc<Store>,
+        subscriptions: &[&Subscription],
+    ) -> Result<(), PrepareError> {
+        if subscriptions.is_empty() {
             return Ok(());
         }
         let bus = &self.inner.bus;
-        let cursors = manifest.subscriptions.iter().map(|subscription| start(bus, subscription));
+        let cursors = subscriptions.iter().map(|subscription| start(bus, subscription));
         store.begin_subscriptions(cursors.collect()).await?;
-        let wanted = |name: &str| manifest.subscriptions.iter().any(|each| each.name == name);
+        let wanted = |name: &str| subscriptions.iter().any(|each| each.name == name);
         let cursors = store.cursors().await?.into_iter();
         let mirrors = cursors.filter(|cursor| wanted(&cursor.subscription)).map(|cursor| Mirror {
             subscription: format!("{service}/{}", cursor.subscription),
@@ -173,6 +226,7 @@ impl Events {
                 _ = tick.tick() => {
                     self.reconcile().await;
                     self.look_after_the_bus().await;
+                    self.look_for_the_oldest().await;
                 }
             }
         }
@@ -181,36 +235,74 @@ impl Events {
     /// Starts and stops dispatchers so that there is one for each subscription
     /// of what is deployed.
     pub async fn reconcile(&self) {
-        let mut table = self.inner.table.lock().await;
+        let mut table = self.table().await;
         if table.stopping {
             return;
         }
         let snapshot = self.inner.registry.load().clone();
+        let services = snapshot.services.values().map(Subscriber::Service);
+        let subscribers: BTreeMap<&ServiceName, Subscriber<'_>> = services
+            .chain(self.inner.webhooks.as_ref().map(Subscriber::Webhooks))
+            .map(|subscriber| (subscriber.name(), subscriber))
+            .collect();
         self.remove_ended(&mut table).await;
         for (name, active) in &table.active {
-            let service = snapshot.services.get(&name.service);
-            if service.and_then(|service| settings(service, name)).is_none() {
+            let subscriber = subscribers.get(&name.service);
+            if subscriber.and_then(|subscriber| subscriber.settings(&name.subscription)).is_none() {
                 active.stop.cancel();
             }
         }
-        for service in snapshot.services.values() {
-            update(&mut table, service).await;
-            if let Err(error) = self.start_missing(&mut table, service).await {
-                let service = service.name.as_str();
+        for subscriber in subscribers.into_values() {
+            update(&mut table, subscriber).await;
+            if let Err(error) = self.start_missing(&mut table, subscriber).await {
+                table.unsettled.insert(subscriber.name().clone());
+                let service = subscriber.name().as_str();
                 tracing::error!(service, %error, "its subscriptions could not be started");
             }
         }
+        self.show(&table);
     }
 
-    /// Asks for [`Events::reconcile`].
-    pub(super) fn note_change(&self) {
-        self.inner.changed.notify_one();
+    /// Has a service's cursors looked through: there is one more.
+    pub(super) async fn note_cursor(&self, service: &ServiceName) {
+        self.table().await.unsettled.insert(service.clone());
+        self.reconcile().await;
+    }
+
+    /// Stops a replay and forgets it. Returns whether there is one of this name.
+    ///
+    /// # Errors
+    /// When the store or the bus cannot be written; it goes on then.
+    pub(super) async fn end_replay(&self, name: &Name) -> Result<bool, PrepareError> {
+        let mut table = self.table().await;
+        if table.active.get(name).is_none_or(|active| active.until.is_none()) {
+            return Ok(false);
+        }
+        let Some(active) = table.active.remove(name) else { return Ok(false) };
+        let store = Arc::clone(&active.store);
+        active.stop().await;
+        let ended = self.forget(name, &store).await;
+        if ended.is_err() {
+            table.unsettled.insert(name.service.clone());
+        }
+        self.show(&table);
+        ended.map(|()| true)
+    }
+
+    /// Forgets a subscription that has no dispatcher.
+    pub(super) async fn forget(&self, name: &Name, store: &Arc<Store>) -> Result<(), PrepareError> {
+        store.end_subscription(&name.subscription).await?;
+        Ok(self.inner.bus.forget(&name.to_string()).await?)
+    }
+
+    pub(super) async fn table(&self) -> MutexGuard<'_, Table> {
+        self.inner.table.lock().await
     }
 
     /// Stops all deliveries, waits for those under way, and brings what was
     /// published to the bus.
     pub async fn stop(&self) {
-        let mut table = self.inner.table.lock().await;
+        let mut table = self.table().await;
         table.stopping = true;
         let active = std::mem::take(&mut table.active);
         active.values().for_each(|active| active.stop.cancel());
@@ -220,6 +312,7 @@ impl Events {
         for relay in std::mem::take(&mut table.relays).into_values() {
             relay.stop().await;
         }
+        self.show(&table);
     }
 
     async fn remove_ended(&self, table: &mut Table) {
@@ -235,12 +328,10 @@ impl Events {
             let was_stopped = active.stop.is_cancelled();
             if active.until.is_some() && !was_stopped {
                 // A replay that is over.
-                if let Err(error) = active.store.end_subscription(&name.subscription).await {
+                if let Err(error) = self.forget(&name, &active.store).await {
                     tracing::warn!(subscription = %name, %error, "the replay is not forgotten");
+                    table.unsettled.insert(name.service);
                 }
-                self.inner.bus.forget(&name.to_string()).await.unwrap_or_else(|error| {
-                    tracing::warn!(subscription = %name, %error, "its mirror is not forgotten");
-                });
             }
         }
     }
@@ -248,48 +339,47 @@ impl Events {
     async fn start_missing(
         &self,
         table: &mut Table,
-        service: &Arc<Service>,
+        subscriber: Subscriber<'_>,
     ) -> Result<(), PrepareError> {
         let name = |subscription: &str| Name {
-            service: service.name.clone(),
+            service: subscriber.name().clone(),
             subscription: Arc::from(subscription),
         };
+        let subscriptions = subscriber.subscriptions();
         let is_active =
-            |subscription: &Subscription| table.active.contains_key(&name(&subscription.name));
-        let manifests = || service.traffic.versions().map(|version| &version.manifest);
-        if manifests().flat_map(|manifest| &manifest.subscriptions).all(is_active) {
+            |subscription: &&Subscription| table.active.contains_key(&name(&subscription.name));
+        let all_active = subscriptions.iter().all(is_active);
+        if !table.unsettled.remove(subscriber.name()) && all_active {
             return Ok(());
         }
-        for manifest in manifests() {
-            // Where a store is new to its host, or was deleted, all are new.
-            self.prepare(&service.name, &service.store, manifest).await?;
-        }
-        for cursor in service.store.cursors().await? {
+        // Where a store is new to its host, or was deleted, all are new.
+        self.begin(subscriber.name(), subscriber.store(), &subscriptions).await?;
+        for cursor in subscriber.store().cursors().await? {
             let name = name(&cursor.subscription);
-            let Some(settings) = settings(service, &name) else { continue };
             if !table.active.contains_key(&name) {
-                let active = self.start(service, &name, settings, cursor.until).await?;
+                let active = self.start(subscriber, &name, cursor.until).await?;
                 table.active.extend(active.map(|active| (name, active)));
             }
         }
         Ok(())
     }
 
+    /// Starts a subscription's dispatcher; `None` where it is no longer wanted.
     async fn start(
         &self,
-        service: &Arc<Service>,
+        subscriber: Subscriber<'_>,
         name: &Name,
-        settings: Subscription,
         until: Option<u64>,
     ) -> Result<Option<Active>, state::Error> {
-        let target = Target::Service {
-            registry: Arc::clone(&self.inner.registry),
-            name: service.name.clone(),
-        };
-        let status = Arc::new(Status::default());
+        let settings = subscriber.settings(&name.subscription).cloned();
+        let target = subscriber.target(&self.inner.registry, &name.subscription);
+        let (Some(settings), Some(target)) = (settings, target) else { return Ok(None) };
+        let store = subscriber.store();
+        let dead = store.dead_count(&name.subscription).await?;
+        let status = Arc::new(Status::new(dead));
         let parts = Parts {
             bus: self.inner.bus.clone(),
-            store: Arc::clone(&service.store),
+            store: Arc::clone(store),
             target,
             name: Arc::clone(&name.subscription),
             until,
@@ -305,8 +395,8 @@ impl Events {
             dispatcher.run(received, stopped).await;
             changed.notify_one();
         });
-        let store = Arc::clone(&service.store);
-        let versions = versions(service);
+        let store = Arc::clone(store);
+        let versions = subscriber.versions();
         Ok(Some(Active {
             settings,
             store,
@@ -321,33 +411,20 @@ impl Events {
     }
 }
 
-/// Tells a service's dispatchers of new versions.
-async fn update(table: &mut Table, service: &Service) {
-    let versions = versions(service);
-    let actives = table.active.iter_mut().filter(|(name, _)| name.service == service.name);
+/// Tells a subscriber's dispatchers of new versions.
+async fn update(table: &mut Table, subscriber: Subscriber<'_>) {
+    let versions = subscriber.versions();
+    let actives = table.active.iter_mut().filter(|(name, _)| name.service == *subscriber.name());
     for (name, active) in actives {
-        let Some(settings) = settings(service, name) else { continue };
+        let Some(settings) = subscriber.settings(&name.subscription) else { continue };
         if active.versions != versions && !active.stop.is_cancelled() {
             active.versions.clone_from(&versions);
             active.settings = settings.clone();
-            let update = Command::Update(Box::new(settings));
+            let update = Command::Update(Box::new(settings.clone()));
             // A dispatcher that doesn't listen any more has ended.
             _ = active.commands.send(update).await;
         }
     }
-}
-
-fn versions(service: &Service) -> Vec<u64> {
-    service.traffic.versions().map(|version| version.id.number).collect()
-}
-
-/// What the newest version that has it says of a subscription, or of the one
-/// that it replays.
-fn settings(service: &Service, name: &Name) -> Option<Subscription> {
-    service
-        .traffic
-        .versions()
-        .find_map(|version| version.manifest.subscription(base(&name.subscription)).cloned())
 }
 
 /// The subscription that a replay is of; itself where it is none.

@@ -1,7 +1,7 @@
 //! The held events of one subscription, as memory has them: which keys wait, and
 //! when the first of each is due. (The rows themselves are in the store.)
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::event::Event;
@@ -27,27 +27,29 @@ pub(super) struct Held {
     /// When the first of each key is due, in ms since 1970; not of those that
     /// are with their handlers or parked.
     due: BTreeSet<(u64, Arc<str>)>,
-    len: usize,
+    /// Keys whose first event waits for an operator.
+    parked: HashSet<Arc<str>>,
+    /// Keys whose first event is with its handler, or being settled; and which
+    /// that is.
+    busy: HashMap<Arc<str>, u64>,
+    positions: BTreeSet<u64>,
     events: usize,
 }
 
 impl Held {
     /// How many events are held.
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.positions.len()
     }
 
     /// How many keys wait for an operator.
     pub(super) fn parked(&self) -> usize {
-        let is_parked = |events: &BTreeMap<u64, Waiting>| {
-            events.first_key_value().is_some_and(|(_, first)| first.due == Due::Parked)
-        };
-        self.keys.values().filter(|events| is_parked(events)).count()
+        self.parked.len()
     }
 
     /// The position of the oldest.
     pub(super) fn oldest(&self) -> Option<u64> {
-        self.keys.values().filter_map(|events| events.keys().next()).min().copied()
+        self.positions.first().copied()
     }
 
     /// Whether the key waits: what comes for it is held, too.
@@ -70,13 +72,12 @@ impl Held {
         if self.events >= MAX_EVENTS {
             waiting.event = None;
         }
+        self.release(key, position);
         self.unschedule(key);
         self.events += usize::from(waiting.event.is_some());
         let before = self.keys.entry(Arc::clone(key)).or_default().insert(position, waiting);
-        match before {
-            Some(before) => self.events -= usize::from(before.event.is_some()),
-            None => self.len += 1,
-        }
+        self.events -= usize::from(before.is_some_and(|before| before.event.is_some()));
+        self.positions.insert(position);
         self.schedule(key);
     }
 
@@ -90,7 +91,16 @@ impl Held {
         let (due, key) = (*due, Arc::clone(key));
         self.due.remove(&(due, Arc::clone(&key)));
         let (position, waiting) = self.keys.get(&key)?.first_key_value()?;
-        Some((key, *position, waiting.clone()))
+        let next = (Arc::clone(&key), *position, waiting.clone());
+        self.busy.insert(key, *position);
+        Some(next)
+    }
+
+    /// Keeps a key's first event from its handler until it is inserted again or
+    /// removed.
+    pub(super) fn reserve(&mut self, key: &Arc<str>, position: u64) {
+        self.unschedule(key);
+        self.busy.insert(Arc::clone(key), position);
     }
 
     /// When the next is due.
@@ -101,6 +111,7 @@ impl Held {
     /// Makes the key's first event due again after one that was not delivered.
     pub(super) fn again(&mut self, key: &Arc<str>, at: u64) {
         self.unschedule(key);
+        self.busy.remove(key);
         if self.keys.contains_key(key) {
             self.due.insert((at, Arc::clone(key)));
         }
@@ -108,11 +119,12 @@ impl Held {
 
     /// Takes an event out; the next of its key is due at once.
     pub(super) fn remove(&mut self, key: &Arc<str>, position: u64) -> Option<Waiting> {
+        self.release(key, position);
         self.unschedule(key);
         let events = self.keys.get_mut(key)?;
         let removed = events.remove(&position);
         if let Some(removed) = &removed {
-            self.len -= 1;
+            self.positions.remove(&position);
             self.events -= usize::from(removed.event.is_some());
         }
         if events.is_empty() {
@@ -128,18 +140,14 @@ impl Held {
         self.keys.iter().find(|(_, events)| holds(events)).map(|(key, _)| Arc::clone(key))
     }
 
-    /// Whether the key's first event is with its handler.
-    pub(super) fn is_busy(&self, key: &str) -> bool {
-        let Some(first) = self.keys.get(key).and_then(|events| events.first_key_value()) else {
-            return false;
-        };
-        first.1.due != Due::Parked && !self.due.iter().any(|(_, due)| **due == *key)
+    /// Whether the event is with its handler, or being settled.
+    pub(super) fn is_busy(&self, key: &str, position: u64) -> bool {
+        self.busy.get(key) == Some(&position)
     }
 
-    /// Whether the event is the first of its key.
-    pub(super) fn is_first(&self, key: &str, position: u64) -> bool {
-        let first = self.keys.get(key).and_then(|events| events.keys().next());
-        first == Some(&position)
+    /// The position of the key's first event.
+    pub(super) fn first(&self, key: &str) -> Option<u64> {
+        self.keys.get(key).and_then(|events| events.keys().next()).copied()
     }
 
     /// A held event.
@@ -148,17 +156,32 @@ impl Held {
     }
 
     fn schedule(&mut self, key: &Arc<str>) {
-        if let Some(Due::At(at)) = self.first_due(key) {
-            self.due.insert((at, Arc::clone(key)));
+        if self.busy.contains_key(key) {
+            return;
+        }
+        match self.first_due(key) {
+            Some(Due::At(at)) => _ = self.due.insert((at, Arc::clone(key))),
+            Some(Due::Parked) => _ = self.parked.insert(Arc::clone(key)),
+            None => {}
         }
     }
 
     fn unschedule(&mut self, key: &Arc<str>) {
+        self.parked.remove(key);
+        if self.busy.contains_key(key) {
+            return;
+        }
         if let Some(Due::At(at)) = self.first_due(key)
             && !self.due.remove(&(at, Arc::clone(key)))
         {
             // Made due at another time by `again`.
             self.due.retain(|(_, due)| due != key);
+        }
+    }
+
+    fn release(&mut self, key: &Arc<str>, position: u64) {
+        if self.is_busy(key, position) {
+            self.busy.remove(key);
         }
     }
 
@@ -191,11 +214,30 @@ mod tests {
         assert_eq!(next(&mut held, 60), Some(("b".to_owned(), 3)));
         assert_eq!(next(&mut held, 60), Some(("a".to_owned(), 1)));
         assert_eq!(next(&mut held, 60), None, "both are with their handlers");
-        assert!(held.is_busy("a"));
+        assert!(held.is_busy("a", 1));
         held.remove(&a, 1);
         assert_eq!(next(&mut held, 60), Some(("a".to_owned(), 2)));
         held.again(&a, 70);
         assert_eq!((held.next_due(), held.len()), (Some(70), 2));
+    }
+
+    #[test]
+    fn what_comes_or_goes_behind_it_leaves_the_first_with_its_handler() {
+        let key = Arc::from("a");
+        let mut held = Held::default();
+        held.insert(&key, 1, waiting(0));
+        assert_eq!(next(&mut held, 60), Some(("a".to_owned(), 1)));
+        held.insert(&key, 2, waiting(0));
+        held.insert(&key, 3, waiting(0));
+        assert_eq!(next(&mut held, 60), None);
+        held.remove(&key, 2);
+        assert_eq!(next(&mut held, 60), None);
+        held.insert(&key, 1, waiting(20));
+        assert_eq!((held.next_due(), held.len()), (Some(20), 2));
+        held.reserve(&key, 1);
+        assert_eq!((next(&mut held, 60), held.first("a")), (None, Some(1)));
+        held.remove(&key, 1);
+        assert_eq!(next(&mut held, 60), Some(("a".to_owned(), 3)));
     }
 
     #[test]
@@ -205,7 +247,7 @@ mod tests {
         held.insert(&key, 1, Waiting { due: Due::Parked, ..waiting(0) });
         held.insert(&key, 2, waiting(0));
         assert_eq!((held.next_due(), held.parked(), held.oldest()), (None, 1, Some(1)));
-        assert!(!held.is_busy("a"));
+        assert!(!held.is_busy("a", 1));
         held.remove(&key, 1);
         assert_eq!((held.next_due(), held.parked()), (Some(0), 0));
     }

@@ -123,7 +123,8 @@ impl Intake {
 
     /// Room for the body that is announced, or else for the largest.
     fn room(&self, headers: &HeaderMap) -> Result<OwnedSemaphorePermit, IntakeError> {
-        let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let length =
+            headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         if length.is_some_and(|length: u64| length > self.max_body) {
             return Err(IntakeError::BodyTooLarge(self.max_body));
         }

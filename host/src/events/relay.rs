@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::bus::{Bus, BusError};
+use crate::failpoint;
 use crate::state::{Error, Store, StoreIdentity};
 
 /// Events that are handed to the bus at once.
@@ -90,11 +91,16 @@ async fn relay(
         None => source.insert(identify(bus, store).await?),
     };
     loop {
+        let published = store.published();
         let batch = store.outgoing(source.relayed, BATCH).await?;
         if batch.is_empty() {
+            // Also where the bus is a new one and never had what was trimmed.
+            store.note_relayed(published);
             return Ok(());
         }
+        failpoint::pass("before relay append");
         source.relayed = bus.relay(&source.store_id, batch).await?;
+        failpoint::pass("after relay append");
         store.note_relayed(source.relayed);
     }
 }

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::engine::{Active, Events, Name};
-use crate::bus::Mirror;
+use super::engine::{Active, Events, Name, Shown};
+use super::status::Oldest;
+use crate::bus::{Mirror, ReadLimit};
 use crate::state::{Settlement, now_ms};
 
 /// Unwanted events that a subscription passes before its cursor is written.
@@ -15,13 +16,49 @@ const MAX_PASSED: u64 = 1_000;
 const MAX_PASSED_TIME: Duration = Duration::from_secs(60);
 
 impl Events {
+    /// Finds out how old the oldest events are that are not finished.
+    pub(super) async fn look_for_the_oldest(&self) {
+        for shown in self.shown().iter() {
+            let before = shown.status.oldest();
+            let now = match self.oldest_of(shown) {
+                Some(position) if before.is_none_or(|before| before.position != position) => {
+                    let recorded_at = self.recorded_at(position).await;
+                    recorded_at.map(|recorded_at| Oldest { position, recorded_at })
+                }
+                Some(_) => before,
+                None => None,
+            };
+            shown.status.set_oldest(now);
+        }
+    }
+
+    /// The position of a subscription's oldest event that is not finished, or of
+    /// what it has to read next.
+    pub(super) fn oldest_of(&self, shown: &Shown) -> Option<u64> {
+        let report = shown.status.report();
+        let outstanding =
+            shown.store.progress(&shown.name.subscription).and_then(|at| at.first_outstanding);
+        let end = shown.until.unwrap_or_else(|| self.inner.bus.last());
+        let unread = (report.scanned < end).then_some(report.scanned + 1);
+        [outstanding, report.oldest_held, unread].into_iter().flatten().min()
+    }
+
+    /// When an event came to the bus, in ms since 1970; of one that was trimmed,
+    /// when the first came that is still there.
+    pub(super) async fn recorded_at(&self, position: u64) -> Option<u64> {
+        let limit = ReadLimit { max_events: 1, max_bytes: 0 };
+        let after = position.max(self.inner.bus.first()).checked_sub(1)?;
+        let batch = self.inner.bus.read(after, limit).await.ok()?;
+        batch.events.first().map(|recorded| recorded.recorded_at)
+    }
+
     /// Moves cursors past what nobody wanted, copies them to the bus, and has the
     /// bus forget what is old.
     pub(super) async fn look_after_the_bus(&self) {
         let mut mirrors = Vec::new();
         let mut known = BTreeSet::new();
         {
-            let mut table = self.inner.table.lock().await;
+            let mut table = self.table().await;
             if table.is_stopping() {
                 return;
             }

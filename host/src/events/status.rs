@@ -1,12 +1,13 @@
 //! How a subscription stands, for the operator.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What a subscription does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum State {
     /// It delivers what comes.
+    #[default]
     Running,
     /// Deliveries failed in a row: it makes a pause and then tries one.
     Paused,
@@ -17,42 +18,61 @@ pub enum State {
 /// A subscription's counters. They begin anew with the process.
 #[derive(Debug, Default)]
 pub(super) struct Status {
-    state: AtomicU8,
-    scanned: AtomicU64,
-    window: AtomicUsize,
-    held: AtomicUsize,
+    report: Mutex<Report>,
     delivered: AtomicU64,
     failed: AtomicU64,
-    dead: AtomicU64,
+    given_up: AtomicU64,
     missed: AtomicU64,
+    /// Dead letters that are there.
+    dead: AtomicU64,
     last_error: Mutex<Option<String>>,
+    oldest: Mutex<Option<Oldest>>,
+}
+
+/// What a dispatcher says of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Report {
+    /// What it does.
+    pub(super) state: State,
+    /// Everything up to here was read off the bus.
+    pub(super) scanned: u64,
+    /// Events that are read and neither finished nor held.
+    pub(super) window: usize,
+    /// Events that wait for another attempt, or for one of their key.
+    pub(super) held: usize,
+    /// The position of the first of those.
+    pub(super) oldest_held: Option<u64>,
+    /// Keys that wait for an operator.
+    pub(super) parked: usize,
+}
+
+/// The oldest event that is not finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Oldest {
+    /// Its position on the bus.
+    pub(super) position: u64,
+    /// When it came there, in ms since 1970.
+    pub(super) recorded_at: u64,
 }
 
 /// What the counters say.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Counts {
-    /// What it does.
-    pub state: State,
-    /// Everything up to here was read off the bus.
-    pub scanned: u64,
-    /// Events that are read and neither finished nor held.
-    pub window: usize,
-    /// Events that wait for another attempt, or for one of their key.
-    pub held: usize,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Counts {
     /// Deliveries that ended well, since the start.
-    pub delivered: u64,
+    pub(super) delivered: u64,
     /// Deliveries that failed.
-    pub failed: u64,
+    pub(super) failed: u64,
     /// Events that were given up.
-    pub dead: u64,
+    pub(super) given_up: u64,
     /// Events that the bus no longer had.
-    pub missed: u64,
-    /// Why the last delivery that failed did.
-    pub last_error: Option<String>,
+    pub(super) missed: u64,
+    /// Dead letters that are there now.
+    pub(super) dead: u64,
 }
 
 impl State {
-    const ALL: [Self; 3] = [Self::Running, Self::Paused, Self::Full];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Running, Self::Paused, Self::Full];
 
     /// Its name in lists and metrics.
     #[must_use]
@@ -66,11 +86,17 @@ impl State {
 }
 
 impl Status {
-    pub(super) fn report(&self, state: State, scanned: u64, window: usize, held: usize) {
-        self.state.store(state as u8, Ordering::Relaxed);
-        self.scanned.store(scanned, Ordering::Relaxed);
-        self.window.store(window, Ordering::Relaxed);
-        self.held.store(held, Ordering::Relaxed);
+    /// Of a subscription with so many dead letters.
+    pub(super) fn new(dead: u64) -> Self {
+        Self { dead: AtomicU64::new(dead), ..Self::default() }
+    }
+
+    pub(super) fn set_report(&self, report: Report) {
+        *lock(&self.report) = report;
+    }
+
+    pub(super) fn report(&self) -> Report {
+        *lock(&self.report)
     }
 
     pub(super) fn count_delivered(&self) {
@@ -79,11 +105,25 @@ impl Status {
 
     pub(super) fn count_failed(&self, reason: &str) {
         self.failed.fetch_add(1, Ordering::Relaxed);
-        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+        self.note_error(reason);
     }
 
-    pub(super) fn count_dead(&self) {
+    /// Something kept an event from its handler.
+    pub(super) fn note_error(&self, reason: &str) {
+        *lock(&self.last_error) = Some(reason.to_owned());
+    }
+
+    /// An event has become a dead letter.
+    pub(super) fn count_given_up(&self) {
+        self.given_up.fetch_add(1, Ordering::Relaxed);
         self.dead.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A dead letter is gone.
+    pub(super) fn count_one_less_dead(&self) {
+        // Where it was dropped before its dispatcher heard that it is there.
+        let less = |dead: u64| Some(dead.saturating_sub(1));
+        _ = self.dead.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
     pub(super) fn count_missed(&self, events: u64) {
@@ -91,17 +131,30 @@ impl Status {
     }
 
     pub(super) fn counts(&self) -> Counts {
-        let state = usize::from(self.state.load(Ordering::Relaxed));
         Counts {
-            state: State::ALL[state],
-            scanned: self.scanned.load(Ordering::Relaxed),
-            window: self.window.load(Ordering::Relaxed),
-            held: self.held.load(Ordering::Relaxed),
             delivered: self.delivered.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
-            dead: self.dead.load(Ordering::Relaxed),
+            given_up: self.given_up.load(Ordering::Relaxed),
             missed: self.missed.load(Ordering::Relaxed),
-            last_error: self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            dead: self.dead.load(Ordering::Relaxed),
         }
     }
+
+    /// Why the last delivery that failed did.
+    pub(super) fn last_error(&self) -> Option<String> {
+        lock(&self.last_error).clone()
+    }
+
+    /// What was the oldest when it was looked for last.
+    pub(super) fn oldest(&self) -> Option<Oldest> {
+        *lock(&self.oldest)
+    }
+
+    pub(super) fn set_oldest(&self, oldest: Option<Oldest>) {
+        *lock(&self.oldest) = oldest;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

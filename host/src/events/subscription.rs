@@ -5,6 +5,8 @@
 //! It holds nothing that the store doesn't have: a host that dies at any moment
 //! goes on from the cursor, the done and the held.
 
+mod commands;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,10 +16,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff;
 use super::breaker::Breaker;
-use super::command::{Command, Inspection, Refusal};
+use super::command::{Command, Reply};
 use super::delivery::{Attempt, Ending};
 use super::held::{Held, Waiting};
-use super::status::{State, Status};
+use super::settling::{self, Settling};
+use super::status::Status;
 use super::target::Target;
 use super::window::{Positioned, Window};
 use crate::bus::{Bus, ReadLimit};
@@ -59,34 +62,33 @@ pub(super) struct Dispatcher {
     rests_until: Option<Instant>,
     /// Deliveries and settlements that have not ended.
     under_way: usize,
+    // Bounded by what is under way.
+    to_settle: mpsc::UnboundedSender<Settling>,
     news: mpsc::UnboundedReceiver<News>,
     // Bounded by what is under way.
     tell: mpsc::UnboundedSender<News>,
 }
 
 /// What the tasks that a dispatcher starts tell it.
-enum News {
+pub(super) enum News {
     Ended(Attempt, Ending),
     /// A settlement is durable: what that changes.
     Settled(Vec<Change>),
 }
 
-enum Change {
-    Held {
-        key: Arc<str>,
-        position: u64,
-        waiting: Waiting,
-    },
+pub(super) enum Change {
+    /// It is among the held.
+    Held { key: Arc<str>, position: u64, waiting: Waiting },
+    /// A held event waits on.
+    Deferred { key: Arc<str>, position: u64, waiting: Waiting },
     /// A held event is no longer there.
-    Left {
-        key: Arc<str>,
-        position: u64,
-    },
+    Left { key: Arc<str>, position: u64 },
     /// The first event of a key in the window is finished.
-    Finished {
-        key: Arc<str>,
-    },
-    Nothing,
+    Finished { key: Arc<str> },
+    /// A dead letter is there.
+    GivenUp,
+    /// A command is done.
+    Answer(Reply),
 }
 
 impl Dispatcher {
@@ -107,10 +109,13 @@ impl Dispatcher {
             after = last.position;
             entries.into_iter().for_each(|entry| held.load(entry));
         }
+        let parts = Arc::new(parts);
         let (tell, news) = mpsc::unbounded_channel();
+        let (to_settle, queue) = mpsc::unbounded_channel();
+        tokio::spawn(settling::in_order(Arc::clone(&parts), queue, tell.clone()));
         Ok(Some(Self {
             slots: Arc::new(Semaphore::new(settings.concurrency)),
-            parts: Arc::new(parts),
+            parts,
             settings,
             scanned: progress.cursor,
             window: Window::default(),
@@ -119,6 +124,7 @@ impl Dispatcher {
             breaker: Breaker::default(),
             rests_until: None,
             under_way: 0,
+            to_settle,
             news,
             tell,
         }))
@@ -172,7 +178,7 @@ impl Dispatcher {
                     self.take(news);
                 }
             }
-            Some(command) = commands.recv() => self.obey(command).await,
+            Some(command) = commands.recv() => self.obey(command),
             _ = grown.changed(), if self.wants_more() => {}
             permit = slots.acquire_owned(), if wants_slot => {
                 self.start_deliveries(permit.ok());
@@ -200,7 +206,7 @@ impl Dispatcher {
                 .events
                 .into_iter()
                 .take_while(|recorded| recorded.position <= upto)
-                .filter(|recorded| self.settings.pattern.matches(&recorded.event.event_type))
+                .filter(|recorded| self.settings.wants(&recorded.event.event_type))
                 .map(Positioned::from)
                 .collect();
             self.scan(upto, wanted);
@@ -270,7 +276,7 @@ impl Dispatcher {
     }
 
     fn may_start(&self) -> bool {
-        let rests = self.rests_until.is_some_and(|until| Instant::now() < until);
+        let rests = self.rests();
         let waits = self.breaker.until().is_some_and(|until| Instant::now() < until);
         let is_due = self.held.next_due().is_some_and(|due| due <= now_ms());
         !rests && !waits && (self.window.has_ready() || is_due)
@@ -278,7 +284,7 @@ impl Dispatcher {
 
     fn wants_more(&self) -> bool {
         let ended = self.parts.until.is_some_and(|until| self.scanned >= until);
-        let rests = self.rests_until.is_some_and(|until| Instant::now() < until);
+        let rests = self.rests();
         !ended && !rests && self.window.len() < MAX_WINDOW && !self.is_full()
     }
 
@@ -304,6 +310,11 @@ impl Dispatcher {
         let rests = self.rests_until.filter(|until| *until > now);
         let next = times.into_iter().flatten().filter(|time| *time > now).min();
         rests.or(next).unwrap_or(now + Duration::from_secs(60))
+    }
+
+    /// Whether it makes a pause.
+    fn rests(&self) -> bool {
+        self.rests_until.is_some_and(|until| Instant::now() < until)
     }
 
     fn rest(&mut self, pause: Duration) {
@@ -345,6 +356,7 @@ impl Dispatcher {
             }
             Ending::Undelivered { reason, pause } => {
                 tracing::debug!(subscription = &*self.parts.name, reason, "not delivered");
+                status.note_error(&reason);
                 self.breaker.undecided();
                 if !pause.is_zero() {
                     self.rest(pause);
@@ -382,12 +394,14 @@ impl Dispatcher {
                 due,
                 reason: waiting.reason.clone(),
             };
-            self.settle(vec![settlement], vec![Change::Held { key, position, waiting }]);
+            self.settle(vec![settlement], vec![Change::Deferred { key, position, waiting }]);
             return;
         }
         // Those of its key behind it wait, too.
         let mut events = self.window.take(&key);
         let Some(first) = events.pop_front() else { return };
+        // Those behind it may be settled before it is: none of them is due until then.
+        self.held.reserve(&key, first.position);
         self.hold(vec![(Arc::clone(&key), first, waiting)]);
         if !events.is_empty() {
             self.hold_behind(events.into_iter().map(|event| (Arc::clone(&key), event)).collect());
@@ -441,23 +455,15 @@ impl Dispatcher {
             attempts: number,
             reason,
         };
-        self.parts.status.count_dead();
         let change = if held { Change::Left { key, position } } else { Change::Finished { key } };
-        self.settle(vec![settlement], vec![change]);
+        self.settle(vec![settlement], vec![change, Change::GivenUp]);
     }
 
-    /// Settles in the background, however long the store takes.
+    /// Settles in the background, after what is to be settled already.
     fn settle(&mut self, settlements: Vec<Settlement>, changes: Vec<Change>) {
         self.under_way += 1;
-        let (parts, tell) = (Arc::clone(&self.parts), self.tell.clone());
-        tokio::spawn(async move {
-            while let Err(error) = parts.settle(settlements.clone()).await {
-                let subscription = &*parts.name;
-                tracing::error!(subscription, %error, "its store takes no settlement");
-                tokio::time::sleep(SETTLE_PAUSE).await;
-            }
-            let _ = tell.send(News::Settled(changes));
-        });
+        // Its receiver lives as long as this does.
+        let _ = self.to_settle.send(Settling { settlements, changes });
     }
 
     fn change(&mut self, change: Change) {
@@ -471,99 +477,18 @@ impl Dispatcher {
                 }
                 self.held.insert(&key, position, waiting);
             }
+            Change::Deferred { key, position, waiting } => {
+                self.held.insert(&key, position, waiting);
+            }
             Change::Left { key, position } => drop(self.held.remove(&key, position)),
             Change::Finished { key } => self.window.finished(&key),
-            Change::Nothing => {}
+            Change::GivenUp => self.parts.status.count_given_up(),
+            Change::Answer(reply) => drop(reply.send(Ok(()))),
         }
-    }
-
-    async fn obey(&mut self, command: Command) {
-        match command {
-            Command::Update(settings) => {
-                if settings.concurrency != self.settings.concurrency {
-                    self.slots = Arc::new(Semaphore::new(settings.concurrency));
-                }
-                self.settings = *settings;
-                // Another version may do better.
-                self.breaker = Breaker::default();
-                self.rests_until = None;
-            }
-            Command::Revived { key, position } => {
-                let entry = crate::state::HeldEntry {
-                    position,
-                    key,
-                    attempts: 0,
-                    due: Due::At(0),
-                    reason: String::new(),
-                };
-                self.held.load(entry);
-            }
-            Command::Skip { position, reply } => drop(reply.send(self.skip(position))),
-            Command::Retry { position, reply } => drop(reply.send(self.retry(position))),
-            Command::Inspect { reply } => drop(reply.send(self.inspect())),
-            Command::Resume => {
-                self.breaker = Breaker::default();
-                self.rests_until = None;
-            }
-        }
-    }
-
-    /// Counts an event as finished that no handler has at the moment.
-    fn skip(&mut self, position: u64) -> Result<(), Refusal> {
-        if let Some(key) = self.held.key_of(position) {
-            if self.held.is_busy(&key) && self.held.is_first(&key, position) {
-                return Err(Refusal::Busy);
-            }
-            let settlement = Settlement::Skip { consumption: self.consumption(position, true) };
-            self.settle(vec![settlement], vec![Change::Left { key, position }]);
-            return Ok(());
-        }
-        let removed = self.window.remove(position).ok_or(Refusal::NotWaiting)?;
-        let consumption = self.consumption(removed.position, false);
-        self.settle(vec![Settlement::Skip { consumption }], vec![Change::Nothing]);
-        Ok(())
-    }
-
-    /// Makes a held event due now, with all its attempts before it.
-    fn retry(&mut self, position: u64) -> Result<(), Refusal> {
-        let key = self.held.key_of(position).ok_or(Refusal::NotWaiting)?;
-        if self.held.is_busy(&key) {
-            return Err(Refusal::Busy);
-        }
-        let waiting = self.held.get(&key, position).cloned().ok_or(Refusal::NotWaiting)?;
-        let waiting = Waiting { attempts: 0, due: Due::At(0), ..waiting };
-        let settlement = Settlement::Defer {
-            consumption: self.consumption(position, true),
-            attempts: 0,
-            due: waiting.due,
-            reason: waiting.reason.clone(),
-        };
-        self.settle(vec![settlement], vec![Change::Held { key, position, waiting }]);
-        Ok(())
     }
 
     fn consumption(&self, position: u64, held: bool) -> Consumption {
         Consumption { subscription: Arc::clone(&self.parts.name), position, held }
-    }
-
-    /// Shows how it stands.
-    fn report(&self) {
-        let state = if self.breaker.is_open() {
-            State::Paused
-        } else if self.is_full() {
-            State::Full
-        } else {
-            State::Running
-        };
-        self.parts.status.report(state, self.scanned, self.window.len(), self.held.len());
-    }
-
-    /// What takes longer to find out than a report may.
-    fn inspect(&self) -> Inspection {
-        let progress = self.parts.store.progress(&self.parts.name).unwrap_or_default();
-        let unfinished = (progress.outstanding > 0).then_some(progress.cursor + 1);
-        let oldest = [unfinished, self.held.oldest()].into_iter().flatten().min();
-        Inspection { cursor: progress.cursor, oldest, parked: self.held.parked() }
     }
 }
 
@@ -584,10 +509,6 @@ impl Parts {
             },
         };
         self.target.deliver(&self.store, &self.name, attempt, event, slot).await
-    }
-
-    async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), crate::state::Error> {
-        self.store.settle(settlements).await?.durable().await
     }
 }
 

@@ -94,6 +94,12 @@ impl Window {
         events
     }
 
+    /// Whether the event is with its handler.
+    pub(super) fn is_busy_with(&self, position: u64) -> bool {
+        let first = |queue: &Queue| queue.events.front().map(|event| event.position);
+        self.keys.values().any(|queue| queue.busy && first(queue) == Some(position))
+    }
+
     /// Takes one event out that is not with its handler.
     pub(super) fn remove(&mut self, position: u64) -> Option<Positioned> {
         let (key, index) = self.keys.iter().find_map(|(key, queue)| {
@@ -183,6 +189,7 @@ mod tests {
         let mut window = window(&[("a", 1), ("a", 2), ("b", 3)]);
         next(&mut window);
         assert!(window.remove(1).is_none());
+        assert!(window.is_busy_with(1) && !window.is_busy_with(2));
         assert!(window.remove(2).is_some());
         assert!(window.remove(3).is_some());
         assert_eq!(next(&mut window), None);

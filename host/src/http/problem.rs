@@ -25,7 +25,7 @@ pub struct Problem {
     service: Option<ServiceName>,
     allow: Vec<Method>,
     retry: bool,
-    event: Option<InvalidEvent>,
+    event: Option<Box<InvalidEvent>>,
 }
 
 /// The JSON of a problem (RFC 9457 §3.1), with extensions: the service, the
@@ -189,7 +189,7 @@ impl Problem {
                 refused("body-too-large", StatusCode::PAYLOAD_TOO_LARGE)
             }
             IntakeError::Invalid(event) => Self {
-                event: Some(event.clone()),
+                event: Some(Box::new(event.clone())),
                 ..refused("invalid-event", StatusCode::BAD_REQUEST)
             },
             IntakeError::UnsupportedMediaType(_) => {

@@ -10,12 +10,17 @@ const NAME: &str = "hotdock-traffic";
 
 /// Takes the cookie out of a request; the token in it, if it is one of ours.
 pub fn take(headers: &mut HeaderMap) -> Option<u64> {
-    let Entry::Occupied(cookies) = headers.entry(COOKIE) else { return None };
-    // Most requests have cookies, and few have this one.
+    // Most requests have no cookies or not this one; an entry would make room.
     let has_it = |value: &HeaderValue| {
         value.as_bytes().windows(NAME.len()).any(|window| window == NAME.as_bytes())
     };
-    if cookies.iter().any(has_it) { take_from(cookies) } else { None }
+    if !headers.get_all(COOKIE).iter().any(has_it) {
+        return None;
+    }
+    match headers.entry(COOKIE) {
+        Entry::Occupied(cookies) => take_from(cookies),
+        Entry::Vacant(_) => None,
+    }
 }
 
 /// Tells the client its token, until its browser ends.

@@ -21,7 +21,7 @@ pub(super) struct Fields<'t, 'i> {
 /// A value, with its key for messages and its place in the text.
 pub(super) struct Field<'t, 'i> {
     key: String,
-    value: &'t DeValue<'i>,
+    pub(super) value: &'t DeValue<'i>,
     pub(super) span: Range<usize>,
 }
 
@@ -76,6 +76,22 @@ impl<'t, 'i> Field<'t, 'i> {
         }
     }
 
+    /// One of a few words.
+    pub(super) fn choice<T: Copy>(
+        &self,
+        choices: &[(&str, T)],
+        problems: &mut Problems<'_>,
+    ) -> Option<T> {
+        let text = self.text(problems)?;
+        let chosen = choices.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+        if chosen.is_none() {
+            let words: Vec<String> =
+                choices.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+            self.report(problems, format_args!("must be {}; found: `{text}`", words.join(" or ")));
+        }
+        chosen
+    }
+
     pub(super) fn table(&self, problems: &mut Problems<'_>) -> Option<&'t DeTable<'i>> {
         match self.value {
             DeValue::Table(table) => Some(table),
@@ -118,6 +134,15 @@ impl<'t, 'i> Field<'t, 'i> {
         let DeValue::Integer(integer) = self.value else { return None };
         let parsed = u64::from_str_radix(integer.as_str(), integer.radix());
         Some(parsed.map_err(|_| integer.to_string()))
+    }
+
+    /// A number, with or without a fraction.
+    pub(super) fn number(&self) -> Option<f64> {
+        match self.value {
+            DeValue::Integer(integer) => integer.as_str().parse().ok(),
+            DeValue::Float(float) => float.as_str().parse().ok(),
+            _ => None,
+        }
     }
 
     pub(super) fn wrong_type<T>(&self, problems: &mut Problems<'_>, expected: &str) -> Option<T> {

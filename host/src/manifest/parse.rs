@@ -7,8 +7,8 @@ use toml::de::{DeTable, DeValue};
 use super::fields::{Field, Fields};
 use super::problem::{ManifestError, Problem, Problems};
 use super::{
-    Capabilities, Deploy, Instances, Limits, Manifest, Migration, OriginPattern, quantity, route,
-    subscribe,
+    Capabilities, Deploy, Instances, Limits, Manifest, Migration, OriginPattern, canary, quantity,
+    route, schedule, subscribe,
 };
 use crate::digest::Digest;
 use crate::service::ServiceName;
@@ -76,6 +76,7 @@ fn manifest(stem: &str, document: &DeTable<'_>, problems: &mut Problems<'_>) -> 
     let deploy = section(&mut fields, "deploy", problems, deploy);
     let subscriptions =
         fields.take("subscribe").map(|field| subscribe::subscriptions(&field, problems));
+    let schedules = fields.take("schedule").map(|field| schedule::schedules(&field, problems));
     let migrations = fields.take("migration").map(|field| migrations(&field, problems));
     fields.finish(problems);
     let defaults = Manifest::default_for(service?);
@@ -86,6 +87,7 @@ fn manifest(stem: &str, document: &DeTable<'_>, problems: &mut Problems<'_>) -> 
         capabilities,
         deploy,
         subscriptions: subscriptions.unwrap_or_default(),
+        schedules: schedules.unwrap_or_default(),
         migrations: migrations.unwrap_or_default(),
         ..defaults
     })
@@ -267,6 +269,7 @@ fn deploy(table: &DeTable<'_>, problems: &mut Problems<'_>) -> Deploy {
         }
     }
     take!(fields, problems, "drain", deploy.drain, duration(DRAIN));
+    deploy.canary = fields.take("canary").and_then(|field| canary::canary(&field, problems));
     fields.finish(problems);
     deploy
 }

@@ -50,6 +50,13 @@ pub(super) const REUSE: RangeInclusive<u64> = 1..=1_000_000_000;
 pub(super) const IDLE: RangeInclusive<Duration> = Duration::ZERO..=HOUR;
 /// `[deploy] drain`.
 pub(super) const DRAIN: RangeInclusive<Duration> = Duration::ZERO..=HOUR;
+/// `[deploy] canary.pause`.
+pub(super) const CANARY_PAUSE: RangeInclusive<Duration> = Duration::from_millis(100)..=HOUR;
+/// `[deploy] canary.wait`: a week for who has little traffic.
+pub(super) const CANARY_WAIT: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(7 * 24 * 3600);
+/// `[deploy] canary.requests`: one says nothing.
+pub(super) const CANARY_REQUESTS: RangeInclusive<u64> = 2..=1_000_000;
 
 /// `[[subscribe]] attempts`.
 pub(super) const ATTEMPTS: RangeInclusive<u64> = 1..=1_000;

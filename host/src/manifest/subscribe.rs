@@ -22,8 +22,8 @@ pub struct Subscription {
     /// `name`, by default its pattern. With the service's name it says whose
     /// cursor it is: a subscription that is renamed is a new one.
     pub name: String,
-    /// `type`.
-    pub pattern: TypePattern,
+    /// `type`: patterns, of which one has to match.
+    pub patterns: Vec<TypePattern>,
     /// `from` (now).
     pub from: StartPosition,
     /// `attempts` (8): deliveries of one event until it is given up.
@@ -76,12 +76,25 @@ impl Default for Backoff {
 }
 
 impl Subscription {
-    /// A subscription with the defaults.
+    /// Whether it wants events of this type.
     #[must_use]
-    pub fn to(pattern: TypePattern) -> Self {
+    pub fn wants(&self, event_type: &str) -> bool {
+        self.patterns.iter().any(|pattern| pattern.matches(event_type))
+    }
+
+    /// Its patterns, parted by commas.
+    #[must_use]
+    pub fn types(&self) -> String {
+        let types: Vec<&str> = self.patterns.iter().map(TypePattern::as_str).collect();
+        types.join(",")
+    }
+
+    /// A subscription with the defaults, named by its first pattern.
+    #[must_use]
+    pub fn to(patterns: Vec<TypePattern>) -> Self {
         Self {
-            name: pattern.to_string(),
-            pattern,
+            name: patterns.first().map(ToString::to_string).unwrap_or_default(),
+            patterns,
             from: StartPosition::default(),
             attempts: 8,
             backoff: Backoff::default(),
@@ -129,18 +142,17 @@ fn subscription(
     }
     let pattern = wanted.and_then(|field| pattern(&field, problems));
     // The other keys are read even then, so that each is reported.
-    let mut read =
-        Subscription::to(pattern.clone().unwrap_or_else(|| ">".parse().expect("a pattern")));
+    let mut read = Subscription::to(pattern.iter().cloned().collect());
     if let Some(field) = fields.take("name") {
         name(&field, &mut read, problems);
     }
     if let Some(field) = fields.take("from") {
         let choices = [("now", StartPosition::Now), ("beginning", StartPosition::Beginning)];
-        read.from = choice(&field, &choices, problems).unwrap_or_default();
+        read.from = field.choice(&choices, problems).unwrap_or_default();
     }
     if let Some(field) = fields.take("when-failed") {
         let choices = [("dead-letter", WhenFailed::DeadLetter), ("park", WhenFailed::Park)];
-        read.when_failed = choice(&field, &choices, problems).unwrap_or_default();
+        read.when_failed = field.choice(&choices, problems).unwrap_or_default();
     }
     counts(&mut fields, &mut read, problems);
     if let Some(table) = fields.take("backoff").and_then(|field| field.table(problems)) {
@@ -199,21 +211,6 @@ fn backoff(table: &DeTable<'_>, problems: &mut Problems<'_>) -> Backoff {
     let defaults = Backoff::default();
     let first = first.unwrap_or(defaults.first);
     Backoff { first, max: max.unwrap_or(defaults.max).max(first) }
-}
-
-/// One of a few words.
-fn choice<T: Copy>(
-    field: &Field<'_, '_>,
-    choices: &[(&str, T)],
-    problems: &mut Problems<'_>,
-) -> Option<T> {
-    let text = field.text(problems)?;
-    let chosen = choices.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
-    if chosen.is_none() {
-        let words: Vec<String> = choices.iter().map(|(word, _)| format!("\"{word}\"")).collect();
-        field.report(problems, format_args!("must be {}; found: `{text}`", words.join(" or ")));
-    }
-    chosen
 }
 
 #[cfg(test)]

@@ -18,6 +18,12 @@ pub struct ServiceName(Arc<str>);
 pub struct InvalidServiceName(String);
 
 impl ServiceName {
+    /// What the operator's webhooks go by. No service can have this name.
+    #[must_use]
+    pub fn webhooks() -> Self {
+        Self("_webhooks".into())
+    }
+
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -12,7 +12,7 @@ use crate::manifest::{Manifest, Route};
 use crate::runtime::Pool;
 
 /// Which version: `cart v3`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 pub struct VersionId {
     /// The service.
     pub service: ServiceName,

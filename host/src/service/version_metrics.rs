@@ -74,7 +74,8 @@ impl VersionMetrics {
         }
     }
 
-    fn count(&self, failed: bool, took: Duration) {
+    /// A request ended.
+    pub(crate) fn count(&self, failed: bool, took: Duration) {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.errors.fetch_add(u64::from(failed), Ordering::Relaxed);
         self.latencies[bucket(took)].fetch_add(1, Ordering::Relaxed);

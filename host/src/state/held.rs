@@ -16,6 +16,9 @@ use super::transaction::Committed;
 use super::writer::Writer;
 use crate::event::Event;
 
+/// Bytes of events that a list of dead letters has, roughly.
+const MAX_PAGE_BYTES: usize = 4 << 20;
+
 /// When a held event is delivered again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Due {
@@ -113,6 +116,31 @@ pub struct DeadLetter {
     pub died_at: u64,
     /// The event as CloudEvents JSON.
     pub event: Bytes,
+}
+
+/// Some of a store's dead letters.
+#[derive(Clone, Debug)]
+pub struct DeadLetters {
+    /// They.
+    pub letters: Vec<DeadLetter>,
+    /// Whether there are more.
+    pub more: bool,
+}
+
+/// What became of a dead letter that is to be delivered again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Revival {
+    /// It is a held event.
+    Revived {
+        /// What it is ordered by.
+        key: String,
+        /// Its position on the bus.
+        position: u64,
+    },
+    /// The same event is among the held already.
+    Waiting,
+    /// It is not there.
+    Gone,
 }
 
 /// Does what is settled as a member of the open group.
@@ -272,7 +300,7 @@ impl Store {
     }
 
     /// Dead letters with a higher number than `after`, in their order; of one
-    /// subscription or of all.
+    /// subscription or of all. Fewer than `limit` where they are large.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -281,16 +309,43 @@ impl Store {
         subscription: Option<String>,
         after: u64,
         limit: usize,
-    ) -> Result<Vec<DeadLetter>, Error> {
+    ) -> Result<DeadLetters, Error> {
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT id, subscription, position, key, attempts, reason, died_at, event
+                 FROM _dead WHERE id > ?1 AND (?2 IS NULL OR subscription = ?2)
+                 ORDER BY id",
+            )?;
+            let mut rows = statement.query((after, subscription))?;
+            let mut found = DeadLetters { letters: Vec::new(), more: false };
+            let mut bytes = 0;
+            while let Some(row) = rows.next()? {
+                if found.letters.len() == limit || bytes > MAX_PAGE_BYTES {
+                    found.more = true;
+                    break;
+                }
+                let letter = dead_letter(row)?;
+                bytes += letter.event.len();
+                found.letters.push(letter);
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    /// A dead letter.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn dead_letter(self: &Arc<Self>, id: u64) -> Result<Option<DeadLetter>, Error> {
         self.read(move |connection| {
             connection
                 .prepare_cached(
                     "SELECT id, subscription, position, key, attempts, reason, died_at, event
-                     FROM _dead WHERE id > ?1 AND (?2 IS NULL OR subscription = ?2)
-                     ORDER BY id LIMIT ?3",
+                     FROM _dead WHERE id = ?1",
                 )?
-                .query_map((after, subscription, limit), dead_letter)?
-                .collect()
+                .query_row([id], dead_letter)
+                .optional()
         })
         .await
     }
@@ -324,35 +379,37 @@ impl Store {
         Ok(dropped > 0)
     }
 
-    /// Makes a dead letter a held event again, due at once and with no attempts.
-    /// `None` where it is not there. Durable when it returns.
+    /// Makes a dead letter a held event of a subscription's, due at once and with
+    /// no attempts. Durable when it returns.
     ///
     /// # Errors
     /// When the store cannot be written.
     pub async fn retry_dead(
         self: &Arc<Self>,
         id: u64,
-    ) -> Result<Option<(String, HeldEntry)>, Error> {
+        subscription: &Arc<str>,
+    ) -> Result<Revival, Error> {
+        let subscription = Arc::clone(subscription);
         let (committed, revived) = self
             .host_member(move |writer| {
-                let found: Option<(String, u64, String)> = writer
+                let found = writer
                     .connection
-                    .query_row(
-                        "SELECT subscription, position, key FROM _dead WHERE id = ?1",
-                        [id],
-                        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
-                    )
+                    .query_row("SELECT position, key FROM _dead WHERE id = ?1", [id], |row| {
+                        Ok((row.get(0)?, row.get(1)?))
+                    })
                     .optional()?;
-                let Some((subscription, position, key)) = found else { return Ok(None) };
-                writer.connection.execute(
+                let Some((position, key)) = found else { return Ok(Revival::Gone) };
+                let inserted = writer.connection.execute(
                     "INSERT OR IGNORE INTO _held
-                     SELECT subscription, position, key, event, 0, 0, FALSE, reason
+                     SELECT ?2, position, key, event, 0, 0, FALSE, reason
                      FROM _dead WHERE id = ?1",
-                    [id],
+                    (id, &subscription),
                 )?;
+                if inserted == 0 {
+                    return Ok(Revival::Waiting);
+                }
                 writer.connection.execute("DELETE FROM _dead WHERE id = ?1", [id])?;
-                let (due, reason) = (Due::At(0), String::new());
-                Ok(Some((subscription, HeldEntry { position, key, attempts: 0, due, reason })))
+                Ok(Revival::Revived { key, position })
             })
             .await?;
         committed.durable().await?;

@@ -37,6 +37,8 @@ pub struct Progress {
     pub scanned: u64,
     /// What was read and is not finished.
     pub outstanding: usize,
+    /// The first of those.
+    pub first_outstanding: Option<u64>,
 }
 
 /// A row of `_cursor`.
@@ -269,7 +271,13 @@ impl Store {
         let tracks = self.core.inbox.lock();
         let track = tracks.get(subscription)?;
         let outstanding = track.outstanding.len() + track.taken.len();
-        Some(Progress { cursor: track.cursor, scanned: track.scanned, outstanding })
+        let first = [track.outstanding.first(), track.taken.first()].into_iter().flatten().min();
+        Some(Progress {
+            cursor: track.cursor,
+            scanned: track.scanned,
+            outstanding,
+            first_outstanding: first.copied(),
+        })
     }
 
     /// Forgets what memory knows of a subscription that nobody delivers any more.

@@ -60,7 +60,7 @@ impl Publication {
 }
 
 impl Outbox {
-    /// Notes what the file has when it is opened for writing for the first time.
+    /// Notes what the file has when it is opened for the first time.
     pub(super) fn open(&self, connection: &Connection) -> rusqlite::Result<()> {
         let last = last_sequence(connection)?;
         let mut state = self.lock();
@@ -137,6 +137,21 @@ impl Store {
         self.core.outbox.grown.notified().await;
     }
 
+    /// The highest sequence that is committed, once the file is open.
+    #[must_use]
+    pub fn published(&self) -> u64 {
+        self.core.outbox.lock().last
+    }
+
+    /// How many published events wait for the bus. Before it was asked what it
+    /// has, only those since the file was opened count.
+    #[must_use]
+    pub fn outbox_len(&self) -> u64 {
+        let state = self.core.outbox.lock();
+        let known = if state.relayed > 0 { state.relayed } else { state.opened_at.unwrap_or(0) };
+        state.last.saturating_sub(known)
+    }
+
     /// Whether there is a file, and so perhaps something in its outbox.
     #[must_use]
     pub fn has_file(&self) -> bool {
@@ -148,14 +163,16 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn identity(self: &Arc<Self>) -> Result<StoreIdentity, Error> {
+        let core = Arc::clone(&self.core);
         let store_id = self
-            .read(|connection| {
+            .read(move |connection| {
+                // Nothing may have opened it for writing yet.
+                core.outbox.open(connection)?;
                 connection.query_row("SELECT value FROM _meta WHERE key = 'store_id'", (), |row| {
                     row.get(0)
                 })
             })
             .await?;
-        // Read after the file was made sure of, which opens it for writing.
         let opened_at = self.core.outbox.lock().opened_at.unwrap_or(0);
         Ok(StoreIdentity { store_id, opened_at })
     }

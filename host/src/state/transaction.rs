@@ -291,16 +291,22 @@ impl Transaction {
             }
             Mode::Leased(mut leased) => {
                 let footprint = std::mem::take(&mut leased.footprint);
-                // First: where it is refused, nothing was published yet.
-                if let Some(consumption) = leased.consumption.take() {
-                    leased.writer()?.consume(&consumption)?;
-                }
-                if let Some(keeping) = leased.keeping.take() {
-                    leased.writer()?.keep_answer(keeping)?;
-                }
+                let consumption = leased.consumption.take();
+                let keeping = leased.keeping.take();
                 let publications = std::mem::take(&mut leased.publications);
-                leased.writer()?.publish(&publications)?;
-                let durable = leased.writer()?.end_lease(&footprint);
+                // Its deadline counts up to here and no further: given up after the
+                // event is taken, its effects would be undone and the event would
+                // stay finished with the group.
+                let writer = leased.writer()?;
+                if let Some(keeping) = keeping {
+                    writer.keep_answer(keeping)?;
+                }
+                // Where it is refused, nothing was published yet.
+                if let Some(consumption) = consumption {
+                    writer.consume(&consumption)?;
+                }
+                writer.publish(&publications)?;
+                let durable = writer.end_lease(&footprint);
                 leased.go_home();
                 Ok(Committed { durable: Some(durable?) })
             }

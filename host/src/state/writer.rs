@@ -13,7 +13,7 @@ use super::error::{Error, Rerun};
 use super::held;
 use super::history::{Footprint, History, Sequence};
 use super::idempotency::{self, Keeping, KeptAnswer, KeyClaim};
-use super::inbox::{self, Consumption};
+use super::inbox::{self, Advance, Consumption};
 use super::keyvalue;
 use super::outbox::{self, Publication};
 use super::sandbox::Sandbox;
@@ -21,6 +21,7 @@ use super::snapshot::{Reads, Writes};
 use super::sql::{Execution, Rows, Scope, Value};
 use super::store::Core;
 use crate::event::Outgoing;
+use crate::failpoint;
 
 /// Resolves when the group is committed.
 pub(super) type Durable = oneshot::Receiver<Result<(), Error>>;
@@ -215,9 +216,13 @@ impl Writer {
         let trim = self.core.outbox.to_trim();
         let written = inbox::write(&self.connection, &advances)
             .and_then(|()| trim.map_or(Ok(()), |upto| outbox::trim(&self.connection, upto)))
-            .and_then(|()| self.run("COMMIT"));
+            .and_then(|()| {
+                before_commit(&advances, trim);
+                self.run("COMMIT")
+            });
         let result = match written {
             Ok(()) => {
+                after_commit(&advances, trim);
                 self.core.note_commit(group.sequence);
                 self.core.inbox.confirm(&advances);
                 if let Some(upto) = trim {
@@ -234,10 +239,12 @@ impl Writer {
         };
         // Before anyone is told: a client that has its answer may repeat at once.
         drop(group.claims);
+        failpoint::pass("before gate release");
         for waiting in group.waiting {
             // One whose client left no longer waits.
             let _ = waiting.send(result.clone());
         }
+        failpoint::pass("after gate release");
     }
 
     pub(super) fn get(&self, bucket: &str, key: &str) -> Result<Option<Bytes>, Error> {
@@ -389,5 +396,25 @@ impl Writer {
     fn run(&self, statement: &str) -> rusqlite::Result<()> {
         self.connection.prepare_cached(statement)?.execute(())?;
         Ok(())
+    }
+}
+
+fn before_commit(advances: &[Advance], trim: Option<u64>) {
+    failpoint::pass("before commit");
+    if !advances.is_empty() {
+        failpoint::pass("before cursor commit");
+    }
+    if trim.is_some() {
+        failpoint::pass("before outbox trim");
+    }
+}
+
+fn after_commit(advances: &[Advance], trim: Option<u64>) {
+    failpoint::pass("after commit");
+    if !advances.is_empty() {
+        failpoint::pass("after cursor commit");
+    }
+    if trim.is_some() {
+        failpoint::pass("after outbox trim");
     }
 }

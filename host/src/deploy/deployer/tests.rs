@@ -21,7 +21,7 @@ async fn a_dropped_component_serves_and_a_newer_one_replaces_it() {
     assert!(matches!(drained, Notice::Drained { version, leases_left: 0 } if version.number == 1));
     let status = bench.status();
     let serving = status.services[0].serving.as_ref().expect("a version");
-    assert_eq!((serving.version, serving.file.as_str()), (2, "cart.wasm"));
+    assert_eq!((serving.version, serving.file.as_deref()), (2, Some("cart.wasm")));
     assert_eq!(serving.digest, digest("two"));
 }
 

@@ -1,15 +1,20 @@
 //! The tables of `host.db` and the format's number.
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::RecordError;
+use crate::digest::Digest;
 
 /// `hotd` in ASCII: whose file this is (SQLite, `PRAGMA application_id`).
 const APPLICATION: i64 = 0x686f_7464;
-/// The format that this build reads and writes.
-const FORMAT: i64 = 1;
 
-const TABLES: &str = "
+/// The formats: each takes a file from the one before it to its own, and the
+/// first a new file. Older files are upgraded when they are opened.
+const FORMATS: [&str; 2] = [FORMAT_1, FORMAT_2];
+/// The newest of them.
+const FORMAT: i64 = FORMATS.len() as i64;
+
+const FORMAT_1: &str = "
     CREATE TABLE service (
         name TEXT PRIMARY KEY,
         last_number INTEGER NOT NULL      -- stays when the service goes: numbers are never given twice
@@ -42,27 +47,87 @@ const TABLES: &str = "
     ) STRICT;
 ";
 
-/// Makes an empty file this format's; refuses other formats.
+/// Versions share the traffic, come by upload, too, and remember who brought
+/// them; a plugin file acts when it holds something else than it did.
+const FORMAT_2: &str = "
+    ALTER TABLE version ADD COLUMN origin TEXT NOT NULL DEFAULT 'file'; -- or 'upload'; then `file` is
+                                          -- what the manifest's defaults come from
+    ALTER TABLE version ADD COLUMN who TEXT;
+    ALTER TABLE version ADD COLUMN rolled_back TEXT; -- why, if it was
+    CREATE TABLE deployed (
+        service TEXT PRIMARY KEY,
+        file TEXT UNIQUE,                 -- the plugin file that it was last deployed from; NULL: uploaded
+        revision INTEGER NOT NULL,        -- counts the changes
+        rules TEXT NOT NULL,              -- JSON
+        sticky TEXT,                      -- JSON
+        canary TEXT                       -- JSON; NULL: none is under way
+    ) STRICT;
+    CREATE TABLE share (
+        service TEXT NOT NULL REFERENCES deployed (service) ON DELETE CASCADE,
+        number INTEGER NOT NULL,
+        weight INTEGER NOT NULL,          -- per cent
+        PRIMARY KEY (service, number),
+        FOREIGN KEY (service, number) REFERENCES version (service, number)
+    ) STRICT;
+    CREATE TABLE acted (                  -- what a plugin file held when it was last deployed
+        file TEXT PRIMARY KEY,
+        component TEXT,
+        manifest TEXT
+    ) STRICT;
+    INSERT INTO deployed SELECT service, file, 1, '[]', NULL, NULL FROM traffic;
+    INSERT INTO share SELECT service, number, 100 FROM traffic;
+";
+
+/// Makes an empty file this format's, and upgrades an older one; refuses newer
+/// formats.
 pub(super) fn prepare(connection: &mut Connection) -> Result<(), RecordError> {
     // Looked at before anything is changed, the journal's mode included.
     let (application, format) = identity(connection)?;
     match (application, format) {
         (0, 0) if is_empty(connection)? => {}
-        (APPLICATION, FORMAT) => {}
+        (APPLICATION, 1..=FORMAT) => {}
         (APPLICATION, found) => return Err(RecordError::Newer { found, known: FORMAT }),
         _ => return Err(RecordError::Foreign),
     }
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "foreign_keys", true)?;
-    if format == 0 {
+    if format < FORMAT {
         let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        change.execute_batch(TABLES)?;
+        for step in &FORMATS[usize::try_from(format).unwrap_or_default()..] {
+            change.execute_batch(step)?;
+            if *step == FORMAT_2 {
+                carry_files_over(&change)?;
+            }
+        }
         change.pragma_update(None, "application_id", APPLICATION)?;
         change.pragma_update(None, "user_version", FORMAT)?;
         change.commit()?;
     }
     Ok(())
+}
+
+/// What the plugin files held that serve, as format 1 knew it by their versions.
+fn carry_files_over(change: &Transaction<'_>) -> rusqlite::Result<()> {
+    let mut statement = change.prepare(
+        "SELECT traffic.file, component, manifest_file, manifest
+         FROM traffic JOIN version USING (service, number)",
+    )?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (file, component): (String, String) = (row.get(0)?, row.get(1)?);
+        let (manifest_file, text): (Option<String>, Option<String>) = (row.get(2)?, row.get(3)?);
+        // An embedded manifest is part of the component.
+        let beside = manifest_file.filter(|name| *name == format!("{file}.toml"));
+        let manifest = beside.and(text).map(|text| Digest::of(text.as_bytes()).to_string());
+        change.execute(
+            "INSERT INTO acted (file, component, manifest) VALUES (?1, ?2, ?3)",
+            params![file, component, manifest],
+        )?;
+    }
+    drop(rows);
+    drop(statement);
+    change.execute_batch("DROP TABLE traffic")
 }
 
 fn identity(connection: &Connection) -> Result<(i64, i64), RecordError> {

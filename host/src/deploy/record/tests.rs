@@ -1,13 +1,28 @@
 use super::*;
+use crate::service::{Rule, Share, Sticky};
+
+const KEEP: usize = 10;
 
 fn version(service: &str, number: u64, file: &str) -> VersionRecord {
     VersionRecord {
         id: VersionId { service: service.parse().expect("a name"), number },
         component: Digest::of(format!("{service}{number}").as_bytes()),
         manifest: Some(ManifestText { file: format!("{file}.toml"), text: String::new() }),
-        file: Stem::new(file),
+        origin: Origin::File(Stem::new(file)),
+        who: Some("uid 1000".to_owned()),
         deployed_at: "2026-01-01T00:00:00Z".to_owned(),
+        rolled_back: None,
     }
+}
+
+fn open(path: &Path) -> Record {
+    Record::open(path, KEEP).expect("a record")
+}
+
+/// Deploys the version straight to all of its service's traffic.
+fn deploy(record: &Record, version: &VersionRecord) {
+    let plan = TrafficPlan::all(version.id.number);
+    record.deploy(version, &Seen::default(), &plan, None).expect("deployed");
 }
 
 fn refusal(content: &[u8]) -> RefusalRecord {
@@ -23,10 +38,11 @@ fn refusal(content: &[u8]) -> RefusalRecord {
 
 fn serving(record: &Record) -> Vec<String> {
     record
-        .serving()
-        .expect("versions")
+        .deployed()
+        .expect("services")
         .iter()
-        .map(|each| format!("{} from {}", each.id, each.file))
+        .flat_map(|(_, versions)| versions)
+        .map(|each| format!("{} from {}", each.id, each.origin.file().expect("a file")))
         .collect()
 }
 
@@ -34,24 +50,24 @@ fn serving(record: &Record) -> Vec<String> {
 fn what_was_recorded_is_there_after_a_restart() {
     let data = tempfile::tempdir().expect("a folder");
     let path = data.path().join("host.db");
-    let record = Record::open(&path).expect("a record");
+    let record = open(&path);
     let cart = version("cart", 1, "cart");
-    record.swap(&cart).expect("a swap");
+    deploy(&record, &cart);
     record.refuse(&Stem::new("order"), &refusal(b"order")).expect("a refusal");
     drop(record);
-    let record = Record::open(&path).expect("a record");
-    assert_eq!(record.serving().expect("versions"), [cart]);
+    let record = open(&path);
+    assert_eq!(record.deployed().expect("services")[0].1, [cart]);
     assert_eq!(record.refusals().expect("refusals")[&Stem::new("order")], refusal(b"order"));
 }
 
 #[test]
 fn numbers_are_never_given_twice() {
     let data = tempfile::tempdir().expect("a folder");
-    let record = Record::open(&data.path().join("host.db")).expect("a record");
+    let record = open(&data.path().join("host.db"));
     let cart = "cart".parse().expect("a name");
     assert_eq!(record.next_number(&cart).expect("a number"), 1);
-    record.swap(&version("cart", 1, "cart")).expect("a swap");
-    record.remove(&Stem::new("cart")).expect("removed");
+    deploy(&record, &version("cart", 1, "cart"));
+    record.remove_file(&Stem::new("cart")).expect("removed");
     assert_eq!(record.next_number(&cart).expect("a number"), 2);
     assert_eq!(record.next_number(&cart).expect("a number"), 3);
     assert_eq!(record.next_number(&"order".parse().expect("a name")).expect("a number"), 1);
@@ -60,30 +76,30 @@ fn numbers_are_never_given_twice() {
 #[test]
 fn a_file_serves_one_service_and_a_service_comes_from_one_file() {
     let data = tempfile::tempdir().expect("a folder");
-    let record = Record::open(&data.path().join("host.db")).expect("a record");
-    record.swap(&version("cart", 1, "cart")).expect("a swap");
+    let record = open(&data.path().join("host.db"));
+    deploy(&record, &version("cart", 1, "cart"));
     record.refuse(&Stem::new("cart"), &refusal(b"x")).expect("a refusal");
-    record.swap(&version("basket", 1, "cart")).expect("a swap");
+    deploy(&record, &version("basket", 1, "cart"));
     assert_eq!(serving(&record), ["basket v1 from cart"]);
     assert!(record.refusals().expect("refusals").is_empty());
-    record.swap(&version("basket", 2, "basket")).expect("a swap");
+    deploy(&record, &version("basket", 2, "basket"));
     assert_eq!(serving(&record), ["basket v2 from basket"]);
-    record.remove(&Stem::new("cart")).expect("removed");
+    record.remove_file(&Stem::new("cart")).expect("removed");
     assert_eq!(serving(&record), ["basket v2 from basket"]);
-    record.remove(&Stem::new("basket")).expect("removed");
+    record.remove_file(&Stem::new("basket")).expect("removed");
     assert!(serving(&record).is_empty());
 }
 
 #[test]
 fn the_last_versions_of_each_service_are_kept() {
     let data = tempfile::tempdir().expect("a folder");
-    let record = Record::open(&data.path().join("host.db")).expect("a record");
-    record.swap(&version("order", 1, "order")).expect("a swap");
-    for number in 1..=KEPT_VERSIONS as u64 + 3 {
-        record.swap(&version("cart", number, "cart")).expect("a swap");
+    let record = open(&data.path().join("host.db"));
+    deploy(&record, &version("order", 1, "order"));
+    for number in 1..=KEEP as u64 + 3 {
+        deploy(&record, &version("cart", number, "cart"));
     }
     let kept = record.kept_components().expect("digests");
-    assert_eq!(kept.len(), KEPT_VERSIONS + 1);
+    assert_eq!(kept.len(), KEEP + 1);
     assert!(kept.contains(&Digest::of(b"order1")) && kept.contains(&Digest::of(b"cart4")));
     assert!(!kept.contains(&Digest::of(b"cart3")));
 }
@@ -92,13 +108,63 @@ fn the_last_versions_of_each_service_are_kept() {
 fn another_format_and_another_programs_file_are_refused_and_left_alone() {
     let data = tempfile::tempdir().expect("a folder");
     let path = data.path().join("host.db");
-    drop(Record::open(&path).expect("a record"));
+    drop(open(&path));
     let raw = Connection::open(&path).expect("SQLite");
-    raw.pragma_update(None, "user_version", 2).expect("a pragma");
+    raw.pragma_update(None, "user_version", 3).expect("a pragma");
     drop(raw);
-    let refused = Record::open(&path).expect_err("a refusal");
-    assert!(matches!(refused, RecordError::Newer { found: 2, known: 1 }), "{refused}");
+    let refused = Record::open(&path, KEEP).expect_err("a refusal");
+    assert!(matches!(refused, RecordError::Newer { found: 3, known: 2 }), "{refused}");
     let other = data.path().join("other.db");
     Connection::open(&other).expect("SQLite").execute_batch("CREATE TABLE t (a)").expect("a table");
-    assert!(matches!(Record::open(&other), Err(RecordError::Foreign)));
+    assert!(matches!(Record::open(&other, KEEP), Err(RecordError::Foreign)));
+}
+
+#[test]
+fn how_traffic_is_shared_and_the_canary_are_there_after_a_restart() {
+    let data = tempfile::tempdir().expect("a folder");
+    let path = data.path().join("host.db");
+    let record = open(&path);
+    let cart: ServiceName = "cart".parse().expect("a name");
+    deploy(&record, &version("cart", 1, "cart"));
+    let uploaded = VersionRecord { origin: Origin::Upload, ..version("cart", 2, "cart") };
+    let plan = TrafficPlan {
+        versions: vec![Share { version: 1, weight: 90 }, Share { version: 2, weight: 10 }],
+        rules: vec![Rule { header: "x-beta".to_owned(), value: "1".to_owned(), version: 2 }],
+        sticky: Some(Sticky::Header("x-user".to_owned())),
+    };
+    let canary = CanaryRecord {
+        deployment: "some".to_owned(),
+        old: 1,
+        new: 2,
+        settings: Canary::default(),
+        step: 1,
+        held: true,
+    };
+    let deployed = record.deploy(&uploaded, &Seen::default(), &plan, Some(&canary));
+    assert_eq!(deployed.expect("deployed"), (2, false));
+    drop(record);
+    let record = open(&path);
+    let (deployed, versions) = record.deployed().expect("services").remove(0);
+    assert_eq!(
+        deployed,
+        DeployedRecord {
+            service: cart.clone(),
+            file: None,
+            revision: 2,
+            plan,
+            canary: Some(canary)
+        }
+    );
+    assert_eq!(versions[1], uploaded);
+
+    let revision = record.share(&cart, &TrafficPlan::all(1), None, Some((2, "too slow")));
+    assert_eq!(revision.expect("shared"), 3);
+    let rolled_back = record.versions(&cart).expect("versions").remove(0).rolled_back;
+    assert_eq!(rolled_back.as_deref(), Some("too slow"));
+    record.share(&cart, &TrafficPlan::all(2), None, None).expect("shared");
+    assert_eq!(record.version(&cart, 2).expect("read").expect("kept").rolled_back, None);
+    assert!(record.share(&cart, &TrafficPlan::all(7), None, None).is_err(), "there is none");
+    record.remove(&cart).expect("removed");
+    assert!(record.deployed().expect("services").is_empty());
+    assert_eq!(record.versions(&cart).expect("versions").len(), 2, "they are kept");
 }

@@ -13,7 +13,7 @@ fn read(text: &str) -> Result<Vec<Subscription>, Vec<String>> {
 fn a_type_is_enough() {
     let subscriptions = read("[[subscribe]]\ntype = \"shop.order.*\"").expect("a manifest");
     let pattern = "shop.order.*".parse().expect("a pattern");
-    assert_eq!(subscriptions, [Subscription::to(pattern)]);
+    assert_eq!(subscriptions, [Subscription::to(vec![pattern])]);
     assert_eq!(subscriptions[0].name, "shop.order.*");
 }
 
@@ -34,7 +34,7 @@ fn every_key_of_a_subscription_is_read() {
     );
     let expected = Subscription {
         name: "orders".to_owned(),
-        pattern: "shop.order.>".parse().expect("a pattern"),
+        patterns: vec!["shop.order.>".parse().expect("a pattern")],
         from: StartPosition::Beginning,
         attempts: 3,
         backoff: Backoff { first: Duration::from_secs(1), max: Duration::from_secs(60) },

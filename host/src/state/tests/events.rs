@@ -237,10 +237,41 @@ async fn a_held_event_is_finished_once_and_a_buried_one_can_come_back() {
     .await;
     assert_eq!(store.held(&name, 0, 10).await.expect("a store"), []);
     let dead = store.dead_letters(None, 0, 10).await.expect("a store");
-    assert_eq!((dead.len(), dead[0].position, dead[0].attempts), (1, 2, 8));
-    let revived = store.retry_dead(dead[0].id).await.expect("a store").expect("it is there");
-    assert_eq!((revived.0.as_str(), revived.1.attempts), ("s", 0));
+    assert!(!dead.more);
+    let id = dead.letters[0].id;
+    let dead = store.dead_letter(id).await.expect("a store").expect("it is there");
+    assert_eq!((dead.position, dead.attempts), (2, 8));
+    let revived = store.retry_dead(id, &name).await.expect("a store");
+    assert_eq!(revived, Revival::Revived { key: "k".to_owned(), position: 2 });
     assert_eq!(store.dead_count(&name).await.expect("a store"), 0);
     assert!(store.held_event(&name, 2).await.expect("a store").is_some());
-    assert!(store.retry_dead(dead[0].id).await.expect("a store").is_none());
+    assert_eq!(store.retry_dead(id, &name).await.expect("a store"), Revival::Gone);
+}
+
+#[tokio::test]
+async fn a_lease_that_ends_too_late_has_its_event_and_its_effect_or_neither() {
+    // From too short for anything to long enough for all of it.
+    for milliseconds in 1..=24 {
+        let lease_timeout = Duration::from_millis(milliseconds);
+        let options = StoreOptions { lease_timeout, ..StoreOptions::default() };
+        let Fixture { store, _folder } = fixture(options);
+        scanned(&store, &[1]).await;
+        let leased = store.lease(true, None, |mut transaction| async move {
+            transaction.set("effects", "1", Bytes::from_static(b"1")).await?;
+            for number in 0..500 {
+                transaction.publish(event(&number.to_string()))?;
+            }
+            transaction.consume(consumption(1));
+            transaction.finish().await
+        });
+        let committed = match leased.await.and_then(|ended| ended) {
+            Ok(committed) => committed.durable().await.is_ok(),
+            Err(_) => false,
+        };
+        assert_eq!(has_effect(&store, 1).await, committed, "within {lease_timeout:?}");
+        let outgoing = store.outgoing(0, 1_000).await.expect("a store");
+        assert_eq!(outgoing.len(), if committed { 500 } else { 0 }, "within {lease_timeout:?}");
+        let again = consume(&store, consumption(1)).await;
+        assert_eq!(again.is_err(), committed, "within {lease_timeout:?}: {again:?}");
+    }
 }

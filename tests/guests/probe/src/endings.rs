@@ -3,6 +3,7 @@
 //! ```text
 //! /spin            computes forever
 //! /sleep?ms=       waits, then answers `slept`
+//! /act             answers as the config says: `name`, after `slow` ms, with 500 in `fail` % of calls
 //! /trap            traps before the answer
 //! /trap-after?key= sends the head and `part of a body`, then traps; sets the key in bucket `late`
 //!                  before, if it has one
@@ -12,7 +13,7 @@
 //! ```
 
 use crate::answer;
-use crate::bindings::store;
+use crate::bindings::{config, store};
 use crate::call::Call;
 use crate::streams;
 use std::time::Duration;
@@ -27,6 +28,14 @@ pub fn spin() -> ! {
 pub fn sleep(call: &Call, outparam: ResponseOutparam) {
     std::thread::sleep(Duration::from_millis(call.number("ms", 0)));
     answer::text(outparam, 200, "slept\n");
+}
+
+pub fn act(outparam: ResponseOutparam) {
+    let get = |key| config::get(key).ok().flatten().unwrap_or_default();
+    let number = |key| get(key).parse::<u64>().unwrap_or_default();
+    std::thread::sleep(Duration::from_millis(number("slow")));
+    let failed = wasip2::random::random::get_random_u64() % 100 < number("fail");
+    answer::text(outparam, if failed { 500 } else { 200 }, &get("name"));
 }
 
 pub fn trap() -> ! {

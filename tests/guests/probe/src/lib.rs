@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! http      /request /status /read-none /echo /upload /sse /trailers /big
-//! endings   /spin /sleep /trap /trap-after /no-answer /error-code /late
+//! endings   /spin /sleep /act /trap /trap-after /no-answer /error-code /late
 //! resources /memory /count /print /log /config /fs /socket /outbound
 //! outbound  /send /relay
 //! state     /kv /transfer /increment /skew /book /commit /rollback /sql /sql-slow
@@ -46,6 +46,7 @@ impl wasip2::exports::http::incoming_handler::Guest for Probe {
 
             "spin" => endings::spin(),
             "sleep" => endings::sleep(&call, outparam),
+            "act" => endings::act(outparam),
             "trap" => endings::trap(),
             "trap-after" => endings::trap_after(&call, outparam),
             "no-answer" => endings::no_answer(outparam),

@@ -1,0 +1,123 @@
+//! Who may ask: whoever has the token. Where the operator set none, the listener
+//! is loopback-only, and whoever is on this machine, but no web page that a
+//! browser on it shows.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::header::{AUTHORIZATION, HOST, HeaderValue, ORIGIN, WWW_AUTHENTICATE};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use subtle::ConstantTimeEq as _;
+
+use super::problem::Problem;
+use crate::config::Token;
+use crate::digest::Digest;
+
+/// What everyone may ask for: probes have no token.
+const OPEN: [&str; 2] = ["/healthz", "/readyz"];
+
+/// Who may ask.
+#[derive(Clone)]
+pub struct Access {
+    token: Option<Arc<Token>>,
+}
+
+impl Access {
+    /// Whoever has the token; without one, whoever is on this machine.
+    #[must_use]
+    pub fn new(token: Option<Token>) -> Self {
+        Self { token: token.map(Arc::new) }
+    }
+
+    fn allows(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let Some(token) = &self.token else { return is_local(headers) };
+        let given = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
+        let (scheme, given) = given.split_at_checked(7).unwrap_or_default();
+        // Digests have one length, and how alike they are says nothing of the texts.
+        let same = Digest::of(given).as_bytes().ct_eq(Digest::of(token.reveal()).as_bytes());
+        if scheme.eq_ignore_ascii_case(b"bearer ") && bool::from(same) {
+            return Ok(());
+        }
+        let detail = "the admin token is needed: Authorization: Bearer …";
+        Err(Problem::new(StatusCode::UNAUTHORIZED, detail))
+    }
+}
+
+/// Lets a request through or answers it.
+pub(super) async fn check(State(access): State<Access>, request: Request, next: Next) -> Response {
+    if !OPEN.contains(&request.uri().path())
+        && let Err(problem) = access.allows(request.headers())
+    {
+        let unauthorized = problem.status() == StatusCode::UNAUTHORIZED;
+        let mut response = problem.into_response();
+        if unauthorized {
+            let challenge = HeaderValue::from_static("Bearer realm=\"hotdock\"");
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        }
+        return response;
+    }
+    next.run(request).await
+}
+
+/// Whether it was meant for this machine by someone on it: a browser says where
+/// its page is from, and a name that was made to lead here is not `localhost`.
+fn is_local(headers: &HeaderMap) -> Result<(), Problem> {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
+    if headers.contains_key(ORIGIN) || !host.is_some_and(|host| is_loopback(host.host())) {
+        let detail = "without a token only programs on this machine may ask, at 127.0.0.1 or \
+                      localhost: set one with --token-file";
+        return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+    }
+    Ok(())
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderName;
+
+    use super::*;
+
+    fn status(access: &Access, headers: &[(&'static str, &str)]) -> Option<u16> {
+        let headers = headers.iter().map(|(name, value)| {
+            let name = HeaderName::from_static(name);
+            (name, HeaderValue::from_str(value).expect("a value"))
+        });
+        access.allows(&headers.collect()).err().map(|problem| problem.status().as_u16())
+    }
+
+    #[test]
+    fn only_who_has_the_token_may_ask() {
+        let token: Token = "correct-horse-battery".parse().expect("a token");
+        let access = Access::new(Some(token));
+        let with = |value| status(&access, &[("authorization", value)]);
+        assert_eq!(with("Bearer correct-horse-battery"), None);
+        assert_eq!(with("bearer correct-horse-battery"), None);
+        for wrong in
+            ["", "Bearer", "Bearer ", "Bearer correct-horse-batterx", "Basic correct-horse-battery"]
+        {
+            assert_eq!(with(wrong), Some(401), "{wrong}");
+        }
+        assert_eq!(status(&access, &[]), Some(401));
+    }
+
+    #[test]
+    fn without_a_token_no_web_page_may_ask() {
+        let access = Access::new(None);
+        for host in ["localhost:8081", "127.0.0.1", "[::1]:8081"] {
+            assert_eq!(status(&access, &[("host", host)]), None, "{host}");
+        }
+        assert_eq!(status(&access, &[("host", "evil.example:8081")]), Some(403));
+        assert_eq!(status(&access, &[]), Some(403));
+        let from_a_page = [("host", "localhost"), ("origin", "https://evil.example")];
+        assert_eq!(status(&access, &from_a_page), Some(403));
+    }
+}

@@ -1,0 +1,36 @@
+//! What `/v1/openapi.json` says besides the endpoints.
+
+use utoipa::openapi::OpenApi as Api;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+
+/// The document, before the endpoints are added.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Hotdock",
+        description = "Deploys services, steers their traffic, and shows what becomes of events.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+        contact()
+    ),
+    modifiers(&Token),
+    security(("token" = []), ()),
+    tags(
+        (name = "services", description = "What is deployed"),
+        (name = "traffic", description = "Which version gets which requests"),
+        (name = "deployments", description = "How versions come in"),
+        (name = "events", description = "Events, the subscriptions to them, and what was given up"),
+        (name = "health", description = "For probes and scrapes"),
+    )
+)]
+pub(super) struct Document;
+
+/// The token that the operator set, if one was set.
+struct Token;
+
+impl Modify for Token {
+    fn modify(&self, api: &mut Api) {
+        let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        api.components.get_or_insert_default().add_security_scheme("token", scheme);
+    }
+}

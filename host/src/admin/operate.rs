@@ -1,0 +1,81 @@
+//! Operating events.
+//!
+//! - `GET /v1/events`: the events on the bus
+//! - `GET /v1/subscriptions`, `GET /v1/subscriptions/{service}/{name}`: how they stand
+//! - `GET …/held`: the events that wait in one
+//! - `POST …/skip`, `POST …/retry`: what becomes of one of those
+//! - `POST …/resume`: ends its pause
+//! - `POST …/replay`: delivers events again
+//! - `DELETE /v1/subscriptions/{service}/{name}`: drops one that is gone, ends a replay
+//! - `GET /v1/dead-letters`, `GET /v1/dead-letters/{service}/{number}`
+//! - `POST …/retry`: delivers one again
+//! - `DELETE /v1/dead-letters/{service}/{number}`: drops one
+//!
+//! Lists are paged: `next` is the `after` of the next page. A subscription's name
+//! is one segment of a path, percent-encoded.
+
+mod change;
+mod dead_letters;
+mod log;
+mod subscriptions;
+
+use axum::http::StatusCode;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Admin;
+use super::problem::Problem;
+use crate::bus::BusError;
+use crate::events::{MAX_PAGE, OperateError};
+
+/// How many entries a page has where nothing else is said.
+const DEFAULT_PAGE: usize = 100;
+
+/// The endpoints.
+pub(super) fn router() -> OpenApiRouter<Admin> {
+    OpenApiRouter::new()
+        .routes(routes!(log::list))
+        .routes(routes!(subscriptions::list))
+        .routes(routes!(subscriptions::get, change::remove))
+        .routes(routes!(subscriptions::held))
+        .routes(routes!(change::skip))
+        .routes(routes!(change::retry))
+        .routes(routes!(change::resume))
+        .routes(routes!(change::replay))
+        .routes(routes!(dead_letters::list))
+        .routes(routes!(dead_letters::get, dead_letters::remove))
+        .routes(routes!(dead_letters::retry))
+}
+
+/// How many entries a page has.
+fn limit(asked: Option<usize>) -> Result<usize, Problem> {
+    match asked {
+        Some(limit) if (1..=MAX_PAGE).contains(&limit) => Ok(limit),
+        Some(limit) => {
+            Err(Problem::bad_request(format!("limit: must be 1 to {MAX_PAGE}; found: {limit}")))
+        }
+        None => Ok(DEFAULT_PAGE),
+    }
+}
+
+impl From<OperateError> for Problem {
+    fn from(error: OperateError) -> Self {
+        let status = match &error {
+            OperateError::NoSubscription(_)
+            | OperateError::NoService(_)
+            | OperateError::NoDeadLetter(_) => StatusCode::NOT_FOUND,
+            OperateError::Refused(..)
+            | OperateError::Unwanted(_)
+            | OperateError::Waiting(..)
+            | OperateError::Wanted(_)
+            | OperateError::NoPosition { .. }
+            | OperateError::NothingSince(_) => StatusCode::CONFLICT,
+            OperateError::Bus(BusError::Full(_)) => StatusCode::SERVICE_UNAVAILABLE,
+            OperateError::Store(..) | OperateError::Bus(_) => {
+                tracing::error!(%error, "a request of the operator's failed");
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+        };
+        Self::new(status, error.to_string())
+    }
+}

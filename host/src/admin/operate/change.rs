@@ -1,0 +1,171 @@
+//! `POST /v1/subscriptions/{service}/{name}/skip`, `…/retry`, `…/resume`,
+//! `…/replay`, and `DELETE /v1/subscriptions/{service}/{name}`.
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use chrono::DateTime;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::subscriptions::Named;
+use crate::admin::Admin;
+use crate::admin::problem::{Denied, Problem};
+use crate::events::{Replay, ReplayFrom};
+
+/// Which event.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Which {
+    /// Its position on the bus.
+    #[schema(minimum = 1)]
+    position: u64,
+}
+
+/// What is delivered again.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReplayRequest {
+    /// Where it begins.
+    from: Begin,
+}
+
+/// A position on the bus, or a time (RFC 3339).
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(untagged, expecting = "a position or an RFC 3339 time is expected")]
+enum Begin {
+    Position(u64),
+    Time(String),
+}
+
+/// Counts an event as finished that waits in the subscription; its key goes on.
+#[utoipa::path(post, path = "/v1/subscriptions/{service}/{name}/skip", tag = "events",
+    params(Named), request_body = Which,
+    responses(
+        (status = 204, description = "Done, durably"),
+        (status = 400, description = "The body is wrong", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 404, description = "There is no such subscription", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 409, description = "No event waits there, or its handler runs", body = Problem,
+         content_type = "application/problem+json"),
+        Denied,
+))]
+pub(super) async fn skip(
+    State(admin): State<Admin>,
+    Path(named): Path<Named>,
+    which: Result<Json<Which>, JsonRejection>,
+) -> Result<StatusCode, Problem> {
+    let Which { position } = read(which)?;
+    admin.events.skip(&named.full(), position).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Delivers an event now that is held or parked, as if for the first time.
+#[utoipa::path(post, path = "/v1/subscriptions/{service}/{name}/retry", tag = "events",
+    params(Named), request_body = Which,
+    responses(
+        (status = 204, description = "Done, durably"),
+        (status = 400, description = "The body is wrong", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 404, description = "There is no such subscription", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 409, description = "No event is held there, or its handler runs", body = Problem,
+         content_type = "application/problem+json"),
+        Denied,
+))]
+pub(super) async fn retry(
+    State(admin): State<Admin>,
+    Path(named): Path<Named>,
+    which: Result<Json<Which>, JsonRejection>,
+) -> Result<StatusCode, Problem> {
+    let Which { position } = read(which)?;
+    admin.events.retry_held(&named.full(), position).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Ends the pause that failures in a row began.
+#[utoipa::path(post, path = "/v1/subscriptions/{service}/{name}/resume", tag = "events",
+    params(Named),
+    responses(
+        (status = 204, description = "It delivers again"),
+        (status = 404, description = "There is no such subscription", body = Problem,
+         content_type = "application/problem+json"),
+        Denied,
+))]
+pub(super) async fn resume(
+    State(admin): State<Admin>,
+    Path(named): Path<Named>,
+) -> Result<StatusCode, Problem> {
+    admin.events.resume(&named.full()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Delivers what the subscription wants again, up to the newest event there is
+/// now, beside what is new. It is a subscription of its own while it lasts.
+#[utoipa::path(post, path = "/v1/subscriptions/{service}/{name}/replay", tag = "events",
+    params(Named), request_body = ReplayRequest,
+    responses(
+        (status = 201, description = "It has begun", body = Replay),
+        (status = 400, description = "The body is wrong", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 404, description = "There is no such subscription", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 409, description = "The bus has no such event", body = Problem,
+         content_type = "application/problem+json"),
+        Denied,
+))]
+pub(super) async fn replay(
+    State(admin): State<Admin>,
+    Path(named): Path<Named>,
+    request: Result<Json<ReplayRequest>, JsonRejection>,
+) -> Result<(StatusCode, Json<Replay>), Problem> {
+    let ReplayRequest { from } = read(request)?;
+    let replay = admin.events.replay(&named.full(), begin(from)?).await?;
+    Ok((StatusCode::CREATED, Json(replay)))
+}
+
+/// Drops a subscription that no version wants any more, so that the bus doesn't
+/// wait for it; ends a replay.
+#[utoipa::path(delete, path = "/v1/subscriptions/{service}/{name}", tag = "events",
+    params(Named),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 404, description = "There is no such subscription", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 409, description = "A version that serves wants it", body = Problem,
+         content_type = "application/problem+json"),
+        Denied,
+))]
+pub(super) async fn remove(
+    State(admin): State<Admin>,
+    Path(named): Path<Named>,
+) -> Result<StatusCode, Problem> {
+    admin.events.drop_subscription(&named.full()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A body; one that is wrong is 400, whichever way it is.
+fn read<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Problem> {
+    body.map(|Json(body)| body).map_err(|rejection| match rejection.status() {
+        StatusCode::UNPROCESSABLE_ENTITY => Problem::bad_request(rejection.body_text()),
+        status => Problem::new(status, rejection.body_text()),
+    })
+}
+
+fn begin(from: Begin) -> Result<ReplayFrom, Problem> {
+    match from {
+        Begin::Position(position) => Ok(ReplayFrom::Position(position)),
+        Begin::Time(text) => {
+            let time = DateTime::parse_from_rfc3339(&text).map_err(|error| {
+                Problem::bad_request(format!(
+                    "from: `{text}` is neither a position nor a time such as \
+                     2026-01-31T08:00:00Z: {error}"
+                ))
+            })?;
+            // Before 1970 there was no bus.
+            Ok(ReplayFrom::Time(u64::try_from(time.timestamp_millis()).unwrap_or(0)))
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! `GET /v1/services`, `GET` and `DELETE /v1/services/{name}`,
+//! `GET /v1/services/{name}/versions`.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+
+use super::Admin;
+use super::condition::{condition, tagged};
+use super::problem::{Denied, Problem, Unchanged};
+use crate::deploy::{KeptVersion, ServiceStatus, Status};
+
+/// Every service with its versions, and what was refused of the plugin folder.
+#[utoipa::path(get, path = "/v1/services", tag = "services", responses(
+    (status = 200, description = "As of now", body = Status), Denied,
+))]
+pub(super) async fn list(State(admin): State<Admin>) -> Json<Status> {
+    Json(admin.operator.status())
+}
+
+/// One service. Its entity tag is its revision.
+#[utoipa::path(get, path = "/v1/services/{name}", tag = "services",
+    params(("name" = String, Path, description = "The service")),
+    responses(
+        (status = 200, description = "As of now", body = ServiceStatus,
+         headers(("ETag" = String, description = "What `If-Match` takes"))),
+        (status = 404, description = "There is none of the name", body = Problem,
+         content_type = "application/problem+json"),
+        Denied,
+))]
+pub(super) async fn get(
+    State(admin): State<Admin>,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    Ok(tagged(admin.operator.service(&name)?))
+}
+
+/// Ends a service. Its store, its versions and its plugin file are kept; the file
+/// acts again when it changes.
+#[utoipa::path(delete, path = "/v1/services/{name}", tag = "services",
+    params(
+        ("name" = String, Path, description = "The service"),
+        ("If-Match" = Option<String>, Header, description = "Only if its entity tag is this"),
+    ),
+    responses((status = 204, description = "It is gone"), Unchanged))]
+pub(super) async fn undeploy(
+    State(admin): State<Admin>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
+    admin.operator.undeploy(&name, condition(&headers)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The versions that are kept, the newest first; also of a service that is not
+/// deployed any more.
+#[utoipa::path(get, path = "/v1/services/{name}/versions", tag = "services",
+    params(("name" = String, Path, description = "The service")),
+    responses(
+        (status = 200, description = "As of now", body = Vec<KeptVersion>),
+        (status = 404, description = "There are none", body = Problem,
+         content_type = "application/problem+json"),
+        Denied,
+))]
+pub(super) async fn versions(
+    State(admin): State<Admin>,
+    Path(name): Path<String>,
+) -> Result<Json<Vec<KeptVersion>>, Problem> {
+    Ok(Json(admin.operator.versions(&name).await?))
+}

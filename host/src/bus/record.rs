@@ -1,0 +1,119 @@
+//! What goes in and comes out.
+
+use std::sync::Arc;
+
+use crate::event::Event;
+
+/// An event's place in the log, counted from 1.
+pub type Position = u64;
+
+/// An event in the log.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// Where.
+    pub position: Position,
+    /// Since when, in ms since 1970, by the host's clock.
+    pub recorded_at: u64,
+    /// How long its text is.
+    pub bytes: usize,
+    /// What.
+    pub event: Arc<Event>,
+}
+
+/// What became of events from outside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Appended {
+    /// New, and in the log.
+    pub accepted: usize,
+    /// Known by their source and id, and dropped.
+    pub repeated: usize,
+}
+
+/// How much is read at once; one event at the least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadLimit {
+    /// Events.
+    pub max_events: usize,
+    /// Bytes of their texts.
+    pub max_bytes: usize,
+}
+
+/// Events in their order.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// They.
+    pub events: Vec<Recorded>,
+    /// Where to read on after: the last one's position.
+    pub upto: Position,
+}
+
+/// A late copy of a subscription's cursor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mirror {
+    /// `<service>/<name>`.
+    pub subscription: String,
+    /// All up to here is done with.
+    pub position: Position,
+    /// Whether its service is deployed.
+    pub active: bool,
+}
+
+/// A copy as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MirrorRow {
+    /// See [`Mirror`].
+    pub subscription: String,
+    /// See [`Mirror`].
+    pub position: Position,
+    /// See [`Mirror`].
+    pub active: bool,
+    /// Since when it is active, or is not; in ms since 1970.
+    pub changed_at: u64,
+}
+
+/// What was taken out of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Trimmed {
+    /// Events.
+    pub events: u64,
+    /// Bytes of their texts.
+    pub bytes: u64,
+}
+
+/// How the bus is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BusHealth {
+    /// Events in the log.
+    pub events: u64,
+    /// Bytes of their texts.
+    pub bytes: u64,
+    /// How many it may have.
+    pub max_bytes: u64,
+    /// See [`super::Bus::first`].
+    pub first: Position,
+    /// See [`super::Bus::last`].
+    pub last: Position,
+    /// Whether something was refused for want of room, and nothing was appended
+    /// or trimmed since.
+    pub full: bool,
+    /// Why nothing more is acknowledged, if so.
+    pub failed: Option<String>,
+}
+
+impl ReadLimit {
+    /// Whether a text of `next` bytes may follow `events` with `bytes`.
+    pub(super) fn admits(self, events: usize, bytes: usize, next: usize) -> bool {
+        events == 0 || (events < self.max_events && bytes + next <= self.max_bytes)
+    }
+}
+
+impl Batch {
+    pub(super) fn nothing_after(after: Position) -> Self {
+        Self { events: Vec::new(), upto: after }
+    }
+
+    pub(super) fn push(&mut self, recorded: Recorded) {
+        self.upto = recorded.position;
+        self.events.push(recorded);
+    }
+}

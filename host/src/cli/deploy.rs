@@ -1,0 +1,217 @@
+//! `hotdock deploy`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::Method;
+use http::header::{CONTENT_TYPE, HeaderName};
+use serde_json::Value;
+
+use super::remote::{Host, Remote, segment};
+use super::{console, exit};
+use crate::digest::Digest;
+use crate::manifest::{Manifest, ManifestText, embedded, parse_steps};
+
+/// How often the deployment is looked at: at first, and when it takes longer.
+const LOOK: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
+
+/// Deploy a component on a running host.
+///
+/// Waits until the version has the traffic, a canary is held, or the version was
+/// refused or rolled back.
+#[derive(Debug, clap::Args)]
+pub(super) struct Deploy {
+    #[command(flatten)]
+    remote: Remote,
+    /// The component
+    #[arg(value_name = "FILE.wasm")]
+    file: PathBuf,
+    /// Its manifest [default: FILE.toml, if it exists, else the embedded one]
+    #[arg(long, value_name = "FILE.toml")]
+    manifest: Option<PathBuf>,
+    /// Step by step: by these shares, as 10% or 1%,10%,50%,100%, the last of which is held if it is
+    /// not 100%; without shares as the manifest says or by default
+    #[arg(long, value_name = "SHARES", num_args = 0..=1, default_missing_value = "true",
+          value_parser = canary)]
+    canary: Option<String>,
+    /// All at once, also where the manifest asks for a canary
+    #[arg(long, conflicts_with = "canary")]
+    at_once: bool,
+    /// Don't wait: print the deployment's id
+    #[arg(long)]
+    no_wait: bool,
+    /// Print the deployment as JSON at its end
+    #[arg(long)]
+    json: bool,
+}
+
+impl Deploy {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let bytes = std::fs::read(&self.file).with_context(|| self.file.display().to_string())?;
+        let beside = self.beside()?;
+        let service = match self.service(&bytes, beside.as_ref()) {
+            Ok(service) => service,
+            Err(reason) => {
+                console::error(&anyhow::anyhow!("{reason}"));
+                return Ok(ExitCode::from(exit::REFUSED));
+            }
+        };
+        let (kind, body) = body(bytes, beside);
+        let canary = self.canary.as_deref().or(self.at_once.then_some("false"));
+        let query = canary.map(|canary| format!("?canary={canary}")).unwrap_or_default();
+        let digest = STANDARD.encode(Digest::of(&body).as_bytes());
+        let headers = [
+            (CONTENT_TYPE, kind),
+            (HeaderName::from_static("content-digest"), format!("sha-256=:{digest}:")),
+        ];
+        self.remote.run(async |host| {
+            let path = format!("/v1/services/{}{query}", segment(&service));
+            let reply = host.send(Method::PUT, &path, &headers, body).await?;
+            let id = reply.body["id"].as_str().context("the host named no deployment")?;
+            if self.no_wait {
+                console::line(
+                    if self.json { reply.body.to_string() } else { id.to_owned() }.as_str(),
+                );
+                return Ok(ExitCode::SUCCESS);
+            }
+            let deployment = self.follow(host, id).await?;
+            if self.json {
+                console::line(&deployment.to_string());
+            }
+            Ok(outcome(&deployment))
+        })
+    }
+
+    /// The manifest beside the component, and what messages call it.
+    fn beside(&self) -> anyhow::Result<Option<ManifestText>> {
+        let path = match &self.manifest {
+            Some(path) => path.clone(),
+            None => self.file.with_extension("toml"),
+        };
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(ManifestText { file: path.display().to_string(), text })),
+            Err(error)
+                if error.kind() == std::io::ErrorKind::NotFound && self.manifest.is_none() =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error).with_context(|| path.display().to_string()),
+        }
+    }
+
+    /// The service that this is a version of.
+    fn service(&self, component: &[u8], beside: Option<&ManifestText>) -> Result<String, String> {
+        let shown = self.file.display().to_string();
+        let embedded = embedded(&shown, component).map_err(|error| error.to_string())?;
+        let stem = self.file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        let manifest = Manifest::read(stem, beside.or(embedded.as_ref()));
+        manifest.map(|manifest| manifest.service.to_string()).map_err(|error| {
+            error.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  ")
+        })
+    }
+
+    /// Shows each step until nothing more happens by itself.
+    async fn follow(&self, host: &Host, id: &str) -> anyhow::Result<Value> {
+        let path = format!("/v1/deployments/{}", segment(id));
+        let (mut shown, mut wait) = (0, LOOK.0);
+        loop {
+            let deployment = host.get(&path).await?.body;
+            let steps = deployment["steps"].as_array().map(Vec::as_slice).unwrap_or_default();
+            for step in steps.get(shown..).unwrap_or_default() {
+                if !self.json {
+                    console::line(&step_in_words(&deployment, step));
+                }
+            }
+            wait = if steps.len() > shown { LOOK.0 } else { (wait * 2).min(LOOK.1) };
+            shown = steps.len();
+            if deployment["state"] != "running" {
+                if !self.json {
+                    end_in_words(&deployment).iter().for_each(|line| console::line(line));
+                }
+                return Ok(deployment);
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+}
+
+/// The shares, checked before anything is sent.
+fn canary(text: &str) -> Result<String, String> {
+    if text != "true" {
+        parse_steps(text.split(','))?;
+    }
+    Ok(text.replace('%', ""))
+}
+
+/// The component alone, or a form with the manifest.
+fn body(component: Vec<u8>, manifest: Option<ManifestText>) -> (String, Bytes) {
+    let Some(manifest) = manifest else {
+        return ("application/wasm".to_owned(), Bytes::from(component));
+    };
+    // Not to be found in either of them.
+    let boundary = format!("hotdock-{}", uuid::Uuid::new_v4().simple());
+    let part = |name: &str, kind: &str| {
+        format!(
+            "--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\
+             Content-Type: {kind}\r\n\r\n"
+        )
+    };
+    let mut body = part("manifest", "application/toml").into_bytes();
+    body.extend(manifest.text.into_bytes());
+    body.extend(b"\r\n");
+    body.extend(part("component", "application/wasm").into_bytes());
+    body.extend(component);
+    body.extend(format!("\r\n--{boundary}--\r\n").into_bytes());
+    (format!("multipart/form-data; boundary={boundary}"), Bytes::from(body))
+}
+
+fn step_in_words(deployment: &Value, step: &Value) -> String {
+    let service = deployment["service"].as_str().unwrap_or_default();
+    let name = step["step"].as_str().unwrap_or_default();
+    match (deployment["version"].as_u64(), step["weight"].as_u64()) {
+        (Some(version), Some(weight)) => {
+            format!("  {service} v{version}: {weight} % of the traffic")
+        }
+        _ => format!("  {service}: {name}"),
+    }
+}
+
+fn end_in_words(deployment: &Value) -> Vec<String> {
+    let state = deployment["state"].as_str().unwrap_or_default();
+    let said = match state {
+        "serving" => return Vec::new(),
+        "held" => "held, it waits for `hotdock promote` or `hotdock rollback`",
+        "rolled-back" => "rolled back",
+        other => other,
+    };
+    let reasons = deployment["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let reasons = reasons.map(|reason| format!("    - {}", reason.replace('\n', "\n      ")));
+    [format!("  {said}")].into_iter().chain(reasons).collect()
+}
+
+fn outcome(deployment: &Value) -> ExitCode {
+    match deployment["state"].as_str().unwrap_or_default() {
+        "serving" | "held" => ExitCode::SUCCESS,
+        "refused" => ExitCode::from(exit::REFUSED),
+        "rolled-back" => ExitCode::from(exit::ROLLED_BACK),
+        _ => ExitCode::from(exit::CONFLICT),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_checked_before_anything_is_sent() {
+        assert_eq!(canary("10%").as_deref(), Ok("10"));
+        assert_eq!(canary("1%,10%,100%").as_deref(), Ok("1,10,100"));
+        assert_eq!(canary("true").as_deref(), Ok("true"));
+        assert!(canary("cart.wasm").is_err());
+    }
+}

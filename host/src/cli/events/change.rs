@@ -1,0 +1,151 @@
+//! `hotdock events retry`, `skip`, `resume`, `replay` and `drop`
+
+use std::process::ExitCode;
+
+use bytes::Bytes;
+use http::Method;
+use serde_json::{Value, json};
+
+use super::Subscription;
+use crate::cli::console;
+use crate::cli::remote::{Host, Remote};
+
+/// Deliver a held or parked event now, as if for the first time
+#[derive(Debug, clap::Args)]
+pub(super) struct Retry {
+    #[command(flatten)]
+    remote: Remote,
+    #[command(flatten)]
+    subscription: Subscription,
+    /// The event's position on the bus, as `hotdock events held` shows it
+    position: u64,
+}
+
+/// Count an event that waits as finished; its key goes on
+#[derive(Debug, clap::Args)]
+pub(super) struct Skip {
+    #[command(flatten)]
+    remote: Remote,
+    #[command(flatten)]
+    subscription: Subscription,
+    /// The event's position on the bus, as `hotdock events held` shows it
+    position: u64,
+}
+
+/// End the pause of a subscription whose deliveries failed in a row
+#[derive(Debug, clap::Args)]
+pub(super) struct Resume {
+    #[command(flatten)]
+    remote: Remote,
+    #[command(flatten)]
+    subscription: Subscription,
+}
+
+/// Deliver events to a subscription again.
+///
+/// From a position or a time up to the newest event there is now, beside what is
+/// new. It is a subscription of its own while it lasts: what was done before is
+/// done again.
+#[derive(Debug, clap::Args)]
+pub(super) struct Replay {
+    #[command(flatten)]
+    remote: Remote,
+    #[command(flatten)]
+    subscription: Subscription,
+    /// Where it begins: a position on the bus, or a time as 2026-01-31T08:00:00Z
+    #[arg(long, value_name = "POSITION|TIME", value_parser = begin)]
+    from: Value,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Drop a subscription that no version wants any more, or end a replay
+#[derive(Debug, clap::Args)]
+pub(super) struct Drop {
+    #[command(flatten)]
+    remote: Remote,
+    #[command(flatten)]
+    subscription: Subscription,
+}
+
+impl Retry {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        self.remote.run(async |host| {
+            let body = json!({ "position": self.position });
+            post(host, &self.subscription, "/retry", &body).await?;
+            said(&format!("{}: {} is delivered again", self.subscription.name(), self.position))
+        })
+    }
+}
+
+impl Skip {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        self.remote.run(async |host| {
+            let body = json!({ "position": self.position });
+            post(host, &self.subscription, "/skip", &body).await?;
+            said(&format!("{}: {} counts as finished", self.subscription.name(), self.position))
+        })
+    }
+}
+
+impl Resume {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        self.remote.run(async |host| {
+            post(host, &self.subscription, "/resume", &json!({})).await?;
+            said(&format!("{}: it delivers again", self.subscription.name()))
+        })
+    }
+}
+
+impl Replay {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        self.remote.run(async |host| {
+            let body = json!({ "from": self.from });
+            let replay = post(host, &self.subscription, "/replay", &body).await?;
+            if self.json {
+                return said(&replay.to_string());
+            }
+            let name = replay["subscription"].as_str().unwrap_or_default();
+            said(&format!("{name}: from {} to {}", replay["from"], replay["until"]))
+        })
+    }
+}
+
+impl Drop {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        self.remote.run(async |host| {
+            let path = self.subscription.path("");
+            host.send(Method::DELETE, &path, &[], Bytes::new()).await?;
+            said(&format!("{}: it is gone", self.subscription.name()))
+        })
+    }
+}
+
+async fn post(
+    host: &Host,
+    subscription: &Subscription,
+    what: &str,
+    body: &Value,
+) -> anyhow::Result<Value> {
+    let path = subscription.path(what);
+    Ok(host.send_json(Method::POST, &path, &[], body).await?.body)
+}
+
+pub(super) fn said(text: &str) -> anyhow::Result<ExitCode> {
+    console::print(text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The host reads times; what is all digits is a position.
+fn begin(text: &str) -> Result<Value, String> {
+    if let Ok(position) = text.parse::<u64>() {
+        return Ok(json!(position));
+    }
+    match chrono::DateTime::parse_from_rfc3339(text) {
+        Ok(_) => Ok(json!(text)),
+        Err(error) => Err(format!(
+            "a position on the bus, or a time such as 2026-01-31T08:00:00Z, expected: {error}"
+        )),
+    }
+}

@@ -1,0 +1,211 @@
+//! `hotdock events dead`
+
+use std::process::ExitCode;
+
+use bytes::Bytes;
+use clap::Subcommand;
+use http::Method;
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::change::said;
+use super::list::print;
+use super::{all, json_line, moment, row};
+use crate::cli::console;
+use crate::cli::remote::{Host, Remote, segment};
+
+/// Show dead letters, deliver them again, or drop them.
+///
+/// A dead letter is an event that was given up: its handler rejected it, or failed
+/// as often as `attempts` says. It is named SERVICE/NUMBER.
+#[derive(Debug, clap::Args)]
+pub(super) struct Dead {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show the dead letters, and why they were given up
+    List(List),
+    /// Show one with its event
+    Show(Show),
+    /// Deliver some again, as if for the first time
+    Retry(Retry),
+    /// Drop some for good
+    Drop(Drop),
+}
+
+#[derive(Debug, clap::Args)]
+struct List {
+    #[command(flatten)]
+    remote: Remote,
+    /// Only those of this service
+    #[arg(long, value_name = "SERVICE")]
+    service: Option<String>,
+    /// Only those of this subscription
+    #[arg(long, short, value_name = "SERVICE/NAME")]
+    subscription: Option<String>,
+    /// Print one JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Show {
+    #[command(flatten)]
+    remote: Remote,
+    /// The dead letter
+    #[arg(value_name = "SERVICE/NUMBER", value_parser = letter)]
+    letter: Letter,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Retry {
+    #[command(flatten)]
+    remote: Remote,
+    /// The dead letters
+    #[arg(required = true, value_name = "SERVICE/NUMBER", value_parser = letter)]
+    letters: Vec<Letter>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Drop {
+    #[command(flatten)]
+    remote: Remote,
+    /// The dead letters
+    #[arg(required = true, value_name = "SERVICE/NUMBER", value_parser = letter)]
+    letters: Vec<Letter>,
+}
+
+/// A dead letter's name.
+#[derive(Clone, Debug)]
+struct Letter {
+    service: String,
+    number: String,
+}
+
+/// A dead letter of a page.
+#[derive(Debug, Deserialize)]
+struct Entry<'a> {
+    id: String,
+    subscription: String,
+    position: u64,
+    key: String,
+    attempts: u32,
+    reason: String,
+    died_at: String,
+    #[serde(borrow)]
+    event: &'a RawValue,
+}
+
+impl Dead {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::List(list) => list.run(),
+            Command::Show(show) => show.run(),
+            Command::Retry(retry) => retry.run(),
+            Command::Drop(drop) => drop.run(),
+        }
+    }
+}
+
+impl List {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        self.remote.run(async |host| {
+            let parameters =
+                [("service", self.service.clone()), ("subscription", self.subscription.clone())];
+            let entries = all(host, "/v1/dead-letters", &parameters).await?;
+            print(&entries, self.json, in_rows)
+        })
+    }
+}
+
+impl Show {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        self.remote.run(async |host| {
+            let reply = host.get(&self.letter.path("")).await?;
+            let letter: &RawValue = serde_json::from_slice(&reply.text)?;
+            if self.json {
+                return said(&json_line(letter));
+            }
+            let entry: Entry<'_> = serde_json::from_str(letter.get())?;
+            let Entry { id, subscription, position, key, attempts, reason, died_at, .. } = entry;
+            let event: Value = serde_json::from_str(entry.event.get())?;
+            let reason = console::printable(&reason);
+            let key = console::printable(&key);
+            said(&format!(
+                "dead letter   {id}\nsubscription  {subscription}\nposition      {position}\n\
+                 key           {key}\nattempts      {attempts}\ndied at       {died_at}\n\
+                 reason        {reason}\n{event:#}"
+            ))
+        })
+    }
+}
+
+impl Retry {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        self.remote.run(async |host| {
+            for letter in &self.letters {
+                let reply =
+                    host.send(Method::POST, &letter.path("/retry"), &[], Bytes::new()).await?;
+                let subscription = reply.body["subscription"].as_str().unwrap_or_default();
+                console::print(&format!("{letter}: it is delivered to {subscription} again"))?;
+            }
+            Ok(ExitCode::SUCCESS)
+        })
+    }
+}
+
+impl Drop {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        self.remote.run(async |host: &Host| {
+            for letter in &self.letters {
+                host.send(Method::DELETE, &letter.path(""), &[], Bytes::new()).await?;
+                console::print(&format!("{letter}: it is gone"))?;
+            }
+            Ok(ExitCode::SUCCESS)
+        })
+    }
+}
+
+impl Letter {
+    fn path(&self, rest: &str) -> String {
+        format!("/v1/dead-letters/{}/{}{rest}", segment(&self.service), segment(&self.number))
+    }
+}
+
+impl std::fmt::Display for Letter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.service, self.number)
+    }
+}
+
+fn in_rows(entries: &[Box<RawValue>]) -> Result<String, serde_json::Error> {
+    if entries.is_empty() {
+        return Ok("there are no dead letters".to_owned());
+    }
+    let mut rows =
+        vec![row(["LETTER", "SUBSCRIPTION", "POSITION", "ATTEMPTS", "DIED (UTC)", "REASON"])];
+    for entry in entries {
+        let entry: Entry<'_> = serde_json::from_str(entry.get())?;
+        rows.push(vec![
+            entry.id,
+            entry.subscription,
+            entry.position.to_string(),
+            entry.attempts.to_string(),
+            moment(&entry.died_at),
+            entry.reason,
+        ]);
+    }
+    Ok(console::table(&rows))
+}
+
+fn letter(text: &str) -> Result<Letter, String> {
+    let (service, number) = text.split_once('/').ok_or("SERVICE/NUMBER expected")?;
+    Ok(Letter { service: service.to_owned(), number: number.to_owned() })
+}

@@ -1,0 +1,26 @@
+//! Exit codes that scripts can use; `hotdock --help` lists them.
+
+/// It could not be asked for, or it failed.
+pub(super) const FAILED: u8 = 1;
+/// The host refuses what was asked for, and says why.
+pub(super) const REFUSED: u8 = 3;
+/// The version was rolled back by itself.
+pub(super) const ROLLED_BACK: u8 = 4;
+/// Someone else was first, or something else is under way.
+pub(super) const CONFLICT: u8 = 5;
+/// There is no such service, version, subscription or dead letter.
+pub(super) const NOT_FOUND: u8 = 6;
+/// The token is missing or wrong.
+pub(super) const DENIED: u8 = 7;
+
+/// What `--help` says of them.
+pub(super) const HELP: &str = "\
+Exit codes:
+  0  done
+  1  it could not be asked for, or it failed
+  2  wrong usage
+  3  refused: what is asked for cannot be, for the reasons that are printed
+  4  the version was rolled back by itself
+  5  someone else was first, or something else is under way
+  6  there is no such service, version, subscription or dead letter
+  7  the admin token is missing or wrong";

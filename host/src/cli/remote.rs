@@ -1,0 +1,193 @@
+//! A running host, asked over its admin listener.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, FROM, HeaderName};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
+
+use super::exit;
+use crate::config::Token;
+
+/// Which host, and what lets one in.
+#[derive(Debug, clap::Args)]
+pub(super) struct Remote {
+    /// The host's admin address
+    #[arg(
+        long,
+        env = "HOTDOCK_ADMIN",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8081",
+        value_parser = base
+    )]
+    admin: String,
+    /// File with the admin token; HOTDOCK_TOKEN may have the token itself
+    #[arg(long, env = "HOTDOCK_TOKEN_FILE", value_name = "FILE")]
+    token_file: Option<PathBuf>,
+}
+
+/// A connection to the host.
+pub(super) struct Host {
+    client: Client<HttpConnector, Full<Bytes>>,
+    base: String,
+    token: Option<Token>,
+}
+
+/// What the host answered.
+pub(super) struct Reply {
+    pub(super) headers: HeaderMap,
+    pub(super) body: Value,
+    /// The same as it came.
+    pub(super) text: Bytes,
+}
+
+/// The host's refusal.
+#[derive(Debug)]
+pub(super) struct Refused {
+    status: StatusCode,
+    detail: String,
+    reasons: Vec<String>,
+}
+
+impl Remote {
+    /// Does `work` with the host.
+    pub(super) fn run(
+        &self,
+        work: impl AsyncFnOnce(&Host) -> anyhow::Result<ExitCode>,
+    ) -> anyhow::Result<ExitCode> {
+        let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let host = Host {
+            client: Client::builder(TokioExecutor::new()).build_http(),
+            base: self.admin.clone(),
+            token: Token::find(self.token_file.as_deref())?,
+        };
+        tokio.context("the asynchronous runtime")?.block_on(work(&host))
+    }
+}
+
+impl Host {
+    pub(super) async fn get(&self, path: &str) -> anyhow::Result<Reply> {
+        self.send(Method::GET, path, &[], Bytes::new()).await
+    }
+
+    /// With a JSON body.
+    pub(super) async fn send_json(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(HeaderName, String)],
+        body: &Value,
+    ) -> anyhow::Result<Reply> {
+        let mut headers = headers.to_vec();
+        headers.push((CONTENT_TYPE, "application/json".to_owned()));
+        self.send(method, path, &headers, Bytes::from(body.to_string())).await
+    }
+
+    /// Sends a request; its answer, if it is a success.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(HeaderName, String)],
+        body: Bytes,
+    ) -> anyhow::Result<Reply> {
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        if let Some(token) = &self.token {
+            let mut value = HeaderValue::try_from(token.authorization())?;
+            value.set_sensitive(true);
+            request = request.header(AUTHORIZATION, value);
+        }
+        if let Ok(user) = std::env::var("USER") {
+            request = request.header(FROM, user);
+        }
+        let request = request.body(Full::new(body)).context("the request")?;
+        let asked = || format!("{} does not answer (--admin, HOTDOCK_ADMIN)", self.base);
+        let response = self.client.request(request).await.with_context(asked)?;
+        let (head, body) = response.into_parts();
+        let text = body.collect().await.with_context(asked)?.to_bytes();
+        let body: Value = serde_json::from_slice(&text).unwrap_or_default();
+        if head.status.is_success() {
+            return Ok(Reply { headers: head.headers, body, text });
+        }
+        let reasons = body["reasons"].as_array().into_iter().flatten();
+        Err(Refused {
+            status: head.status,
+            detail: body["detail"].as_str().unwrap_or("no reason was given").to_owned(),
+            reasons: reasons.filter_map(Value::as_str).map(str::to_owned).collect(),
+        }
+        .into())
+    }
+}
+
+impl Refused {
+    /// What scripts are told of it.
+    pub(super) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self.status {
+            StatusCode::NOT_FOUND => exit::NOT_FOUND,
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => exit::DENIED,
+            StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED => exit::CONFLICT,
+            status if status.is_client_error() => exit::REFUSED,
+            _ => exit::FAILED,
+        })
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.reasons.as_slice() {
+            [] => f.write_str(&self.detail),
+            reasons => {
+                f.write_str("refused")?;
+                reasons
+                    .iter()
+                    .try_for_each(|reason| write!(f, "\n  - {}", reason.replace('\n', "\n    ")))
+            }
+        }
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// The part of a path that a name is.
+pub(super) fn segment(name: &str) -> String {
+    percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC)
+        .to_string()
+        .replace("%2D", "-")
+}
+
+/// `http://host:port`; the scheme may be left out.
+fn base(text: &str) -> Result<String, String> {
+    let address = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+    if address.parse::<http::uri::Authority>().is_err() {
+        return Err(
+            "http://HOST:PORT expected; for https have a tunnel or proxy lead there".to_owned()
+        );
+    }
+    Ok(format!("http://{address}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_may_leave_its_scheme_out() {
+        for text in ["127.0.0.1:8081", "http://127.0.0.1:8081", "http://127.0.0.1:8081/"] {
+            assert_eq!(base(text).as_deref(), Ok("http://127.0.0.1:8081"));
+        }
+        for wrong in ["https://127.0.0.1:8081", "http://a/b", ""] {
+            assert!(base(wrong).is_err(), "{wrong}");
+        }
+    }
+}

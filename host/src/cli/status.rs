@@ -1,0 +1,206 @@
+//! `hotdock status` and `hotdock versions`
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::console::{self, table};
+use super::remote::{Host, Remote, segment};
+
+/// How often `--watch` looks.
+const WATCH: Duration = Duration::from_secs(1);
+
+/// Show the services of a running host, and how their traffic is shared
+#[derive(Debug, clap::Args)]
+pub(super) struct Status {
+    #[command(flatten)]
+    remote: Remote,
+    /// Only this service
+    service: Option<String>,
+    /// Print JSON, as /v1/services has it
+    #[arg(long)]
+    json: bool,
+    /// Go on: look every second, on a terminal in place
+    #[arg(long)]
+    watch: bool,
+}
+
+/// Show the versions of a service that are kept
+#[derive(Debug, clap::Args)]
+pub(super) struct Versions {
+    #[command(flatten)]
+    remote: Remote,
+    /// The service
+    service: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Status {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        self.remote.run(async |host| {
+            loop {
+                let text = self.look(host).await?;
+                if self.watch && !self.json && std::io::stdout().is_terminal() {
+                    console::line(&format!("{}{text}", console::CLEAR));
+                } else {
+                    console::line(&text);
+                }
+                if !self.watch {
+                    return Ok(ExitCode::SUCCESS);
+                }
+                tokio::time::sleep(WATCH).await;
+            }
+        })
+    }
+
+    async fn look(&self, host: &Host) -> anyhow::Result<String> {
+        let (shown, files) = match &self.service {
+            Some(name) => {
+                let service = host.get(&format!("/v1/services/{}", segment(name))).await?.body;
+                if self.json {
+                    return Ok(service.to_string());
+                }
+                (vec![service], Vec::new())
+            }
+            None => {
+                let mut status = host.get("/v1/services").await?.body;
+                if self.json {
+                    return Ok(status.to_string());
+                }
+                (list(&mut status["services"]), list(&mut status["files"]))
+            }
+        };
+        Ok(in_words(&shown, &files))
+    }
+}
+
+impl Versions {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        self.remote.run(async |host| {
+            let path = format!("/v1/services/{}/versions", segment(&self.service));
+            let mut versions = host.get(&path).await?.body;
+            if self.json {
+                console::line(&versions.to_string());
+                return Ok(ExitCode::SUCCESS);
+            }
+            let mut rows = vec![row(["VERSION", "TRAFFIC", "DIGEST", "DEPLOYED", "FROM", "NOTE"])];
+            for version in list(&mut versions) {
+                let note = version["rolled_back"].as_str();
+                rows.push(vec![
+                    format!("v{}", version["version"]),
+                    percent(&version),
+                    digest(&version),
+                    moment(&version["deployed_at"]),
+                    origin(&version),
+                    note.map(|reason| format!("rolled back: {reason}")).unwrap_or_default(),
+                ]);
+            }
+            console::line(&table(&rows));
+            Ok(ExitCode::SUCCESS)
+        })
+    }
+}
+
+/// A row per version with traffic, and below it what is on its way or was refused.
+fn in_words(services: &[Value], files: &[Value]) -> String {
+    if services.is_empty() && files.is_empty() {
+        return "nothing is deployed".to_owned();
+    }
+    let mut rows =
+        vec![row(["SERVICE", "VERSION", "TRAFFIC", "REQUESTS", "ERRORS", "DIGEST", "FROM"])];
+    let mut notes = Vec::new();
+    for service in services {
+        let name = text(&service["name"]);
+        let serving = service["serving"].as_object().map(|_| &service["serving"]);
+        let sharing = service["sharing"].as_array().into_iter().flatten();
+        for version in serving.into_iter().chain(sharing) {
+            rows.push(vec![
+                name.clone(),
+                format!("v{}", version["version"]),
+                percent(version),
+                version["requests"].to_string(),
+                version["errors"].to_string(),
+                digest(version),
+                origin(version),
+            ]);
+        }
+        for draining in service["draining"].as_array().into_iter().flatten() {
+            let (version, leases) = (&draining["version"], &draining["leases"]);
+            notes.push(format!("{name} v{version} drains: {leases} requests go on"));
+        }
+        notes.extend(news(&name, service));
+    }
+    for file in files {
+        notes.extend(news(&text(&file["file"]), file));
+    }
+    let notes: String = notes.iter().map(|note| format!("\n{note}")).collect();
+    table(&rows) + &notes
+}
+
+/// What is on its way, waits for the operator or was refused.
+fn news(name: &str, of: &Value) -> Vec<String> {
+    let mut news = Vec::new();
+    if let Some(step) = of["candidate"]["step"].as_str() {
+        news.push(format!("{name}: a candidate is at {step}"));
+    }
+    if of["canary"]["held"] == true {
+        news.push(format!(
+            "{name} v{}: its canary waits for `hotdock promote {name}` or `hotdock rollback {name}`",
+            of["canary"]["new"]
+        ));
+    }
+    if of["deployment"]["state"] == "rolled-back" {
+        let version = &of["deployment"]["version"];
+        news.push(format!("{name} v{version} was rolled back: {}", reasons(&of["deployment"])));
+    }
+    if of["refusal"].is_object() {
+        let refusal = &of["refusal"];
+        news.push(format!("{} is refused: {}", text(&refusal["file"]), reasons(refusal)));
+    }
+    news
+}
+
+fn reasons(of: &Value) -> String {
+    let reasons = of["reasons"].as_array().into_iter().flatten();
+    reasons.filter_map(Value::as_str).collect::<Vec<_>>().join("; ")
+}
+
+fn list(value: &mut Value) -> Vec<Value> {
+    match value.take() {
+        Value::Array(values) => values,
+        _ => Vec::new(),
+    }
+}
+
+fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
+    cells.map(str::to_owned).to_vec()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn percent(version: &Value) -> String {
+    format!("{} %", version["weight"])
+}
+
+fn digest(version: &Value) -> String {
+    text(&version["digest"]).chars().take(12).collect()
+}
+
+/// Without the fraction of a second.
+fn moment(value: &Value) -> String {
+    text(value).split('.').next().unwrap_or_default().replace('T', " ")
+}
+
+fn origin(version: &Value) -> String {
+    let from = version["file"].as_str().or(version["origin"].as_str()).unwrap_or_default();
+    match version["who"].as_str() {
+        Some(who) => format!("{from} by {who}"),
+        None => from.to_owned(),
+    }
+}

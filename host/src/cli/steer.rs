@@ -1,0 +1,220 @@
+//! `hotdock promote`, `rollback`, `traffic` and `undeploy`
+
+use std::process::ExitCode;
+
+use http::Method;
+use http::header::{ETAG, HeaderName, IF_MATCH};
+use serde_json::{Value, json};
+
+use super::console;
+use super::remote::{Host, Remote, Reply, segment};
+use crate::manifest::parse_sticky;
+use crate::service::{Rule, Share, Sticky, TrafficPlan};
+
+/// Give a version all of its service's traffic
+#[derive(Debug, clap::Args)]
+pub(super) struct Promote {
+    #[command(flatten)]
+    remote: Remote,
+    /// The service
+    service: String,
+    /// The version, as 3 or v3 [default: the one on trial]
+    #[arg(value_parser = version)]
+    version: Option<u64>,
+}
+
+/// Give an earlier version all of its service's traffic back
+#[derive(Debug, clap::Args)]
+pub(super) struct Rollback {
+    #[command(flatten)]
+    remote: Remote,
+    /// The service
+    service: String,
+    /// The version, as 3 or v3 [default: the one that served before]
+    #[arg(value_parser = version)]
+    version: Option<u64>,
+    /// Why; kept with the version that loses the traffic
+    #[arg(long)]
+    reason: Option<String>,
+}
+
+/// Show how a service's traffic is shared, or share it anew
+#[derive(Debug, clap::Args)]
+pub(super) struct Traffic {
+    #[command(flatten)]
+    remote: Remote,
+    /// The service
+    service: String,
+    /// Shares that sum up to 100, as 1=90 2=10; without any they stay
+    #[arg(value_name = "VERSION=PERCENT", value_parser = share)]
+    shares: Vec<Share>,
+    /// What keeps a client on one version: cookie, header:NAME or none [default: as it was]
+    #[arg(long, value_parser = sticky)]
+    sticky: Option<Stickiness>,
+    /// Requests with this header go to this version; replaces the rules that there were
+    #[arg(long = "rule", value_name = "HEADER:VALUE=VERSION", value_parser = rule)]
+    rules: Vec<Rule>,
+    /// Forget the rules that there were
+    #[arg(long, conflicts_with = "rules")]
+    no_rules: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `--sticky` says.
+#[derive(Clone, Debug)]
+enum Stickiness {
+    None,
+    By(Sticky),
+}
+
+/// Undeploy a service; its state, its versions and its file are kept
+#[derive(Debug, clap::Args)]
+pub(super) struct Undeploy {
+    #[command(flatten)]
+    remote: Remote,
+    /// The service
+    service: String,
+}
+
+impl Promote {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        self.remote.run(async |host| {
+            let body = json!({ "version": self.version });
+            let path = path(&self.service, "/promote");
+            say(&host.send_json(Method::POST, &path, &[], &body).await?.body);
+            Ok(ExitCode::SUCCESS)
+        })
+    }
+}
+
+impl Rollback {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        self.remote.run(async |host| {
+            let body = json!({ "version": self.version, "reason": self.reason });
+            let path = path(&self.service, "/rollback");
+            say(&host.send_json(Method::POST, &path, &[], &body).await?.body);
+            Ok(ExitCode::SUCCESS)
+        })
+    }
+}
+
+impl Traffic {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        self.remote.run(async |host| {
+            let now = host.get(&path(&self.service, "")).await?;
+            let changes = !self.shares.is_empty()
+                || self.sticky.is_some()
+                || !self.rules.is_empty()
+                || self.no_rules;
+            let service = if changes { self.change(host, &now).await? } else { now.body };
+            if self.json {
+                console::line(&service["traffic"].to_string());
+            } else {
+                say(&service);
+            }
+            Ok(ExitCode::SUCCESS)
+        })
+    }
+
+    /// Changes what was asked for of what there is, if nobody else did meanwhile.
+    async fn change(&self, host: &Host, now: &Reply) -> anyhow::Result<Value> {
+        let mut plan: TrafficPlan = serde_json::from_value(now.body["traffic"].clone())?;
+        if !self.shares.is_empty() {
+            plan.versions = self.shares.clone();
+            plan.rules.retain(|rule| self.shares.iter().any(|share| share.version == rule.version));
+        }
+        if !self.rules.is_empty() || self.no_rules {
+            plan.rules = self.rules.clone();
+        }
+        if let Some(sticky) = &self.sticky {
+            plan.sticky = match sticky {
+                Stickiness::None => None,
+                Stickiness::By(sticky) => Some(sticky.clone()),
+            };
+        }
+        let tag = now.headers.get(ETAG).and_then(|tag| tag.to_str().ok()).unwrap_or("*");
+        let headers: [(HeaderName, String); 1] = [(IF_MATCH, tag.to_owned())];
+        let body = serde_json::to_value(&plan)?;
+        let path = path(&self.service, "/traffic");
+        Ok(host.send_json(Method::PUT, &path, &headers, &body).await?.body)
+    }
+}
+
+impl Undeploy {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        self.remote.run(async |host| {
+            let path = path(&self.service, "");
+            host.send(Method::DELETE, &path, &[], bytes::Bytes::new()).await?;
+            console::line(&format!("{}: undeployed; its state is kept", self.service));
+            Ok(ExitCode::SUCCESS)
+        })
+    }
+}
+
+fn path(service: &str, rest: &str) -> String {
+    format!("/v1/services/{}{rest}", segment(service))
+}
+
+/// How the service's traffic is shared now.
+fn say(service: &Value) {
+    let name = service["name"].as_str().unwrap_or_default();
+    let Ok(plan) = serde_json::from_value::<TrafficPlan>(service["traffic"].clone()) else {
+        return console::line(&format!("{name}: it has no traffic"));
+    };
+    let shares = plan.versions.iter().map(|share| format!("v{} {} %", share.version, share.weight));
+    console::line(&format!("{name}: {}", shares.collect::<Vec<_>>().join(", ")));
+    for Rule { header, value, version } in &plan.rules {
+        console::line(&format!("  {header}: {value} goes to v{version}"));
+    }
+    match &plan.sticky {
+        Some(Sticky::Cookie) => console::line("  a client stays by cookie"),
+        Some(Sticky::Header(name)) => console::line(&format!("  a client stays by {name}")),
+        None => {}
+    }
+}
+
+fn version(text: &str) -> Result<u64, String> {
+    let number = text.strip_prefix('v').unwrap_or(text).parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| "a version is a number such as 3 or v3".to_owned())
+}
+
+fn share(text: &str) -> Result<Share, String> {
+    let parsed = text.split_once('=').and_then(|(number, weight)| {
+        let weight = weight.strip_suffix('%').unwrap_or(weight).parse().ok()?;
+        Some(Share { version: version(number).ok()?, weight })
+    });
+    let parsed = parsed.filter(|share| share.weight <= 100);
+    parsed.ok_or_else(|| "a share is VERSION=PERCENT such as 2=10".to_owned())
+}
+
+fn rule(text: &str) -> Result<Rule, String> {
+    let parsed = text.rsplit_once('=').and_then(|(matched, number)| {
+        let (header, value) = matched.split_once(':')?;
+        let (header, value) = (header.trim().to_owned(), value.trim().to_owned());
+        Some(Rule { header, value, version: version(number).ok()? })
+    });
+    parsed.ok_or_else(|| "a rule is HEADER:VALUE=VERSION such as x-beta:yes=2".to_owned())
+}
+
+fn sticky(text: &str) -> Result<Stickiness, String> {
+    if text == "none" { Ok(Stickiness::None) } else { parse_sticky(text).map(Stickiness::By) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_and_rules_are_read_as_they_are_written() {
+        assert_eq!(share("2=10%"), Ok(Share { version: 2, weight: 10 }));
+        assert_eq!(share("v2=10"), Ok(Share { version: 2, weight: 10 }));
+        for wrong in ["2", "2=x", "0=1", "2=101"] {
+            assert!(share(wrong).is_err(), "{wrong}");
+        }
+        let expected = Rule { header: "x-q".to_owned(), value: "a=b".to_owned(), version: 3 };
+        assert_eq!(rule("x-q: a=b=3"), Ok(expected));
+        assert!(rule("x-q=3").is_err());
+    }
+}

@@ -1,0 +1,92 @@
+//! The token that operators show to the admin listener.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use super::ConfigError;
+
+/// The environment variable that may have it.
+pub const TOKEN_VARIABLE: &str = "HOTDOCK_TOKEN";
+/// How short it may be.
+const MIN_BYTES: usize = 16;
+/// How long it may be.
+const MAX_BYTES: usize = 4096;
+
+/// A secret text; never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+/// Why a text is no token.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("a token has {MIN_BYTES} to {MAX_BYTES} visible ASCII characters and no spaces")]
+pub struct InvalidToken;
+
+impl Token {
+    /// The token in the file, else that in the environment, if there is one.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or what is found is no token.
+    pub fn find(file: Option<&Path>) -> Result<Option<Self>, ConfigError> {
+        let (place, text) = match file {
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+                (path.display().to_string(), text)
+            }
+            None => match std::env::var(TOKEN_VARIABLE) {
+                Ok(text) => (TOKEN_VARIABLE.to_owned(), text),
+                Err(_) => return Ok(None),
+            },
+        };
+        let token = text.trim_end_matches(['\n', '\r']).parse();
+        token.map(Some).map_err(|error| ConfigError::Invalid(format!("{place}: {error}")))
+    }
+
+    /// The text itself.
+    #[must_use]
+    pub fn reveal(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
+    /// What `Authorization` says with it.
+    #[must_use]
+    pub fn authorization(&self) -> String {
+        format!("Bearer {}", self.0)
+    }
+}
+
+impl FromStr for Token {
+    type Err = InvalidToken;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
+        let fits = (MIN_BYTES..=MAX_BYTES).contains(&text.len());
+        if visible && fits { Ok(Self(text.to_owned())) } else { Err(InvalidToken) }
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_read_without_its_line_end_and_never_shown() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), "correct-horse-battery\n").expect("written");
+        let token = Token::find(Some(file.path())).expect("read").expect("a token");
+        assert_eq!(token.reveal(), b"correct-horse-battery");
+        assert!(!format!("{token:?}").contains("horse"));
+        for wrong in ["", "too short\n", "has spaces in its middle"] {
+            std::fs::write(file.path(), wrong).expect("written");
+            let error = Token::find(Some(file.path())).expect_err(wrong).to_string();
+            assert!(error.contains("16 to 4096 visible"), "{error}");
+        }
+    }
+}

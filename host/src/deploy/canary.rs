@@ -1,0 +1,231 @@
+//! Canaries: a new version is given more of the traffic step by step, for as long
+//! as it does as well as the old one; where it does worse, it loses what it had.
+//!
+//! Each step is watched for its pause. Where there is too little traffic to tell,
+//! the step waits for more, and in the end for the operator: nothing is given to a
+//! version that nobody has seen at work. An operator's word ends a canary at once.
+
+mod judge;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+
+use super::board::RunningCanary;
+use super::deployments::DeploymentState;
+use super::notice::Notice;
+use super::parts::Parts;
+use super::share::{Change, NotShared, share};
+use crate::service::{Measurement, ServiceName, Share, TrafficPlan, Version, VersionId};
+
+pub(super) use judge::{Verdict, judge};
+
+/// Looks at the counters per pause.
+const LOOKS: u32 = 10;
+/// The time between two looks, at least and at most.
+const LOOK: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// What came of watching a step.
+enum Watched {
+    Passed,
+    Failed(String),
+    /// Too little traffic for too long.
+    Starved(String),
+    /// Someone else decided, or the host stops.
+    Overruled,
+}
+
+/// The canary that tries this version, if one does.
+pub(super) fn of(parts: &Parts, version: &VersionId) -> Option<RunningCanary> {
+    let canary = parts.board.serving(&version.service)?.canary?;
+    (canary.record.new == version.number).then_some(canary)
+}
+
+/// Watches the canary in the background, from the step that it is at.
+pub(super) fn run(parts: &Arc<Parts>, service: &ServiceName, canary: RunningCanary) {
+    let (parts, service) = (Arc::clone(parts), service.clone());
+    parts.clone().tasks.spawn(async move {
+        let mut canary = canary;
+        while let Some(next) = Box::pin(step(&parts, &service, canary)).await {
+            canary = next;
+        }
+    });
+}
+
+/// Watches one step and does what follows from it; the canary as it goes on, if
+/// it does.
+async fn step(
+    parts: &Arc<Parts>,
+    service: &ServiceName,
+    canary: RunningCanary,
+) -> Option<RunningCanary> {
+    let done = match watch(parts, service, &canary).await {
+        Watched::Overruled => return None,
+        Watched::Failed(reason) => roll_back(parts, service, &canary, reason).await,
+        Watched::Starved(reason) => hold(parts, service, &canary, reason).await,
+        Watched::Passed => match canary.record.settings.steps.get(canary.record.step + 1) {
+            Some(&weight) => advance(parts, service, &canary, weight).await,
+            None => {
+                let reason = "its last step is done: promote it or roll it back".to_owned();
+                hold(parts, service, &canary, reason).await
+            }
+        },
+    };
+    done.unwrap_or_else(|error| {
+        // Watched on as it is, and tried again.
+        tracing::error!(service = service.as_str(), %error, "the canary could not go on");
+        Some(canary)
+    })
+}
+
+/// Looks at both versions until it is clear what comes next.
+async fn watch(parts: &Parts, service: &ServiceName, canary: &RunningCanary) -> Watched {
+    let record = &canary.record;
+    let version = |number| -> Option<Arc<Version>> {
+        let snapshot = parts.registry.load();
+        let traffic = &snapshot.services.get(service)?.traffic;
+        traffic.versions().find(|version| version.id.number == number).cloned()
+    };
+    let (Some(old), Some(new)) = (version(record.old), version(record.new)) else {
+        return Watched::Overruled;
+    };
+    let (old_before, new_before) = (old.metrics.read(), new.metrics.read());
+    let settings = &record.settings;
+    let (began, look) = (Instant::now(), (settings.pause / LOOKS).clamp(LOOK.0, LOOK.1));
+    loop {
+        tokio::select! {
+            () = canary.overruled.cancelled() => return Watched::Overruled,
+            () = parts.stopping.cancelled() => return Watched::Overruled,
+            () = sleep(look) => {}
+        }
+        let since = |version: &Version, before: &Measurement| version.metrics.read().since(before);
+        let verdict = judge(settings, &since(&old, &old_before), &since(&new, &new_before));
+        let waited = began.elapsed();
+        match verdict {
+            Verdict::Failed(reason) => return Watched::Failed(reason),
+            // Held, it is only watched for its failure.
+            _ if record.held => {}
+            Verdict::Passed if waited >= settings.pause => return Watched::Passed,
+            Verdict::TooFew(reason) if waited >= settings.pause.max(settings.wait) => {
+                return Watched::Starved(reason);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What came of a change: the canary as it goes on, or none.
+type Done = Result<Option<RunningCanary>, NotShared>;
+
+/// The next step's share, or all of the traffic.
+async fn advance(
+    parts: &Arc<Parts>,
+    service: &ServiceName,
+    canary: &RunningCanary,
+    weight: u8,
+) -> Done {
+    let RunningCanary { record, .. } = canary;
+    let mut next = canary.clone();
+    next.record.step += 1;
+    let goes_on = (weight < 100).then_some(next);
+    let versions = match goes_on {
+        Some(_) => vec![
+            Share { version: record.old, weight: 100 - weight },
+            Share { version: record.new, weight },
+        ],
+        None => vec![Share { version: record.new, weight }],
+    };
+    if !change(parts, service, canary, versions, goes_on.clone(), None).await? {
+        return Ok(None);
+    }
+    tracing::info!(service = service.as_str(), version = record.new, weight, "canary goes on");
+    canary.progress.shares(record.new, weight);
+    if goes_on.is_none() {
+        canary.progress.ended(DeploymentState::Serving, Vec::new());
+        let snapshot = parts.registry.load();
+        let version = snapshot.services.get(service).map(|service| service.traffic.primary());
+        if let Some(version) = version {
+            super::announce(parts, version, None);
+        }
+    }
+    Ok(goes_on)
+}
+
+/// The old version has all of the traffic again.
+async fn roll_back(
+    parts: &Arc<Parts>,
+    service: &ServiceName,
+    canary: &RunningCanary,
+    reason: String,
+) -> Done {
+    let RunningCanary { record, .. } = canary;
+    let versions = vec![Share { version: record.old, weight: 100 }];
+    let rolled_back = Some((record.new, reason.clone()));
+    if !change(parts, service, canary, versions, None, rolled_back).await? {
+        return Ok(None);
+    }
+    tracing::warn!(service = service.as_str(), version = record.new, reason, "rolled back");
+    canary.progress.ended(DeploymentState::RolledBack, vec![reason.clone()]);
+    let version = VersionId { service: service.clone(), number: record.new };
+    parts.board.announce(Notice::RolledBack { version, to: record.old, reason });
+    Ok(None)
+}
+
+/// It keeps its share and waits for the operator.
+async fn hold(
+    parts: &Arc<Parts>,
+    service: &ServiceName,
+    canary: &RunningCanary,
+    reason: String,
+) -> Done {
+    let mut held = canary.clone();
+    held.record.held = true;
+    let weight = canary.record.settings.steps[canary.record.step];
+    let versions = vec![
+        Share { version: canary.record.old, weight: 100 - weight },
+        Share { version: canary.record.new, weight },
+    ];
+    if !change(parts, service, canary, versions, Some(held.clone()), None).await? {
+        return Ok(None);
+    }
+    tracing::warn!(
+        service = service.as_str(),
+        version = canary.record.new,
+        reason,
+        "canary is held"
+    );
+    canary.progress.held(reason.clone());
+    let version = VersionId { service: service.clone(), number: canary.record.new };
+    parts.board.announce(Notice::Held { version, reason });
+    Ok(Some(held))
+}
+
+/// Shares the traffic anew unless the canary was overruled; whether it did.
+async fn change(
+    parts: &Arc<Parts>,
+    service: &ServiceName,
+    canary: &RunningCanary,
+    versions: Vec<Share>,
+    goes_on: Option<RunningCanary>,
+    rolled_back: Option<(u64, String)>,
+) -> Result<bool, NotShared> {
+    let swapping = parts.swapping.lock().await;
+    // Whoever overrules it does so in this turn.
+    if canary.overruled.is_cancelled() {
+        return Ok(false);
+    }
+    let current = parts.registry.load().services.get(service).cloned();
+    let current = current.ok_or_else(|| NotShared::NotDeployed(service.clone()))?;
+    let plan = keeping(current.traffic.plan(), versions);
+    share(parts, &swapping, service, Change { plan, canary: goes_on, rolled_back }).await?;
+    Ok(true)
+}
+
+/// These shares, with the rules and the stickiness that there were, as far as the
+/// rules' versions still have a share.
+pub(super) fn keeping(before: &TrafficPlan, versions: Vec<Share>) -> TrafficPlan {
+    let has_share = |number| versions.iter().any(|share| share.version == number);
+    let rules = before.rules.iter().filter(|rule| has_share(rule.version)).cloned().collect();
+    TrafficPlan { rules, sticky: before.sticky.clone(), versions }
+}

@@ -1,0 +1,394 @@
+//! What operators ask for: by the admin listener, in its words.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use tokio::sync::{MutexGuard, broadcast};
+
+use super::board::{RunningCanary, Serving};
+use super::canary::keeping;
+use super::deployments::{Deployment, DeploymentState};
+use super::notice::Notice;
+use super::parts::Parts;
+use super::record::{RecordError, VersionRecord};
+use super::share::{Change, NotShared, share};
+use super::status::{KeptVersion, ServiceStatus, Status};
+use super::undeploy::undeploy_service;
+use super::upload::{self, Spool, Upload};
+use crate::service::{Service, ServiceName, Share, TrafficPlan, VersionId};
+
+/// Does what operators ask for. Cheap to clone.
+#[derive(Clone)]
+pub struct Operator {
+    parts: Arc<Parts>,
+}
+
+/// What must hold for a change to be made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Condition {
+    /// Nothing.
+    #[default]
+    None,
+    /// The service is deployed, whatever its revision.
+    Deployed,
+    /// Its revision is still this one.
+    Revision(u64),
+}
+
+/// A service after a change.
+pub type Changed = ServiceStatus;
+
+/// Why it was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum NotDone {
+    /// There is no such service, version or deployment.
+    #[error("{0}")]
+    NotFound(String),
+    /// Someone else changed it first.
+    #[error("{0}")]
+    Changed(String),
+    /// Something else is under way, or there is nothing to do it to.
+    #[error("{0}")]
+    Busy(String),
+    /// It makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+    /// More than is taken.
+    #[error("{0}")]
+    TooLarge(String),
+    /// Every reason why it cannot be.
+    #[error("{}", .0.join("; "))]
+    Refused(Vec<String>),
+    /// It could not be kept.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl NotDone {
+    pub(super) fn unkept(error: io::Error) -> Self {
+        Self::Failed(format!("it could not be kept: {error}"))
+    }
+}
+
+impl Operator {
+    pub(super) fn new(parts: Arc<Parts>) -> Self {
+        Self { parts }
+    }
+
+    /// Everything that is deployed.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.parts.board.status(&self.parts.registry.load())
+    }
+
+    /// One service.
+    ///
+    /// # Errors
+    /// When there is none of the name.
+    pub fn service(&self, name: &str) -> Result<ServiceStatus, NotDone> {
+        let found = self.status().services.into_iter().find(|service| service.name == name);
+        found.ok_or_else(|| no_service(name))
+    }
+
+    /// A service's versions that are kept, the newest first; also of one that is
+    /// not deployed any more.
+    ///
+    /// # Errors
+    /// When there are none.
+    pub async fn versions(&self, name: &str) -> Result<Vec<KeptVersion>, NotDone> {
+        let service: ServiceName = name.parse().map_err(|_| no_service(name))?;
+        let snapshot = Arc::clone(&self.parts.registry.load());
+        let plan = snapshot.services.get(&service).map(|service| service.traffic.plan());
+        let records = self.kept(&service).await?;
+        if records.is_empty() {
+            return Err(no_service(name));
+        }
+        let weight = |number| plan.map_or(0, |plan| plan.weight(number));
+        Ok(records.into_iter().map(|record| kept(&record, weight(record.id.number))).collect())
+    }
+
+    /// The deployments since the host's start, the newest first.
+    #[must_use]
+    pub fn deployments(&self) -> Vec<Deployment> {
+        self.parts.board.deployments()
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    /// When there is none, or it is too long ago.
+    pub fn deployment(&self, id: &str) -> Result<Deployment, NotDone> {
+        let found = self.parts.board.deployment(id);
+        found.ok_or_else(|| NotDone::NotFound(format!("there is no deployment {id}")))
+    }
+
+    /// What deployments announce from here on.
+    #[must_use]
+    pub fn notices(&self) -> broadcast::Receiver<Notice> {
+        self.parts.board.follow()
+    }
+
+    /// A place for a component that is uploaded.
+    ///
+    /// # Errors
+    /// When too many are on their way, or there is no room.
+    pub async fn spool(&self) -> Result<Spool, NotDone> {
+        Spool::begin(&self.parts).await
+    }
+
+    /// Begins to deploy what was uploaded; returns the deployment's id.
+    ///
+    /// # Errors
+    /// When the condition does not hold, a deployment of the service is on its way
+    /// already, or what was uploaded is no component with a good manifest.
+    pub async fn deploy(&self, upload: Upload, condition: Condition) -> Result<String, NotDone> {
+        let turn = self.turn(&upload.service)?;
+        check(&upload.service, self.parts.board.serving(&upload.service).as_ref(), condition)?;
+        upload::deploy(&self.parts, turn, upload).await
+    }
+
+    /// Shares a service's traffic among its kept versions.
+    ///
+    /// # Errors
+    /// When it cannot be shared so, or the condition does not hold.
+    pub async fn set_traffic(
+        &self,
+        name: &str,
+        plan: TrafficPlan,
+        condition: Condition,
+    ) -> Result<Changed, NotDone> {
+        let decision = Decision {
+            plan,
+            rolled_back: None,
+            canary_ends: (
+                DeploymentState::Superseded,
+                "the operator shared the traffic".to_owned(),
+            ),
+        };
+        self.decide(name, condition, async |_| Ok(decision)).await
+    }
+
+    /// Gives a version all of its service's traffic: by default the one on trial.
+    ///
+    /// # Errors
+    /// When there is no such version, or the condition does not hold.
+    pub async fn promote(
+        &self,
+        name: &str,
+        version: Option<u64>,
+        condition: Condition,
+    ) -> Result<Changed, NotDone> {
+        self.decide(name, condition, async |now: Now<'_>| {
+            let newest = now.newest();
+            let on_trial = now.canary().map(|canary| canary.record.new);
+            let by_default = on_trial.or_else(|| now.current.traffic.is_split().then_some(newest));
+            let to = version.or(by_default).ok_or_else(|| {
+                NotDone::Busy(format!("{name} v{newest} has all the traffic already"))
+            })?;
+            let state = match on_trial {
+                Some(new) if new == to => DeploymentState::Serving,
+                _ => DeploymentState::Superseded,
+            };
+            Ok(Decision {
+                plan: keeping(now.current.traffic.plan(), vec![Share { version: to, weight: 100 }]),
+                rolled_back: None,
+                canary_ends: (state, "the operator promoted it".to_owned()),
+            })
+        })
+        .await
+    }
+
+    /// Gives all of a service's traffic to an earlier version: by default the one
+    /// that the version on trial is compared with, else the newest before those
+    /// with traffic that was not rolled back itself.
+    ///
+    /// # Errors
+    /// When there is no such version, or the condition does not hold.
+    pub async fn rollback(
+        &self,
+        name: &str,
+        version: Option<u64>,
+        reason: Option<String>,
+        condition: Condition,
+    ) -> Result<Changed, NotDone> {
+        let reason = reason.unwrap_or_else(|| "by the operator".to_owned());
+        let noted = reason.clone();
+        let mut lost = None;
+        let changed = self.decide(name, condition, async |now: Now<'_>| {
+            let newest = now.newest();
+            let to = match version.or(now.canary().map(|canary| canary.record.old)) {
+                Some(to) => to,
+                None => self.earlier(now.service, newest).await?,
+            };
+            if to >= newest {
+                return Err(NotDone::Busy(format!(
+                    "{name} v{to} is not earlier than v{newest}, which has traffic: promote it"
+                )));
+            }
+            lost = Some((newest, to));
+            Ok(Decision {
+                plan: keeping(now.current.traffic.plan(), vec![Share { version: to, weight: 100 }]),
+                rolled_back: Some((newest, reason.clone())),
+                canary_ends: (DeploymentState::RolledBack, reason),
+            })
+        });
+        let changed = Box::pin(changed).await?;
+        if let (Some((number, to)), Ok(service)) = (lost, name.parse()) {
+            tracing::info!(service = name, version = number, to, reason = noted, "rolled back");
+            let version = VersionId { service, number };
+            self.parts.board.announce(Notice::RolledBack { version, to, reason: noted });
+        }
+        Ok(changed)
+    }
+
+    /// Ends a service; its store and its versions are kept, and so is its file.
+    ///
+    /// # Errors
+    /// When it is not deployed, a deployment of it is on its way, or the condition
+    /// does not hold.
+    pub async fn undeploy(&self, name: &str, condition: Condition) -> Result<(), NotDone> {
+        let service: ServiceName = name.parse().map_err(|_| no_service(name))?;
+        let _turn = self.turn(&service)?;
+        let swapping = self.parts.swapping.lock().await;
+        let serving = self.parts.board.serving(&service).ok_or_else(|| no_service(name))?;
+        check(&service, Some(&serving), condition)?;
+        Ok(undeploy_service(&self.parts, swapping, &service).await?)
+    }
+
+    /// Has the traffic shared as `decision` says, unless someone else decided
+    /// first; the canary under way ends with it.
+    async fn decide(
+        &self,
+        name: &str,
+        condition: Condition,
+        decision: impl AsyncFnOnce(Now<'_>) -> Result<Decision, NotDone>,
+    ) -> Result<Changed, NotDone> {
+        let service: ServiceName = name.parse().map_err(|_| no_service(name))?;
+        let swapping: MutexGuard<'_, ()> = self.parts.swapping.lock().await;
+        let serving = self.parts.board.serving(&service).ok_or_else(|| no_service(name))?;
+        check(&service, Some(&serving), condition)?;
+        let current = self.parts.registry.load().services.get(&service).cloned();
+        let current = current.ok_or_else(|| no_service(name))?;
+        let now = Now { service: &service, current: &current, serving: &serving };
+        let Decision { plan, rolled_back, canary_ends: (state, reason) } = decision(now).await?;
+        let weights = plan.clone();
+        let change = Change { plan, canary: None, rolled_back };
+        share(&self.parts, &swapping, &service, change).await?;
+        if let Some(canary) = serving.canary {
+            // Still in the turn: its next step would undo this.
+            canary.overruled.cancel();
+            if state == DeploymentState::Serving {
+                canary.progress.shares(canary.record.new, weights.weight(canary.record.new));
+            }
+            canary.progress.ended(state, vec![reason]);
+        }
+        drop(swapping);
+        self.service(name)
+    }
+
+    /// The newest version before `newest` that is worth going back to.
+    async fn earlier(&self, service: &ServiceName, newest: u64) -> Result<u64, NotDone> {
+        let records = self.kept(service).await?;
+        let mut good = records.iter().filter(|record| record.rolled_back.is_none());
+        let found = good.find(|record| record.id.number < newest);
+        found.map(|record| record.id.number).ok_or_else(|| {
+            NotDone::Busy(format!("no version of {service} before v{newest} is kept"))
+        })
+    }
+
+    async fn kept(&self, service: &ServiceName) -> Result<Vec<VersionRecord>, RecordError> {
+        let service = service.clone();
+        self.parts.blocking(move |parts| parts.record.versions(&service)).await
+    }
+
+    fn turn(&self, service: &ServiceName) -> Result<super::turns::Turn, NotDone> {
+        self.parts.turns.try_take(service).ok_or_else(|| {
+            NotDone::Busy(format!("a deployment of {service} is on its way; see /v1/deployments"))
+        })
+    }
+}
+
+/// How a service stands when it is decided about.
+struct Now<'a> {
+    service: &'a ServiceName,
+    current: &'a Service,
+    serving: &'a Serving,
+}
+
+/// What is decided.
+struct Decision {
+    plan: TrafficPlan,
+    rolled_back: Option<(u64, String)>,
+    /// What the canary under way comes to, and why.
+    canary_ends: (DeploymentState, String),
+}
+
+impl Now<'_> {
+    fn newest(&self) -> u64 {
+        let mut versions = self.current.traffic.versions();
+        versions.next().map_or(0, |version| version.id.number)
+    }
+
+    fn canary(&self) -> Option<&RunningCanary> {
+        self.serving.canary.as_ref()
+    }
+}
+
+fn check(
+    service: &ServiceName,
+    serving: Option<&Serving>,
+    condition: Condition,
+) -> Result<(), NotDone> {
+    let found = serving.map(|serving| serving.revision);
+    match (condition, found) {
+        (Condition::None, _) | (Condition::Deployed, Some(_)) => Ok(()),
+        (Condition::Revision(wanted), Some(found)) if wanted == found => Ok(()),
+        (_, Some(found)) => Err(NotDone::Changed(format!(
+            "{service} was changed meanwhile: it is at revision {found}"
+        ))),
+        (_, None) => Err(NotDone::Changed(format!("service {service} is not deployed"))),
+    }
+}
+
+fn kept(record: &VersionRecord, weight: u8) -> KeptVersion {
+    KeptVersion {
+        version: record.id.number,
+        digest: record.component.to_string(),
+        weight,
+        deployed_at: record.deployed_at.clone(),
+        origin: (&record.origin).into(),
+        file: record.origin.file_name(),
+        who: record.who.clone(),
+        rolled_back: record.rolled_back.clone(),
+    }
+}
+
+fn no_service(name: &str) -> NotDone {
+    NotDone::NotFound(format!("there is no service {name}"))
+}
+
+impl From<RecordError> for NotDone {
+    fn from(error: RecordError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl From<NotShared> for NotDone {
+    fn from(error: NotShared) -> Self {
+        match error {
+            NotShared::NotDeployed(_) => Self::NotFound(error.to_string()),
+            NotShared::Record(_) => Self::Failed(error.to_string()),
+            NotShared::Routes(conflicts) => {
+                Self::Refused(conflicts.iter().map(ToString::to_string).collect())
+            }
+            NotShared::Traffic(_) | NotShared::Revive(_) => Self::Refused(vec![error.to_string()]),
+        }
+    }
+}
+
+impl fmt::Debug for Operator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Operator").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,113 @@
+//! How a service's traffic is shared anew: recorded, then stored with the routes
+//! in one step, then whoever lost theirs drains.
+
+use std::sync::Arc;
+
+use tokio::sync::MutexGuard;
+
+use super::board::{RunningCanary, Serving};
+use super::drain::drain;
+use super::notice::Notice;
+use super::parts::Parts;
+use super::record::{RecordError, VersionRecord};
+use super::revive::{self, NotRevived};
+use crate::service::{RouteConflict, Service, ServiceName, Traffic, TrafficError, TrafficPlan};
+
+/// A change of a service's traffic among versions that are kept.
+pub(super) struct Change {
+    pub(super) plan: TrafficPlan,
+    /// The canary that goes on, if one does.
+    pub(super) canary: Option<RunningCanary>,
+    /// The version that loses its share by its fault or the operator's word, and why.
+    pub(super) rolled_back: Option<(u64, String)>,
+}
+
+/// Why traffic cannot be shared so.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotShared {
+    #[error("service {0} is not deployed")]
+    NotDeployed(ServiceName),
+    #[error(transparent)]
+    Traffic(#[from] TrafficError),
+    #[error(transparent)]
+    Revive(#[from] NotRevived),
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Routes(Vec<RouteConflict>),
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+/// Shares the traffic of `service` as `change` says, in `swapping`'s turn. Versions
+/// that have no traffic yet are brought back from the cache.
+///
+/// `host.db` is committed first: a host that dies between the two has answered as
+/// it was shared before, and comes back as it is shared now.
+pub(super) async fn share(
+    parts: &Arc<Parts>,
+    _swapping: &MutexGuard<'_, ()>,
+    service: &ServiceName,
+    change: Change,
+) -> Result<u64, NotShared> {
+    change.plan.check()?;
+    let not_deployed = || NotShared::NotDeployed(service.clone());
+    let current: Arc<Service> =
+        parts.registry.load().services.get(service).cloned().ok_or_else(not_deployed)?;
+    let serving = parts.board.serving(service).ok_or_else(not_deployed)?;
+    let records = records(parts, service, &change.plan).await?;
+    let mut versions: Vec<_> = current.traffic.versions().cloned().collect();
+    for record in &records {
+        if versions.iter().all(|version| version.id != record.id) {
+            let revived = revive::revive(parts, record).await?;
+            let prepared = parts.events.prepare(service, &current.store, &revived.manifest).await;
+            prepared.map_err(|error| NotRevived::Events(record.id.clone(), error.to_string()))?;
+            versions.push(revived);
+        }
+    }
+    let traffic = Traffic::new(change.plan.clone(), &versions)?;
+    for version in traffic.versions() {
+        let conflicts = parts.registry.conflicts(service, &version.routes());
+        let own = conflicts.into_iter().filter(|conflict| conflict.claimant == *service);
+        let own: Vec<_> = own.collect();
+        if !own.is_empty() {
+            return Err(NotShared::Routes(own));
+        }
+    }
+    let revision = {
+        let (service, plan) = (service.clone(), change.plan.clone());
+        let canary = change.canary.as_ref().map(|canary| canary.record.clone());
+        let rolled_back = change.rolled_back;
+        let recorded = parts.blocking(move |parts| {
+            let rolled_back =
+                rolled_back.as_ref().map(|(number, reason)| (*number, reason.as_str()));
+            parts.record.share(&service, &plan, canary.as_ref(), rolled_back)
+        });
+        recorded.await?
+    };
+    let lost = parts.registry.share(service, traffic, &current.store);
+    let lost = lost.expect("its routes were free, and nothing else shares traffic now");
+    let file = serving.file;
+    let now = Serving { file, revision, versions: records, canary: change.canary };
+    parts.board.serves(service.clone(), now);
+    parts.board.announce(Notice::Shared { service: service.clone(), traffic: change.plan });
+    for version in lost {
+        drain(parts, version);
+    }
+    Ok(revision)
+}
+
+/// The records of the versions that the plan names.
+async fn records(
+    parts: &Arc<Parts>,
+    service: &ServiceName,
+    plan: &TrafficPlan,
+) -> Result<Vec<VersionRecord>, NotShared> {
+    let numbers: Vec<u64> = plan.versions.iter().map(|share| share.version).collect();
+    let service = service.clone();
+    let found = parts.blocking(move |parts| {
+        let find = |number| parts.record.version(&service, number).map(|found| (number, found));
+        numbers.into_iter().map(find).collect::<Result<Vec<_>, _>>()
+    });
+    let found = found.await?.into_iter();
+    let known = found.map(|(number, found)| found.ok_or(TrafficError::NoSuchVersion(number)));
+    Ok(known.collect::<Result<_, _>>()?)
+}

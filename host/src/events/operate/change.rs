@@ -1,0 +1,149 @@
+//! What an operator does with a subscription.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use tokio::sync::oneshot;
+use utoipa::ToSchema;
+
+use super::{OperateError, rfc3339};
+use crate::bus::Mirror;
+use crate::events::command::{Command, Reply};
+use crate::events::engine::{Events, Name, REPLAY, base};
+use crate::service::ServiceName;
+use crate::state::Cursor;
+
+/// Where a replay begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplayFrom {
+    /// With the event at this position.
+    Position(u64),
+    /// With the first that came at this time or later, in ms since 1970.
+    Time(u64),
+}
+
+/// A replay that has begun. Field names are stable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Replay {
+    /// Its name, `<service>/<subscription>@<number>`, for as long as it lasts.
+    pub subscription: String,
+    /// The first position.
+    pub from: u64,
+    /// The last one.
+    pub until: u64,
+}
+
+impl Events {
+    /// Counts an event as finished that waits in a subscription. Durable when it
+    /// returns.
+    ///
+    /// # Errors
+    /// When none waits at this position.
+    pub async fn skip(&self, name: &str, position: u64) -> Result<(), OperateError> {
+        self.command(name, |reply| Command::Skip { position, reply }).await
+    }
+
+    /// Delivers a held or parked event now, as if for the first time. That it will
+    /// be is durable when it returns.
+    ///
+    /// # Errors
+    /// When none waits at this position.
+    pub async fn retry_held(&self, name: &str, position: u64) -> Result<(), OperateError> {
+        self.command(name, |reply| Command::Retry { position, reply }).await
+    }
+
+    /// Ends a subscription's pause.
+    ///
+    /// # Errors
+    /// When there is no such subscription.
+    pub async fn resume(&self, name: &str) -> Result<(), OperateError> {
+        let sent = self.find(name)?.commands.send(Command::Resume).await;
+        sent.map_err(|_| OperateError::NoSubscription(name.to_owned()))
+    }
+
+    /// Delivers what a subscription wants again, up to the newest event there is
+    /// now, beside what is new.
+    ///
+    /// # Errors
+    /// When there is no such subscription, or no such event on the bus.
+    pub async fn replay(&self, name: &str, from: ReplayFrom) -> Result<Replay, OperateError> {
+        let shown = self.find(name)?;
+        let bus = &self.inner.bus;
+        let service = &shown.name.service;
+        let from = match from {
+            ReplayFrom::Position(position) => position.max(1),
+            ReplayFrom::Time(time) => {
+                let position = bus.position_at(time).await?;
+                position.ok_or_else(|| OperateError::NothingSince(rfc3339(time)))?
+            }
+        };
+        let subscription = base(&shown.name.subscription);
+        let taken = shown.store.cursors().await;
+        let taken = taken.map_err(|error| OperateError::Store(service.clone(), error))?;
+        let replay = loop {
+            let replay = format!("{subscription}{REPLAY}{:08x}", fastrand::u32(..));
+            if !taken.iter().any(|cursor| cursor.subscription == replay) {
+                break replay;
+            }
+        };
+        let full_name = format!("{service}/{replay}");
+        // From here on the bus waits for it; only now is certain what it has.
+        let mirror = Mirror { subscription: full_name.clone(), position: from - 1, active: true };
+        bus.mirror(vec![mirror]).await?;
+        let (first, last) = (bus.first(), bus.last());
+        if from < first || from > last {
+            bus.forget(&full_name).await?;
+            return Err(OperateError::NoPosition { from, first, last });
+        }
+        let cursor = Cursor { subscription: replay, position: from - 1, until: Some(last) };
+        let begun = shown.store.begin_subscriptions(vec![cursor]).await;
+        begun.map_err(|error| OperateError::Store(service.clone(), error))?;
+        self.note_cursor(service).await;
+        Ok(Replay { subscription: full_name, from, until: last })
+    }
+
+    /// Drops a subscription that no version wants any more: the bus doesn't wait
+    /// for it. Ends a replay.
+    ///
+    /// # Errors
+    /// When it is wanted, or not there.
+    pub async fn drop_subscription(&self, name: &str) -> Result<(), OperateError> {
+        if let Ok(shown) = self.find(name) {
+            let ended = self.end_replay(&shown.name).await;
+            return match ended.map_err(OperateError::of(&shown.name.service))? {
+                true => Ok(()),
+                false => Err(OperateError::Wanted(name.to_owned())),
+            };
+        }
+        let mirrors = self.inner.bus.mirrors().await?;
+        if !mirrors.iter().any(|row| row.subscription == name) {
+            return Err(OperateError::NoSubscription(name.to_owned()));
+        }
+        let parsed = name.split_once('/').and_then(|(service, subscription)| {
+            let service = service.parse::<ServiceName>().ok()?;
+            Some(Name { service, subscription: Arc::from(subscription) })
+        });
+        // The rows of a service that is gone stay with its store.
+        match parsed.map(|name| (self.store_of(&name.service), name)) {
+            Some((Ok(store), name)) => {
+                let forgotten = self.forget(&name, &store).await;
+                forgotten.map_err(OperateError::of(&name.service))
+            }
+            _ => Ok(self.inner.bus.forget(name).await?),
+        }
+    }
+
+    /// Has a dispatcher do something; returns when it is durable.
+    async fn command(
+        &self,
+        name: &str,
+        command: impl FnOnce(Reply) -> Command,
+    ) -> Result<(), OperateError> {
+        let shown = self.find(name)?;
+        let gone = || OperateError::NoSubscription(name.to_owned());
+        let (reply, done) = oneshot::channel();
+        shown.commands.send(command(reply)).await.map_err(|_| gone())?;
+        let done = done.await.map_err(|_| gone())?;
+        done.map_err(|refusal| OperateError::Refused(name.to_owned(), refusal))
+    }
+}

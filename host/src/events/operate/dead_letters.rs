@@ -1,0 +1,228 @@
+//! Events that were given up.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use super::{MAX_PAGE, OperateError, raw, rfc3339};
+use crate::events::command::Command;
+use crate::events::engine::{Events, Name, Shown, base};
+use crate::service::ServiceName;
+use crate::state::{self, DeadLetter, Revival};
+
+/// Which dead letter: `<service>/<number>`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DeadLetterId {
+    /// In whose store it is.
+    pub service: ServiceName,
+    /// Its number there.
+    pub number: u64,
+}
+
+/// A dead letter. Field names are stable.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DeadLetterView {
+    /// `<service>/<number>`.
+    pub id: String,
+    /// `<service>/<subscription>`.
+    pub subscription: String,
+    /// Its event's position on the bus.
+    pub position: u64,
+    /// What it is ordered by.
+    pub key: String,
+    /// Deliveries that failed.
+    pub attempts: u32,
+    /// Why it was given up.
+    pub reason: String,
+    /// When (RFC 3339).
+    pub died_at: String,
+    /// The event (CloudEvents JSON).
+    #[schema(value_type = Object)]
+    pub event: Box<RawValue>,
+}
+
+/// Some of the dead letters, by service and number.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DeadLetterPage {
+    /// The dead letters.
+    pub dead_letters: Vec<DeadLetterView>,
+    /// The `after` of the next page, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// Whose dead letters are wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeadLettersOf {
+    /// All services'.
+    All,
+    /// One service's.
+    Service(ServiceName),
+    /// One subscription's.
+    Subscription(ServiceName, String),
+}
+
+impl Events {
+    /// The dead letters after `after`, of services that are deployed.
+    ///
+    /// # Errors
+    /// When there is no such service, or its store cannot be read.
+    pub async fn dead_letters(
+        &self,
+        of: &DeadLettersOf,
+        after: Option<&DeadLetterId>,
+        limit: usize,
+    ) -> Result<DeadLetterPage, OperateError> {
+        let limit = limit.clamp(1, MAX_PAGE);
+        let (services, subscription) = match of {
+            DeadLettersOf::All => (self.services(), None),
+            DeadLettersOf::Service(service) => (vec![service.clone()], None),
+            DeadLettersOf::Subscription(service, name) => {
+                (vec![service.clone()], Some(name.clone()))
+            }
+        };
+        let mut page = DeadLetterPage { dead_letters: Vec::new(), next: None };
+        for service in services {
+            let after = match after {
+                Some(after) if after.service > service => continue,
+                Some(after) if after.service == service => after.number,
+                _ => 0,
+            };
+            let store = self.store_of(&service)?;
+            // Of one without a file there is none, and none is made for looking.
+            if !store.has_file() {
+                continue;
+            }
+            let room = limit - page.dead_letters.len();
+            let found = store.dead_letters(subscription.clone(), after, room).await;
+            let found = found.map_err(failed(&service))?;
+            let letters = found.letters.into_iter().map(|letter| view(&service, letter));
+            page.dead_letters.extend(letters);
+            if found.more || page.dead_letters.len() == limit {
+                page.next = page.dead_letters.last().map(|letter| letter.id.clone());
+                break;
+            }
+        }
+        Ok(page)
+    }
+
+    /// One dead letter.
+    ///
+    /// # Errors
+    /// When it is not there, or the store cannot be read.
+    pub async fn dead_letter(&self, id: &DeadLetterId) -> Result<DeadLetterView, OperateError> {
+        Ok(view(&id.service, self.find_dead(id).await?))
+    }
+
+    /// Delivers a dead letter again, as if for the first time: to its
+    /// subscription, or to the one that it was a replay of. Returns which. That it
+    /// will be is durable then.
+    ///
+    /// # Errors
+    /// When it is not there, or nobody wants it any more.
+    pub async fn retry_dead(&self, id: &DeadLetterId) -> Result<String, OperateError> {
+        let letter = self.find_dead(id).await?;
+        let name = |subscription: &str| Name {
+            service: id.service.clone(),
+            subscription: Arc::from(subscription),
+        };
+        let own = name(&letter.subscription);
+        let shown = self
+            .at_work_as(&own)
+            .or_else(|| self.at_work_as(&name(base(&letter.subscription))))
+            .ok_or_else(|| OperateError::Unwanted(own.to_string()))?;
+        let revived = shown.store.retry_dead(id.number, &shown.name.subscription).await;
+        match revived.map_err(failed(&id.service))? {
+            Revival::Revived { key, position } => {
+                if let Some(own) = self.at_work_as(&own) {
+                    own.status.count_one_less_dead();
+                }
+                // A dispatcher that has ended finds it among the held when it is back.
+                _ = shown.commands.send(Command::Revived { key, position }).await;
+                Ok(shown.name.to_string())
+            }
+            Revival::Waiting => Err(OperateError::Waiting(shown.name.to_string(), letter.position)),
+            Revival::Gone => Err(OperateError::NoDeadLetter(id.clone())),
+        }
+    }
+
+    /// Drops a dead letter for good. Durable when it returns.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub async fn drop_dead(&self, id: &DeadLetterId) -> Result<(), OperateError> {
+        let letter = self.find_dead(id).await?;
+        let dropped = self.store_of(&id.service)?.drop_dead(id.number).await;
+        if !dropped.map_err(failed(&id.service))? {
+            return Err(OperateError::NoDeadLetter(id.clone()));
+        }
+        let subscription = Arc::from(letter.subscription);
+        if let Some(own) = self.at_work_as(&Name { service: id.service.clone(), subscription }) {
+            own.status.count_one_less_dead();
+        }
+        Ok(())
+    }
+
+    async fn find_dead(&self, id: &DeadLetterId) -> Result<DeadLetter, OperateError> {
+        let store = self.store_of(&id.service)?;
+        let found = if store.has_file() {
+            store.dead_letter(id.number).await.map_err(failed(&id.service))?
+        } else {
+            None
+        };
+        found.ok_or_else(|| OperateError::NoDeadLetter(id.clone()))
+    }
+
+    fn at_work_as(&self, name: &Name) -> Option<Shown> {
+        self.shown().iter().find(|shown| shown.name == *name).cloned()
+    }
+
+    fn services(&self) -> Vec<ServiceName> {
+        let mut services: Vec<ServiceName> =
+            self.inner.registry.load().services.keys().cloned().collect();
+        services.sort();
+        services
+    }
+}
+
+impl fmt::Display for DeadLetterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.service, self.number)
+    }
+}
+
+/// Why a text names no dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a dead letter is named SERVICE/NUMBER")]
+pub struct InvalidDeadLetterId;
+
+impl FromStr for DeadLetterId {
+    type Err = InvalidDeadLetterId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidDeadLetterId> {
+        let (service, number) = text.split_once('/').ok_or(InvalidDeadLetterId)?;
+        let service = service.parse().map_err(|_| InvalidDeadLetterId)?;
+        Ok(Self { service, number: number.parse().map_err(|_| InvalidDeadLetterId)? })
+    }
+}
+
+fn failed(service: &ServiceName) -> impl Fn(state::Error) -> OperateError {
+    |error| OperateError::Store(service.clone(), error)
+}
+
+fn view(service: &ServiceName, letter: DeadLetter) -> DeadLetterView {
+    DeadLetterView {
+        id: format!("{service}/{}", letter.id),
+        subscription: format!("{service}/{}", letter.subscription),
+        position: letter.position,
+        key: letter.key,
+        attempts: letter.attempts,
+        reason: letter.reason,
+        died_at: rfc3339(letter.died_at),
+        event: raw(letter.event.to_vec()),
+    }
+}

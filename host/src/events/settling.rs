@@ -1,0 +1,71 @@
+//! What a dispatcher settles, one after the other.
+//!
+//! The order counts: an event never is among the held while one of its key before
+//! it is not yet, neither in memory nor, should the host die now, in the store. It
+//! would be delivered before that one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::subscription::{Change, News, Parts};
+use crate::failpoint;
+use crate::state::{Error, Settlement, Store};
+
+/// Settlements of one commit, but for those that belong together.
+const MAX_SETTLEMENTS: usize = 512;
+
+/// How long a store that could not take them is left alone.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What is settled in one commit, and what that changes.
+pub(super) struct Settling {
+    pub(super) settlements: Vec<Settlement>,
+    pub(super) changes: Vec<Change>,
+}
+
+/// Settles what comes, however long the store takes, until nobody sends any more.
+pub(super) async fn in_order(
+    parts: Arc<Parts>,
+    mut queue: mpsc::UnboundedReceiver<Settling>,
+    tell: mpsc::UnboundedSender<News>,
+) {
+    while let Some(Settling { mut settlements, changes }) = queue.recv().await {
+        let mut all = vec![changes];
+        while settlements.len() < MAX_SETTLEMENTS
+            && let Ok(next) = queue.try_recv()
+        {
+            settlements.extend(next.settlements);
+            all.push(next.changes);
+        }
+        while let Err(error) = settle(&parts.store, settlements.clone()).await {
+            let subscription = &*parts.name;
+            tracing::error!(subscription, %error, "its store takes no settlement");
+            tokio::time::sleep(PAUSE).await;
+        }
+        for changes in all {
+            // The dispatcher waits for it, so it is there.
+            let _ = tell.send(News::Settled(changes));
+        }
+    }
+}
+
+async fn settle(store: &Arc<Store>, settlements: Vec<Settlement>) -> Result<(), Error> {
+    let holds = settlements.iter().any(|each| matches!(each, Settlement::Hold { .. }));
+    let buries = settlements.iter().any(|each| matches!(each, Settlement::Bury { .. }));
+    if holds {
+        failpoint::pass("before hold");
+    }
+    if buries {
+        failpoint::pass("before dead letter");
+    }
+    store.settle(settlements).await?.durable().await?;
+    if holds {
+        failpoint::pass("after hold");
+    }
+    if buries {
+        failpoint::pass("after dead letter");
+    }
+    Ok(())
+}

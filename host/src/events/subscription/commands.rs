@@ -1,0 +1,114 @@
+//! What a dispatcher is told, and what it tells.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use super::{Change, Dispatcher};
+use crate::events::breaker::Breaker;
+use crate::events::command::{Command, Refusal, Reply};
+use crate::events::held::Waiting;
+use crate::events::status::{Report, State};
+use crate::state::{Due, HeldEntry, Settlement};
+
+impl Dispatcher {
+    pub(super) fn obey(&mut self, command: Command) {
+        match command {
+            Command::Update(settings) => {
+                if settings.concurrency != self.settings.concurrency {
+                    self.slots = Arc::new(Semaphore::new(settings.concurrency));
+                }
+                self.settings = *settings;
+                // Another version may do better.
+                self.resume();
+            }
+            Command::Revived { key, position } => {
+                let (due, reason) = (Due::At(0), String::new());
+                self.held.load(HeldEntry { position, key, attempts: 0, due, reason });
+            }
+            Command::Skip { position, reply } => {
+                let done = self.skip(position);
+                self.do_or_refuse(done, reply);
+            }
+            Command::Retry { position, reply } => {
+                let done = self.retry(position);
+                self.do_or_refuse(done, reply);
+            }
+            Command::Resume => self.resume(),
+        }
+    }
+
+    /// Shows how it stands.
+    pub(super) fn report(&self) {
+        let state = if self.breaker.is_open() || self.rests() {
+            State::Paused
+        } else if self.is_full() {
+            State::Full
+        } else {
+            State::Running
+        };
+        self.parts.status.set_report(Report {
+            state,
+            scanned: self.scanned,
+            window: self.window.len(),
+            held: self.held.len(),
+            oldest_held: self.held.oldest(),
+            parked: self.held.parked(),
+        });
+    }
+
+    fn resume(&mut self) {
+        self.breaker = Breaker::default();
+        self.rests_until = None;
+    }
+
+    fn do_or_refuse(&mut self, done: Result<(Settlement, Option<Change>), Refusal>, reply: Reply) {
+        match done {
+            Ok((settlement, change)) => {
+                let changes = change.into_iter().chain([Change::Answer(reply)]);
+                self.settle(vec![settlement], changes.collect());
+            }
+            // Nobody waits any more when this fails.
+            Err(refusal) => drop(reply.send(Err(refusal))),
+        }
+    }
+
+    /// Counts an event as finished that no handler has at the moment.
+    fn skip(&mut self, position: u64) -> Result<(Settlement, Option<Change>), Refusal> {
+        if let Some(key) = self.held.key_of(position) {
+            if self.held.is_busy(&key, position) {
+                return Err(Refusal::Busy);
+            }
+            if self.held.first(&key) == Some(position) {
+                self.held.reserve(&key, position);
+            }
+            let consumption = self.consumption(position, true);
+            return Ok((Settlement::Skip { consumption }, Some(Change::Left { key, position })));
+        }
+        if self.window.is_busy_with(position) {
+            return Err(Refusal::Busy);
+        }
+        self.window.remove(position).ok_or(Refusal::NotWaiting)?;
+        Ok((Settlement::Skip { consumption: self.consumption(position, false) }, None))
+    }
+
+    /// Makes a held event due now, with all its attempts before it.
+    fn retry(&mut self, position: u64) -> Result<(Settlement, Option<Change>), Refusal> {
+        let key = self.held.key_of(position).ok_or(Refusal::NotWaiting)?;
+        match self.held.first(&key) {
+            Some(first) if first != position => return Err(Refusal::Behind(first)),
+            _ if self.held.is_busy(&key, position) => return Err(Refusal::Busy),
+            _ => {}
+        }
+        let waiting = self.held.get(&key, position).cloned().ok_or(Refusal::NotWaiting)?;
+        self.held.reserve(&key, position);
+        let waiting = Waiting { attempts: 0, due: Due::At(0), ..waiting };
+        let settlement = Settlement::Defer {
+            consumption: self.consumption(position, true),
+            attempts: 0,
+            due: waiting.due,
+            reason: waiting.reason.clone(),
+        };
+        Ok((settlement, Some(Change::Deferred { key, position, waiting })))
+    }
+}

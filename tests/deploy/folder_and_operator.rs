@@ -1,0 +1,76 @@
+//! The folder and the operator change one service: whoever acted last decides.
+
+use http::Method;
+use serde_json::Value;
+
+use super::operator::{ask, deploy, until_state};
+use crate::harness::{Host, eventually, hello};
+
+async fn says(host: &Host, number: u32) {
+    let version = format!("VERSION-{number:08}");
+    eventually(&format!("{version} answers"), async || {
+        (host.get("/hello").await.header("x-version") == version).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whoever_acted_last_decides_also_after_a_restart() {
+    let mut host = Host::builder().file("hello.wasm", hello(1)).start().await;
+    deploy(&host, "hello", &hello(2), "", "serving").await;
+    says(&host, 2).await;
+    // The file is as it was, so it has nothing to say.
+    assert!(host.stop().await.success());
+    host.start().await;
+    says(&host, 2).await;
+    host.drop_file("hello.wasm", hello(3));
+    says(&host, 3).await;
+    ask(&host, Method::POST, "/v1/services/hello/rollback", Value::Null).await;
+    says(&host, 2).await;
+    assert!(host.stop().await.success());
+    host.start().await;
+    says(&host, 2).await;
+}
+
+#[tokio::test]
+async fn a_file_that_goes_takes_only_what_it_deployed_last() {
+    let host = Host::builder().file("hello.wasm", hello(1)).start().await;
+    deploy(&host, "hello", &hello(2), "", "serving").await;
+    host.remove_file("hello.wasm");
+    // Something that comes after it in the folder has been dealt with, so it has, too.
+    host.drop_file("later.wasm", "garbage");
+    host.until_refused("later.wasm").await;
+    says(&host, 2).await;
+    host.drop_file("hello.wasm", hello(3));
+    says(&host, 3).await;
+    host.remove_file("hello.wasm");
+    eventually("it is gone", async || (host.get("/hello").await.status == 404).then_some(())).await;
+}
+
+#[tokio::test]
+async fn what_was_undeployed_stays_so_until_its_file_changes() {
+    let mut host = Host::builder().file("hello.wasm", hello(1)).start().await;
+    let gone = ask(&host, Method::DELETE, "/v1/services/hello", Value::Null).await;
+    assert_eq!(gone.status, 204);
+    assert_eq!(host.get("/hello").await.status, 404);
+    assert!(host.stop().await.success());
+    host.start().await;
+    assert_eq!(host.get("/hello").await.status, 404);
+    let kept = ask(&host, Method::GET, "/v1/services/hello/versions", Value::Null).await.json();
+    assert_eq!(kept[0]["version"], 1, "{kept}");
+    host.drop_file("hello.wasm", hello(2));
+    says(&host, 2).await;
+}
+
+#[tokio::test]
+async fn a_file_supersedes_a_canary() {
+    let host = Host::builder().file("hello.wasm", hello(1)).start().await;
+    let manifest = "[deploy]\ncanary = { steps = [\"50%\"], pause = \"1h\" }\n";
+    let canary = deploy(&host, "hello", &hello(2), manifest, "running").await;
+    host.until_shared("hello").await;
+    host.drop_file("hello.wasm", hello(3));
+    host.until_version("hello", 3).await;
+    let service = host.service("hello").await;
+    assert!(service["canary"].is_null() && service["sharing"].is_null(), "{service}");
+    until_state(&host, canary["id"].as_str().expect("an id"), "superseded").await;
+}

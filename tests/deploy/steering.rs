@@ -1,0 +1,188 @@
+//! Traffic that an operator shares, promotes and rolls back, under load.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use http::header::{COOKIE, SET_COOKIE};
+use http::{Method, Request};
+use http_body_util::Full;
+use serde_json::{Value, json};
+
+use super::operator::{ask, deploy};
+use crate::harness::client::Client;
+use crate::harness::{Host, eventually, hello};
+
+const CONNECTIONS: usize = 32;
+/// Requests per share: four standard deviations of a half are two points then.
+const ENOUGH: u64 = 10_000;
+const ROUNDS: usize = 20;
+
+type Counts = Arc<Mutex<BTreeMap<String, u64>>>;
+
+/// Requests without pause over keep-alive connections; each must be answered.
+pub struct Load {
+    counts: Counts,
+    stop: Arc<AtomicBool>,
+    connections: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Load {
+    pub fn begin(url: &str) -> Self {
+        let (counts, stop) = (Counts::default(), Arc::new(AtomicBool::new(false)));
+        let connection = |_| {
+            let (url, counts, stop) = (url.to_owned(), Arc::clone(&counts), Arc::clone(&stop));
+            tokio::spawn(async move {
+                let client = Client::new();
+                while !stop.load(Ordering::Relaxed) {
+                    let reply = client.try_request(Method::GET, &url, "").await.expect("an answer");
+                    assert_eq!(reply.status, 200, "{reply:?}");
+                    let version = reply.header("x-version").to_owned();
+                    *counts.lock().expect("counts").entry(version).or_default() += 1;
+                }
+            })
+        };
+        let connections = (0..CONNECTIONS).map(connection).collect();
+        Self { counts, stop, connections }
+    }
+
+    /// Waits for so many more requests; how they were shared.
+    pub async fn next(&self, requests: u64) -> BTreeMap<String, u64> {
+        self.counts.lock().expect("counts").clear();
+        // By then those that were under way before are answered.
+        self.until(2 * CONNECTIONS as u64).await;
+        self.counts.lock().expect("counts").clear();
+        self.until(requests).await
+    }
+
+    async fn until(&self, requests: u64) -> BTreeMap<String, u64> {
+        eventually("requests are answered", async || {
+            assert!(self.connections.iter().all(|each| !each.is_finished()), "a request failed");
+            let counts = self.counts.lock().expect("counts");
+            (counts.values().sum::<u64>() >= requests).then(|| counts.clone())
+        })
+        .await
+    }
+
+    /// Ends it; fails if one of the requests did.
+    pub async fn end(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for connection in self.connections {
+            connection.await.expect("no failed request");
+        }
+    }
+}
+
+fn share(counts: &BTreeMap<String, u64>, version: &str) -> f64 {
+    let all: u64 = counts.values().sum();
+    counts.get(version).copied().unwrap_or_default() as f64 / all as f64 * 100.0
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shares_are_as_the_weights_say_and_no_request_fails() {
+    let host = Host::builder()
+        .file("hello.wasm", hello(1))
+        .file("hello.toml", "[instances]\nreuse = 1000\n")
+        .start()
+        .await;
+    deploy(&host, "hello?canary=1", &hello(2), "[instances]\nreuse = 1000\n", "running").await;
+    host.until_shared("hello").await;
+    let load = Load::begin(&host.url("/hello"));
+    for weight in [1, 10, 50] {
+        let plan = json!({"versions": [
+            {"version": 1, "weight": 100 - weight}, {"version": 2, "weight": weight}
+        ]});
+        let set = ask(&host, Method::PUT, "/v1/services/hello/traffic", plan).await;
+        assert_eq!(set.status, 200, "{set:?}");
+        let seen = share(&load.next(ENOUGH).await, "VERSION-00000002");
+        eprintln!("{weight} %: {seen:.2} % of {ENOUGH} requests");
+        assert!((seen - f64::from(weight)).abs() <= 2.0, "{weight} % wanted, {seen} % seen");
+    }
+    for _ in 0..ROUNDS {
+        for (verb, version) in [("promote", 2), ("rollback", 1)] {
+            let path = format!("/v1/services/hello/{verb}");
+            let done = ask(&host, Method::POST, &path, json!({"version": version})).await;
+            assert_eq!(done.status, 200, "{done:?}");
+            let reply = host.get("/hello").await;
+            assert_eq!(reply.header("x-version"), format!("VERSION-{version:08}"), "at once");
+        }
+    }
+    load.end().await;
+    host.until_idle().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_stays_on_its_version() {
+    let host = Host::builder().file("hello.wasm", hello(1)).start().await;
+    deploy(&host, "hello?canary=false", &hello(2), "", "serving").await;
+    let share = async |sticky: Value| {
+        let plan = json!({"sticky": sticky, "versions": [
+            {"version": 1, "weight": 50}, {"version": 2, "weight": 50}
+        ]});
+        let set = ask(&host, Method::PUT, "/v1/services/hello/traffic", plan).await;
+        assert_eq!(set.status, 200, "{set:?}");
+    };
+    let get = async |name: &str, value: &str| {
+        let mut request = Request::get(host.url("/hello"));
+        if !name.is_empty() {
+            request = request.header(name, value);
+        }
+        host.send(request.body(Full::default()).expect("a request")).await
+    };
+    share(json!("cookie")).await;
+    let mut versions = std::collections::BTreeSet::new();
+    for _ in 0..40 {
+        let first = get("", "").await;
+        let given =
+            first.header(SET_COOKIE.as_str()).split(';').next().expect("a cookie").to_owned();
+        assert!(given.starts_with("hotdock-traffic="), "{given}");
+        for _ in 0..5 {
+            let again = get(COOKIE.as_str(), &format!("other=1; {given}")).await;
+            assert_eq!(again.header("x-version"), first.header("x-version"));
+            assert!(!again.headers.contains_key(SET_COOKIE));
+        }
+        versions.insert(first.header("x-version").to_owned());
+    }
+    assert_eq!(versions.len(), 2, "both have clients");
+    share(json!({"header": "x-user"})).await;
+    for user in 0..40 {
+        let first = get("x-user", &user.to_string()).await;
+        for _ in 0..5 {
+            let again = get("x-user", &user.to_string()).await;
+            assert_eq!(again.header("x-version"), first.header("x-version"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_operators_do_not_undo_each_other() {
+    let host = Host::builder().file("hello.wasm", hello(1)).start().await;
+    deploy(&host, "hello", &hello(2), "", "serving").await;
+    let service = ask(&host, Method::GET, "/v1/services/hello", Value::Null).await;
+    let tag = service.header("etag").to_owned();
+    let rollback = async || {
+        let request = Request::post(host.admin_url("/v1/services/hello/rollback"));
+        let request = request.header("if-match", &tag).body(Full::default());
+        host.send(request.expect("a request")).await
+    };
+    let done = rollback().await;
+    assert_eq!(done.status, 200, "{done:?}");
+    assert_ne!(done.header("etag"), tag);
+    assert_eq!(done.json()["serving"]["version"], 1);
+    let late = rollback().await;
+    assert_eq!(late.status, 412, "{late:?}");
+    assert_eq!(late.header("content-type"), "application/problem+json");
+    // What is nonsense is refused with its reason.
+    for (plan, status, said) in [
+        (json!({"versions": [{"version": 1, "weight": 99}]}), 422, "sum up to 99"),
+        (json!({"versions": [{"version": 9, "weight": 100}]}), 422, "no version 9"),
+        (json!({"versions": 1}), 422, "versions"),
+    ] {
+        let refused = ask(&host, Method::PUT, "/v1/services/hello/traffic", plan).await;
+        assert_eq!(refused.status, status, "{refused:?}");
+        assert!(refused.text().contains(said), "{refused:?}");
+    }
+    let api = ask(&host, Method::GET, "/v1/openapi.json", Value::Null).await.json();
+    assert!(api["openapi"].as_str().expect("a version").starts_with("3.1"), "{api}");
+    assert!(api["paths"]["/v1/services/{name}/traffic"]["put"].is_object(), "{api}");
+}

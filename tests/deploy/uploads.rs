@@ -1,0 +1,104 @@
+//! Uploads that are wrong, and who may upload.
+
+use std::process::Command;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use hotdock::digest::Digest;
+use http::Request;
+use http_body_util::Full;
+
+use super::operator::{deploy, hotdock, upload};
+use crate::harness::{Host, Reply, hello};
+
+async fn put(host: &Host, kind: &str, digest: Option<&str>, body: Vec<u8>) -> Reply {
+    let request = Request::put(host.admin_url("/v1/services/hello")).header("content-type", kind);
+    let request = match digest {
+        Some(digest) => request.header("content-digest", digest),
+        None => request,
+    };
+    host.send(request.body(Full::new(Bytes::from(body))).expect("a request")).await
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_an_upload_is_said_and_changes_nothing() {
+    let host = Host::builder().file("hello.wasm", hello(1)).start().await;
+    let sha_256 =
+        |bytes: &[u8]| format!("sha-256=:{}:", STANDARD.encode(Digest::of(bytes).as_bytes()));
+    let wasm = "application/wasm";
+    let broken = put(&host, wasm, Some(&sha_256(b"other")), hello(2)).await;
+    assert_eq!(broken.status, 400, "{broken:?}");
+    assert_eq!(put(&host, wasm, Some("sha-256=:x:"), hello(2)).await.status, 400);
+    assert_eq!(put(&host, "text/plain", None, hello(2)).await.status, 415);
+    let garbage = put(&host, wasm, None, b"garbage".to_vec()).await;
+    assert_eq!(garbage.status, 422, "{garbage:?}");
+    assert!(garbage.json()["reasons"][0].as_str().expect("text").contains("WebAssembly"));
+    let other = upload(&host, "hello", &hello(2), "[service]\nname = \"other\"\n").await;
+    assert_eq!(other.status, 400, "{other:?}");
+    let bad = upload(&host, "hello", &hello(2), "[limits]\nmemroy = 1\n").await;
+    assert!(bad.status == 422 && bad.text().contains("memory"), "{bad:?}");
+    assert_eq!(upload(&host, "No_Name", &hello(2), "").await.status, 400);
+    assert_eq!(upload(&host, "hello?canary=soon", &hello(2), "").await.status, 400);
+    assert_eq!(host.service("hello").await["serving"]["version"], 1);
+
+    let good = put(&host, wasm, Some(&sha_256(&hello(2))), hello(2)).await;
+    assert_eq!(good.status, 202, "{good:?}");
+    assert!(good.header("location").starts_with("/v1/deployments/"));
+    host.until_version("hello", 2).await;
+}
+
+#[tokio::test]
+async fn the_last_versions_are_kept() {
+    let host =
+        Host::builder().file("hello.wasm", hello(1)).settings("[deploy]\nkeep-versions = 2\n");
+    let host = host.start().await;
+    for number in 2..=4 {
+        deploy(&host, "hello", &hello(number), "", "serving").await;
+    }
+    let kept = hotdock(&host, &["versions", "hello", "--json"]);
+    let kept: serde_json::Value = serde_json::from_slice(&kept.stdout).expect("JSON");
+    let numbers: Vec<_> =
+        kept.as_array().expect("a list").iter().map(|each| &each["version"]).collect();
+    assert_eq!(numbers, [4, 3], "{kept}");
+    assert_eq!(hotdock(&host, &["rollback", "hello", "1"]).status.code(), Some(3));
+}
+
+#[tokio::test]
+async fn a_token_is_asked_for_where_there_is_one_and_never_logged() {
+    const TOKEN: &str = "correct-horse-battery-staple";
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), format!("{TOKEN}\n")).expect("written");
+    let host = Host::builder()
+        .file("hello.wasm", hello(1))
+        .argument("--log=trace")
+        .environment("HOTDOCK_TOKEN_FILE", file.path())
+        .start()
+        .await;
+    let get = async |token: &str| {
+        let request = Request::get(host.admin_url("/v1/services"));
+        let request = request.header("authorization", format!("Bearer {token}"));
+        host.send(request.body(Full::default()).expect("a request")).await
+    };
+    assert_eq!(get(TOKEN).await.status, 200);
+    let denied = get("wrong").await;
+    assert_eq!(denied.status, 401);
+    assert_eq!(denied.header("www-authenticate"), "Bearer realm=\"hotdock\"");
+    assert_eq!(hotdock(&host, &["status"]).status.code(), Some(7));
+    let path = file.path().to_str().expect("text");
+    assert!(hotdock(&host, &["status", "--token-file", path]).status.success());
+    assert!(!host.log().contains(TOKEN));
+}
+
+#[test]
+fn an_address_that_others_reach_needs_a_token() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = Command::new(env!("CARGO_BIN_EXE_hotdock"))
+        .args(["up", ".", "--listen", "127.0.0.1:0", "--admin", "0.0.0.0:0"])
+        .current_dir(folder.path())
+        .output()
+        .expect("it ends");
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("can be reached from elsewhere: set a token"), "{said}");
+}

@@ -1,0 +1,83 @@
+//! A disk that fails: the N-th write or sync from some moment on.
+
+use fuser::Errno;
+use http::StatusCode;
+
+use super::load::{Ledgers, WithLedgers as _};
+use super::stores::Stores;
+use crate::harness::disk::{Disk, Fault, Operation, Unsynced};
+use crate::harness::{Host, eventually};
+
+/// The longest that it takes until an operation fails.
+const MOST: u64 = 50;
+
+/// How many faults there are between two looks at what is there.
+const CHECKED: u64 = 10;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_fails_ends_the_host_and_nothing_acknowledged_is_lost() {
+    every_fault(Operation::Write, Errno::EIO, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_that_fails_ends_the_host_and_nothing_acknowledged_is_lost() {
+    every_fault(Operation::Sync, Errno::EIO, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_back_pressure_until_there_is_room() {
+    every_fault(Operation::Write, Errno::ENOSPC, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_full_when_it_syncs_ends_the_host_and_nothing_acknowledged_is_lost() {
+    every_fault(Operation::Sync, Errno::ENOSPC, true).await;
+}
+
+/// Has the operation fail after 1, 2, … of its kind under load.
+async fn every_fault(operation: Operation, error: Errno, stays: bool) {
+    let Some(mut disk) = Disk::mount() else { return };
+    let mut host = Host::builder().data(disk.path()).ledgers().start().await;
+    let ledgers = Ledgers::default();
+    for after in 1..=MOST {
+        disk.fail(Fault { operation, after, error, stays });
+        let clients = ledgers.start(&host, 6);
+        eventually(&format!("{operation:?} {after} fails"), async || {
+            disk.has_failed().then_some(())
+        })
+        .await;
+        let is_full = operation == Operation::Write && error == Errno::ENOSPC;
+        if !is_full || !until_room_again(&disk, &mut host, &ledgers).await {
+            restart(&mut disk, &mut host).await;
+        }
+        clients.join_all().await;
+        if after % CHECKED == 0 {
+            let stores = Stores::at(&host.data());
+            stores.until_drained().await;
+            ledgers.check(&stores);
+        }
+    }
+    eprintln!("{}", ledgers.summary());
+}
+
+/// The host ends by itself and says why; it starts again, after a power cut.
+async fn restart(disk: &mut Disk, host: &mut Host) {
+    let ended = host.ended().await;
+    assert_eq!(ended.code(), Some(1), "{}", host.log());
+    assert!(host.log().contains("nothing more is acknowledged"), "{}", host.log());
+    disk.cut_power(Unsynced::Lost);
+    host.start().await;
+}
+
+/// What is refused while the disk is full is taken when there is room again. False
+/// where the host ended instead.
+async fn until_room_again(disk: &Disk, host: &mut Host, ledgers: &Ledgers) -> bool {
+    let refused = ledgers.publish_one(host).await;
+    assert!(matches!(refused, None | Some(StatusCode::SERVICE_UNAVAILABLE)), "{refused:?}");
+    disk.mend();
+    eventually("what is published is taken again", async || match ledgers.publish_one(host).await {
+        Some(StatusCode::OK) => Some(true),
+        _ => host.has_ended().then_some(false),
+    })
+    .await
+}

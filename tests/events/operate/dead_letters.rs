@@ -1,0 +1,114 @@
+//! Events that were given up.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use super::{SUBSCRIPTION, consumer_as, delete, get, hopeless, post, refused, until};
+use crate::deploy::operator::ask;
+use crate::events::{consumer, event, publish};
+use crate::harness::eventually;
+
+/// Without the table that the step `sql` writes to.
+const BROKEN: &str = "[[subscribe]]\ntype = \"test.>\"\nfrom = \"beginning\"\nattempts = 2\n\
+    backoff = { first = \"10ms\", max = \"10ms\" }\n";
+
+#[tokio::test]
+async fn a_dead_letter_has_its_reason_and_is_delivered_by_a_fixed_version_or_dropped() {
+    let host = consumer_as(BROKEN).await;
+    let steps = json!([{"do": "sql", "text": "row"}]);
+    let ids = publish(&host, json!([event("a", steps.clone()), event("b", steps)])).await;
+    until(&host, SUBSCRIPTION, "dead", json!(2)).await;
+
+    let page = get(&host, "/v1/dead-letters").await.json();
+    let letters = page["dead_letters"].as_array().expect("dead letters");
+    assert_eq!((letters.len(), &page["next"]), (2, &Value::Null));
+    for letter in letters {
+        assert_eq!(
+            (&letter["subscription"], &letter["attempts"]),
+            (&json!("consumer/test.>"), &json!(2))
+        );
+        let reason = letter["reason"].as_str().expect("a reason");
+        assert!(reason.starts_with("2 attempts failed") && reason.contains("effects"), "{reason}");
+        assert_eq!(letter["event"]["source"], "/services/consumer");
+    }
+    let id_of = |key: &str| {
+        let letter = letters.iter().find(|letter| letter["key"] == key).expect("a dead letter");
+        letter["id"].as_str().expect("an id").to_owned()
+    };
+    let (first, second) = (id_of("a"), id_of("b"));
+    let shown = get(&host, &format!("/v1/dead-letters/{first}")).await.json();
+    assert_eq!(shown["event"]["id"], ids[0].as_str());
+    let gauge = "hotdock_subscription_dead_letters{service=\"consumer\",subscription=\"test.>\"}";
+    host.until_metric(gauge, 2).await;
+
+    let migration = "[[migration]]\nname = \"0001_effects\"\n\
+        sql = \"CREATE TABLE effects (id TEXT NOT NULL, text TEXT NOT NULL)\"\n";
+    host.drop_file("consumer.toml", format!("{BROKEN}{migration}"));
+    host.until_version("consumer", 2).await;
+    let reply = post(&host, &format!("/v1/dead-letters/{first}/retry"), Value::Null).await;
+    assert_eq!(reply.json(), json!({"subscription": "consumer/test.>"}));
+    until(&host, SUBSCRIPTION, "delivered", json!(1)).await;
+    until(&host, SUBSCRIPTION, "held", json!(0)).await;
+    let effects = host.get("/consumer/effects").await.text();
+    assert_eq!(effects.matches(" row").count(), 1, "{effects}");
+    assert!(effects.contains(&ids[0]), "{effects}");
+
+    assert_eq!(delete(&host, &format!("/v1/dead-letters/{second}")).await.status, 204);
+    for id in [&first, &second] {
+        let path = format!("/v1/dead-letters/{id}");
+        refused(&get(&host, &path).await, 404, id);
+        refused(&delete(&host, &path).await, 404, id);
+    }
+    host.until_metric(gauge, 0).await;
+    assert_eq!(get(&host, SUBSCRIPTION).await.json()["given_up"], 2);
+}
+
+#[tokio::test]
+async fn dead_letters_are_counted_after_a_restart() {
+    let mut host = consumer("").await;
+    publish(&host, json!([hopeless("a"), hopeless("b")])).await;
+    until(&host, SUBSCRIPTION, "dead", json!(2)).await;
+    assert!(host.stop().await.success());
+    host.start().await;
+    until(&host, SUBSCRIPTION, "dead", json!(2)).await;
+    assert_eq!(get(&host, SUBSCRIPTION).await.json()["given_up"], 0, "since the start");
+}
+
+#[tokio::test]
+async fn a_dead_letter_of_a_replay_that_is_over_is_delivered_to_its_subscription() {
+    let host = consumer_as(BROKEN).await;
+    publish(&host, json!([hopeless("a")])).await;
+    until(&host, SUBSCRIPTION, "dead", json!(1)).await;
+    let replay = post(&host, &format!("{SUBSCRIPTION}/replay"), json!({"from": 1})).await.json();
+    let replay = replay["subscription"].as_str().expect("a name").to_owned();
+    let path = format!("/v1/dead-letters?subscription={}", replay.replace('>', "%3E"));
+    let letter = eventually("it is given up again", async || {
+        let page = get(&host, &path).await.json();
+        Some(page["dead_letters"].as_array()?.first()?["id"].as_str()?.to_owned())
+    })
+    .await;
+    eventually("the replay is over", async || {
+        let list = get(&host, "/v1/subscriptions").await.json();
+        (list["subscriptions"].as_array()?.len() == 1).then_some(())
+    })
+    .await;
+    let reply = post(&host, &format!("/v1/dead-letters/{letter}/retry"), Value::Null).await;
+    assert_eq!(reply.json(), json!({"subscription": "consumer/test.>"}));
+    // Hopeless as it is, it comes back there.
+    until(&host, SUBSCRIPTION, "dead", json!(2)).await;
+}
+
+#[tokio::test]
+async fn a_dead_letter_that_nobody_subscribes_to_any_more_stays() {
+    let host = consumer_as(BROKEN).await;
+    publish(&host, json!([hopeless("a")])).await;
+    until(&host, SUBSCRIPTION, "dead", json!(1)).await;
+    let other = "[[subscribe]]\ntype = \"test.>\"\nname = \"other\"\n";
+    host.drop_file("consumer.toml", other);
+    host.until_version("consumer", 2).await;
+    until(&host, SUBSCRIPTION, "state", json!("gone")).await;
+    let retry = "/v1/dead-letters/consumer/1/retry";
+    let reply = ask(&host, Method::POST, retry, Value::Null).await;
+    refused(&reply, 409, "consumer/test.>");
+    assert_eq!(get(&host, "/v1/dead-letters/consumer/1").await.status, 200);
+}

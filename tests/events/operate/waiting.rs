@@ -1,0 +1,128 @@
+//! Events that wait: held, parked, and those of a subscription that pauses.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use super::{SUBSCRIPTION, consumer_as, delete, get, post, refused, until};
+use crate::deploy::operator::ask;
+use crate::events::{event, publish, until_value};
+use crate::harness::eventually;
+
+/// Parks what fails so often.
+fn parking(attempts: u32) -> String {
+    format!(
+        "[[subscribe]]\ntype = \"test.>\"\nfrom = \"beginning\"\nattempts = {attempts}\n\
+         backoff = {{ first = \"10ms\", max = \"10ms\" }}\nwhen-failed = \"park\"\n"
+    )
+}
+
+#[tokio::test]
+async fn a_parked_event_is_skipped_or_retried_and_its_key_goes_on() {
+    let host = consumer_as(&parking(1)).await;
+    let fails = json!([{"do": "fail", "times": 1}, {"do": "log", "key": "l", "text": "retried"}]);
+    let log = |text: &str| json!([{"do": "log", "key": "l", "text": text}]);
+    publish(&host, json!([event("a", fails.clone()), event("a", log("behind"))])).await;
+    until(&host, SUBSCRIPTION, "held", json!(2)).await;
+    until(&host, SUBSCRIPTION, "state", json!("parked")).await;
+    let held = get(&host, &format!("{SUBSCRIPTION}/held")).await.json();
+    assert_eq!(
+        held["held"],
+        json!([
+            {"position": 1, "key": "a", "attempts": 1, "parked": true, "reason": "attempt 1 fails"},
+            {"position": 2, "key": "a", "attempts": 0, "parked": false},
+        ])
+    );
+    host.until_metric(
+        "hotdock_subscription_parked{service=\"consumer\",subscription=\"test.>\"}",
+        1,
+    )
+    .await;
+
+    let (skip, retry) = (format!("{SUBSCRIPTION}/skip"), format!("{SUBSCRIPTION}/retry"));
+    let behind = ask(&host, Method::POST, &retry, json!({"position": 2})).await;
+    refused(&behind, 409, "position 1");
+    assert_eq!(post(&host, &skip, json!({"position": 1})).await.status, 204);
+    until_value(&host, "logs", "l", "behind ").await;
+    until(&host, SUBSCRIPTION, "state", json!("running")).await;
+    for path in [&skip, &retry] {
+        let again = ask(&host, Method::POST, path, json!({"position": 1})).await;
+        refused(&again, 409, "no event waits");
+    }
+
+    // Where a version gives it another attempt, it ends well.
+    publish(&host, json!([event("b", fails), event("b", log("after"))])).await;
+    until(&host, SUBSCRIPTION, "parked", json!(1)).await;
+    until(&host, SUBSCRIPTION, "held", json!(2)).await;
+    host.drop_file("consumer.toml", parking(2));
+    host.until_version("consumer", 2).await;
+    assert_eq!(post(&host, &retry, json!({"position": 3})).await.status, 204);
+    until_value(&host, "logs", "l", "behind retried after ").await;
+}
+
+#[tokio::test]
+async fn what_an_operator_decided_is_still_so_after_a_crash() {
+    let mut host = consumer_as(&parking(1)).await;
+    let fails = json!([{"do": "fail", "times": 1}]);
+    let log = json!([{"do": "log", "key": "l", "text": "behind"}]);
+    publish(&host, json!([event("a", fails), event("a", log)])).await;
+    until(&host, SUBSCRIPTION, "held", json!(2)).await;
+    until(&host, SUBSCRIPTION, "parked", json!(1)).await;
+    post(&host, &format!("{SUBSCRIPTION}/skip"), json!({"position": 1})).await;
+    host.kill();
+    host.start().await;
+    until_value(&host, "logs", "l", "behind ").await;
+    until(&host, SUBSCRIPTION, "held", json!(0)).await;
+    assert_eq!(get(&host, SUBSCRIPTION).await.json()["parked"], 0);
+}
+
+#[tokio::test]
+async fn a_pause_is_ended_by_an_operator() {
+    // What failed waits for an hour, so that nothing else ends the pause.
+    let manifest = "[[subscribe]]\ntype = \"test.>\"\nfrom = \"beginning\"\n\
+        backoff = { first = \"1h\", max = \"1h\" }\n";
+    let host = consumer_as(manifest).await;
+    let fails = json!([{"do": "retry", "reason": "not now"}]);
+    let events: Vec<Value> =
+        (0..5).map(|number| event(&format!("k{number}"), fails.clone())).collect();
+    publish(&host, Value::Array(events)).await;
+    until(&host, SUBSCRIPTION, "state", json!("paused")).await;
+    let series = |state: &str| {
+        format!(
+            "hotdock_subscription_state{{service=\"consumer\",subscription=\"test.>\",\
+             state=\"{state}\"}}"
+        )
+    };
+    host.until_metric(&series("paused"), 1).await;
+    let status = get(&host, SUBSCRIPTION).await.json();
+    assert_eq!((&status["attempts"], &status["failed"]), (&json!(5), &json!(5)));
+    assert_eq!(status["last_error"], "not now");
+    assert!(status["oldest_age_ms"].is_u64(), "{status}");
+    assert_eq!(post(&host, &format!("{SUBSCRIPTION}/resume"), Value::Null).await.status, 204);
+    until(&host, SUBSCRIPTION, "state", json!("running")).await;
+    host.until_metric(&series("running"), 1).await;
+}
+
+#[tokio::test]
+async fn a_subscription_that_no_version_wants_is_gone_until_it_is_dropped() {
+    let other = "[[subscribe]]\ntype = \"test.other\"\nname = \"other\"\n";
+    let host = consumer_as(&format!("{}{other}", parking(1))).await;
+    let path = "/v1/subscriptions/consumer/other";
+    refused(&delete(&host, path).await, 409, "consumer/other is wanted");
+    host.drop_file("consumer.toml", parking(1));
+    host.until_version("consumer", 2).await;
+    until(&host, path, "state", json!("gone")).await;
+    assert_eq!(delete(&host, path).await.status, 204);
+    refused(&get(&host, path).await, 404, "consumer/other");
+    refused(&delete(&host, path).await, 404, "consumer/other");
+
+    // Of a service that is gone as a whole, too.
+    host.remove_file("consumer.wasm");
+    eventually("it is gone", async || {
+        let status = get(&host, SUBSCRIPTION).await.json();
+        (status["state"] == "gone").then_some(())
+    })
+    .await;
+    assert_eq!(delete(&host, SUBSCRIPTION).await.status, 204);
+    let list = get(&host, "/v1/subscriptions").await.json();
+    assert_eq!(list, json!({"subscriptions": []}));
+}
