@@ -58,7 +58,7 @@ soak: plugins guests ## crash and cut the power for as long as it takes to be su
 
 bench: build guests other-guests ## measure beside others that can do the same; QUICK=1: 5 minutes
 	@$(CARGO) build --release --example native $(unless_idle)
-	@python3 tests/bench/run.py
+	@python3 -B tests/bench/run.py
 
 lint: setup $(if $(shell command -v cargo-machete),,$(UNUSED)) ## format, clippy, documentation, unused dependencies
 	@$(CARGO) fmt --all --check
