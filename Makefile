@@ -56,9 +56,9 @@ soak: plugins guests ## crash and cut the power for as long as it takes to be su
 	@HOTDOCK_SOAK=1 $(CARGO) nextest run --cargo-quiet --profile soak --no-capture \
 	    -E 'test(/^events::(crash|power)::/)'
 
-bench: build guests ## measure beside native and wasmtime serve; QUICK=1 for a short one
+bench: build guests other-guests ## measure beside others that can do the same; QUICK=1: 5 minutes
 	@$(CARGO) build --release --example native $(unless_idle)
-	@python3 tests/bench/run.py
+	@python3 -B tests/bench/run.py
 
 lint: setup $(if $(shell command -v cargo-machete),,$(UNUSED)) ## format, clippy, documentation, unused dependencies
 	@$(CARGO) fmt --all --check

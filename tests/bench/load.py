@@ -3,7 +3,6 @@
 import json
 import re
 import subprocess
-import sys
 import tempfile
 
 from settings import CONNECTIONS
@@ -18,11 +17,12 @@ end
 """
 
 
-def load(server, path, seconds, script="", port=None, connections=CONNECTIONS):
-    """Runs wrk once; any failed request ends the benchmark, as it would measure the wrong thing.
+class Failed(Exception):
+    """Requests failed: what was measured is something else."""
 
-    `script` is Lua: the body of wrk's `request`, or all of a script where it says so itself.
-    """
+
+def load(server, path, seconds, script="", port=None, connections=CONNECTIONS):
+    """Runs wrk once. `script` is Lua: the body of wrk's `request`, or a whole script with one."""
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
         # Every thread and every run draws other users.
         file.write("math.randomseed(os.time())\n")
@@ -39,6 +39,6 @@ def load(server, path, seconds, script="", port=None, connections=CONNECTIONS):
     found = re.search(r"^RESULT (.*)$", output, re.MULTILINE)
     result = json.loads(found.group(1))
     if result["failed"]:
-        sys.exit(f"bench: {result['failed']} requests to {server.name} {path} failed:\n{output}")
+        raise Failed(f"{result['failed']} requests to {server.name} {path} failed:\n{output}")
     result["per_second"] = result["requests"] / (result["us"] / 1e6)
     return result

@@ -7,7 +7,7 @@ import platform
 import statistics
 
 import charts
-from settings import QUICK, RESULTS, ROOT, ROUNDS, SECONDS, USERS
+from settings import CHARTS, ONLY, QUICK, RESULTS, ROOT, ROUNDS, SECONDS, USERS
 
 
 def report(results):
@@ -29,6 +29,9 @@ def report(results):
         "measured": {name: plain(result) for name, result in results.items()}}, indent=1) + "\n")
     drawn = charts.draw(rows, results, RESULTS)
     print(f"\nwritten to {RESULTS.relative_to(ROOT)}: results.json, {', '.join(drawn)}")
+    if not QUICK and not ONLY:
+        CHARTS.mkdir(exist_ok=True)
+        charts.draw(rows, results, CHARTS)
     if QUICK:
         print("QUICK: the rounds were short; for figures to keep, run without it")
 

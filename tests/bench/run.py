@@ -25,6 +25,7 @@ import saturation
 import servers
 import swaps
 import works
+from load import Failed
 from settings import GUESTS, ONLY, TARGET
 
 PARTS = ["works", "neighbours", "events", "swaps", "saturation", "growth"]
@@ -107,4 +108,7 @@ def start_host(folder):
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Failed as failed:
+        sys.exit(f"bench: {failed}")

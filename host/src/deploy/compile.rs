@@ -42,6 +42,10 @@ pub(super) async fn compile(parts: &Arc<Parts>, candidate: &Candidate) -> Result
     if candidate.is_superseded(parts) {
         return Err(Stop::Superseded);
     }
+    // Another candidate of the same bytes may have been compiled meanwhile.
+    if let Some(component) = load_cached(parts, parts.blobs.compiled(&candidate.digest)).await {
+        return Ok(Compiled { component, compile_time: None });
+    }
     candidate.progress.step(Step::Compiling);
     parts.board.announce(Notice::Compiling {
         service: service.clone(),

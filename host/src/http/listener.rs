@@ -125,9 +125,10 @@ impl Listener {
         let service = service_fn(move |request| {
             let (registry, intake) = (Arc::clone(&registry), intake.clone());
             let client = Arc::clone(&client);
-            async move {
+            // Boxed: hyper moves it into the connection, and it has some kilobytes.
+            Box::pin(async move {
                 Ok::<_, Infallible>(dispatch(&registry, intake.as_ref(), request, &client).await)
-            }
+            })
         });
         builder.serve_connection(TokioIo::new(stream), service).into_owned()
     }

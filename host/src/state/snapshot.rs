@@ -16,7 +16,7 @@ use super::keyvalue::{self, KeyPage};
 use super::outbox::Publication;
 use super::sandbox::Sandbox;
 use super::schema;
-use super::sql::{Execution, Rows, Scope, Value};
+use super::sql::{Execution, Rows, Scope, Value, begins_with_write};
 use super::store::Store;
 
 /// What a transaction read, and in which snapshot.
@@ -191,9 +191,8 @@ impl Snapshot {
         statement: &str,
         parameters: Vec<Value>,
     ) -> Result<Rows, Error> {
-        let statement = statement.to_owned();
-        self.on_reader(move |scope| scope.query(&statement, &parameters).map(|(rows, _)| rows))
-            .await
+        let query = move |scope: Scope<'_>, statement: &str| scope.query(statement, &parameters);
+        self.on_reader(statement, query).await.map(|(rows, _)| rows)
     }
 
     pub(super) async fn execute(
@@ -201,17 +200,22 @@ impl Snapshot {
         statement: &str,
         parameters: Vec<Value>,
     ) -> Result<Execution, Error> {
-        let statement = statement.to_owned();
-        self.on_reader(move |scope| scope.execute(&statement, &parameters)).await?;
+        let execute =
+            move |scope: Scope<'_>, statement: &str| scope.execute(statement, &parameters);
+        self.on_reader(statement, execute).await?;
         // It wrote nothing, or it would have needed a lease.
         Ok(Execution::default())
     }
 
     async fn on_reader<R: Send + 'static>(
         &mut self,
-        run: impl FnOnce(Scope<'_>) -> Result<R, Error> + Send + 'static,
+        statement: &str,
+        run: impl FnOnce(Scope<'_>, &str) -> Result<R, Error> + Send + 'static,
     ) -> Result<R, Error> {
-        self.reads.set.sql();
+        if begins_with_write(statement) {
+            return Err(Error::NeedsLease);
+        }
+        let statement = statement.to_owned();
         self.reader().await?;
         let reader = self.reader.take().expect("it was just taken");
         let store = Arc::clone(&self.store);
@@ -219,11 +223,17 @@ impl Snapshot {
             let IdleReader { connection, sandbox } = reader.idle();
             let options = &store.core.options;
             let deadline = Instant::now() + options.statement_timeout;
-            let result = run(Scope { connection, sandbox, options, writable: false, deadline });
+            let scope = Scope { connection, sandbox, options, writable: false, deadline };
+            let result = run(scope, &statement);
             (reader, result)
         });
         let (reader, result) = work.await.map_err(|error| Error::Unavailable(error.to_string()))?;
         self.reader = Some(reader);
+        // One that needs the lease was not run, so the guest knows nothing by it that
+        // another's commit could make untrue.
+        if !matches!(result, Err(Error::NeedsLease)) {
+            self.reads.set.sql();
+        }
         result
     }
 

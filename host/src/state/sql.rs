@@ -128,6 +128,14 @@ impl Scope<'_> {
     }
 }
 
+/// Whether a statement's first word says that it writes, so that no connection has
+/// to be asked. Of others it is known when they are prepared.
+pub(super) fn begins_with_write(statement: &str) -> bool {
+    let first = statement.trim_start().split(|character: char| !character.is_ascii_alphabetic());
+    let first = first.into_iter().next().unwrap_or_default();
+    ["INSERT", "UPDATE", "DELETE", "REPLACE"].iter().any(|word| word.eq_ignore_ascii_case(first))
+}
+
 fn limited(message: String) -> Error {
     Error::sql(SqlErrorKind::Limit, message)
 }

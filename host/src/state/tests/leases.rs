@@ -114,3 +114,23 @@ async fn an_optimistic_transaction_goes_on_leased_with_what_it_had() {
     let leased = store.lease(false, Some(stale), |_| async {}).await;
     assert!(matches!(leased, Err(Error::Rerun(Rerun::Leased))));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_only_wanted_to_write_by_sql_has_read_nothing_that_others_could_change() {
+    let Fixture { store, _folder } = fixture(StoreOptions::default());
+    store.migrate(&[migration("1", "CREATE TABLE t (x)")]).await.expect("migrated");
+    let mut transaction = store.begin();
+    // Known by its first word, and known when it is prepared.
+    for statement in [" insert INTO t VALUES (1)", "/* a */ INSERT INTO t VALUES (1)"] {
+        let refused = transaction.execute(statement, Vec::new()).await;
+        assert!(matches!(refused, Err(Error::NeedsLease)), "{statement}");
+    }
+    let insert = |mut transaction: Transaction| async move {
+        transaction.execute("INSERT INTO t VALUES (2)", Vec::new()).await?;
+        transaction.finish().await
+    };
+    for before in [None, Some(transaction)] {
+        let leased = store.lease(false, before, insert).await.expect("leased");
+        leased.expect("valid").durable().await.expect("durable");
+    }
+}
