@@ -52,13 +52,15 @@ pub use record::{
 /// so that texts are in the order of numbers (CloudEvents, "Sequence").
 pub const SEQUENCE: &str = "sequence";
 
+type Jobs = mpsc::Sender<Box<dyn Job>>;
+
 /// The open bus; clones are the same one.
 #[derive(Clone, Debug)]
 pub struct Bus {
     shared: Arc<Shared>,
     readers: Arc<Readers>,
     /// The way to the writer, until the bus is closed.
-    jobs: Arc<Mutex<Option<mpsc::Sender<Box<dyn Job>>>>>,
+    jobs: Arc<Mutex<Option<Jobs>>>,
     ended: Ended,
 }
 

@@ -51,7 +51,7 @@ impl Tail {
     /// What comes after `after`, unless some of it is no longer here.
     pub(super) fn read(&self, after: Position, limit: ReadLimit) -> Option<Batch> {
         let before_first = self.last - self.events.len() as Position;
-        let Some(skipped) = after.checked_sub(before_first) else { return None };
+        let skipped = after.checked_sub(before_first)?;
         let mut batch = Batch::nothing_after(after);
         let mut bytes = 0;
         let skipped = usize::try_from(skipped).unwrap_or(usize::MAX).min(self.events.len());

@@ -45,6 +45,7 @@ fn open(folder: &TempDir, options: BusOptions) -> Bus {
     Bus::open(&folder.path().join("bus.db"), options).expect("a bus")
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "a test gives numbers and texts")]
 fn event(id: impl ToString) -> Event {
     Event {
         id: id.to_string(),

@@ -10,7 +10,7 @@ const EVENTS: usize = 1_000_000;
 
 fn report(what: &str, events: usize, began: Instant) {
     let rate = events as f64 / began.elapsed().as_secs_f64();
-    println!("{what}: {rate:.0} events/s");
+    eprintln!("{what}: {rate:.0} events/s");
 }
 
 /// `callers` at once, each appending batches of `batch` with ids of `id`.
