@@ -22,7 +22,7 @@ use crate::http::listener::Listener;
 use crate::outbound::Outbound;
 use crate::runtime::{Runtime, RuntimeCollector};
 use crate::service::{Registry, ServiceCollector, ServiceName};
-use crate::state::{Store, StoreOptions};
+use crate::state::{self, Store, StoreOptions};
 
 /// How often idle instances and stores are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);

@@ -6,7 +6,6 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::Position;
-use super::options::BeginAfter;
 use super::options::BusOptions;
 use super::shared::Extent;
 
@@ -111,7 +110,7 @@ pub(super) fn open_writer(path: &Path, options: &BusOptions) -> Result<Connectio
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         upgrade(&transaction, format)?;
         if format == 0
-            && let Some(begin_after) = begin_after
+            && let Some(begin_after) = &options.begin_after
         {
             let begin = "INSERT INTO sqlite_sequence (name, seq) VALUES ('event', ?1)";
             transaction.execute(begin, [begin_after()])?;
