@@ -31,6 +31,7 @@ async fn consumer(manifest: &str) -> Host {
 }
 
 /// An event for the consumer, with what it is to do.
+#[expect(clippy::needless_pass_by_value, reason = "as `json!` makes it")]
 fn event(key: &str, steps: Value) -> Value {
     json!({"type": "test.steps", "key": key, "data": steps})
 }

@@ -88,7 +88,7 @@ impl Ledgers {
             *sent - BATCH
         };
         let numbers = first..first + BATCH;
-        let by = if key.len() % 2 == 0 { "sql" } else { "kv" };
+        let by = if key.len().is_multiple_of(2) { "sql" } else { "kv" };
         let rejected: BTreeSet<u64> = numbers.clone().filter(|_| fastrand::u8(..32) == 0).collect();
         let entry = |number: u64| {
             let fail = u64::from(fastrand::u8(..16) == 0);
@@ -159,5 +159,5 @@ impl Ledgers {
 
 /// Keys of even and of odd length.
 fn key(number: usize) -> String {
-    format!("{}{number}", if number % 2 == 0 { "key" } else { "keys" })
+    format!("{}{number}", if number.is_multiple_of(2) { "key" } else { "keys" })
 }

@@ -50,7 +50,7 @@ async fn a_thousand_keys_keep_their_order_through_failures_and_swaps() {
 
 /// One in a hundred fails once or twice.
 fn entry(key: u64, number: u64) -> Value {
-    let by = if key % 2 == 0 { "sql" } else { "kv" };
+    let by = if key.is_multiple_of(2) { "sql" } else { "kv" };
     let fail = if fastrand::u8(..100) == 0 { fastrand::u8(1..=2) } else { 0 };
     json!({ "key": key.to_string(), "number": number, "by": by, "fail": fail })
 }

@@ -66,6 +66,7 @@ pub enum NotDone {
 }
 
 impl NotDone {
+    #[expect(clippy::needless_pass_by_value, reason = "as `map_err` hands it over")]
     pub(super) fn unkept(error: io::Error) -> Self {
         Self::Failed(format!("it could not be kept: {error}"))
     }

@@ -65,7 +65,7 @@ pub(super) async fn share(
     }
     let traffic = Traffic::new(change.plan.clone(), &versions)?;
     for version in traffic.versions() {
-        let conflicts = parts.registry.conflicts(service, &version.routes());
+        let conflicts = parts.registry.conflicts(service, version.routes());
         let own = conflicts.into_iter().filter(|conflict| conflict.claimant == *service);
         let own: Vec<_> = own.collect();
         if !own.is_empty() {

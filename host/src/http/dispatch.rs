@@ -24,6 +24,7 @@ use crate::service::{
 };
 
 /// Answers one request. Never fails: what goes wrong is an answer, too.
+#[expect(clippy::large_futures, reason = "the listener boxes it, once")]
 pub async fn dispatch(
     registry: &Registry,
     intake: Option<&Intake>,

@@ -106,6 +106,7 @@ impl Listener {
         builder
     }
 
+    #[expect(clippy::large_futures, reason = "boxed right here")]
     fn connection(
         &self,
         builder: &Arc<auto::Builder<TokioExecutor>>,

@@ -18,6 +18,7 @@ use super::pool::Pool;
 use super::run::Ended;
 
 /// What a guest is called with.
+#[expect(clippy::large_enum_variant, reason = "moved once a call: a box costs more")]
 pub(super) enum Call {
     /// A request's head; its body is where it meets the host.
     Request(Parts),

@@ -135,7 +135,7 @@ impl Latencies {
             seen += bucket;
             seen as f64 >= wanted
         });
-        found.filter(|_| count > 0).map(|index| upper_end(index))
+        found.filter(|_| count > 0).map(upper_end)
     }
 }
 

@@ -68,12 +68,14 @@ impl Tail {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         self.remote.run(async |host| {
             let mut next = self.show_those_there(host).await?;
-            while self.follow {
+            if !self.follow {
+                return Ok(ExitCode::SUCCESS);
+            }
+            loop {
                 let page = self.page(host, Some(next), PAGE, WAIT).await?;
                 page.entries.iter().try_for_each(|entry| self.show(entry))?;
                 next = position(&page)?;
             }
-            Ok(ExitCode::SUCCESS)
         })
     }
 

@@ -72,6 +72,7 @@ impl NewEvent {
     /// What it is ordered by: events with the same key are handled one after the
     /// other.
     #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "a number or a text, as it is at hand")]
     pub fn key(self, key: impl ToString) -> Self {
         Self { partition_key: Some(key.to_string()), ..self }
     }
