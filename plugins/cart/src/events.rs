@@ -1,9 +1,9 @@
 //! What a checkout publishes, and orders that others placed.
 
+use hotdock_sdk::events::Error;
 use hotdock_sdk::events::NewEvent;
 #[cfg(target_family = "wasm")]
 use hotdock_sdk::events::{Delivery, Failure};
-use hotdock_sdk::events::Error;
 use hotdock_sdk::id::Id;
 use serde::{Deserialize, Serialize};
 

@@ -5,11 +5,11 @@
     expect(dead_code, reason = "only the entry point uses it")
 )]
 
+use hotdock_sdk::events;
 use hotdock_sdk::http::json;
 use hotdock_sdk::id::Id;
 use hotdock_sdk::kv::{self, Bucket};
 use hotdock_sdk::problem::Problem;
-use hotdock_sdk::events;
 use http::{Request, Response};
 use serde_json::json as object;
 

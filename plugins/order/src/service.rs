@@ -5,10 +5,10 @@
     expect(dead_code, reason = "only the entry point uses it")
 )]
 
+use hotdock_sdk::events::{self, Failure};
 use hotdock_sdk::http::json;
 use hotdock_sdk::id::Id;
 use hotdock_sdk::problem::Problem;
-use hotdock_sdk::events::{self, Failure};
 use hotdock_sdk::{params, sql};
 use http::{Request, Response};
 use serde_json::json as object;

@@ -51,7 +51,7 @@ macro_rules! event_handler {
                 }
             }
 
-            $crate::handling::export_handling!(Handler with_types_in $crate::handling);
+    $crate::handling::export_handling!(Handler with_types_in $crate::handling);
         };
     };
 }

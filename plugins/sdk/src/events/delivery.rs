@@ -19,7 +19,10 @@ impl Delivery {
     /// the next time either.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         self.event.json().map_err(|error| {
-            Failure::Reject(format!("the data of this {} cannot be read: {error}", self.event_type()))
+            Failure::Reject(format!(
+                "the data of this {} cannot be read: {error}",
+                self.event_type()
+            ))
         })
     }
 

@@ -23,7 +23,11 @@ pub struct Told {
 /// Publishes them, one by one or at once. Returns their ids.
 pub fn publish(told: Vec<Told>, at_once: bool) -> Result<Vec<String>, Error> {
     let events: Vec<NewEvent> = told.into_iter().map(event).collect();
-    if at_once { events::publish_all(&events) } else { events.iter().map(events::publish).collect() }
+    if at_once {
+        events::publish_all(&events)
+    } else {
+        events.iter().map(events::publish).collect()
+    }
 }
 
 fn event(told: Told) -> NewEvent {

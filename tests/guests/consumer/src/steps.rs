@@ -47,10 +47,10 @@ fn run(step: Step, delivery: &Delivery) -> Result<(), Failure> {
             logs.set(&key, &log)?;
         }
         Step::Sql { text } => {
-            sql::execute("INSERT INTO effects VALUES (?1, ?2)", &params![
-                delivery.event.id.clone(),
-                text
-            ])?;
+            sql::execute(
+                "INSERT INTO effects VALUES (?1, ?2)",
+                &params![delivery.event.id.clone(), text],
+            )?;
         }
         Step::Seen => seen(delivery)?,
         Step::Publish { events } => _ = publish::publish(events, false)?,
