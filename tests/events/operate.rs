@@ -60,7 +60,8 @@ async fn until(host: &Host, subscription: &str, member: &str, value: Value) {
 /// All pages of a list: what `entry` gives of each of its entries.
 async fn pages(host: &Host, path: &str, list: &str, limit: usize, entry: &str) -> Vec<Value> {
     let mut found = Vec::new();
-    let mut after = String::new();
+    // Events are listed from the newest on where no beginning is given.
+    let mut after = if list == "events" { "&after=0".to_owned() } else { String::new() };
     loop {
         let page = get(host, &format!("{path}limit={limit}{after}")).await.json();
         let entries = page[list].as_array().unwrap_or_else(|| panic!("{page}"));

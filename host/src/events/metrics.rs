@@ -52,8 +52,8 @@ impl Collector for EventsCollector {
         self.outboxes(&mut encoder)?;
         let health = self.events.bus().health();
         for (name, help, read) in BUS {
-            let mut gauges = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-            encode(&mut gauges, &[], &gauge(read(&health)))?;
+            let one = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            gauge(read(&health)).encode(one)?;
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 
 use super::command::Refusal;
 use super::engine::{Events, PrepareError, Shown};
+use super::subscriber::Subscriber;
 use crate::bus::BusError;
 use crate::service::ServiceName;
 use crate::state::{self, Store};
@@ -85,6 +86,18 @@ impl Events {
         let shown = self.shown();
         let found = shown.iter().find(|shown| shown.name.to_string() == name);
         found.cloned().ok_or_else(|| OperateError::NoSubscription(name.to_owned()))
+    }
+
+    /// Whether a version that serves, or the operator, wants the subscription, or
+    /// the one that it is a replay of.
+    fn is_wanted(&self, name: &str) -> bool {
+        let Some((owner, subscription)) = name.split_once('/') else { return false };
+        let snapshot = self.inner.registry.load();
+        let service = snapshot.services.get(owner).map(Subscriber::Service);
+        let webhooks = self.inner.webhooks.as_ref().map(Subscriber::Webhooks);
+        service.into_iter().chain(webhooks).any(|subscriber| {
+            subscriber.name().as_str() == owner && subscriber.settings(subscription).is_some()
+        })
     }
 
     fn store_of(&self, service: &ServiceName) -> Result<Arc<Store>, OperateError> {

@@ -24,6 +24,15 @@ impl ServiceName {
         Self("_webhooks".into())
     }
 
+    /// A name that subscriptions go by: a service's, or the webhooks'.
+    ///
+    /// # Errors
+    /// When it is neither.
+    pub fn of_subscriber(text: &str) -> Result<Self, InvalidServiceName> {
+        let webhooks = Self::webhooks();
+        if text == webhooks.as_str() { Ok(webhooks) } else { text.parse() }
+    }
+
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

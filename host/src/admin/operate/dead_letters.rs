@@ -147,5 +147,6 @@ fn of_subscription(service: Option<&ServiceName>, full: &str) -> Result<DeadLett
 }
 
 fn service_name(parameter: &str, text: &str) -> Result<ServiceName, Problem> {
-    text.parse().map_err(|error| Problem::bad_request(format!("{parameter}: {error}")))
+    let name = ServiceName::of_subscriber(text);
+    name.map_err(|error| Problem::bad_request(format!("{parameter}: {error}")))
 }

@@ -14,8 +14,9 @@ use crate::cli::remote::Remote;
 ///
 /// State: running; paused, because deliveries to different keys failed in a row;
 /// full, because as many events wait as may; parked, because keys wait for an
-/// operator; gap, because the bus no longer has what comes next; gone, because no
-/// version wants it any more, and it still holds events on the bus.
+/// operator; starting; gap, because the bus no longer has what comes next; gone, because no
+/// version wants it any more, and it still holds events on the bus. Age: since when
+/// the oldest event that is not finished is on the bus.
 #[derive(Debug, clap::Args)]
 pub(super) struct Subscriptions {
     #[command(flatten)]
@@ -45,7 +46,6 @@ struct SubscriptionEntry {
     state: String,
     position: u64,
     lag: u64,
-    in_flight: u64,
     held: u64,
     dead: u64,
     attempts: u64,
@@ -101,17 +101,8 @@ fn subscriptions(entries: &[Box<RawValue>]) -> Result<String, serde_json::Error>
     if entries.is_empty() {
         return Ok("nothing subscribes to events".to_owned());
     }
-    let mut rows = vec![row([
-        "SUBSCRIPTION",
-        "STATE",
-        "POSITION",
-        "LAG",
-        "BUSY",
-        "HELD",
-        "DEAD",
-        "ATTEMPTS",
-        "OLDEST",
-    ])];
+    let mut rows =
+        vec![row(["SUBSCRIPTION", "STATE", "POSITION", "LAG", "HELD", "DEAD", "ATTEMPTS", "AGE"])];
     let mut notes = String::new();
     for entry in entries {
         let entry: SubscriptionEntry = serde_json::from_str(entry.get())?;
@@ -121,7 +112,6 @@ fn subscriptions(entries: &[Box<RawValue>]) -> Result<String, serde_json::Error>
             entry.state,
             entry.position.to_string(),
             entry.lag.to_string(),
-            entry.in_flight.to_string(),
             entry.held.to_string(),
             entry.dead.to_string(),
             entry.attempts.to_string(),

@@ -119,8 +119,12 @@ impl Events {
         if !mirrors.iter().any(|row| row.subscription == name) {
             return Err(OperateError::NoSubscription(name.to_owned()));
         }
+        // One that has not started yet is not gone; a replay may end before it has.
+        if !name.contains(REPLAY) && self.is_wanted(name) {
+            return Err(OperateError::Wanted(name.to_owned()));
+        }
         let parsed = name.split_once('/').and_then(|(service, subscription)| {
-            let service = service.parse::<ServiceName>().ok()?;
+            let service = ServiceName::of_subscriber(service).ok()?;
             Some(Name { service, subscription: Arc::from(subscription) })
         });
         // The rows of a service that is gone stay with its store.

@@ -184,6 +184,7 @@ impl Events {
     fn services(&self) -> Vec<ServiceName> {
         let mut services: Vec<ServiceName> =
             self.inner.registry.load().services.keys().cloned().collect();
+        services.extend(self.inner.webhooks.as_ref().map(|_| ServiceName::webhooks()));
         services.sort();
         services
     }
@@ -205,7 +206,7 @@ impl FromStr for DeadLetterId {
 
     fn from_str(text: &str) -> Result<Self, InvalidDeadLetterId> {
         let (service, number) = text.split_once('/').ok_or(InvalidDeadLetterId)?;
-        let service = service.parse().map_err(|_| InvalidDeadLetterId)?;
+        let service = ServiceName::of_subscriber(service).map_err(|_| InvalidDeadLetterId)?;
         Ok(Self { service, number: number.parse().map_err(|_| InvalidDeadLetterId)? })
     }
 }

@@ -16,8 +16,8 @@ pub struct SubscriptionStatus {
     /// Its type pattern; none where no version wants it any more.
     #[serde(rename = "type")]
     pub pattern: Option<String>,
-    /// `running`, `paused`, `full`, `parked`, `gap`, or `gone` where no version
-    /// wants it any more.
+    /// `running`, `paused`, `full`, `parked`, `gap`, `starting`, or `gone` where no
+    /// version wants it any more.
     pub state: &'static str,
     /// Everything up to here is finished, held or dead.
     pub position: u64,
@@ -164,12 +164,13 @@ impl Events {
 
     /// One of which only the bus's copy is there.
     async fn gone(&self, row: MirrorRow) -> SubscriptionStatus {
+        let state = if self.is_wanted(&row.subscription) { "starting" } else { "gone" };
         let lag = self.inner.bus.last().saturating_sub(row.position);
         let oldest_position = (lag > 0).then_some(row.position + 1);
         SubscriptionStatus {
             name: row.subscription,
             pattern: None,
-            state: "gone",
+            state,
             position: row.position,
             until: None,
             lag,
