@@ -14,7 +14,7 @@
 //! - `POST /v1/services/{name}/promote`, `…/rollback`: all of it to one of them
 //! - `GET /v1/deployments`, `GET /v1/deployments/{id}`: their steps and times
 //! - `GET /v1/notices`: what happens, as server-sent events
-//! - `/v1/events`, `/v1/subscriptions`, `/v1/dead-letters`: see [`operate`]
+//! - `/v1/events`, `/v1/subscriptions`, `/v1/dead-letters`: see `operate`
 //! - `GET /v1/openapi.json`: all this for programs (OpenAPI 3.1)
 //!
 //! Every error is problem details (RFC 9457). `/healthz` and `/readyz` are for

@@ -1,14 +1,14 @@
 //! Events, from the transaction that publishes one to the transaction that has
 //! its effect.
 //!
-//! - [`relay`]: from a store's outbox to the bus
-//! - [`subscription`]: reads the bus and parts what it wants by key ([`window`])
-//! - [`delivery`]: hands an event to the version that has the traffic
-//! - [`held`], [`settling`], [`backoff`], [`breaker`]: what becomes of one that fails
-//! - [`receive`]: events from outside
-//! - [`schedule`]: events at given times
-//! - [`webhook`]: an event to an HTTP endpoint
-//! - [`retention`]: late copies of all cursors, and what the bus forgets
+//! - `relay`: from a store's outbox to the bus
+//! - `subscription`: reads the bus and parts what it wants by key (`window`)
+//! - `delivery`: hands an event to the version that has the traffic
+//! - `held`, `settling`, `backoff`, `breaker`: what becomes of one that fails
+//! - `receive`: events from outside
+//! - `schedule`: events at given times
+//! - `webhook`: an event to an HTTP endpoint
+//! - `retention`: late copies of all cursors, and what the bus forgets
 //!
 //! Nothing here is durable by itself: the bus and the stores are, and everything
 //! here begins anew from them.

@@ -1,9 +1,9 @@
 //! Events out to HTTP endpoints: one POST an event.
 //!
 //! - CloudEvents HTTP binding and HTTP WebHook 1.0.2: the body, what statuses
-//!   mean, and the handshake ([`consent`])
+//!   mean, and the handshake (`consent`)
 //! - Standard Webhooks 1.0.0: `webhook-id`, `webhook-timestamp` and
-//!   `webhook-signature` ([`signature`])
+//!   `webhook-signature` (`signature`)
 //! - `Idempotency-Key` is the `webhook-id`, the digest of the event's source and
 //!   id: the same at every attempt, so an endpoint can drop what it has had
 //!

@@ -101,7 +101,7 @@ impl Runtime {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Maps a component that [`compile`] made with this build's settings.
+    /// Maps a component that `compile` made with this build's settings.
     ///
     /// The file must be one that nobody changes while it is mapped: the caller
     /// names compiled files by content and replaces them only by rename.

@@ -79,7 +79,7 @@ fn version() -> String {
 }
 
 fn event(stage: &str, entry: &Entry) -> Result<NewEvent, events::Error> {
-    NewEvent::of(&format!("entry.{stage}")).key(&entry.key).json(entry)
+    NewEvent::of(format!("entry.{stage}")).key(&entry.key).json(entry)
 }
 
 fn handle(delivery: &Delivery) -> Result<(), Failure> {
