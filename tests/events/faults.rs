@@ -15,25 +15,25 @@ const MOST: u64 = 50;
 const CHECKED: u64 = 10;
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "minutes each: `make soak` runs it"]
+#[ignore = "minutes each, and not seen to pass yet"]
 async fn a_write_that_fails_ends_the_host_and_nothing_acknowledged_is_lost() {
     every_fault(Operation::Write, Errno::EIO, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "minutes each: `make soak` runs it"]
+#[ignore = "minutes each, and not seen to pass yet"]
 async fn a_sync_that_fails_ends_the_host_and_nothing_acknowledged_is_lost() {
     every_fault(Operation::Sync, Errno::EIO, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "minutes each: `make soak` runs it"]
+#[ignore = "minutes each, and not seen to pass yet"]
 async fn a_full_disk_is_back_pressure_until_there_is_room() {
     every_fault(Operation::Write, Errno::ENOSPC, true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "minutes each: `make soak` runs it"]
+#[ignore = "minutes each, and not seen to pass yet"]
 async fn a_disk_that_is_full_when_it_syncs_ends_the_host_and_nothing_acknowledged_is_lost() {
     every_fault(Operation::Sync, Errno::ENOSPC, true).await;
 }

@@ -48,7 +48,6 @@ async fn memory_ends_at_its_limit() {
 }
 
 #[tokio::test]
-#[ignore = "fails since there are two engines"]
 async fn a_component_that_declares_more_memory_than_it_may_have_is_refused() {
     let host = Hostile::start(&[
         ("declared", "", with_memory("(memory (export \"memory\") 1025)")),
@@ -75,7 +74,6 @@ async fn a_component_that_declares_more_memory_than_it_may_have_is_refused() {
 }
 
 #[tokio::test]
-#[ignore = "fails since there are two engines"]
 async fn tables_end_at_their_limit_all_together() {
     let grow = |table: &str| {
         format!(

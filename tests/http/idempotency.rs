@@ -185,7 +185,6 @@ async fn a_malformed_key_is_400() {
 }
 
 #[tokio::test]
-#[ignore = "depends on the load of the machine"]
 async fn a_failure_is_not_kept_and_what_the_service_answered_is() {
     let host = Host::builder()
         .plugin_with("probe", "[limits]\ndeadline = \"1s\"\ncpu = \"500ms\"\n")

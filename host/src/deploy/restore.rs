@@ -14,6 +14,7 @@ use super::origin::Origin;
 use super::parts::Parts;
 use super::record::{CanaryRecord, DeployedRecord, RecordError, VersionRecord};
 use super::revive::{make, try_load};
+use super::validate::migrations;
 use crate::manifest::Manifest;
 use crate::runtime::Program;
 use crate::service::{Traffic, Version};
@@ -82,6 +83,12 @@ async fn try_serve(
         records.push(record);
     }
     let store = parts.stores.of(&service).await;
+    let newest = versions.iter().max_by_key(|version| version.id.number);
+    if let Some(newest) = newest.filter(|_| !store.has_file()) {
+        // It was deleted while the host was down, and its tables with it.
+        let migrated = store.migrate(&migrations(&newest.manifest)).await;
+        migrated.map_err(|error| error.to_string())?;
+    }
     let traffic = Traffic::new(plan, &versions).map_err(|error| error.to_string())?;
     let primary = Arc::clone(traffic.primary());
     parts.registry.share(&service, traffic, &store).map_err(|conflicts| {

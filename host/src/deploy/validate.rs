@@ -39,7 +39,7 @@ pub(super) async fn validate(
     reasons.extend(conflicts.iter().map(ToString::to_string));
     if !candidate.manifest.migrations.is_empty() {
         let store = parts.stores.of(service).await;
-        let tried = store.try_migrations(&migrations(candidate)).await;
+        let tried = store.try_migrations(&migrations(&candidate.manifest)).await;
         reasons.extend(tried.err().map(|error| error.to_string()));
     }
     let secrets = parts.secrets_of(&candidate.manifest).await.unwrap_or_else(|missing| {
@@ -108,8 +108,8 @@ pub(super) fn renamed_from(parts: &Parts, candidate: &Candidate) -> Option<Servi
 }
 
 /// The manifest's migrations as the store takes them.
-pub(super) fn migrations(candidate: &Candidate) -> Vec<state::Migration> {
-    let migrations = candidate.manifest.migrations.iter();
+pub(super) fn migrations(manifest: &Manifest) -> Vec<state::Migration> {
+    let migrations = manifest.migrations.iter();
     migrations
         .map(|migration| state::Migration {
             name: migration.name.clone(),

@@ -34,7 +34,7 @@ pub(super) async fn warm(
     let store = parts.stores.of(&service).await;
     if !candidate.manifest.migrations.is_empty() {
         let applied = store
-            .migrate(&migrations(candidate))
+            .migrate(&migrations(&candidate.manifest))
             .await
             .map_err(|error| refused(error.to_string()))?;
         if !applied.is_empty() {

@@ -46,6 +46,11 @@ impl Breaker {
         self.open.is_some()
     }
 
+    /// Whether one delivery is under way to see whether it may close.
+    pub(super) fn tries(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.probing)
+    }
+
     /// When the pause is over, if there is one.
     pub(super) fn until(&self) -> Option<Instant> {
         self.open.as_ref().filter(|open| !open.probing).map(|open| open.until)

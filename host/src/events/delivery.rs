@@ -8,7 +8,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::event::Event;
 use crate::runtime::{self, Failure, Verdict};
-use crate::service::{Lease, Outcome, Registry, Service, ServiceName, Version};
+use crate::service::{Outcome, Registry, ServiceName, Version};
 use crate::state::{Consumption, Store};
 
 /// How long a subscription rests when its service could not be reached at all.
@@ -52,13 +52,17 @@ pub(super) async fn to_service(
     event: Arc<Event>,
     slot: OwnedSemaphorePermit,
 ) -> Ending {
-    let Some(found) = find(registry, service) else { return gone(service) };
+    let found = registry.load().services.get(service).cloned();
+    let Some(found) = found else { return gone(service) };
     let permit = found.admission.admit_delivery().await;
     // Only now: a version that was swapped out while this waited must not run it.
     let base = super::engine::base(subscription);
-    let Some((found, lease)) = lease(registry, service, base, &attempt.key) else {
-        return gone(service);
-    };
+    let subscribes = |version: &Version| version.manifest.subscription(base).is_some();
+    let chosen = registry.lease(service, |traffic| {
+        let version = traffic.version_for_key_among(&attempt.key, subscribes);
+        subscribes(version).then_some(version)
+    });
+    let Some((found, lease)) = chosen else { return gone(service) };
     let count = found.metrics.begin();
     let delivery = runtime::Delivery {
         lease,
@@ -77,29 +81,19 @@ pub(super) async fn to_service(
     };
     let verdict = runtime::deliver(delivery).await;
     drop(slot);
-    match verdict {
-        Ok(Verdict::Handled(committed)) => match committed.durable().await {
-            Ok(()) => {
-                count.ended(Outcome::Answered);
-                Ending::Finished
-            }
-            Err(error) => {
-                let failure = Failure::from(error);
-                count.ended(failure.outcome());
-                failed(&failure)
-            }
-        },
-        Ok(Verdict::Repeated) => {
-            count.ended(Outcome::Answered);
-            Ending::Finished
+    let ended = match verdict {
+        Ok(Verdict::Handled(committed)) => {
+            committed.durable().await.map(|()| Ending::Finished).map_err(Failure::from)
         }
-        Ok(Verdict::Retry(reason)) => {
+        Ok(Verdict::Repeated) => Ok(Ending::Finished),
+        Ok(Verdict::Retry(reason)) => Ok(Ending::Failed { reason, after: None }),
+        Ok(Verdict::Reject(reason)) => Ok(Ending::Rejected(reason)),
+        Err(failure) => Err(failure),
+    };
+    match ended {
+        Ok(ending) => {
             count.ended(Outcome::Answered);
-            Ending::Failed { reason, after: None }
-        }
-        Ok(Verdict::Reject(reason)) => {
-            count.ended(Outcome::Answered);
-            Ending::Rejected(reason)
+            ending
         }
         Err(failure) => {
             count.ended(failure.outcome());
@@ -124,31 +118,4 @@ fn failed(failure: &Failure) -> Ending {
 fn gone(service: &ServiceName) -> Ending {
     let reason = format!("service {service} is not deployed");
     Ending::Undelivered { reason, pause: UNREACHABLE_PAUSE }
-}
-
-fn find(registry: &Registry, service: &ServiceName) -> Option<Arc<Service>> {
-    registry.load().services.get(service).cloned()
-}
-
-/// A lease on the version that has this key's traffic now, among those that
-/// subscribe.
-fn lease(
-    registry: &Registry,
-    name: &ServiceName,
-    subscription: &str,
-    key: &str,
-) -> Option<(Arc<Service>, Lease)> {
-    loop {
-        let service = find(registry, name)?;
-        let subscribes = |version: &Version| version.manifest.subscription(subscription).is_some();
-        let version = service.traffic.version_for_key_among(key, subscribes);
-        if !subscribes(version) {
-            return None;
-        }
-        // None when it was retired since: the next snapshot has its successor.
-        if let Some(lease) = version.lease() {
-            return Some((service, lease));
-        }
-        std::thread::yield_now();
-    }
 }

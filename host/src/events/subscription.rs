@@ -6,6 +6,7 @@
 //! goes on from the cursor, the done and the held.
 
 mod commands;
+mod failing;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +15,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::backoff;
 use super::breaker::Breaker;
 use super::command::{Command, Reply};
 use super::delivery::{Attempt, Ending};
@@ -24,8 +24,8 @@ use super::status::Status;
 use super::target::Target;
 use super::window::{Positioned, Window};
 use crate::bus::{Bus, ReadLimit};
-use crate::manifest::{Subscription, WhenFailed};
-use crate::state::{Consumption, Due, Settlement, Store, now_ms};
+use crate::manifest::Subscription;
+use crate::state::{Consumption, Store, now_ms};
 
 /// Events that are read ahead of the handlers.
 const MAX_WINDOW: usize = 1_024;
@@ -302,10 +302,13 @@ impl Dispatcher {
     /// When something is due that nothing else tells of.
     fn next_time(&self) -> Instant {
         let now = Instant::now();
-        let held = self
-            .held
-            .next_due()
-            .map(|due| now + Duration::from_millis(due.saturating_sub(now_ms()).max(1)));
+        // One that is due and was not started waits for a slot, for the breaker's
+        // trial or for the end of a pause, all of which wake; or it came due just now.
+        let starts = self.may_start() && self.slots.available_permits() > 0;
+        let held = self.held.next_due().map(|due| due.saturating_sub(now_ms()));
+        let held = held
+            .filter(|wait| *wait > 0 || (starts && !self.breaker.tries()))
+            .map(|wait| now + Duration::from_millis(wait.max(1)));
         let times = [held, self.breaker.until(), self.rests_until];
         let rests = self.rests_until.filter(|until| *until > now);
         let next = times.into_iter().flatten().filter(|time| *time > now).min();
@@ -370,102 +373,6 @@ impl Dispatcher {
         }
     }
 
-    /// A delivery failed: the event waits for its next, or is given up.
-    fn failed(&mut self, attempt: Attempt, reason: String, after: Option<Duration>) {
-        let used_up = attempt.number >= self.settings.attempts;
-        let due = match self.settings.when_failed {
-            WhenFailed::DeadLetter if used_up => {
-                let reason = format!("{} attempts failed; the last: {reason}", attempt.number);
-                self.bury(attempt, reason);
-                return;
-            }
-            WhenFailed::Park if used_up => Due::Parked,
-            _ => {
-                let wait = backoff::wait(self.settings.backoff, attempt.number, fastrand::f64());
-                Due::At(now_ms() + millis(wait.max(after.unwrap_or_default())))
-            }
-        };
-        let Attempt { key, position, event, number, held } = attempt;
-        let waiting = Waiting { attempts: number, due, reason, event };
-        if held {
-            let settlement = Settlement::Defer {
-                consumption: self.consumption(position, true),
-                attempts: number,
-                due,
-                reason: waiting.reason.clone(),
-            };
-            self.settle(vec![settlement], vec![Change::Deferred { key, position, waiting }]);
-            return;
-        }
-        // Those of its key behind it wait, too.
-        let mut events = self.window.take(&key);
-        let Some(first) = events.pop_front() else { return };
-        // Those behind it may be settled before it is: none of them is due until then.
-        self.held.reserve(&key, first.position);
-        self.hold(vec![(Arc::clone(&key), first, waiting)]);
-        if !events.is_empty() {
-            self.hold_behind(events.into_iter().map(|event| (Arc::clone(&key), event)).collect());
-        }
-    }
-
-    /// Holds events whose key waits: they are due as soon as it is their turn.
-    fn hold_behind(&mut self, events: Vec<(Arc<str>, Positioned)>) {
-        let waiting = |event: &Positioned| Waiting {
-            attempts: 0,
-            due: Due::At(0),
-            reason: String::new(),
-            event: Some(Arc::clone(&event.event)),
-        };
-        let events = events.into_iter().map(|(key, event)| {
-            let waiting = waiting(&event);
-            (key, event, waiting)
-        });
-        self.hold(events.collect());
-    }
-
-    /// Moves events to the held, in one commit.
-    fn hold(&mut self, events: Vec<(Arc<str>, Positioned, Waiting)>) {
-        let mut settlements = Vec::with_capacity(events.len());
-        let mut changes = Vec::with_capacity(events.len());
-        for (key, event, waiting) in events {
-            *self.settling.entry(Arc::clone(&key)).or_default() += 1;
-            settlements.push(Settlement::Hold {
-                consumption: self.consumption(event.position, false),
-                key: Arc::clone(&key),
-                event: event.event,
-                attempts: waiting.attempts,
-                due: waiting.due,
-                reason: waiting.reason.clone(),
-            });
-            changes.push(Change::Held { key, position: event.position, waiting });
-        }
-        self.settle(settlements, changes);
-    }
-
-    fn bury(&mut self, attempt: Attempt, reason: String) {
-        let Attempt { key, position, event, number, held } = attempt;
-        let event = event.expect("an event that was delivered is in memory");
-        let subscription = &*self.parts.name;
-        let (id, event_type) = (&event.id, &event.event_type);
-        tracing::warn!(subscription, position, id, event_type, reason, "dead letter");
-        let settlement = Settlement::Bury {
-            consumption: self.consumption(position, held),
-            key: Arc::clone(&key),
-            event,
-            attempts: number,
-            reason,
-        };
-        let change = if held { Change::Left { key, position } } else { Change::Finished { key } };
-        self.settle(vec![settlement], vec![change, Change::GivenUp]);
-    }
-
-    /// Settles in the background, after what is to be settled already.
-    fn settle(&mut self, settlements: Vec<Settlement>, changes: Vec<Change>) {
-        self.under_way += 1;
-        // Its receiver lives as long as this does.
-        let _ = self.to_settle.send(Settling { settlements, changes });
-    }
-
     fn change(&mut self, change: Change) {
         match change {
             Change::Held { key, position, waiting } => {
@@ -510,8 +417,4 @@ impl Parts {
         };
         self.target.deliver(&self.store, &self.name, attempt, event, slot).await
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

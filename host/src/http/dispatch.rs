@@ -19,9 +19,7 @@ use crate::deadline::within;
 use crate::events::receive::{self, Intake};
 use crate::manifest::Limits;
 use crate::runtime::{Failure, Invocation, ReplayBody, ResponseBody, Unread, invoke};
-use crate::service::{
-    Lease, Outcome, Registry, RouteMatch, Service, ServiceName, Ticket, VersionId,
-};
+use crate::service::{Outcome, Registry, RouteMatch, Service, ServiceName, Ticket, VersionId};
 
 /// Answers one request. Never fails: what goes wrong is an answer, too.
 #[expect(clippy::large_futures, reason = "the listener boxes it, once")]
@@ -74,8 +72,8 @@ async fn answer(
         return Err(Problem::overloaded(&service.name));
     };
     // Only now: a version that was swapped out while this waited must not run it.
-    let (service, lease) = lease(registry, &service.name, &head, &mut ticket)
-        .ok_or_else(|| Problem::no_route(head.uri.path()))?;
+    let chosen = registry.lease(&service.name, |traffic| Some(traffic.choose(&head, &mut ticket)));
+    let (service, lease) = chosen.ok_or_else(|| Problem::no_route(head.uri.path()))?;
     let running = Arc::clone(lease.version());
     let measure = running.metrics.begin();
     let body = replayable(body, &limits, unread(&head, expects_continue));
@@ -125,23 +123,6 @@ fn route(registry: &Registry, head: &Parts, takes_events: bool) -> Result<Arc<Se
             Err(Problem::method_not_allowed(&head.method, path, vec![Method::POST]))
         }
         RouteMatch::NotFound => Err(Problem::no_route(path)),
-    }
-}
-
-/// A lease on the version that gets this request now.
-fn lease(
-    registry: &Registry,
-    name: &ServiceName,
-    head: &Parts,
-    ticket: &mut Ticket,
-) -> Option<(Arc<Service>, Lease)> {
-    loop {
-        let service = Arc::clone(registry.load().services.get(name)?);
-        // None when it was retired since: the next snapshot has its successor.
-        if let Some(lease) = service.traffic.choose(head, ticket).lease() {
-            return Some((service, lease));
-        }
-        std::thread::yield_now();
     }
 }
 

@@ -143,8 +143,13 @@ fn subscription(
     let pattern = wanted.and_then(|field| pattern(&field, problems));
     // The other keys are read even then, so that each is reported.
     let mut read = Subscription::to(pattern.iter().cloned().collect());
-    if let Some(field) = fields.take("name") {
-        name(&field, &mut read, problems);
+    match fields.take("name") {
+        Some(field) => name(&field, &mut read, problems),
+        None if pattern.is_some() && !is_name(&read.name) => problems.report(
+            span,
+            format!("`[[subscribe]]` needs a `name`: its type `{}` is none", read.name),
+        ),
+        None => {}
     }
     if let Some(field) = fields.take("from") {
         let choices = [("now", StartPosition::Now), ("beginning", StartPosition::Beginning)];
@@ -176,9 +181,7 @@ fn pattern(field: &Field<'_, '_>, problems: &mut Problems<'_>) -> Option<TypePat
 
 fn name(field: &Field<'_, '_>, into: &mut Subscription, problems: &mut Problems<'_>) {
     let Some(text) = field.text(problems) else { return };
-    // `/` parts it from its service, and `@` a replay from it.
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '*' | '>');
-    if text.is_empty() || text.len() > MAX_NAME_BYTES || !text.chars().all(allowed) {
+    if !is_name(text) {
         field.report(
             problems,
             format_args!("has 1 to {MAX_NAME_BYTES} letters, digits, `.`, `-` and `_`"),
@@ -186,6 +189,12 @@ fn name(field: &Field<'_, '_>, into: &mut Subscription, problems: &mut Problems<
         return;
     }
     text.clone_into(&mut into.name);
+}
+
+/// `/` parts it from its service, and `@` a replay from it.
+fn is_name(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '*' | '>');
+    !text.is_empty() && text.len() <= MAX_NAME_BYTES && text.chars().all(allowed)
 }
 
 fn counts(fields: &mut Fields<'_, '_>, into: &mut Subscription, problems: &mut Problems<'_>) {

@@ -115,11 +115,12 @@ impl Runtime {
         // it is never written again. That is what `deserialize_file` asks for.
         #[expect(unsafe_code, reason = "mapping compiled code is how start-up takes milliseconds")]
         let map = |engine| unsafe { Component::deserialize_file(engine, compiled) };
-        // The file says what engine it was made for, and others refuse it.
-        let component = map(&self.inner.plain.engine)
-            .or_else(|_| map(&self.inner.asynchronous.engine))
-            .map_err(RuntimeError::Load)?;
-        Ok(LoadedComponent::new(component))
+        // The file says what engine it was made for, and the other refuses it.
+        let component = map(&self.inner.plain.engine).or_else(|plain| {
+            map(&self.inner.asynchronous.engine)
+                .map_err(|other| if is_for_the_other(&plain) { other } else { plain })
+        });
+        component.map(LoadedComponent::new).map_err(RuntimeError::Load)
     }
 
     pub(super) fn outbound(&self) -> &Outbound {
@@ -198,6 +199,12 @@ fn serving_config(abi: Abi) -> Config {
     let mut config = compile_config(abi);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     config
+}
+
+/// Whether code was refused because it was made for the other of the two engines.
+/// Only the message says so.
+fn is_for_the_other(error: &wasmtime::Error) -> bool {
+    format!("{error:#}").contains("concurrency support")
 }
 
 /// Ticks from a thread of its own: a guest that spins can hold up the timers of

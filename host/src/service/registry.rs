@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use super::{Admission, RouteConflict, RouteTable, ServiceMetrics, ServiceName, Traffic, Version};
+use super::{
+    Admission, Lease, RouteConflict, RouteTable, ServiceMetrics, ServiceName, Traffic, Version,
+};
 use crate::manifest::Route;
 use crate::state::Store;
 
@@ -48,6 +50,22 @@ impl Registry {
     #[must_use]
     pub fn load(&self) -> arc_swap::Guard<Arc<Snapshot>> {
         self.snapshot.load()
+    }
+
+    /// A lease on the version of a service that `choose` finds in its traffic.
+    pub fn lease(
+        &self,
+        name: &ServiceName,
+        mut choose: impl FnMut(&Traffic) -> Option<&Arc<Version>>,
+    ) -> Option<(Arc<Service>, Lease)> {
+        loop {
+            let service = Arc::clone(self.load().services.get(name)?);
+            // None when it was retired since: the next snapshot has its successor.
+            if let Some(lease) = choose(&service.traffic)?.lease() {
+                return Some((service, lease));
+            }
+            std::thread::yield_now();
+        }
     }
 
     /// Tells of each new snapshot; the value counts them.

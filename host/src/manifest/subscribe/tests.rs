@@ -70,6 +70,10 @@ fn what_is_wrong_with_a_subscription_is_said_with_its_line() {
             "order.toml:3:8: `[[subscribe]] name` has 1 to 256 letters, digits, `.`, `-` and `_`",
         ),
         (
+            "type = \"a@b\"",
+            "order.toml:1:1: `[[subscribe]]` needs a `name`: its type `a@b` is none",
+        ),
+        (
             "type = \"a\"\n[[subscribe]]\ntype = \"a\"",
             "order.toml:3:1: subscription `a` is there twice",
         ),
