@@ -171,33 +171,32 @@ impl App {
     /// # Errors
     /// When a store can no longer promise that what it acknowledges is durable,
     /// or requests were still running when the drain time was over.
-    pub async fn run_until_stopped(
-        mut self,
-        signal: impl Future<Output = ()>,
-    ) -> anyhow::Result<()> {
-        tokio::select! {
-            () = signal => {}
-            Some(message) = self.fatal.recv() => {
-                // Nothing is drained: an answer could acknowledge what is not on disk.
-                anyhow::bail!("{message}");
+    pub async fn run_until_stopped(self, signal: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let Self { config, deployer, events, serving, admin, stop, stopped, .. } = self;
+        let (mut fatal, _held_to_the_end) = (self.fatal, self._lock);
+        let until_stopped = async {
+            signal.await;
+            tracing::info!("stopping: no new connections, {:?} for requests", config.drain);
+            stop.cancel();
+            let drained = serving.await.context("the listener")?;
+            events.stop().await;
+            deployer.shutdown().await;
+            events.bus().close().await;
+            stopped.cancel();
+            admin.await.context("the admin listener")?;
+            if !drained {
+                anyhow::bail!("requests were still running after {:?}", config.drain);
             }
+            tracing::info!("stopped");
+            Ok(())
+        };
+        tokio::select! {
+            biased;
+            // Nothing is drained, or drained any longer: an answer could acknowledge
+            // what is not on disk, and what waits for the disk would wait for ever.
+            Some(message) = fatal.recv() => anyhow::bail!("{message}"),
+            ended = until_stopped => ended,
         }
-        tracing::info!(
-            "stopping: no new connections, {:?} for requests under way",
-            self.config.drain
-        );
-        self.stop.cancel();
-        let drained = self.serving.await.context("the listener")?;
-        self.events.stop().await;
-        self.deployer.shutdown().await;
-        self.events.bus().close().await;
-        self.stopped.cancel();
-        self.admin.await.context("the admin listener")?;
-        if !drained {
-            anyhow::bail!("requests were still running after {:?}", self.config.drain);
-        }
-        tracing::info!("stopped");
-        Ok(())
     }
 }
 

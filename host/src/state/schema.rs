@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use super::error::Error;
 use super::options::StoreOptions;
+use super::store::Core;
 
 /// The formats of the host's tables: each takes a file from the one before it to
 /// its own, and the first a new file. A host upgrades older files when it opens
@@ -95,12 +96,20 @@ pub(super) const TABLES: &[&str] = &[
 ];
 
 /// Opens the file for writing; makes it, with the host's tables, where it is new.
-pub(super) fn open_writer(path: &Path, options: &StoreOptions) -> Result<Connection, Error> {
-    let failed = |error: rusqlite::Error| match Error::of_host(&error) {
-        Error::Unavailable(reason) => {
-            Error::Unavailable(format!("{} cannot be opened: {reason}", path.display()))
+/// A disk that fails at it ends the store; a file that is none is this service's
+/// trouble alone.
+pub(super) fn open_writer(core: &Core) -> Result<Connection, Error> {
+    let Core { path, options, .. } = core;
+    let failed = |error: rusqlite::Error| {
+        if error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure) {
+            core.poison(&error);
         }
-        other => other,
+        match Error::of_host(&error) {
+            Error::Unavailable(reason) => {
+                Error::Unavailable(format!("{} cannot be opened: {reason}", path.display()))
+            }
+            other => other,
+        }
     };
     let mut connection = open(path, options).map_err(failed)?;
     (|| {

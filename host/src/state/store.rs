@@ -398,7 +398,7 @@ impl Core {
     /// Opens the file for writing; makes it where it does not exist.
     pub(super) fn open_writer(&self) -> Result<Connection, Error> {
         let _opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
-        let connection = schema::open_writer(&self.path, &self.options)?;
+        let connection = schema::open_writer(self)?;
         self.outbox.open(&connection).map_err(|error| Error::of_host(&error))?;
         Ok(connection)
     }
