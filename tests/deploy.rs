@@ -4,9 +4,12 @@
 mod canary;
 mod changes;
 mod command_line;
+mod deaths;
+mod drains;
 mod folder_and_operator;
 mod host;
 mod load;
+mod logs;
 pub mod operator;
 mod refusals;
 mod steering;
