@@ -10,6 +10,7 @@ mod folder_and_operator;
 mod host;
 mod load;
 mod logs;
+mod notices;
 pub mod operator;
 mod refusals;
 mod steering;

@@ -60,7 +60,7 @@ pub(super) struct Drain {
 /// Shares a service's traffic among its kept versions.
 #[utoipa::path(put, path = "/v1/services/{name}/traffic", tag = "traffic",
     params(
-        ("name" = String, Path, description = "The service"),
+        ("name" = String, Path, description = "The service", example = "cart"),
         ("If-Match" = Option<String>, Header, description = "Only if its entity tag is this"),
     ),
     request_body = TrafficPlan,
@@ -78,7 +78,7 @@ pub(super) async fn put(
 /// Gives a version all the traffic: by default the one on trial.
 #[utoipa::path(post, path = "/v1/services/{name}/promote", tag = "traffic",
     params(
-        ("name" = String, Path, description = "The service"),
+        ("name" = String, Path, description = "The service", example = "cart"),
         ("If-Match" = Option<String>, Header, description = "Only if its entity tag is this"),
     ),
     request_body = Option<Promotion>,
@@ -98,7 +98,7 @@ pub(super) async fn promote(
 /// before.
 #[utoipa::path(post, path = "/v1/services/{name}/rollback", tag = "traffic",
     params(
-        ("name" = String, Path, description = "The service"),
+        ("name" = String, Path, description = "The service", example = "cart"),
         ("If-Match" = Option<String>, Header, description = "Only if its entity tag is this"),
     ),
     request_body = Option<Rollback>,
@@ -122,7 +122,7 @@ pub(super) async fn rollback(
 /// while, instead of after `[deploy] drain`. Answers before they are gone.
 #[utoipa::path(post, path = "/v1/services/{name}/drain", tag = "traffic",
     params(
-        ("name" = String, Path, description = "The service"),
+        ("name" = String, Path, description = "The service", example = "cart"),
         ("If-Match" = Option<String>, Header, description = "Only if its entity tag is this"),
     ),
     request_body = Option<Drain>,
