@@ -33,6 +33,9 @@ MAX_TIME = 50
 PATIENCE = 60
 # Its answer goes on until the host stops.
 ENDLESS = "/v1/notices"
+# What a schema allows may still be refused: shares that don't sum up to 100, a type that is no
+# pattern, a file that is no component. That they are, and why, is what other tests say.
+NOT_CHECKED = "positive_data_acceptance"
 
 
 def main():
@@ -59,7 +62,7 @@ def ask(schemathesis, host, folder):
     command = [
         schemathesis, "run", f"{host.admin}/v1/openapi.json",
         "--header", f"Authorization: Bearer {host.token}", "--exclude-path", ENDLESS,
-        "--checks", "all", "--max-examples", EXAMPLES, "--seed", SEED, "--no-shrink",
+        "--checks", "all", "--exclude-checks", NOT_CHECKED, "--max-examples", EXAMPLES, "--seed", SEED, "--no-shrink",
         "--max-time", str(MAX_TIME), "--request-timeout", "40", "--max-failures", "20"]
     # It writes what it learns where it runs.
     return subprocess.run(command, cwd=folder).returncode

@@ -143,8 +143,8 @@ const SHARES: [u64; 3] = [50, 90, 100];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_death_at_a_canarys_step_leaves_it_there_or_one_further() {
-    let canary = "[deploy]\ncanary = { steps = [\"50%\", \"90%\", \"100%\"], pause = \"50ms\", \
-                  requests = 1, slower = 100.0, wait = \"1h\" }\n";
+    let canary = "[deploy]\ncanary = { steps = [\"50%\", \"90%\", \"100%\"], pause = \"100ms\", \
+                  requests = 2, slower = 50.0, wait = \"1h\" }\n";
     for (place, has_gone_on) in WHEN_SHARING {
         for step in 1..SHARES.len() {
             let mut host = Host::builder().start().await;

@@ -11,7 +11,7 @@ use crate::harness::{Host, component};
 async fn draining() -> (Host, Raw) {
     let host = Host::builder()
         .file("probe.wasm", component("probe").0)
-        .file("probe.toml", "[deploy]\ndrain = \"1h\"\n[limits]\ndeadline = \"2h\"\n")
+        .file("probe.toml", "[deploy]\ndrain = \"1h\"\n[limits]\ndeadline = \"1h\"\n")
         .start()
         .await;
     let mut stream = Raw::connect(host.address).await;

@@ -19,7 +19,7 @@ const ENOUGH: u64 = 10_000;
 const ROUNDS: usize = 20;
 /// Quick, and not to be put off by what else the machine does.
 const THROUGH_ALL_STEPS: &str = "[instances]\nreuse = 1000\n[deploy]\n\
-    canary = { steps = [\"1%\", \"10%\", \"50%\"], pause = \"50ms\", requests = 5, slower = 50.0 }\n";
+    canary = { steps = [\"1%\", \"10%\", \"50%\"], pause = \"100ms\", requests = 5, slower = 50.0 }\n";
 
 type Counts = Arc<Mutex<BTreeMap<String, u64>>>;
 

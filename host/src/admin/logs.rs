@@ -36,6 +36,7 @@ const LAST_EVENT_ID: &str = "last-event-id";
 #[into_params(parameter_in = Query)]
 pub(super) struct Parameters {
     /// Those after this position; without it and `since` the newest.
+    #[param(format = "uint64")]
     after: Option<u64>,
     /// Those since then (RFC 3339).
     #[param(format = DateTime)]

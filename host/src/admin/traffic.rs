@@ -87,9 +87,9 @@ pub(super) async fn promote(
     State(admin): State<Admin>,
     Path(name): Path<String>,
     headers: HeaderMap,
-    body: Option<Json<Promotion>>,
+    body: Option<Json<Option<Promotion>>>,
 ) -> Result<Response, Problem> {
-    let Promotion { version } = body.map(|Json(body)| body).unwrap_or_default();
+    let Promotion { version } = body.and_then(|Json(body)| body).unwrap_or_default();
     let changed = admin.operator.promote(&name, version, condition(&headers)?);
     Ok(tagged(Box::pin(changed).await?))
 }
@@ -107,9 +107,9 @@ pub(super) async fn rollback(
     State(admin): State<Admin>,
     Path(name): Path<String>,
     headers: HeaderMap,
-    body: Option<Json<Rollback>>,
+    body: Option<Json<Option<Rollback>>>,
 ) -> Result<Response, Problem> {
-    let Rollback { version, reason } = body.map(|Json(body)| body).unwrap_or_default();
+    let Rollback { version, reason } = body.and_then(|Json(body)| body).unwrap_or_default();
     if reason.as_ref().is_some_and(|reason| reason.len() > MAX_REASON_BYTES) {
         let detail = format!("reason is longer than {MAX_REASON_BYTES} bytes");
         return Err(Problem::bad_request(detail));
@@ -131,9 +131,9 @@ pub(super) async fn drain(
     State(admin): State<Admin>,
     Path(name): Path<String>,
     headers: HeaderMap,
-    body: Option<Json<Drain>>,
+    body: Option<Json<Option<Drain>>>,
 ) -> Result<Response, Problem> {
-    let Drain { version, within_ms } = body.map(|Json(body)| body).unwrap_or_default();
+    let Drain { version, within_ms } = body.and_then(|Json(body)| body).unwrap_or_default();
     if within_ms > MAX_WITHIN_MS {
         let detail = format!("within_ms: must be 0 to {MAX_WITHIN_MS}; found: {within_ms}");
         return Err(Problem::bad_request(detail));
