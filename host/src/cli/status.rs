@@ -54,7 +54,8 @@ impl Status {
                 } else {
                     console::print(&text)?
                 }
-                if !self.watch && !(live && moves) {
+                let goes_on = self.watch || live && moves;
+                if !goes_on {
                     return Ok(ExitCode::SUCCESS);
                 }
                 tokio::time::sleep(WATCH).await;
