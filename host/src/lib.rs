@@ -39,7 +39,9 @@
 //!
 //! A deployment: [`deploy`] watches the folder or takes what an operator uploads
 //! ([`admin`]), compiles, validates, warms, swaps and drains, tries canaries, and
-//! keeps its record in the data folder.
+//! keeps its record in the data folder. [`component`] reads what a component's
+//! bytes say of its interfaces, [`oci`] brings components from registries and
+//! takes them there.
 //!
 //! A service's own requests: [`outbound`] checks where they go and sends them.
 //!
@@ -51,6 +53,7 @@ pub mod admin;
 pub mod app;
 pub mod bus;
 pub mod cli;
+pub mod component;
 pub mod config;
 mod deadline;
 pub mod deploy;
@@ -60,6 +63,7 @@ pub mod events;
 mod failpoint;
 pub mod http;
 pub mod manifest;
+pub mod oci;
 pub mod outbound;
 pub mod runtime;
 pub mod service;
