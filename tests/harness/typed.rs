@@ -23,7 +23,7 @@ pub fn component(world: &str, packages: &str) -> Vec<u8> {
     let mut module = dummy_module(&resolve, world, ManglingAndAbi::Legacy(LiftLowerAbi::Sync));
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
         .expect("a module with metadata");
-    let encoder = ComponentEncoder::default().module(&module).expect("a module");
+    let mut encoder = ComponentEncoder::default().module(&module).expect("a module");
     encoder.encode().expect("a component")
 }
 

@@ -11,8 +11,8 @@ fn component(wit: &str) -> Interfaces {
     let world = resolve.select_world(&[package], Some("service")).expect("a world");
     let mut module = dummy_module(&resolve, world, ManglingAndAbi::Legacy(LiftLowerAbi::Sync));
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("embedded");
-    let encoder = ComponentEncoder::default().module(&module).expect("a module");
-    let bytes = encoder.validate(true).encode().expect("a component");
+    let mut encoder = ComponentEncoder::default().module(&module).expect("a module").validate(true);
+    let bytes = encoder.encode().expect("a component");
     Interfaces::read(bytes.as_slice()).expect("its interfaces")
 }
 
