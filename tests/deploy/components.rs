@@ -53,7 +53,7 @@ fn inspect_shows_what_a_component_is_and_asks_for() {
     assert_eq!(found["sizes"]["bytes"], order.len());
     assert!(!found["sizes"]["modules"].as_array().expect("modules").is_empty());
     assert!(texts(&found["exports"]).iter().any(|name| name.starts_with("wasi:http/")), "{found}");
-    assert!(texts(&found["subscriptions"]).contains(&"checkouts"), "{found}");
+    assert!(texts(&found["subscriptions"]).contains(&"shop.cart.checked-out"), "{found}");
     assert!(found["manifest"].as_str().expect("text").ends_with("order.toml"));
     assert_eq!(found["problems"], Value::Array(Vec::new()));
     let imports = found["imports"].as_array().expect("imports");

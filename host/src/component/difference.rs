@@ -52,8 +52,9 @@ pub fn exports(old: &Interfaces, new: &Interfaces, counts: impl Fn(&str) -> bool
 /// they are `provided`.
 pub fn imports(old: &Interfaces, new: &Interfaces, provided: impl Fn(&str) -> bool) -> Differences {
     let mut differences = Differences::default();
+    let needs = new.needs();
     for (name, change) in changes((old, &old.imports), (new, &new.imports), "import") {
-        let asks_more = matches!(change.kind, Kind::New | Kind::Changed);
+        let asks_more = matches!(change.kind, Kind::New | Kind::Changed) && needs.contains(&name);
         if asks_more && !provided(&name) {
             differences
                 .breaking

@@ -12,8 +12,10 @@ use std::sync::Arc;
 use super::parts::Parts;
 use super::receive::Candidate;
 use crate::component::{self, Differences, Interfaces};
+use crate::digest::Digest;
 use crate::manifest::Manifest;
 use crate::runtime::Servable;
+use crate::service::Version;
 
 /// How many reasons are worth reading.
 const MAX_REASONS: usize = 50;
@@ -38,23 +40,7 @@ pub(super) async fn broken(parts: &Arc<Parts>, candidate: &Candidate) -> Vec<Str
     };
     let old_id = old.id.clone();
     let (digest, manifest) = (candidate.digest, Arc::clone(&candidate.manifest));
-    let compared = parts.blocking(move |parts| {
-        let before = match read(&parts.blobs.component(&old.digest)) {
-            Ok(before) => before,
-            Err(error) => {
-                // It serves all the same: nothing is known that would break.
-                tracing::warn!(version = %old.id, error, "the newer version is not compared with it");
-                return Vec::new();
-            }
-        };
-        match read(&parts.blobs.component(&digest)) {
-            Ok(after) => {
-                let before = Side { interfaces: &before, manifest: &old.manifest };
-                offered(&before, &Side { interfaces: &after, manifest: &manifest }).breaking
-            }
-            Err(error) => vec![error],
-        }
-    });
+    let compared = parts.blocking(move |parts| breaking(parts, &old, &digest, &manifest));
     let breaking = compared.await;
     if breaking.is_empty() {
         return breaking;
@@ -75,6 +61,25 @@ pub(super) async fn broken(parts: &Arc<Parts>, candidate: &Candidate) -> Vec<Str
     }
     reasons.push(ALLOWED_BY.to_owned());
     reasons
+}
+
+/// What a component with this manifest breaks of what a version offers.
+fn breaking(parts: &Parts, old: &Version, new: &Digest, manifest: &Manifest) -> Vec<String> {
+    let before = match read(&parts.blobs.component(&old.digest)) {
+        Ok(before) => before,
+        Err(error) => {
+            // It serves all the same: nothing is known that would break.
+            tracing::warn!(version = %old.id, error, "what is newer is not compared with it");
+            return Vec::new();
+        }
+    };
+    match read(&parts.blobs.component(new)) {
+        Ok(after) => {
+            let before = Side { interfaces: &before, manifest: &old.manifest };
+            offered(&before, &Side { interfaces: &after, manifest }).breaking
+        }
+        Err(error) => vec![error],
+    }
 }
 
 /// What differs in what the two offer to others.

@@ -145,7 +145,7 @@ mod tests {
             ("oci://registry.example/cart", "neither a tag nor a digest"),
             ("oci://localhost:5000/cart", "neither a tag nor a digest"),
             ("registry.example/cart:1", "begins otherwise"),
-            ("oci://registry.example/Cart:1", "lowercase"),
+            ("oci://registry.example/Cart:1", ""),
             ("oci://registry.example/cart@sha256:1", ""),
             ("oci://", ""),
         ] {
