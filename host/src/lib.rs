@@ -7,6 +7,7 @@
 //! |---|---|
 //! | service | a named unit of deployment: `cart`; owns its routes and state |
 //! | component | the `.wasm` bytes, known by their SHA-256 digest |
+//! | reference | a component in a registry: `oci://registry/repository:tag@digest` |
 //! | manifest | what the service declares: routes, limits, capabilities, migrations |
 //! | version | one component and one manifest, immutable, numbered per service: `cart v3` |
 //! | candidate | a version on its way in: compiled, validated, warmed |

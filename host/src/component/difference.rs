@@ -76,8 +76,8 @@ fn changes(
     let mut changes = Vec::new();
     for (track, before) in old_items {
         let Some(after) = new_items.get(track) else {
-            let words =
-                format!("{word} {} is gone{}", before.name, other_version(track, new_items));
+            let other = other_version(track, new_items).filter(|_| word == "export");
+            let words = format!("{word} {} is gone{}", before.name, other.unwrap_or_default());
             changes.push((before.name.clone(), Change { kind: Kind::Gone, words }));
             continue;
         };
@@ -98,11 +98,11 @@ fn changes(
 }
 
 /// What stands in for an interface that is gone, and cannot.
-fn other_version(track: &str, items: &Items) -> String {
+fn other_version(track: &str, items: &Items) -> Option<String> {
     let package = |name: &str| name.split_once('@').map(|(package, _)| package.to_owned());
-    let wanted = package(track);
-    let other = items.values().find(|named| wanted.is_some() && package(&named.name) == wanted);
-    other.map(|named| format!(" ({} is not compatible with it)", named.name)).unwrap_or_default()
+    let wanted = package(track)?;
+    let other = items.values().find(|named| package(&named.name).as_ref() == Some(&wanted))?;
+    Some(format!(" ({} is not compatible with it)", other.name))
 }
 
 /// What changed within one export or import.
