@@ -4,10 +4,13 @@
 mod canary;
 mod changes;
 mod command_line;
+mod compatibility;
+mod components;
 mod folder_and_operator;
 mod host;
 mod load;
 pub mod operator;
 mod refusals;
+mod registries;
 mod steering;
 mod uploads;
