@@ -1,12 +1,17 @@
 //! The command line. What its exit codes mean is in `exit`.
 
 mod check;
+mod completions;
 mod console;
 mod deploy;
 mod diff;
+mod drain;
+mod elapsed;
 mod events;
 mod exit;
 mod inspect;
+mod logs;
+mod man;
 mod pack;
 mod registry;
 mod remote;
@@ -51,10 +56,18 @@ enum Command {
     Rollback(steer::Rollback),
     /// Show how a service's traffic is shared, or share it anew
     Traffic(steer::Traffic),
+    /// End what is still on versions that have no traffic any more
+    Drain(drain::Drain),
     /// Undeploy a service; its state, its versions and its file are kept
     Undeploy(steer::Undeploy),
     /// Show what becomes of events on a running host, and decide about those that wait
     Events(events::Events),
+    /// Show what a running host and its services logged
+    Logs(logs::Logs),
+    /// Print a script that completes commands and flags in a shell
+    Completions(completions::Completions),
+    /// Print the manual page, or write one for each command into a folder
+    Man(man::Manual),
     /// Compile a component; used by the host, in a process of its own
     #[command(hide = true)]
     Compile {
@@ -80,8 +93,12 @@ pub fn main() -> ExitCode {
         Command::Promote(promote) => promote.run(),
         Command::Rollback(rollback) => rollback.run(),
         Command::Traffic(traffic) => traffic.run(),
+        Command::Drain(drain) => drain.run(),
         Command::Undeploy(undeploy) => undeploy.run(),
         Command::Events(events) => events.run(),
+        Command::Logs(logs) => logs.run(),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(manual) => manual.run(),
         Command::Compile { input, output } => crate::deploy::compile_child(&input, &output)
             .map(|()| ExitCode::SUCCESS)
             .map_err(Into::into),

@@ -86,6 +86,8 @@ use plugin_file::Part;
 use receive::Candidate;
 use refusal::{Refusal, Stop};
 
+use crate::failpoint;
+
 /// Takes a candidate through its deployment, in its service's turn, up to its
 /// traffic; a canary goes on from there by itself.
 async fn run(parts: &Arc<Parts>, candidate: Candidate) -> Result<(), Stop> {
@@ -107,9 +109,12 @@ async fn run(parts: &Arc<Parts>, candidate: Candidate) -> Result<(), Stop> {
 async fn steps(parts: &Arc<Parts>, candidate: &Candidate) -> Result<(), Stop> {
     let claim = claim(parts, candidate)?;
     let compiled = unless_stopped(parts, compile::compile(parts, candidate)).await?;
+    failpoint::pass("after compiling");
     let program =
         unless_stopped(parts, validate::validate(parts, candidate, compiled.component)).await?;
+    failpoint::pass("after validating");
     let warmed = warm::warm(parts, candidate, program).await?;
+    failpoint::pass("after warming");
     let replaced = match swap::swap(parts, candidate, claim, &warmed).await {
         Ok(replaced) => replaced,
         Err(stop) => {
@@ -117,6 +122,7 @@ async fn steps(parts: &Arc<Parts>, candidate: &Candidate) -> Result<(), Stop> {
             return Err(stop);
         }
     };
+    failpoint::pass("after swapping");
     if canary::of(parts, &warmed.version.id).is_none() {
         announce(parts, &warmed.version, compiled.compile_time);
     }

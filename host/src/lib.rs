@@ -47,7 +47,7 @@
 //! A service's own requests: [`outbound`] checks where they go and sends them.
 //!
 //! Besides them: [`manifest`] (what a service declares), [`config`] (what the
-//! operator sets), [`admin`] (the operator's listener), [`telemetry`] (logs),
+//! operator sets), [`admin`] (the operator's listener), [`telemetry`] (the log),
 //! [`cli`] (the command line) and [`app`], the only place that wires the parts.
 
 pub mod admin;

@@ -64,7 +64,7 @@ pub(super) struct Form {
 /// with SHA-256 are checked. `From` says who brings it.
 #[utoipa::path(put, path = "/v1/services/{name}", tag = "services",
     params(
-        ("name" = String, Path, description = "The service"),
+        ("name" = String, Path, description = "The service", example = "cart"),
         Wanted,
         ("If-Match" = Option<String>, Header, description = "Only if its entity tag is this"),
         ("Content-Digest" = Option<String>, Header, description = "`sha-256=:…:` (RFC 9530)"),

@@ -12,6 +12,7 @@ use http::Method;
 use http::header::{CONTENT_TYPE, HeaderName};
 use serde_json::Value;
 
+use super::elapsed::Elapsed;
 use super::registry::{self, Registry};
 use super::remote::{Host, Remote, segment, value};
 use super::{console, exit};
@@ -122,9 +123,11 @@ impl Deploy {
     async fn follow(&self, host: &Host, id: &str) -> anyhow::Result<Value> {
         let path = format!("/v1/deployments/{}", segment(id));
         let (mut shown, mut wait) = (0, LOOK.0);
+        let mut elapsed = Elapsed::new(!self.json);
         loop {
             let deployment = host.get(&path).await?.body;
             let steps = deployment["steps"].as_array().map(Vec::as_slice).unwrap_or_default();
+            elapsed.clear(steps.len() > shown || deployment["state"] != "running")?;
             for step in steps.get(shown..).unwrap_or_default() {
                 if !self.json {
                     console::line(&step_in_words(&deployment, step));
@@ -138,6 +141,7 @@ impl Deploy {
                 }
                 return Ok(deployment);
             }
+            elapsed.show()?;
             tokio::time::sleep(wait).await;
         }
     }

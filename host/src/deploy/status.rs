@@ -245,4 +245,6 @@ pub struct DrainingStatus {
     pub leases: u64,
     /// Since when it drains (RFC 3339).
     pub since: String,
+    /// When what is still on it is ended (RFC 3339).
+    pub until: String,
 }

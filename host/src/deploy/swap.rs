@@ -18,6 +18,7 @@ use super::refusal::{Refusal, Stop};
 use super::settle::Change;
 use super::validate::{renamed_from, route_conflicts};
 use super::warm::Warmed;
+use crate::failpoint;
 use crate::service::{Service, Share, Traffic, TrafficPlan, Version};
 
 /// Gives the version its share of its service's traffic. Returns the versions
@@ -61,8 +62,12 @@ pub(super) async fn swap(
     let recorded = {
         let (record, seen, plan) = (record.clone(), candidate.seen, plan.clone());
         let canary = canary.as_ref().map(|canary| canary.record.clone());
-        let recorded = parts
-            .blocking(move |parts| parts.record.deploy(&record, &seen, &plan, canary.as_ref()));
+        let recorded = parts.blocking(move |parts| {
+            failpoint::pass("before a deployment is recorded");
+            let recorded = parts.record.deploy(&record, &seen, &plan, canary.as_ref());
+            failpoint::pass("after a deployment is recorded");
+            recorded
+        });
         recorded.await
     };
     let (revision, forgotten) =
