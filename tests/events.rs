@@ -17,7 +17,9 @@ mod refusals;
 mod restore;
 mod schedules;
 mod shop;
+mod starts;
 mod stores;
+mod webhooks;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
