@@ -74,9 +74,10 @@ impl Ledgers {
         self.acknowledged.load(Ordering::Relaxed)
     }
 
-    /// Publishes something. The answer's status, if there is one.
+    /// Publishes something under a key that no client has. The answer's status, if
+    /// there is one.
     pub async fn publish_one(&self, host: &Host) -> Option<StatusCode> {
-        self.publish(&host.client, &host.url(PUBLISH), &key(0)).await
+        self.publish(&host.client, &host.url(PUBLISH), "alone").await
     }
 
     /// Publishes the key's next entries.
