@@ -296,9 +296,11 @@ impl Bus {
 
     /// Commits what is queued and closes the file.
     pub async fn close(&self) {
-        drop(self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take());
-        // Readers first: the last connection to close checkpoints the log.
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Readers first: the last connection to close carries the write-ahead log over,
+        // which one that only reads cannot.
         self.readers.close().await;
+        drop(jobs);
         self.ended.clone().wait().await;
     }
 

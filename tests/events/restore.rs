@@ -17,7 +17,7 @@ async fn a_store_that_was_deleted_begins_anew_and_the_bus_gives_it_all() {
     let mut host = Host::builder().ledgers().start().await;
     publish(&host, 0..30).await;
     until_written(&host, &["ledger", "audit"], 30).await;
-    host.stop().await;
+    assert!(host.stop().await.success());
     for service in ["teller", "audit"] {
         delete(&store(&host, service));
     }
@@ -32,7 +32,7 @@ async fn a_store_from_a_copy_publishes_on_and_gets_what_it_lacks() {
     let mut host = Host::builder().ledgers().start().await;
     publish(&host, 0..20).await;
     until_written(&host, &["ledger", "audit"], 20).await;
-    host.stop().await;
+    assert!(host.stop().await.success());
     let copies: Vec<(PathBuf, Vec<u8>)> = ["teller", "audit"]
         .map(|service| store(&host, service))
         .map(|path| (path.clone(), std::fs::read(path).expect("a store")))
@@ -40,7 +40,7 @@ async fn a_store_from_a_copy_publishes_on_and_gets_what_it_lacks() {
     host.start().await;
     publish(&host, 20..40).await;
     until_written(&host, &["ledger", "audit"], 40).await;
-    host.stop().await;
+    assert!(host.stop().await.success());
     for (path, copy) in copies {
         delete(&path);
         std::fs::write(path, copy).expect("a store");
@@ -58,7 +58,7 @@ async fn a_new_bus_goes_on_where_the_deleted_one_ended() {
     send(&host, &late(0)).await;
     until_written(&host, &["ledger", "patient"], 20).await;
     eventually("it is held", async || (held(&host).len() == 1).then_some(())).await;
-    host.stop().await;
+    assert!(host.stop().await.success());
     delete(&host.data().join("bus.db"));
     host.start().await;
     assert!(host.log().contains("bus.db was lost or is an older copy"), "{}", host.log());
@@ -72,14 +72,14 @@ async fn an_older_copy_of_the_bus_goes_on_after_what_the_stores_know() {
     let bus = host.data().join("bus.db");
     publish_for(&host, 0..20, None).await;
     until_written(&host, &["ledger", "patient"], 20).await;
-    host.stop().await;
+    assert!(host.stop().await.success());
     let copy = std::fs::read(&bus).expect("a bus");
     host.start().await;
     publish_for(&host, 20..40, None).await;
     send(&host, &late(0)).await;
     until_written(&host, &["ledger", "patient"], 40).await;
     eventually("it is held", async || (held(&host).len() == 1).then_some(())).await;
-    host.stop().await;
+    assert!(host.stop().await.success());
     let last: u64 = one(&Stores::at(&host.data()).bus(), "SELECT max(position) FROM event");
     delete(&bus);
     std::fs::write(&bus, copy).expect("a bus");
@@ -104,12 +104,12 @@ async fn a_service_that_comes_after_an_older_copy_gets_all_that_is_there() {
     let bus = host.data().join("bus.db");
     publish_for(&host, 0..10, None).await;
     until_written(&host, &["ledger"], 10).await;
-    host.stop().await;
+    assert!(host.stop().await.success());
     let copy = std::fs::read(&bus).expect("a bus");
     host.start().await;
     publish_for(&host, 10..20, None).await;
     until_written(&host, &["ledger"], 20).await;
-    host.stop().await;
+    assert!(host.stop().await.success());
     delete(&bus);
     std::fs::write(&bus, copy).expect("a bus");
     host.start().await;
@@ -117,6 +117,7 @@ async fn a_service_that_comes_after_an_older_copy_gets_all_that_is_there() {
     let (wasm, manifest) = component("ledger");
     host.drop_file("late.toml", manifest.expect("its manifest"));
     host.drop_file("late.wasm", wasm);
+    host.until_version("late", 1).await;
     until_written(&host, &["late"], 10).await;
     publish_for(&host, 20..30, None).await;
     until_written(&host, &["ledger"], 30).await;

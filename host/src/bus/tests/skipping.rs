@@ -33,13 +33,17 @@ async fn an_older_copy_gives_no_position_out_again() {
     assert_eq!(fixture.bus.skip_to(10).await, Ok(false), "nothing is left to do");
     assert_eq!(extent(&fixture.bus).await, (1, 10, 5));
     append(&fixture.bus, ["new"]).await;
-    for fixture in [&fixture.bus.clone(), &fixture.reopened(BusOptions::default()).await.bus] {
-        assert_eq!(extent(fixture).await, (1, 11, 6));
-        assert_eq!(ids(fixture).await, ["0", "1", "2", "3", "4", "new"]);
-        for after in 5..=10 {
-            let batch = fixture.read(after, ALL).await.expect("a read");
-            assert_eq!((batch.events[0].position, batch.upto), (11, 11), "after {after}");
-        }
+    has_all_but_what_it_lacks(&fixture.bus).await;
+    let fixture = fixture.reopened(BusOptions::default()).await;
+    has_all_but_what_it_lacks(&fixture.bus).await;
+}
+
+async fn has_all_but_what_it_lacks(bus: &Bus) {
+    assert_eq!(extent(bus).await, (1, 11, 6));
+    assert_eq!(ids(bus).await, ["0", "1", "2", "3", "4", "new"]);
+    for after in 5..=10 {
+        let batch = bus.read(after, ALL).await.expect("a read");
+        assert_eq!((batch.events[0].position, batch.upto), (11, 11), "after {after}");
     }
 }
 
