@@ -52,7 +52,7 @@ test: plugins guests other-guests ## build everything, then run all tests
 	@$(CARGO) test --quiet --manifest-path plugins/Cargo.toml
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then $(CARGO) nextest run; else $(CARGO) test; fi
 
-soak: plugins guests ## crash, cut the power and fail for as long as it takes to be sure: 1 000, 300 and 200 times
+soak: plugins guests ## crash, cut the power and fail for as long as it takes to be sure: 1 000, 300 and 2 000 times
 	@HOTDOCK_SOAK=1 $(CARGO) nextest run --cargo-quiet --profile soak --no-capture \
 	    -E 'test(/^events::(crash|faults|power)::/)'
 

@@ -11,14 +11,11 @@ use super::stores::Stores;
 use crate::harness::disk::{Disk, Fault, Operation, Unsynced};
 use crate::harness::{Host, eventually};
 
-/// How many faults there are between two looks at what is there.
-const CHECKED: u64 = 6;
+/// The longest that it takes until an operation fails.
+const MOST: u64 = 50;
 
-/// After how many operations one fails: of the first dozen each, as several commits
-/// have them; of those up to 50 some, and all in `make soak`.
-fn moments() -> impl Iterator<Item = u64> {
-    (1..=50).filter(|after| *after <= 12 || after % 7 == 1 || soak(0, 1) == 1)
-}
+/// How many faults there are between two looks at what is there.
+const CHECKED: u64 = 10;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_that_fails_ends_the_host_and_nothing_acknowledged_is_lost() {
@@ -54,7 +51,7 @@ async fn every_fault(operation: Operation, error: Errno, stays: bool) {
     let ledgers = Ledgers::default();
     let (began, mut faults, mut ends) = (Instant::now(), 0, 0);
     let is_full = operation == Operation::Write && error == Errno::ENOSPC;
-    for after in moments() {
+    for after in (1..=MOST).cycle().take(soak(50, 500)) {
         disk.fail(Fault { operation, after, error, stays });
         let clients = ledgers.start(&host, 6);
         eventually(&format!("{operation:?} {after} fails"), async || {
@@ -69,6 +66,7 @@ async fn every_fault(operation: Operation, error: Errno, stays: bool) {
             restart(&mut disk, &mut host, power).await;
             ends += 1;
         }
+        ledgers.end();
         clients.join_all().await;
         if faults % CHECKED == 0 {
             check(&host, &ledgers).await;
