@@ -69,10 +69,10 @@ async fn every_fault(operation: Operation, error: Errno, stays: bool) {
         ledgers.end();
         clients.join_all().await;
         if faults % CHECKED == 0 {
-            check(&host, &ledgers).await;
+            check(&disk, &ledgers).await;
         }
     }
-    check(&host, &ledgers).await;
+    check(&disk, &ledgers).await;
     eprintln!(
         "{operation:?} {error:?}: {faults} faults in {:?}, {ends} ended the host; entries: {}",
         began.elapsed(),
@@ -80,9 +80,8 @@ async fn every_fault(operation: Operation, error: Errno, stays: bool) {
     );
 }
 
-async fn check(host: &Host, ledgers: &Ledgers) {
-    let stores = Stores::at(&host.data());
-    stores.until_drained().await;
+async fn check(disk: &Disk, ledgers: &Ledgers) {
+    let (stores, _copy) = Stores::drained(disk).await;
     ledgers.check(&stores);
 }
 
