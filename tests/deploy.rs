@@ -4,6 +4,8 @@
 mod canary;
 mod changes;
 mod command_line;
+mod compatibility;
+mod components;
 mod deaths;
 mod drains;
 mod folder_and_operator;
@@ -13,5 +15,6 @@ mod logs;
 mod notices;
 pub mod operator;
 mod refusals;
+mod registries;
 mod steering;
 mod uploads;

@@ -4,12 +4,16 @@ mod check;
 mod completions;
 mod console;
 mod deploy;
+mod diff;
 mod drain;
 mod elapsed;
 mod events;
 mod exit;
+mod inspect;
 mod logs;
 mod man;
+mod pack;
+mod registry;
 mod remote;
 mod status;
 mod steer;
@@ -34,6 +38,12 @@ enum Command {
     Up(up::Up),
     /// Say whether components could be deployed, and every reason why not
     Check(check::Check),
+    /// Show what a component is and asks for
+    Inspect(inspect::Inspect),
+    /// Show what differs between two components, and whom it breaks
+    Diff(diff::DiffCommand),
+    /// Embed a component's manifest in it; push it to a registry, or pull it from there
+    Pack(pack::Pack),
     /// Deploy a component on a running host
     Deploy(deploy::Deploy),
     /// Show the services of a running host, and how their traffic is shared
@@ -74,6 +84,9 @@ pub fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Up(up) => up.run(),
         Command::Check(check) => check.run(),
+        Command::Inspect(inspect) => inspect.run(),
+        Command::Diff(diff) => diff.run(),
+        Command::Pack(pack) => pack.run(),
         Command::Deploy(deploy) => deploy.run(),
         Command::Status(status) => status.run(),
         Command::Versions(versions) => versions.run(),

@@ -36,10 +36,14 @@ mod runs;
 mod secrets;
 
 pub use compile::{CompileError, compatibility_key, compile};
-pub use component::{EventInterface, LoadedComponent, Program, RequestInterface, Servable};
+pub use component::{
+    EventInterface, LoadedComponent, Program, RequestInterface, Servable, missing_import,
+    not_servable,
+};
 pub use delivery::{Delivery, Verdict, deliver};
 pub use engine::{Runtime, RuntimeError};
 pub use failure::Failure;
+pub use imports::provides;
 pub use invocation::{Invocation, invoke};
 pub use limits::Limit;
 pub use metrics::RuntimeCollector;

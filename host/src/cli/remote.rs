@@ -198,6 +198,11 @@ pub(super) fn segment(name: &str) -> String {
         .replace("%2D", "-")
 }
 
+/// The value of a query's key.
+pub(super) fn value(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
 /// `http://host:port`; the scheme may be left out.
 fn base(text: &str) -> Result<String, String> {
     let address = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');

@@ -227,7 +227,8 @@ fn moment(value: &Value) -> String {
 }
 
 fn origin(version: &Value) -> String {
-    let from = version["file"].as_str().or(version["origin"].as_str()).unwrap_or_default();
+    let known = ["file", "reference", "origin"].map(|key| version[key].as_str());
+    let from = known.into_iter().flatten().next().unwrap_or_default();
     match version["who"].as_str() {
         Some(who) => format!("{from} by {who}"),
         None => from.to_owned(),

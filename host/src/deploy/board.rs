@@ -359,6 +359,7 @@ fn version_statuses((service, known): (&Arc<Service>, &Serving)) -> Vec<VersionS
                 deployed_at: record.deployed_at.clone(),
                 origin: (&record.origin).into(),
                 file: record.origin.file_name(),
+                reference: record.origin.reference().map(str::to_owned),
                 who: record.who.clone(),
                 leases: version.lease_count(),
                 requests: measured.requests,

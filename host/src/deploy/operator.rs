@@ -398,6 +398,7 @@ fn kept(record: &VersionRecord, weight: u8) -> KeptVersion {
         deployed_at: record.deployed_at.clone(),
         origin: (&record.origin).into(),
         file: record.origin.file_name(),
+        reference: record.origin.reference().map(str::to_owned),
         who: record.who.clone(),
         rolled_back: record.rolled_back.clone(),
     }

@@ -46,11 +46,7 @@ pub(super) async fn swap(
     let new = warmed.version.id.number;
     let current = parts.registry.load().services.get(service).cloned();
     let before = parts.board.serving(service);
-    // Against which it is compared: a version on trial is not the one to beat.
-    let old = current.as_deref().map(|current| {
-        let trial = before.as_ref().and_then(|before| before.canary.as_ref());
-        trial.map_or(current.traffic.primary().id.number, |canary| canary.record.old)
-    });
+    let old = parts.compared_with(service).map(|old| old.id.number);
     let canary = old.and_then(|old| begun(candidate, old, new));
     let plan = plan(current.as_deref(), canary.as_ref(), new);
     let weight = plan.weight(new);
