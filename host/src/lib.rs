@@ -66,6 +66,7 @@ pub mod event;
 pub mod events;
 mod failpoint;
 pub mod http;
+mod journal;
 pub mod manifest;
 pub mod oci;
 pub mod outbound;

@@ -8,6 +8,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use super::options::BusOptions;
 use super::shared::Extent;
 use super::{Position, skipped};
+use crate::journal::{self, JournalError};
 
 /// `hbus` in ASCII: whose file this is (SQLite, `PRAGMA application_id`).
 const APPLICATION: i64 = 0x6862_7573;
@@ -86,6 +87,8 @@ const FORMAT_2: &str = "
 pub(super) enum OpenError {
     #[error("{0}")]
     Sqlite(#[from] rusqlite::Error),
+    #[error("{0}")]
+    Journal(#[from] JournalError),
     #[error(
         "it has format {0}, this host knows up to {FORMAT}: use the host that made it, or a newer one"
     )]
@@ -103,17 +106,12 @@ pub(super) fn open_writer(path: &Path, options: &BusOptions) -> Result<Connectio
     connection.busy_timeout(BUSY_TIMEOUT)?;
     // Looked at before anything is changed, the journal's mode included.
     let format = format(&connection)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    // A commit is on disk when it returns.
-    connection.pragma_update(None, "synchronous", "FULL")?;
+    journal::begin(&connection, path)?;
     connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     connection.pragma_update(None, "journal_size_limit", JOURNAL_SIZE_LIMIT)?;
     connection.pragma_update(None, "max_page_count", options.max_pages)?;
     // The writer does it itself, when nobody waits for it.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-    // What an earlier process left in the log looks written, but where a sync of it
-    // failed it may not be on disk: nothing is built on it before it is in the file.
-    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", (), |_| Ok(()))?;
     if format < FORMAT {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         upgrade(&transaction, format)?;

@@ -10,6 +10,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavio
 use super::error::Error;
 use super::options::StoreOptions;
 use super::store::Core;
+use crate::journal::{self, JournalError};
 
 /// The formats of the host's tables: each takes a file from the one before it to
 /// its own, and the first a new file. A host upgrades older files when it opens
@@ -112,17 +113,18 @@ pub(super) fn open_writer(core: &Core) -> Result<Connection, Error> {
         }
     };
     let mut connection = open(path, options).map_err(failed)?;
+    journal::begin(&connection, path).map_err(|error| match error {
+        JournalError::Sqlite(error) => failed(error),
+        JournalError::NotBegun | JournalError::Folder(_) => {
+            core.poison(&error);
+            Error::Unavailable(format!("{} cannot be opened: {error}", path.display()))
+        }
+    })?;
     (|| {
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        // A commit is on disk when it returns.
-        connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
         connection.pragma_update(None, "journal_size_limit", JOURNAL_SIZE_LIMIT)?;
         // The writer does it itself.
         connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-        // What an earlier process left in the log looks written, but where a sync of it
-        // failed it may not be on disk: nothing is built on it before it is in the file.
-        connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", (), |_| Ok(()))?;
         connection.pragma_update(None, "max_page_count", options.max_pages)
     })()
     .map_err(failed)?;
