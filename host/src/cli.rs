@@ -1,5 +1,6 @@
 //! The command line. What its exit codes mean is in `exit`.
 
+mod bench_invoke;
 mod check;
 mod console;
 mod deploy;
@@ -15,6 +16,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::runtime::Processor;
+
 /// Runs services compiled to WebAssembly components.
 #[derive(Debug, Parser)]
 #[command(name = "hotdock", version, max_term_width = 100, after_help = exit::HELP)]
@@ -29,6 +32,8 @@ enum Command {
     Up(up::Up),
     /// Say whether components could be deployed, and every reason why not
     Check(check::Check),
+    /// Show what an invocation of a component costs, stage by stage
+    BenchInvoke(bench_invoke::BenchInvoke),
     /// Deploy a component on a running host
     Deploy(deploy::Deploy),
     /// Show the services of a running host, and how their traffic is shared
@@ -48,6 +53,9 @@ enum Command {
     /// Compile a component; used by the host, in a process of its own
     #[command(hide = true)]
     Compile {
+        /// For any processor of this architecture
+        #[arg(long)]
+        portable: bool,
         /// The component
         input: PathBuf,
         /// Where the machine code goes
@@ -61,6 +69,7 @@ pub fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Up(up) => up.run(),
         Command::Check(check) => check.run(),
+        Command::BenchInvoke(bench) => bench.run(),
         Command::Deploy(deploy) => deploy.run(),
         Command::Status(status) => status.run(),
         Command::Versions(versions) => versions.run(),
@@ -69,9 +78,12 @@ pub fn main() -> ExitCode {
         Command::Traffic(traffic) => traffic.run(),
         Command::Undeploy(undeploy) => undeploy.run(),
         Command::Events(events) => events.run(),
-        Command::Compile { input, output } => crate::deploy::compile_child(&input, &output)
-            .map(|()| ExitCode::SUCCESS)
-            .map_err(Into::into),
+        Command::Compile { portable, input, output } => {
+            let processor = if portable { Processor::Any } else { Processor::This };
+            crate::deploy::compile_child(&input, &output, processor)
+                .map(|()| ExitCode::SUCCESS)
+                .map_err(Into::into)
+        }
     };
     result.unwrap_or_else(|error| {
         if is_broken_pipe(&error) {

@@ -16,6 +16,7 @@
 //! if nothing was uploaded since.
 
 mod access;
+mod alone;
 mod blobs;
 mod board;
 mod canary;
@@ -55,6 +56,7 @@ mod worker;
 use std::sync::Arc;
 
 pub use access::Import;
+pub use alone::{Compiler, deploy_alone, load_alone};
 pub use check::{Description, check};
 pub use compile::child::{ChildError, compile_child};
 pub use config::DeployConfig;

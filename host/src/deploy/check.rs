@@ -57,21 +57,7 @@ pub async fn check(
     compile_timeout: Duration,
     file: &Path,
 ) -> Result<Description, Vec<String>> {
-    let shown = file.display();
-    let Some((stem, Part::Component)) = named(file) else {
-        return Err(vec![format!("{shown} is not named like a component: NAME.wasm")]);
-    };
-    let unreadable = |path: &Path, error| vec![format!("{}: {error}", path.display())];
-    let component = std::fs::read(file).map_err(|error| unreadable(file, error))?;
-    if component.len() as u64 > MAX_COMPONENT_BYTES {
-        let size = component.len();
-        return Err(vec![format!(
-            "{shown} has {size} bytes; a component has at most {MAX_COMPONENT_BYTES}"
-        )]);
-    }
-    preamble::check(&component).map_err(|error| vec![format!("{shown} {error}")])?;
-    let beside = beside(file, &stem)?;
-    let manifest = inspect(&stem, &component, beside).map(|(_, manifest)| manifest);
+    let (component, manifest) = read(file)?;
     // Compiled also when the manifest is refused, so that all reasons are told.
     let loaded = load(runtime, compiler, compile_timeout, file).await;
     let linked = loaded
@@ -90,6 +76,25 @@ pub async fn check(
             Err(reasons.into_iter().flatten().flatten().collect())
         }
     }
+}
+
+/// A component's bytes, and the manifest that counts for it.
+pub(super) fn read(file: &Path) -> Result<(Vec<u8>, Result<Manifest, Vec<String>>), Vec<String>> {
+    let shown = file.display();
+    let Some((stem, Part::Component)) = named(file) else {
+        return Err(vec![format!("{shown} is not named like a component: NAME.wasm")]);
+    };
+    let component = std::fs::read(file).map_err(|error| vec![format!("{shown}: {error}")])?;
+    if component.len() as u64 > MAX_COMPONENT_BYTES {
+        let size = component.len();
+        return Err(vec![format!(
+            "{shown} has {size} bytes; a component has at most {MAX_COMPONENT_BYTES}"
+        )]);
+    }
+    preamble::check(&component).map_err(|error| vec![format!("{shown} {error}")])?;
+    let beside = beside(file, &stem)?;
+    let manifest = inspect(&stem, &component, beside).map(|(_, manifest)| manifest);
+    Ok((component, manifest))
 }
 
 fn beside(file: &Path, stem: &Stem) -> Result<Option<Content>, Vec<String>> {

@@ -109,7 +109,11 @@ async fn answer(
 
 /// The service that answers this host, path and method. Where there is none the
 /// host itself may still take events at this path.
-fn route(registry: &Registry, head: &Parts, takes_events: bool) -> Result<Arc<Service>, Problem> {
+pub(crate) fn route(
+    registry: &Registry,
+    head: &Parts,
+    takes_events: bool,
+) -> Result<Arc<Service>, Problem> {
     let path = head.uri.path();
     let snapshot = registry.load();
     match snapshot.routes.find(head.uri.host(), path, &head.method) {
