@@ -6,8 +6,9 @@
 //! the order in which they are called is written again here and in
 //! `runtime::stages`.
 //!
-//! [`Compiled`] makes a [`Subject`], which is what is measured; [`stages()`] measures it, [`count`] marks where
-//! valgrind counts, [`Asked`] is the request, [`Report`] what comes out.
+//! [`Compiled`] makes a [`Subject`], which is what is measured; [`stages()`] measures
+//! it, [`count()`] marks where valgrind counts, [`Asked`] is the request, [`Report`]
+//! what comes out.
 
 mod asked;
 mod client;
