@@ -1,7 +1,8 @@
 //! The program's allocator: mimalloc, and a count of what is asked of it.
 //!
-//! It counts while [`counted`] runs and at no other time: until then the count costs
-//! an allocation two instructions, a comparison and a jump that is never taken.
+//! It counts while a [`Counting`] lives and at no other time: until then the count costs
+//! an allocation four instructions, the last of them a jump that is never taken, and a
+//! request about three hundred of its hundred thousand.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
