@@ -15,7 +15,7 @@ UNUSED := target/tools/bin/cargo-machete
 # Cargo says what it compiles, but not that there was nothing to do.
 unless_idle = 2>&1 | { grep --line-buffered -v '^ *Finished ' || true; }
 
-.PHONY: help setup run build host plugins guests other-guests test soak bench instructions lint clean
+.PHONY: help setup run build host plugins guests other-guests registry test soak api bench instructions lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,13 +48,20 @@ guests: setup ## target/test-guests/<name>.wasm, the components that tests deplo
 other-guests: ## target/test-guests/js.wasm and py.wasm, where npm and pip are there
 	@bash tests/guests-other/build.sh
 
-test: plugins guests other-guests ## build everything, then run all tests
+registry: ## target/tools/bin/docker-registry, where it isn't on PATH and apt has it
+	@bash .ci/docker-registry.sh
+
+test: plugins guests other-guests registry ## build everything, then run all tests
 	@$(CARGO) test --quiet --manifest-path plugins/Cargo.toml
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then $(CARGO) nextest run; else $(CARGO) test; fi
 
 soak: plugins guests ## crash and cut the power for as long as it takes to be sure: 1 000 and 300 times
 	@HOTDOCK_SOAK=1 $(CARGO) nextest run --cargo-quiet --profile soak --no-capture \
 	    -E 'test(/^events::(crash|power)::/)'
+
+api: guests ## ask the admin API all that its document allows, and much that it doesn't
+	@$(CARGO) build --bin hotdock $(unless_idle)
+	@python3 -B tests/api/run.py
 
 bench: build guests other-guests ## measure beside others that can do the same; QUICK=1: 5 minutes
 	@$(CARGO) build --release --example native $(unless_idle)

@@ -4,10 +4,17 @@
 mod canary;
 mod changes;
 mod command_line;
+mod compatibility;
+mod components;
+mod deaths;
+mod drains;
 mod folder_and_operator;
 mod host;
 mod load;
+mod logs;
+mod notices;
 pub mod operator;
 mod refusals;
+mod registries;
 mod steering;
 mod uploads;

@@ -16,6 +16,7 @@ mod publisher;
 mod refusals;
 mod restore;
 mod schedules;
+mod sharing;
 mod shop;
 mod stores;
 

@@ -28,6 +28,22 @@ async fn a_data_folder_of_format_1_is_served_on() {
     assert_eq!(host.post("/order", order).await.json()["order_id"], 3);
 }
 
+/// A record of format 2, as the host that knew no registries wrote it: hello, v1 from its file and
+/// v2 uploaded.
+#[tokio::test]
+async fn a_record_of_format_2_is_read_on() {
+    let file = format!("{}/../tests/fixtures/format-2/host.db", env!("CARGO_MANIFEST_DIR"));
+    let frozen = std::fs::read(file).expect("a fixture");
+    let host = Host::builder().file("../data/host.db", frozen).start().await;
+    let path = host.admin_url("/v1/services/hello/versions");
+    let versions = host.client.try_request(http::Method::GET, &path, "").await;
+    let versions = versions.expect("an answer").json();
+    let origins: Vec<_> =
+        [0, 1].map(|at| (&versions[at]["version"], &versions[at]["origin"])).to_vec();
+    assert_eq!(origins, [(&2.into(), &"upload".into()), (&1.into(), &"file".into())], "{versions}");
+    assert!(versions[0]["reference"].is_null() && versions[0]["who"] == "ann", "{versions}");
+}
+
 #[test]
 fn every_guest_is_used_by_a_test() {
     let tests = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests");

@@ -4,6 +4,8 @@ pub mod client;
 pub mod disk;
 pub mod host;
 pub mod raw;
+pub mod registry;
+pub mod typed;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

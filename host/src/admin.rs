@@ -12,8 +12,10 @@
 //! - `GET /v1/services/{name}/versions`: the versions that are kept
 //! - `PUT /v1/services/{name}/traffic`: shares the traffic among them
 //! - `POST /v1/services/{name}/promote`, `…/rollback`: all of it to one of them
+//! - `POST /v1/services/{name}/drain`: ends what has no traffic any more
 //! - `GET /v1/deployments`, `GET /v1/deployments/{id}`: their steps and times
 //! - `GET /v1/notices`: what happens, as server-sent events
+//! - `GET /v1/logs`: what the host and its services logged; also as it comes
 //! - `/v1/events`, `/v1/subscriptions`, `/v1/dead-letters`: see `operate`
 //! - `GET /v1/openapi.json`: all this for programs (OpenAPI 3.1)
 //!
@@ -25,6 +27,7 @@ mod condition;
 mod deployments;
 mod events;
 mod health;
+mod logs;
 mod notices;
 mod openapi;
 mod operate;
@@ -51,6 +54,7 @@ use self::problem::Problem;
 use crate::deploy::{Operator, StatusReader};
 use crate::events::Events;
 use crate::events::receive::Intake;
+use crate::telemetry::Logs;
 
 /// What the endpoints share.
 #[derive(Clone)]
@@ -59,6 +63,7 @@ struct Admin {
     status: StatusReader,
     stopping: CancellationToken,
     metrics: Arc<Metrics>,
+    logs: Logs,
     events: Events,
     intake: Intake,
 }
@@ -71,6 +76,8 @@ pub struct Parts {
     pub status: StatusReader,
     /// What a scrape shows.
     pub metrics: Metrics,
+    /// What operators are shown of the log.
+    pub logs: Logs,
     /// Shows and steers what becomes of events.
     pub events: Events,
     /// Takes events from outside.
@@ -83,8 +90,9 @@ pub struct Parts {
 
 /// Serves until `stopped`.
 pub async fn serve(listener: TcpListener, parts: Parts, stopped: CancellationToken) {
-    let Parts { operator, status, metrics, events, intake, access, stopping } = parts;
-    let admin = Admin { operator, status, stopping, metrics: Arc::new(metrics), events, intake };
+    let Parts { operator, status, metrics, logs, events, intake, access, stopping } = parts;
+    let metrics = Arc::new(metrics);
+    let admin = Admin { operator, status, stopping, metrics, logs, events, intake };
     let served = axum::serve(listener, router(admin, access))
         .with_graceful_shutdown(async move { stopped.cancelled().await })
         .await;
@@ -105,9 +113,11 @@ fn router(admin: Admin, access: Access) -> Router {
         .routes(routes!(traffic::put))
         .routes(routes!(traffic::promote))
         .routes(routes!(traffic::rollback))
+        .routes(routes!(traffic::drain))
         .routes(routes!(deployments::list))
         .routes(routes!(deployments::get))
         .routes(routes!(notices::follow))
+        .routes(routes!(logs::list))
         .merge(operate::router())
         .split_for_parts();
     router

@@ -23,6 +23,7 @@ use crate::outbound::Outbound;
 use crate::runtime::{Runtime, RuntimeCollector};
 use crate::service::{Registry, ServiceCollector, ServiceName};
 use crate::state::{self, Store, StoreOptions};
+use crate::telemetry::{Logs, LogsCollector};
 
 /// How often idle instances and stores are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -46,20 +47,24 @@ pub struct App {
 
 impl App {
     /// Starts everything: takes the data folder, brings back what was deployed,
-    /// listens, and begins to look at the plugin folder.
+    /// listens, and begins to look at the plugin folder. Operators are shown `logs`.
     ///
     /// # Errors
     /// When the data folder is another host's, an address is taken, or the
     /// plugin folder cannot be watched.
-    pub async fn start(config: Config) -> anyhow::Result<Self> {
-        Self::start_with(config, StoreOptions::default()).await
+    pub async fn start(config: Config, logs: Logs) -> anyhow::Result<Self> {
+        Self::start_with(config, logs, StoreOptions::default()).await
     }
 
     /// The same with stores that have these limits, besides those that `config` has.
     ///
     /// # Errors
     /// As [`App::start`].
-    pub async fn start_with(config: Config, stores: StoreOptions) -> anyhow::Result<Self> {
+    pub async fn start_with(
+        config: Config,
+        logs: Logs,
+        stores: StoreOptions,
+    ) -> anyhow::Result<Self> {
         if config.token.is_none() && !config.admin.ip().is_loopback() {
             anyhow::bail!(
                 "the admin address {} can be reached from elsewhere: set a token with --token-file \
@@ -110,7 +115,8 @@ impl App {
         let parts = admin::Parts {
             operator: deployer.operator(),
             status: deployer.status(),
-            metrics: metrics(&registry, &runtime, &events),
+            metrics: metrics(&registry, &runtime, &events, &logs),
+            logs,
             events: events.clone(),
             intake,
             access: Access::new(config.token.clone()),
@@ -288,11 +294,13 @@ fn metrics(
     registry: &Arc<Registry>,
     runtime: &Runtime,
     events: &Events,
+    logs: &Logs,
 ) -> prometheus_client::registry::Registry {
     let mut metrics = prometheus_client::registry::Registry::default();
     metrics.register_collector(Box::new(ServiceCollector::new(Arc::clone(registry))));
     metrics.register_collector(Box::new(RuntimeCollector::new(runtime)));
     metrics.register_collector(Box::new(EventsCollector::new(events.clone())));
+    metrics.register_collector(Box::new(LogsCollector::new(logs.clone())));
     metrics
 }
 

@@ -2,10 +2,19 @@
 
 mod bench_invoke;
 mod check;
+mod completions;
 mod console;
 mod deploy;
+mod diff;
+mod drain;
+mod elapsed;
 mod events;
 mod exit;
+mod inspect;
+mod logs;
+mod man;
+mod pack;
+mod registry;
 mod remote;
 mod status;
 mod steer;
@@ -32,6 +41,12 @@ enum Command {
     Up(up::Up),
     /// Say whether components could be deployed, and every reason why not
     Check(check::Check),
+    /// Show what a component is and asks for
+    Inspect(inspect::Inspect),
+    /// Show what differs between two components, and whom it breaks
+    Diff(diff::DiffCommand),
+    /// Embed a component's manifest in it; push it to a registry, or pull it from there
+    Pack(pack::Pack),
     /// Show what an invocation of a component costs, stage by stage
     BenchInvoke(bench_invoke::BenchInvoke),
     /// Deploy a component on a running host
@@ -46,10 +61,18 @@ enum Command {
     Rollback(steer::Rollback),
     /// Show how a service's traffic is shared, or share it anew
     Traffic(steer::Traffic),
+    /// End what is still on versions that have no traffic any more
+    Drain(drain::Drain),
     /// Undeploy a service; its state, its versions and its file are kept
     Undeploy(steer::Undeploy),
     /// Show what becomes of events on a running host, and decide about those that wait
     Events(events::Events),
+    /// Show what a running host and its services logged
+    Logs(logs::Logs),
+    /// Print a script that completes commands and flags in a shell
+    Completions(completions::Completions),
+    /// Print the manual page, or write one for each command into a folder
+    Man(man::Manual),
     /// Compile a component; used by the host, in a process of its own
     #[command(hide = true)]
     Compile {
@@ -69,6 +92,9 @@ pub fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Up(up) => up.run(),
         Command::Check(check) => check.run(),
+        Command::Inspect(inspect) => inspect.run(),
+        Command::Diff(diff) => diff.run(),
+        Command::Pack(pack) => pack.run(),
         Command::BenchInvoke(bench) => bench.run(),
         Command::Deploy(deploy) => deploy.run(),
         Command::Status(status) => status.run(),
@@ -76,8 +102,12 @@ pub fn main() -> ExitCode {
         Command::Promote(promote) => promote.run(),
         Command::Rollback(rollback) => rollback.run(),
         Command::Traffic(traffic) => traffic.run(),
+        Command::Drain(drain) => drain.run(),
         Command::Undeploy(undeploy) => undeploy.run(),
         Command::Events(events) => events.run(),
+        Command::Logs(logs) => logs.run(),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(manual) => manual.run(),
         Command::Compile { portable, input, output } => {
             let processor = if portable { Processor::Any } else { Processor::This };
             crate::deploy::compile_child(&input, &output, processor)

@@ -15,6 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use webhook::FileWebhook;
 
 pub use events::EventsConfig;
@@ -51,6 +52,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Which messages are logged, as `tracing` filters say it.
     pub log: String,
+    /// How many bytes of the log are kept in memory for operators to read.
+    pub log_keep: ByteSize,
     /// The public listener's limits.
     pub http: HttpLimits,
     /// Limits of outgoing requests.
@@ -144,6 +147,7 @@ impl Config {
             drain: overrides.drain.or(file.drain).unwrap_or(default.drain),
             log_format: overrides.log_format.or(file.log_format).unwrap_or(default.log_format),
             log: overrides.log.or(file.log).unwrap_or(default.log),
+            log_keep: file.log_keep.unwrap_or(default.log_keep),
             http,
             outbound: file.outbound.resolve(overrides.outbound_allow_private),
             events: file.events.resolve(),
@@ -167,6 +171,7 @@ impl Default for Config {
             drain: Duration::from_secs(30),
             log_format: LogFormat::Text,
             log: "info".to_owned(),
+            log_keep: ByteSize::mib(4),
             http: HttpLimits::default(),
             outbound: OutboundConfig::default(),
             events: EventsConfig::default(),

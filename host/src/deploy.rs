@@ -22,15 +22,20 @@ mod board;
 mod canary;
 mod check;
 mod claims;
+mod compatibility;
 mod compile;
 mod config;
 mod deployer;
 mod deployments;
+mod description;
+mod diff;
 mod drain;
 mod inspect;
 mod notice;
 mod operator;
 mod origin;
+mod pack;
+mod pair;
 mod parts;
 mod plugin_file;
 mod preamble;
@@ -57,14 +62,19 @@ use std::sync::Arc;
 
 pub use access::Import;
 pub use alone::{Compiler, deploy_alone, load_alone};
-pub use check::{Description, check};
+pub use check::check;
 pub use compile::child::{ChildError, compile_child};
 pub use config::DeployConfig;
 pub use config::MAX_COMPONENT_BYTES;
 pub use deployer::{Deployer, StartError, StatusReader};
 pub use deployments::{Deployment, DeploymentState, StepTime};
+pub use description::Description;
+pub use diff::{Diff, diff};
+pub use inspect::{Asked, Inspection, inspect};
 pub use notice::Notice;
 pub use operator::{Changed, Condition, NotDone, Operator};
+pub use pack::pack;
+pub use pair::Pair;
 pub use record::RecordError;
 pub use status::{
     CanaryStatus, CandidateStatus, DrainingStatus, FileStatus, KeptVersion, RefusalStatus,
@@ -77,6 +87,8 @@ use parts::Parts;
 use plugin_file::Part;
 use receive::Candidate;
 use refusal::{Refusal, Stop};
+
+use crate::failpoint;
 
 /// Takes a candidate through its deployment, in its service's turn, up to its
 /// traffic; a canary goes on from there by itself.
@@ -99,9 +111,12 @@ async fn run(parts: &Arc<Parts>, candidate: Candidate) -> Result<(), Stop> {
 async fn steps(parts: &Arc<Parts>, candidate: &Candidate) -> Result<(), Stop> {
     let claim = claim(parts, candidate)?;
     let compiled = unless_stopped(parts, compile::compile(parts, candidate)).await?;
+    failpoint::pass("after compiling");
     let program =
         unless_stopped(parts, validate::validate(parts, candidate, compiled.component)).await?;
+    failpoint::pass("after validating");
     let warmed = warm::warm(parts, candidate, program).await?;
+    failpoint::pass("after warming");
     let replaced = match swap::swap(parts, candidate, claim, &warmed).await {
         Ok(replaced) => replaced,
         Err(stop) => {
@@ -109,6 +124,7 @@ async fn steps(parts: &Arc<Parts>, candidate: &Candidate) -> Result<(), Stop> {
             return Err(stop);
         }
     };
+    failpoint::pass("after swapping");
     if canary::of(parts, &warmed.version.id).is_none() {
         announce(parts, &warmed.version, compiled.compile_time);
     }

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | service | a named unit of deployment: `cart`; owns its routes and state |
 //! | component | the `.wasm` bytes, known by their SHA-256 digest |
+//! | reference | a component in a registry: `oci://registry/repository:tag@digest` |
 //! | manifest | what the service declares: routes, limits, capabilities, migrations |
 //! | version | one component and one manifest, immutable, numbered per service: `cart v3` |
 //! | candidate | a version on its way in: compiled, validated, warmed |
@@ -39,12 +40,14 @@
 //!
 //! A deployment: [`deploy`] watches the folder or takes what an operator uploads
 //! ([`admin`]), compiles, validates, warms, swaps and drains, tries canaries, and
-//! keeps its record in the data folder.
+//! keeps its record in the data folder. [`component`] reads what a component's
+//! bytes say of its interfaces, [`oci`] brings components from registries and
+//! takes them there.
 //!
 //! A service's own requests: [`outbound`] checks where they go and sends them.
 //!
 //! Besides them: [`manifest`] (what a service declares), [`config`] (what the
-//! operator sets), [`admin`] (the operator's listener), [`telemetry`] (logs),
+//! operator sets), [`admin`] (the operator's listener), [`telemetry`] (the log),
 //! [`cli`] (the command line), [`allocator`], [`bench`] (what an invocation costs, stage
 //! by stage) and [`app`], the only place that wires the parts.
 
@@ -54,6 +57,7 @@ pub mod app;
 pub mod bench;
 pub mod bus;
 pub mod cli;
+pub mod component;
 pub mod config;
 mod deadline;
 pub mod deploy;
@@ -63,6 +67,7 @@ pub mod events;
 mod failpoint;
 pub mod http;
 pub mod manifest;
+pub mod oci;
 pub mod outbound;
 pub mod runtime;
 pub mod service;

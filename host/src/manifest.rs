@@ -26,7 +26,7 @@ use crate::service::ServiceName;
 
 pub use canary::{Canary, parse_steps, parse_sticky};
 pub use cron::{Cron, CronError};
-pub use embedded::{EmbeddedError, SECTION as EMBEDDED_SECTION, embedded};
+pub use embedded::{EmbeddedError, SECTION as EMBEDDED_SECTION, embed, embedded};
 pub use origin::{Origin, OriginError, OriginPattern};
 pub use parse::{MAX_TEXT_BYTES, ManifestText};
 pub use problem::{ManifestError, Problem};
@@ -144,6 +144,9 @@ pub struct Deploy {
     /// `canary`: takes the traffic over step by step, and gives it back where it
     /// errs more than the old version; by default it takes all at once.
     pub canary: Option<Canary>,
+    /// `allow-breaking` (false): also where it lacks or changes what the version
+    /// that serves has for others.
+    pub allow_breaking: bool,
 }
 
 /// SQL that is applied once, before the version that brings it gets traffic.
@@ -183,7 +186,7 @@ impl Default for Instances {
 
 impl Default for Deploy {
     fn default() -> Self {
-        Self { health: None, drain: Duration::from_secs(30), canary: None }
+        Self { health: None, drain: Duration::from_secs(30), canary: None, allow_breaking: false }
     }
 }
 

@@ -37,10 +37,14 @@ mod secrets;
 mod stages;
 
 pub use compile::{CompileError, Processor, compatibility_key, compile, compile_for};
-pub use component::{EventInterface, LoadedComponent, Program, RequestInterface, Servable};
+pub use component::{
+    EventInterface, LoadedComponent, Program, RequestInterface, Servable, missing_import,
+    not_servable,
+};
 pub use delivery::{Delivery, Verdict, deliver};
 pub use engine::{Runtime, RuntimeError, RuntimeOptions};
 pub use failure::Failure;
+pub use imports::provides;
 pub use invocation::{Invocation, invoke};
 pub use limits::Limit;
 pub use metrics::RuntimeCollector;

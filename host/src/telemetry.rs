@@ -1,24 +1,55 @@
-//! The log: lines for people, or JSON for machines, on standard error.
+//! The log: lines for people, or JSON for machines, on standard error; and the
+//! newest of it in memory, for operators who ask over the admin listener.
+
+mod keep;
+mod line;
+mod logs;
+mod metrics;
 
 use std::io::IsTerminal as _;
 
-use tracing_subscriber::EnvFilter;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, fmt};
 
+use self::keep::Keep;
 use crate::config::LogFormat;
 
-/// Starts logging. To be called once.
+pub use self::line::{LogLevel, LogLine};
+pub use self::logs::{LogPage, Logs, WantedLines};
+pub use self::metrics::LogsCollector;
+
+/// Starts logging. To be called once. What goes to standard error is what `shown`
+/// lets through, what is kept in `logs` what `kept` does.
 ///
 /// # Errors
-/// When `filter` is not one, or logging was started before.
-pub fn start(format: LogFormat, filter: &str) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(filter)
-        .map_err(|error| anyhow::anyhow!("`{filter}` is no log filter (--log): {error}"))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let started = match format {
-        LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
+/// When one of them is no filter, or logging was started before.
+pub fn start(format: LogFormat, shown: &str, kept: &str, logs: Logs) -> anyhow::Result<()> {
+    let output = fmt::layer().with_writer(std::io::stderr);
+    let output = match format {
+        LogFormat::Json => output.json().flatten_event(true).with_current_span(false).boxed(),
         LogFormat::Text => {
-            builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init()
+            output.with_ansi(std::io::stderr().is_terminal()).with_target(false).boxed()
         }
     };
-    started.map_err(|error| anyhow::anyhow!("the log could not be started: {error}"))
+    let kept = filter(kept)?.and(filter_fn(is_of_use));
+    tracing_subscriber::registry()
+        .with(output.with_filter(filter(shown)?))
+        .with(Keep::new(logs).with_filter(kept))
+        .try_init()
+        .map_err(|error| anyhow::anyhow!("the log could not be started: {error}"))
+}
+
+fn filter(text: &str) -> anyhow::Result<EnvFilter> {
+    EnvFilter::try_new(text)
+        .map_err(|error| anyhow::anyhow!("`{text}` is no log filter (--log): {error}"))
+}
+
+/// Libraries that tell in detail what they do would push everything else out,
+/// and some do so while the log itself is being read.
+fn is_of_use(metadata: &Metadata<'_>) -> bool {
+    let of_the_host = metadata.target().starts_with("hotdock") || metadata.target() == "guest";
+    of_the_host || *metadata.level() <= Level::INFO
 }

@@ -93,6 +93,12 @@ def fact_rows(results):
         fact("p99 with a swap a second ÷ without",
              [swapping["p99_us"] / still["p99_us"]
               for swapping, still in zip(found["swapping"], found["still"])], "×", "≤ 1.5")
+    if found := results.get("deployments"):
+        fact("rollback: command to first answer", found["rollback_ms"], "ms", "≤ 50")
+        fact("deployment: command to first answer, cached", found["cached_ms"], "ms", "≤ 100")
+        fact("deployment: command to first answer, compiled", found["compiled_ms"], "ms", "≤ 1000")
+        fact("p99 while a 13 MB component compiles ÷ without",
+             [each["compiling"]["p99_us"] / each["still"]["p99_us"] for each in found["beside"]], "×", "≤ 2")
     if found := results.get("saturation"):
         fact(f"{found['path']}: answers at twice the peak's rate ÷ peak",
              [result["good"] / result["peak"] for result in found["rounds"]], "×", "≥ 0.9")

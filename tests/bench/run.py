@@ -17,6 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import deployments
 import events
 import growth
 import neighbours
@@ -28,7 +29,7 @@ import works
 from load import Failed
 from settings import GUESTS, ONLY, TARGET
 
-PARTS = ["works", "neighbours", "events", "swaps", "saturation", "growth"]
+PARTS = ["works", "neighbours", "events", "swaps", "deployments", "saturation", "growth"]
 REUSED = "[instances]\nreuse = 1000000\n"
 
 
@@ -62,6 +63,8 @@ def main():
                 results["events"] = events.measure(host, folder)
             if "swaps" in wanted:
                 results["swaps"] = swaps.measure(host)
+            if "deployments" in wanted:
+                results["deployments"] = deployments.measure(host, folder)
             if "saturation" in wanted:
                 costly = next(path for path in ("/js-fresh", "/py-fresh", "/fresh") if path in host.paths)
                 results["saturation"] = saturation.measure(host, costly)

@@ -33,11 +33,15 @@ class Versions:
     def version(number):
         return f"VERSION-{number:08}"
 
+    def bytes(self, version):
+        """The component."""
+        return self.component.replace(VERSION, version.encode())
+
     def drop(self, version):
         """Puts it in place by a rename. Returns when that was."""
         path = self.server.folder / f"{self.service}.wasm"
         part = path.with_suffix(".part")
-        part.write_bytes(self.component.replace(VERSION, version.encode()))
+        part.write_bytes(self.bytes(version))
         dropped = time.perf_counter()
         os.rename(part, path)
         return dropped

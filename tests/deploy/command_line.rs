@@ -1,6 +1,7 @@
 //! The commands that steer a running host, and their exit codes.
 
-use std::process::Output;
+use std::io::Write as _;
+use std::process::{Command, Output, Stdio};
 
 use super::operator::hotdock;
 use crate::harness::{Host, hello};
@@ -49,4 +50,67 @@ async fn a_version_is_deployed_tried_promoted_and_rolled_back() {
     assert_eq!(code(&["status", "--admin", "127.0.0.1:1"]), Some(1));
     assert!(done(&["deploy", &file(3)]).contains("hello v3"));
     assert_eq!(code(&["promote", "hello"]), Some(5), "there is nothing on trial");
+}
+
+/// Whether the program is there and content with this on its standard input.
+fn content(program: &str, arguments: &[&str], input: &[u8]) -> Option<bool> {
+    let started = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let mut child = started.ok()?;
+    // One that is not content may end before it has read all.
+    _ = child.stdin.take().expect("piped").write_all(input);
+    Some(child.wait().expect("its end").success())
+}
+
+#[test]
+fn shells_take_their_completions() {
+    let script = |shell: &str| {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_hotdock")).args(["completions", shell]).output();
+        let output = output.expect("it ends");
+        assert!(output.status.success(), "{}", said(&output));
+        output.stdout
+    };
+    for (shell, check) in [("bash", "-n"), ("zsh", "-n"), ("fish", "--no-execute")] {
+        let script = script(shell);
+        let text = String::from_utf8_lossy(&script);
+        assert!(text.contains("rollback") && text.contains("canary"), "{shell}");
+        if content(shell, &[check], &script) == Some(false) {
+            panic!("{shell} does not take its completions");
+        }
+    }
+    assert!(content("bash", &["-n"], b"if").is_some_and(|content| !content), "bash is there");
+    for shell in ["elvish", "powershell"] {
+        assert!(!script(shell).is_empty());
+    }
+}
+
+#[test]
+fn there_is_a_manual_page_for_each_command() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let man = |arguments: &[&str]| {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_hotdock")).arg("man").args(arguments).output();
+        let output = output.expect("it ends");
+        assert!(output.status.success(), "{}", said(&output));
+        output.stdout
+    };
+    let page = man(&[]);
+    assert!(String::from_utf8_lossy(&page).contains("Exit codes"));
+    man(&[folder.path().to_str().expect("text")]);
+    for name in ["hotdock", "hotdock-up", "hotdock-deploy", "hotdock-logs", "hotdock-events-tail"] {
+        let path = folder.path().join(format!("{name}.1"));
+        let page = std::fs::read(&path).unwrap_or_else(|_| panic!("{name}.1 is there"));
+        // It says on standard error what it cannot make sense of.
+        if let Ok(shown) = Command::new("man").arg("--warnings").arg("-l").arg(&path).output() {
+            let (text, warned) = (String::from_utf8_lossy(&shown.stdout), &shown.stderr);
+            assert!(text.contains(name) && warned.is_empty(), "{name}: {}", said(&shown));
+        }
+        assert!(!page.is_empty());
+    }
+    assert!(!folder.path().join("hotdock-compile.1").exists(), "it is the host's own");
 }

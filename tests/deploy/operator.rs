@@ -21,6 +21,11 @@ pub async fn ask(host: &Host, method: Method, path: &str, body: Value) -> Reply 
 
 /// Uploads a component with its manifest; the answer.
 pub async fn upload(host: &Host, path: &str, component: &[u8], manifest: &str) -> Reply {
+    host.send(form(host, path, component, manifest)).await
+}
+
+/// The request that uploads a component with its manifest.
+pub fn form(host: &Host, path: &str, component: &[u8], manifest: &str) -> Request<Full<Bytes>> {
     let mut body = b"--b\r\nContent-Disposition: form-data; name=\"manifest\"\r\n\r\n".to_vec();
     body.extend(manifest.as_bytes());
     body.extend(b"\r\n--b\r\nContent-Disposition: form-data; name=\"component\"\r\n\r\n");
@@ -29,7 +34,7 @@ pub async fn upload(host: &Host, path: &str, component: &[u8], manifest: &str) -
     let request = Request::put(host.admin_url(&format!("/v1/services/{path}")))
         .header(CONTENT_TYPE, "multipart/form-data; boundary=b")
         .body(Full::new(Bytes::from(body)));
-    host.send(request.expect("a request")).await
+    request.expect("a request")
 }
 
 /// Uploads it and waits until its deployment has the state.

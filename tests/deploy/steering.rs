@@ -17,6 +17,9 @@ const CONNECTIONS: usize = 32;
 /// Requests per share: four standard deviations of a half are two points then.
 const ENOUGH: u64 = 10_000;
 const ROUNDS: usize = 20;
+/// Quick, and not to be put off by what else the machine does.
+const THROUGH_ALL_STEPS: &str = "[instances]\nreuse = 1000\n[deploy]\n\
+    canary = { steps = [\"1%\", \"10%\", \"50%\"], pause = \"100ms\", requests = 5, slower = 50.0 }\n";
 
 type Counts = Arc<Mutex<BTreeMap<String, u64>>>;
 
@@ -24,7 +27,7 @@ type Counts = Arc<Mutex<BTreeMap<String, u64>>>;
 pub struct Load {
     counts: Counts,
     stop: Arc<AtomicBool>,
-    connections: Vec<tokio::task::JoinHandle<()>>,
+    connections: Vec<tokio::task::JoinHandle<u64>>,
 }
 
 impl Load {
@@ -34,12 +37,15 @@ impl Load {
             let (url, counts, stop) = (url.to_owned(), Arc::clone(&counts), Arc::clone(&stop));
             tokio::spawn(async move {
                 let client = Client::new();
+                let mut answered = 0;
                 while !stop.load(Ordering::Relaxed) {
                     let reply = client.try_request(Method::GET, &url, "").await.expect("an answer");
                     assert_eq!(reply.status, 200, "{reply:?}");
                     let version = reply.header("x-version").to_owned();
                     *counts.lock().expect("counts").entry(version).or_default() += 1;
+                    answered += 1;
                 }
+                answered
             })
         };
         let connections = (0..CONNECTIONS).map(connection).collect();
@@ -64,12 +70,14 @@ impl Load {
         .await
     }
 
-    /// Ends it; fails if one of the requests did.
-    pub async fn end(self) {
+    /// Ends it; fails if one of the requests did. Returns how many there were.
+    pub async fn end(self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
+        let mut answered = 0;
         for connection in self.connections {
-            connection.await.expect("no failed request");
+            answered += connection.await.expect("no failed request");
         }
+        answered
     }
 }
 
@@ -98,16 +106,23 @@ async fn shares_are_as_the_weights_say_and_no_request_fails() {
         eprintln!("{weight} %: {seen:.2} % of {ENOUGH} requests");
         assert!((seen - f64::from(weight)).abs() <= 2.0, "{weight} % wanted, {seen} % seen");
     }
-    for _ in 0..ROUNDS {
-        for (verb, version) in [("promote", 2), ("rollback", 1)] {
+    let done = ask(&host, Method::POST, "/v1/services/hello/rollback", Value::Null).await;
+    assert_eq!(done.status, 200, "{done:?}");
+    for round in 0..ROUNDS {
+        // From the cache; it goes through all steps by itself, as it does well.
+        let deployed = deploy(&host, "hello", &hello(2), THROUGH_ALL_STEPS, "held").await;
+        let steps = deployed["steps"].as_array().expect("steps");
+        let weights: Vec<u64> = steps.iter().filter_map(|step| step["weight"].as_u64()).collect();
+        assert_eq!(weights, [1, 10, 50], "{deployed}");
+        for (verb, marker) in [("promote", "VERSION-00000002"), ("rollback", "VERSION-00000001")] {
             let path = format!("/v1/services/hello/{verb}");
-            let done = ask(&host, Method::POST, &path, json!({"version": version})).await;
-            assert_eq!(done.status, 200, "{done:?}");
-            let reply = host.get("/hello").await;
-            assert_eq!(reply.header("x-version"), format!("VERSION-{version:08}"), "at once");
+            let done = ask(&host, Method::POST, &path, Value::Null).await;
+            assert_eq!(done.status, 200, "{verb}, round {round}: {done:?}");
+            assert_eq!(host.get("/hello").await.header("x-version"), marker, "at once");
         }
     }
-    load.end().await;
+    let answered = load.end().await;
+    eprintln!("{ROUNDS} canaries, promoted and rolled back: {answered} requests, none failed");
     host.until_idle().await;
 }
 
@@ -144,14 +159,27 @@ async fn a_client_stays_on_its_version() {
         versions.insert(first.header("x-version").to_owned());
     }
     assert_eq!(versions.len(), 2, "both have clients");
-    share(json!({"header": "x-user"})).await;
-    for user in 0..40 {
-        let first = get("x-user", &user.to_string()).await;
-        for _ in 0..5 {
-            let again = get("x-user", &user.to_string()).await;
-            assert_eq!(again.header("x-version"), first.header("x-version"));
+    // While the new version is given more and more, each moves to it once and stays.
+    let users: Vec<String> = (0..100).map(|user| user.to_string()).collect();
+    let mut on_new = std::collections::BTreeSet::new();
+    for weight in [1, 10, 50, 100] {
+        let plan = json!({"sticky": {"header": "x-user"}, "versions": [
+            {"version": 1, "weight": 100 - weight}, {"version": 2, "weight": weight}
+        ]});
+        let set = ask(&host, Method::PUT, "/v1/services/hello/traffic", plan).await;
+        assert_eq!(set.status, 200, "{set:?}");
+        for user in &users {
+            let seen: Vec<bool> = [get("x-user", user).await, get("x-user", user).await]
+                .iter()
+                .map(|reply| reply.header("x-version") == "VERSION-00000002")
+                .collect();
+            assert_eq!(seen[0], seen[1], "{user} at {weight} %");
+            assert!(seen[0] || !on_new.contains(user), "{user} went back at {weight} %");
+            on_new.extend(seen[0].then_some(user));
         }
+        eprintln!("{weight} %: {} of {} users, none went back", on_new.len(), users.len());
     }
+    assert_eq!(on_new.len(), users.len());
 }
 
 #[tokio::test]

@@ -36,13 +36,15 @@ impl Raw {
 
     /// Reads until `end` has come and returns everything up to it.
     pub async fn until(&mut self, end: &str) -> String {
+        let mut looked_at = 0;
         loop {
-            if let Some(at) =
-                self.read.windows(end.len()).position(|window| window == end.as_bytes())
-            {
-                let taken: Vec<u8> = self.read.drain(..at + end.len()).collect();
+            let rest = &self.read[looked_at..];
+            if let Some(at) = rest.windows(end.len()).position(|window| window == end.as_bytes()) {
+                let taken: Vec<u8> = self.read.drain(..looked_at + at + end.len()).collect();
                 return String::from_utf8_lossy(&taken).into_owned();
             }
+            // It may have begun to come.
+            looked_at = self.read.len().saturating_sub(end.len());
             if !self.more().await {
                 panic!("closed before {end:?}: {}", String::from_utf8_lossy(&self.read));
             }

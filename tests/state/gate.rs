@@ -6,6 +6,7 @@ use std::time::Duration;
 use hotdock::app::App;
 use hotdock::config::Config;
 use hotdock::state::StoreOptions;
+use hotdock::telemetry::Logs;
 
 use crate::harness::raw::Raw;
 use crate::harness::{PATIENCE, component, eventually};
@@ -67,7 +68,7 @@ async fn not_one_byte_of_an_answer_leaves_before_its_commit() {
         admin: anywhere,
         ..Config::default()
     };
-    let app = App::start_with(config, options).await.expect("a host");
+    let app = App::start_with(config, Logs::new(0), options).await.expect("a host");
     app.status().ready().await;
     let address = app.address();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

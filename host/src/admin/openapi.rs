@@ -20,7 +20,7 @@ use utoipa::{Modify, OpenApi};
         (name = "traffic", description = "Which version gets which requests"),
         (name = "deployments", description = "How versions come in"),
         (name = "events", description = "Events, the subscriptions to them, and what was given up"),
-        (name = "health", description = "For probes and scrapes"),
+        (name = "health", description = "For probes, scrapes, and who wants to know why"),
     )
 )]
 pub(super) struct Document;

@@ -50,7 +50,7 @@ pub(super) fn router() -> OpenApiRouter<Admin> {
 }
 
 /// How many entries a page has.
-fn limit(asked: Option<usize>) -> Result<usize, Problem> {
+pub(super) fn limit(asked: Option<usize>) -> Result<usize, Problem> {
     match asked {
         Some(limit) if (1..=MAX_PAGE).contains(&limit) => Ok(limit),
         Some(limit) => {

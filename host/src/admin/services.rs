@@ -21,7 +21,7 @@ pub(super) async fn list(State(admin): State<Admin>) -> Json<Status> {
 
 /// One service. Its entity tag is its revision.
 #[utoipa::path(get, path = "/v1/services/{name}", tag = "services",
-    params(("name" = String, Path, description = "The service")),
+    params(("name" = String, Path, description = "The service", example = "cart")),
     responses(
         (status = 200, description = "As of now", body = ServiceStatus,
          headers(("ETag" = String, description = "What `If-Match` takes"))),
@@ -40,7 +40,7 @@ pub(super) async fn get(
 /// acts again when it changes.
 #[utoipa::path(delete, path = "/v1/services/{name}", tag = "services",
     params(
-        ("name" = String, Path, description = "The service"),
+        ("name" = String, Path, description = "The service", example = "cart"),
         ("If-Match" = Option<String>, Header, description = "Only if its entity tag is this"),
     ),
     responses((status = 204, description = "It is gone"), Unchanged))]
@@ -56,7 +56,7 @@ pub(super) async fn undeploy(
 /// The versions that are kept, the newest first; also of a service that is not
 /// deployed any more.
 #[utoipa::path(get, path = "/v1/services/{name}/versions", tag = "services",
-    params(("name" = String, Path, description = "The service")),
+    params(("name" = String, Path, description = "The service", example = "cart")),
     responses(
         (status = 200, description = "As of now", body = Vec<KeptVersion>),
         (status = 404, description = "There are none", body = Problem,

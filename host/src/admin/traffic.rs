@@ -1,5 +1,8 @@
 //! `PUT /v1/services/{name}/traffic`, `POST …/promote`, `POST …/rollback`: what
-//! the operator decides about the traffic, at once. A canary under way ends.
+//! the operator decides about the traffic, at once; a canary under way ends.
+//! `POST …/drain`: how long what has no traffic any more may go on.
+
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -13,6 +16,9 @@ use super::condition::{condition, tagged};
 use super::problem::{Problem, Unchanged};
 use crate::deploy::ServiceStatus;
 use crate::service::TrafficPlan;
+
+/// How long a drain may be put off.
+const MAX_WITHIN_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// Bytes of a reason that are kept.
 const MAX_REASON_BYTES: usize = 4096;
@@ -38,10 +44,23 @@ pub(super) struct Rollback {
     reason: Option<String>,
 }
 
+/// Which versions are to end, and when.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Drain {
+    /// The version's number; by default all that drain.
+    #[schema(minimum = 1)]
+    version: Option<u64>,
+    /// How long what is on them may go on, in milliseconds (0).
+    #[serde(default)]
+    #[schema(maximum = 86_400_000)]
+    within_ms: u64,
+}
+
 /// Shares a service's traffic among its kept versions.
 #[utoipa::path(put, path = "/v1/services/{name}/traffic", tag = "traffic",
     params(
-        ("name" = String, Path, description = "The service"),
+        ("name" = String, Path, description = "The service", example = "cart"),
         ("If-Match" = Option<String>, Header, description = "Only if its entity tag is this"),
     ),
     request_body = TrafficPlan,
@@ -59,7 +78,7 @@ pub(super) async fn put(
 /// Gives a version all the traffic: by default the one on trial.
 #[utoipa::path(post, path = "/v1/services/{name}/promote", tag = "traffic",
     params(
-        ("name" = String, Path, description = "The service"),
+        ("name" = String, Path, description = "The service", example = "cart"),
         ("If-Match" = Option<String>, Header, description = "Only if its entity tag is this"),
     ),
     request_body = Option<Promotion>,
@@ -68,9 +87,9 @@ pub(super) async fn promote(
     State(admin): State<Admin>,
     Path(name): Path<String>,
     headers: HeaderMap,
-    body: Option<Json<Promotion>>,
+    body: Option<Json<Option<Promotion>>>,
 ) -> Result<Response, Problem> {
-    let Promotion { version } = body.map(|Json(body)| body).unwrap_or_default();
+    let Promotion { version } = body.and_then(|Json(body)| body).unwrap_or_default();
     let changed = admin.operator.promote(&name, version, condition(&headers)?);
     Ok(tagged(Box::pin(changed).await?))
 }
@@ -79,7 +98,7 @@ pub(super) async fn promote(
 /// before.
 #[utoipa::path(post, path = "/v1/services/{name}/rollback", tag = "traffic",
     params(
-        ("name" = String, Path, description = "The service"),
+        ("name" = String, Path, description = "The service", example = "cart"),
         ("If-Match" = Option<String>, Header, description = "Only if its entity tag is this"),
     ),
     request_body = Option<Rollback>,
@@ -88,13 +107,37 @@ pub(super) async fn rollback(
     State(admin): State<Admin>,
     Path(name): Path<String>,
     headers: HeaderMap,
-    body: Option<Json<Rollback>>,
+    body: Option<Json<Option<Rollback>>>,
 ) -> Result<Response, Problem> {
-    let Rollback { version, reason } = body.map(|Json(body)| body).unwrap_or_default();
+    let Rollback { version, reason } = body.and_then(|Json(body)| body).unwrap_or_default();
     if reason.as_ref().is_some_and(|reason| reason.len() > MAX_REASON_BYTES) {
         let detail = format!("reason is longer than {MAX_REASON_BYTES} bytes");
         return Err(Problem::bad_request(detail));
     }
     let changed = admin.operator.rollback(&name, version, reason, condition(&headers)?);
     Ok(tagged(Box::pin(changed).await?))
+}
+
+/// Ends what is still on versions that have no traffic any more, at once or after a
+/// while, instead of after `[deploy] drain`. Answers before they are gone.
+#[utoipa::path(post, path = "/v1/services/{name}/drain", tag = "traffic",
+    params(
+        ("name" = String, Path, description = "The service", example = "cart"),
+        ("If-Match" = Option<String>, Header, description = "Only if its entity tag is this"),
+    ),
+    request_body = Option<Drain>,
+    responses((status = 200, description = "As it is now", body = ServiceStatus), Unchanged))]
+pub(super) async fn drain(
+    State(admin): State<Admin>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Option<Json<Option<Drain>>>,
+) -> Result<Response, Problem> {
+    let Drain { version, within_ms } = body.and_then(|Json(body)| body).unwrap_or_default();
+    if within_ms > MAX_WITHIN_MS {
+        let detail = format!("within_ms: must be 0 to {MAX_WITHIN_MS}; found: {within_ms}");
+        return Err(Problem::bad_request(detail));
+    }
+    let within = Duration::from_millis(within_ms);
+    Ok(tagged(admin.operator.drain(&name, version, within, condition(&headers)?).await?))
 }

@@ -24,12 +24,13 @@ use super::condition::condition;
 use super::problem::{Problem, Unchanged};
 use crate::deploy::{Deployment, Spool, Takeover, Upload};
 use crate::manifest::{MAX_TEXT_BYTES, parse_steps};
+use crate::oci::Reference;
 use crate::service::ServiceName;
 
 /// How long the name of who brings it may be.
 const MAX_WHO_BYTES: usize = 254;
 
-/// How the version takes the traffic over.
+/// How the version takes the traffic over, and where it is from.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Wanted {
@@ -38,6 +39,13 @@ pub(super) struct Wanted {
     /// held if it is not 100. By default as the manifest says.
     #[param(example = "10")]
     canary: Option<String>,
+    /// `true`: also where it lacks or changes what the version that serves has for
+    /// others; its manifest may allow it, too.
+    #[serde(default)]
+    allow_breaking: bool,
+    /// Where the client has it from: `oci://REGISTRY/REPOSITORY:TAG@sha256:…`. It is
+    /// noted, not asked.
+    reference: Option<String>,
 }
 
 /// A component with its manifest beside it.
@@ -56,7 +64,7 @@ pub(super) struct Form {
 /// with SHA-256 are checked. `From` says who brings it.
 #[utoipa::path(put, path = "/v1/services/{name}", tag = "services",
     params(
-        ("name" = String, Path, description = "The service"),
+        ("name" = String, Path, description = "The service", example = "cart"),
         Wanted,
         ("If-Match" = Option<String>, Header, description = "Only if its entity tag is this"),
         ("Content-Digest" = Option<String>, Header, description = "`sha-256=:…:` (RFC 9530)"),
@@ -73,18 +81,20 @@ pub(super) struct Form {
 pub(super) async fn put(
     State(admin): State<Admin>,
     Path(name): Path<String>,
-    Query(Wanted { canary }): Query<Wanted>,
+    Query(wanted): Query<Wanted>,
     request: Request,
 ) -> Result<Response, Problem> {
     let service: ServiceName =
         name.parse().map_err(|error| Problem::bad_request(format!("{error}")))?;
+    let Wanted { canary, allow_breaking, reference } = wanted;
+    let reference = reference.as_deref().map(noted).transpose()?;
     let takeover = canary.as_deref().map_or(Ok(Takeover::AsDeclared), takeover)?;
     let condition = condition(request.headers())?;
     let expected = expected_digest(request.headers())?;
     let who = who(request.headers())?;
     let component = admin.operator.spool().await?;
     let (component, manifest) = receive(request, component, expected).await?;
-    let upload = Upload { service, component, manifest, who, takeover };
+    let upload = Upload { service, component, manifest, who, takeover, allow_breaking, reference };
     let id = Box::pin(admin.operator.deploy(upload, condition)).await?;
     let location = [(LOCATION, format!("/v1/deployments/{id}"))];
     let deployment = admin.operator.deployment(&id)?;
@@ -101,6 +111,16 @@ fn takeover(text: &str) -> Result<Takeover, Problem> {
             Ok(Takeover::Canary(Some(steps)))
         }
     }
+}
+
+/// The reference that is kept with the version: it must say which bytes it was.
+fn noted(text: &str) -> Result<Reference, Problem> {
+    let reference: Reference =
+        text.parse().map_err(|error| Problem::bad_request(format!("reference: {error}")))?;
+    if reference.digest().is_none() {
+        return Err(Problem::bad_request(format!("reference: {text} has no @sha256:DIGEST")));
+    }
+    Ok(reference)
 }
 
 /// Who brings it, as they say themselves (RFC 9110 §10.1.2).

@@ -13,7 +13,7 @@ use crate::config::{LogFormat, OutboundConfig};
 use crate::deploy::{Compiler, DeployConfig};
 use crate::outbound::Outbound;
 use crate::runtime::{Processor, Runtime, RuntimeOptions};
-use crate::telemetry;
+use crate::telemetry::{self, Logs};
 
 /// Instances that there may be while instructions are counted: valgrind has too few
 /// addresses for a host's thousand.
@@ -22,12 +22,15 @@ const FEW_INSTANCES: u32 = 4;
 /// The stages before which a line is left free.
 const GROUPS: [&str; 3] = ["instantiate", "transaction-begin", "whole-reused"];
 
-/// Show what an invocation of a component costs, stage by stage.
-///
-/// The component is deployed in a temporary folder, with NAME.toml beside NAME.wasm,
-/// and asked without a network, one request after the other. Every answer is durable
-/// before it is counted as one. Allocations are those of all threads.
+/// What is measured, and how.
+const HELP: &str = "\
+The component is deployed in a temporary folder, with NAME.toml beside NAME.wasm, and asked \
+without a network, one request after the other. What an answer depends on is on the disk before \
+it counts. Allocations are those of all threads.";
+
+/// Show what an invocation of a component costs, stage by stage
 #[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
 pub(super) struct BenchInvoke {
     /// The component
     #[arg(value_name = "FILE.wasm")]
@@ -59,7 +62,7 @@ pub(super) struct BenchInvoke {
 impl BenchInvoke {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         // Warnings only: they say that something else is measured than was meant.
-        telemetry::start(LogFormat::Text, "warn")?;
+        telemetry::start(LogFormat::Text, "warn", "off", Logs::new(0))?;
         // One thread asks and answers, so that no wake-up of another is measured.
         let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let tokio = tokio.context("the asynchronous runtime")?;

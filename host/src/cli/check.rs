@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 
 use super::console;
+use super::inspect::{bullets, description, lines};
 use crate::config::OutboundConfig;
-use crate::deploy::{DeployConfig, Description, Import};
+use crate::deploy::{DeployConfig, Description};
 use crate::outbound::Outbound;
 use crate::runtime::Runtime;
 
@@ -60,42 +61,7 @@ fn json(file: &Path, checked: &Result<Description, Vec<String>>) -> String {
 fn text(file: &Path, checked: &Result<Description, Vec<String>>) -> String {
     let file = file.display();
     match checked {
-        Ok(found) => {
-            let list = |items: &[String]| match items {
-                [] => "none".to_owned(),
-                items => items.join("\n              "),
-            };
-            let imports: Vec<String> = found.imports.iter().map(import).collect();
-            let notes: String =
-                found.notes.iter().map(|note| format!("\n  note        {note}")).collect();
-            format!(
-                "{file}: can be deployed\n  service     {}\n  serves      {} ({})\n  digest      {}\n  \
-                 routes      {}\n  subscribes  {}\n  schedules   {}\n  migrations  {}\n  imports     {}{notes}",
-                found.service,
-                found.serves,
-                console::size(found.bytes),
-                found.digest,
-                list(&found.routes),
-                list(&found.subscriptions),
-                list(&found.schedules),
-                list(&found.migrations),
-                list(&imports),
-            )
-        }
-        Err(reasons) => {
-            let reasons: Vec<String> = reasons
-                .iter()
-                .map(|reason| format!("  - {}", reason.replace('\n', "\n    ")))
-                .collect();
-            format!("{file}: cannot be deployed\n{}", reasons.join("\n"))
-        }
-    }
-}
-
-/// An import, and beside it what it reaches.
-fn import(import: &Import) -> String {
-    match &import.access {
-        Some(access) => format!("{:<38} {access}", import.interface),
-        None => import.interface.clone(),
+        Ok(found) => format!("{file}: can be deployed\n{}", lines(&description(found))),
+        Err(reasons) => format!("{file}: cannot be deployed{}", bullets(reasons)),
     }
 }

@@ -7,14 +7,55 @@ use std::time::Duration;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
-use terminal_size::{Width, terminal_size_of};
+use terminal_size::{Height, Width, terminal_size_of};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use crate::deploy::{Notice, Status};
 use crate::service::Share;
 
 /// What empties a terminal and begins at its top (ECMA-48 `ED`, `CUP`).
-pub(super) const CLEAR: &str = "\x1b[2J\x1b[H";
+const CLEAR: &str = "\x1b[2J\x1b[H";
+
+/// What empties a terminal from where it is at (ECMA-48 `ED`).
+const CLEAR_BELOW: &str = "\x1b[J";
+
+/// A text on a terminal that is shown anew in its place.
+#[derive(Debug, Default)]
+pub(super) struct Screen {
+    /// How many rows it takes now.
+    rows: usize,
+}
+
+impl Screen {
+    /// Shows this instead of what was shown before.
+    ///
+    /// # Errors
+    /// When nobody reads it any more.
+    pub(super) fn show(&mut self, text: &str) -> std::io::Result<()> {
+        let (columns, rows) = size_of_terminal().unwrap_or((80, 24));
+        let began = match self.rows {
+            0 => String::new(),
+            // Its beginning is out of reach.
+            shown if shown >= rows => CLEAR.to_owned(),
+            // To the first of its rows (ECMA-48 `CPL`).
+            shown => format!("\x1b[{shown}F{CLEAR_BELOW}"),
+        };
+        self.rows = text.lines().map(|line| line.width().div_ceil(columns).max(1)).sum();
+        print(&format!("{began}{text}"))
+    }
+
+    /// Takes away what was shown; what comes next is in its place.
+    ///
+    /// # Errors
+    /// When nobody reads it any more.
+    pub(super) fn clear(&mut self) -> std::io::Result<()> {
+        let shown = std::mem::take(&mut self.rows);
+        if shown == 0 {
+            return Ok(());
+        }
+        write!(std::io::stdout().lock(), "\x1b[{shown}F{CLEAR_BELOW}")
+    }
+}
 
 /// Rows in columns as wide as their widest cell, the first row above the others;
 /// on a terminal at most as wide as that.
@@ -33,6 +74,12 @@ pub(super) fn table(rows: &[Vec<String>]) -> String {
 pub(super) fn width() -> Option<u16> {
     let (Width(width), _) = terminal_size_of(std::io::stdout())?;
     Some(width)
+}
+
+/// Its columns and rows.
+fn size_of_terminal() -> Option<(usize, usize)> {
+    let (Width(width), Height(height)) = terminal_size_of(std::io::stdout())?;
+    Some((usize::from(width).max(1), usize::from(height)))
 }
 
 /// Without what a terminal would obey: texts of others are printed, too.

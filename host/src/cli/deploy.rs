@@ -12,10 +12,14 @@ use http::Method;
 use http::header::{CONTENT_TYPE, HeaderName};
 use serde_json::Value;
 
-use super::remote::{Host, Remote, segment};
+use super::elapsed::Elapsed;
+use super::registry::{self, Registry};
+use super::remote::{Host, Remote, segment, value};
 use super::{console, exit};
+use crate::deploy::Pair;
 use crate::digest::Digest;
-use crate::manifest::{Manifest, ManifestText, embedded, parse_steps};
+use crate::manifest::{ManifestText, parse_steps};
+use crate::oci::{Pulled, Reference};
 
 /// How often the deployment is looked at: at first, and when it takes longer.
 const LOOK: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
@@ -28,9 +32,11 @@ const LOOK: (Duration, Duration) = (Duration::from_millis(10), Duration::from_mi
 pub(super) struct Deploy {
     #[command(flatten)]
     remote: Remote,
-    /// The component
+    #[command(flatten)]
+    registry: Registry,
+    /// The component, or where it is in a registry: oci://REGISTRY/REPOSITORY:TAG or …@DIGEST
     #[arg(value_name = "FILE.wasm")]
-    file: PathBuf,
+    component: PathBuf,
     /// Its manifest [default: FILE.toml, if it exists, else the embedded one]
     #[arg(long, value_name = "FILE.toml")]
     manifest: Option<PathBuf>,
@@ -42,6 +48,10 @@ pub(super) struct Deploy {
     /// All at once, also where the manifest asks for a canary
     #[arg(long, conflicts_with = "canary")]
     at_once: bool,
+    /// Also where it lacks or changes what the version that serves has for others; `[deploy]
+    /// allow-breaking = true` in its manifest allows it, too
+    #[arg(long)]
+    allow_breaking: bool,
     /// Don't wait: print the deployment's id
     #[arg(long)]
     no_wait: bool,
@@ -52,76 +62,72 @@ pub(super) struct Deploy {
 
 impl Deploy {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let bytes = std::fs::read(&self.file).with_context(|| self.file.display().to_string())?;
-        let beside = self.beside()?;
-        let service = match self.service(&bytes, beside.as_ref()) {
-            Ok(service) => service,
-            Err(reason) => {
-                console::error(&anyhow::anyhow!("{reason}"));
+        self.remote.run(async |host| Box::pin(self.deploy(host)).await)
+    }
+
+    async fn deploy(&self, host: &Host) -> anyhow::Result<ExitCode> {
+        let (pair, reference) = self.pair().await?;
+        let service = match pair.manifest {
+            Ok((_, manifest)) => manifest.service,
+            Err(reasons) => {
+                console::error(&anyhow::anyhow!("{}", reasons.join("\n  ")));
                 return Ok(ExitCode::from(exit::REFUSED));
             }
         };
-        let (kind, body) = body(bytes, beside);
-        let canary = self.canary.as_deref().or(self.at_once.then_some("false"));
-        let query = canary.map(|canary| format!("?canary={canary}")).unwrap_or_default();
+        let (kind, body) = body(pair.component, pair.beside);
         let digest = STANDARD.encode(Digest::of(&body).as_bytes());
         let headers = [
             (CONTENT_TYPE, kind),
             (HeaderName::from_static("content-digest"), format!("sha-256=:{digest}:")),
         ];
-        self.remote.run(async |host| {
-            let path = format!("/v1/services/{}{query}", segment(&service));
-            let reply = host.send(Method::PUT, &path, &headers, body).await?;
-            let id = reply.body["id"].as_str().context("the host named no deployment")?;
-            if self.no_wait {
-                console::line(
-                    if self.json { reply.body.to_string() } else { id.to_owned() }.as_str(),
-                );
-                return Ok(ExitCode::SUCCESS);
-            }
-            let deployment = self.follow(host, id).await?;
-            if self.json {
-                console::line(&deployment.to_string());
-            }
-            Ok(outcome(&deployment))
-        })
-    }
-
-    /// The manifest beside the component, and what messages call it.
-    fn beside(&self) -> anyhow::Result<Option<ManifestText>> {
-        let path = match &self.manifest {
-            Some(path) => path.clone(),
-            None => self.file.with_extension("toml"),
-        };
-        match std::fs::read_to_string(&path) {
-            Ok(text) => Ok(Some(ManifestText { file: path.display().to_string(), text })),
-            Err(error)
-                if error.kind() == std::io::ErrorKind::NotFound && self.manifest.is_none() =>
-            {
-                Ok(None)
-            }
-            Err(error) => Err(error).with_context(|| path.display().to_string()),
+        let query = self.query(reference.as_ref());
+        let path = format!("/v1/services/{}?{query}", segment(service.as_str()));
+        let reply = host.send(Method::PUT, &path, &headers, body).await?;
+        let id = reply.body["id"].as_str().context("the host named no deployment")?;
+        if self.no_wait {
+            console::line(if self.json { reply.body.to_string() } else { id.to_owned() }.as_str());
+            return Ok(ExitCode::SUCCESS);
         }
+        let deployment = self.follow(host, id).await?;
+        if self.json {
+            console::line(&deployment.to_string());
+        }
+        Ok(outcome(&deployment))
     }
 
-    /// The service that this is a version of.
-    fn service(&self, component: &[u8], beside: Option<&ManifestText>) -> Result<String, String> {
-        let shown = self.file.display().to_string();
-        let embedded = embedded(&shown, component).map_err(|error| error.to_string())?;
-        let stem = self.file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-        let manifest = Manifest::read(stem, beside.or(embedded.as_ref()));
-        manifest.map(|manifest| manifest.service.to_string()).map_err(|error| {
-            error.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  ")
-        })
+    /// The component with its manifest, and where it was if that is a registry.
+    async fn pair(&self) -> anyhow::Result<(Pair, Option<Reference>)> {
+        let Some(text) = self.component.to_str().filter(|text| Reference::is_meant(text)) else {
+            let pair = Pair::read(&self.component, self.manifest.as_deref());
+            return Ok((pair.map_err(anyhow::Error::msg)?, None));
+        };
+        let wanted: Reference = text.parse()?;
+        let Pulled { component, reference } = self.registry.pull(&wanted).await?;
+        if !self.json && !self.no_wait {
+            console::line(&format!("  {reference}"));
+        }
+        Ok((registry::pair(&wanted, component, self.manifest.as_ref())?, Some(reference)))
+    }
+
+    fn query(&self, reference: Option<&Reference>) -> String {
+        let canary = self.canary.as_deref().or(self.at_once.then_some("false"));
+        let keys = [
+            canary.map(|canary| format!("canary={canary}")),
+            self.allow_breaking.then(|| "allow_breaking=true".to_owned()),
+            reference.map(|reference| format!("reference={}", value(&reference.to_string()))),
+        ];
+        keys.into_iter().flatten().collect::<Vec<_>>().join("&")
     }
 
     /// Shows each step until nothing more happens by itself.
     async fn follow(&self, host: &Host, id: &str) -> anyhow::Result<Value> {
         let path = format!("/v1/deployments/{}", segment(id));
         let (mut shown, mut wait) = (0, LOOK.0);
+        let mut elapsed = Elapsed::new(!self.json);
         loop {
             let deployment = host.get(&path).await?.body;
             let steps = deployment["steps"].as_array().map(Vec::as_slice).unwrap_or_default();
+            elapsed.clear(steps.len() > shown || deployment["state"] != "running")?;
             for step in steps.get(shown..).unwrap_or_default() {
                 if !self.json {
                     console::line(&step_in_words(&deployment, step));
@@ -135,6 +141,7 @@ impl Deploy {
                 }
                 return Ok(deployment);
             }
+            elapsed.show()?;
             tokio::time::sleep(wait).await;
         }
     }

@@ -1,5 +1,7 @@
 //! Exit codes that scripts can use; `hotdock --help` lists them.
 
+/// It was done.
+pub(super) const DONE: u8 = 0;
 /// It could not be asked for, or it failed.
 pub(super) const FAILED: u8 = 1;
 /// The host refuses what was asked for, and says why.
@@ -12,6 +14,8 @@ pub(super) const CONFLICT: u8 = 5;
 pub(super) const NOT_FOUND: u8 = 6;
 /// The token is missing or wrong.
 pub(super) const DENIED: u8 = 7;
+/// The newer component breaks what relies on the older one.
+pub(super) const BREAKING: u8 = 8;
 
 /// What `--help` says of them.
 pub(super) const HELP: &str = "\
@@ -23,4 +27,5 @@ Exit codes:
   4  the version was rolled back by itself
   5  someone else was first, or something else is under way
   6  there is no such service, version, subscription or dead letter
-  7  the admin token is missing or wrong";
+  7  the admin token is missing or wrong
+  8  the newer component breaks what relies on the older one (diff)";

@@ -6,9 +6,12 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, FROM, HeaderName};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use eventsource_stream::{Event, Eventsource as _};
+use futures_util::{Stream, TryStreamExt as _};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, FROM, HeaderName};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -99,6 +102,32 @@ impl Host {
         headers: &[(HeaderName, String)],
         body: Bytes,
     ) -> anyhow::Result<Reply> {
+        let response = self.ask(method, path, headers, body).await?;
+        let (head, body) = response.into_parts();
+        let text = body.collect().await.with_context(|| self.silent())?.to_bytes();
+        let body = serde_json::from_slice(&text).unwrap_or_default();
+        Ok(Reply { headers: head.headers, body, text })
+    }
+
+    /// What a stream of server-sent events says, for as long as the host sends.
+    pub(super) async fn follow(
+        &self,
+        path: &str,
+    ) -> anyhow::Result<impl Stream<Item = anyhow::Result<Event>> + use<>> {
+        let accepted = [(ACCEPT, "text/event-stream".to_owned())];
+        let response = self.ask(Method::GET, path, &accepted, Bytes::new()).await?;
+        let events = response.into_body().into_data_stream().eventsource();
+        Ok(events.map_err(|error| anyhow::anyhow!("the host's stream broke off: {error}")))
+    }
+
+    /// Sends a request; its answer as it begins, if it is a success.
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(HeaderName, String)],
+        body: Bytes,
+    ) -> anyhow::Result<Response<Incoming>> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         for (name, value) in headers {
             request = request.header(name, value);
@@ -112,21 +141,24 @@ impl Host {
             request = request.header(FROM, user);
         }
         let request = request.body(Full::new(body)).context("the request")?;
-        let asked = || format!("{} does not answer (--admin, HOTDOCK_ADMIN)", self.base);
-        let response = self.client.request(request).await.with_context(asked)?;
-        let (head, body) = response.into_parts();
-        let text = body.collect().await.with_context(asked)?.to_bytes();
-        let body: Value = serde_json::from_slice(&text).unwrap_or_default();
-        if head.status.is_success() {
-            return Ok(Reply { headers: head.headers, body, text });
+        let response = self.client.request(request).await.with_context(|| self.silent())?;
+        if response.status().is_success() {
+            return Ok(response);
         }
+        let status = response.status();
+        let text = response.into_body().collect().await.with_context(|| self.silent())?.to_bytes();
+        let body: Value = serde_json::from_slice(&text).unwrap_or_default();
         let reasons = body["reasons"].as_array().into_iter().flatten();
         Err(Refused {
-            status: head.status,
+            status,
             detail: body["detail"].as_str().unwrap_or("no reason was given").to_owned(),
             reasons: reasons.filter_map(Value::as_str).map(str::to_owned).collect(),
         }
         .into())
+    }
+
+    fn silent(&self) -> String {
+        format!("{} does not answer (--admin, HOTDOCK_ADMIN)", self.base)
     }
 }
 
@@ -164,6 +196,11 @@ pub(super) fn segment(name: &str) -> String {
     percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC)
         .to_string()
         .replace("%2D", "-")
+}
+
+/// The value of a query's key.
+pub(super) fn value(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
 /// `http://host:port`; the scheme may be left out.

@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::console::{self, table};
+use super::console::{self, Screen, table};
 use super::remote::{Host, Remote, segment};
 
 /// How often `--watch` looks.
 const WATCH: Duration = Duration::from_secs(1);
 
-/// Show the services of a running host, and how their traffic is shared
+/// Show the services of a running host, and how their traffic is shared.
+///
+/// On a terminal it stays, and shows what becomes of it, for as long as something
+/// is under way: a candidate, a canary that waits for nobody, a drain.
 #[derive(Debug, clap::Args)]
 pub(super) struct Status {
     #[command(flatten)]
@@ -22,7 +25,7 @@ pub(super) struct Status {
     /// Print JSON, as /v1/services has it
     #[arg(long)]
     json: bool,
-    /// Go on: look every second, on a terminal in place
+    /// Go on for good: look every second, on a terminal in place
     #[arg(long)]
     watch: bool,
 }
@@ -41,15 +44,17 @@ pub(super) struct Versions {
 
 impl Status {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let live = !self.json && std::io::stdout().is_terminal();
         self.remote.run(async |host| {
+            let mut screen = Screen::default();
             loop {
-                let text = self.look(host).await?;
-                if self.watch && !self.json && std::io::stdout().is_terminal() {
-                    console::line(&format!("{}{text}", console::CLEAR));
+                let Look { text, moves } = self.look(host).await?;
+                if live {
+                    screen.show(&text)?
                 } else {
-                    console::line(&text);
+                    console::print(&text)?
                 }
-                if !self.watch {
+                if !self.watch && !(live && moves) {
                     return Ok(ExitCode::SUCCESS);
                 }
                 tokio::time::sleep(WATCH).await;
@@ -57,25 +62,33 @@ impl Status {
         })
     }
 
-    async fn look(&self, host: &Host) -> anyhow::Result<String> {
-        let (shown, files) = match &self.service {
-            Some(name) => {
-                let service = host.get(&format!("/v1/services/{}", segment(name))).await?.body;
-                if self.json {
-                    return Ok(service.to_string());
-                }
-                (vec![service], Vec::new())
-            }
-            None => {
-                let mut status = host.get("/v1/services").await?.body;
-                if self.json {
-                    return Ok(status.to_string());
-                }
-                (list(&mut status["services"]), list(&mut status["files"]))
-            }
+    async fn look(&self, host: &Host) -> anyhow::Result<Look> {
+        let path = match &self.service {
+            Some(name) => format!("/v1/services/{}", segment(name)),
+            None => "/v1/services".to_owned(),
         };
-        Ok(in_words(&shown, &files))
+        let mut status = host.get(&path).await?.body;
+        if self.json {
+            return Ok(Look { text: status.to_string(), moves: false });
+        }
+        let (services, files) = match &self.service {
+            Some(_) => (vec![status], Vec::new()),
+            None => (list(&mut status["services"]), list(&mut status["files"])),
+        };
+        let moves = services.iter().chain(&files).any(is_under_way);
+        Ok(Look { text: in_words(&services, &files), moves })
     }
+}
+
+/// What there was to see at a moment.
+struct Look {
+    text: String,
+    /// Whether it is about to be otherwise, by itself.
+    moves: bool,
+}
+
+fn is_under_way(of: &Value) -> bool {
+    of["candidate"].is_object() || of["canary"]["held"] == false || of["draining"].is_array()
 }
 
 impl Versions {
@@ -132,6 +145,16 @@ fn in_words(services: &[Value], files: &[Value]) -> String {
             let (version, leases) = (&draining["version"], &draining["leases"]);
             notes.push(format!("{name} v{version} drains: {leases} requests go on"));
         }
+        if let Some(weight) = service["canary"]["steps"].get(step_of(service))
+            && service["canary"]["held"] == false
+        {
+            let canary = &service["canary"];
+            let (new, steps) = (&canary["new"], canary["steps"].as_array().map_or(0, Vec::len));
+            notes.push(format!(
+                "{name} v{new}: canary at {weight} %, step {} of {steps}",
+                step_of(service) + 1
+            ));
+        }
         notes.extend(news(&name, service));
     }
     for file in files {
@@ -139,6 +162,11 @@ fn in_words(services: &[Value], files: &[Value]) -> String {
     }
     let notes: String = notes.iter().map(|note| format!("\n{note}")).collect();
     table(&rows) + &notes
+}
+
+/// Which step of its canary the service is at.
+fn step_of(service: &Value) -> usize {
+    service["canary"]["step"].as_u64().and_then(|step| step.try_into().ok()).unwrap_or(0)
 }
 
 /// What is on its way, waits for the operator or was refused.
@@ -198,7 +226,8 @@ fn moment(value: &Value) -> String {
 }
 
 fn origin(version: &Value) -> String {
-    let from = version["file"].as_str().or(version["origin"].as_str()).unwrap_or_default();
+    let known = ["file", "reference", "origin"].map(|key| version[key].as_str());
+    let from = known.into_iter().flatten().next().unwrap_or_default();
     match version["who"].as_str() {
         Some(who) => format!("{from} by {who}"),
         None => from.to_owned(),

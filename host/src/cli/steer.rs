@@ -175,7 +175,7 @@ fn say(service: &Value) {
     }
 }
 
-fn version(text: &str) -> Result<u64, String> {
+pub(super) fn version(text: &str) -> Result<u64, String> {
     let number = text.strip_prefix('v').unwrap_or(text).parse().ok().filter(|number| *number > 0);
     number.ok_or_else(|| "a version is a number such as 3 or v3".to_owned())
 }

@@ -15,7 +15,7 @@ use super::console;
 use crate::app::App;
 use crate::config::{Config, FileConfig, LogFormat, Network, Overrides, Token};
 use crate::deploy::{Notice, StatusReader};
-use crate::telemetry;
+use crate::telemetry::{self, Logs};
 
 /// How often a long compile is mentioned again.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(3);
@@ -82,9 +82,10 @@ impl Up {
         let for_people = config.log_format == LogFormat::Text && std::io::stdout().is_terminal();
         let default_log = config.log == Config::default().log;
         let log = if for_people && default_log { "warn,guest=info" } else { &config.log };
-        telemetry::start(config.log_format, log)?;
+        let logs = Logs::new(usize::try_from(config.log_keep.as_u64()).unwrap_or(usize::MAX));
+        telemetry::start(config.log_format, log, &config.log, logs.clone())?;
         let tokio = tokio::runtime::Runtime::new().context("the asynchronous runtime")?;
-        let result = tokio.block_on(serve(config, for_people));
+        let result = tokio.block_on(serve(config, logs, for_people));
         // What still runs then is not waited for: its time is over.
         tokio.shutdown_background();
         result.map(|()| ExitCode::SUCCESS)
@@ -113,12 +114,12 @@ impl Up {
     }
 }
 
-async fn serve(config: Config, for_people: bool) -> anyhow::Result<()> {
+async fn serve(config: Config, logs: Logs, for_people: bool) -> anyhow::Result<()> {
     // Before anything starts, so that a signal during the start is not lost.
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let folder = config.folder.clone();
-    let app = App::start(config).await?;
+    let app = App::start(config, logs).await?;
     if for_people {
         console::line(&format!("hotdock serves {} on http://{}", folder.display(), app.address()));
         console::line(&format!("        and operators on http://{}", app.admin_address()));

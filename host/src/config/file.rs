@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use serde::de::{Deserialize, Deserializer, Error as _};
 
 use super::events::FileEvents;
@@ -30,6 +31,7 @@ pub struct FileConfig {
     pub(super) compile_timeout: Option<Duration>,
     pub(super) log_format: Option<LogFormat>,
     pub(super) log: Option<String>,
+    pub(super) log_keep: Option<ByteSize>,
     pub(super) http: FileHttp,
     pub(super) outbound: FileOutbound,
     pub(super) deploy: FileDeploy,

@@ -14,13 +14,15 @@ pub struct Import {
     /// nothing at all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub access: Option<String>,
+    /// Whether the host has it.
+    pub provided: bool,
 }
 
-/// Each import with what it reaches.
+/// Each import with what it reaches, all of them being provided.
 pub(super) fn imports(interfaces: Vec<String>, manifest: &Manifest) -> Vec<Import> {
     interfaces
         .into_iter()
-        .map(|interface| Import { access: access(&interface, manifest), interface })
+        .map(|interface| Import { access: access(&interface, manifest), interface, provided: true })
         .collect()
 }
 

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::check::read;
 use super::compile::run_child_for;
+use super::pair::Pair;
 use super::validate::{migrations, unserved};
 use crate::digest::Digest;
 use crate::manifest::Manifest;
@@ -56,8 +56,8 @@ pub async fn deploy_alone(
     data: &Path,
     reuse: u32,
 ) -> Result<Arc<Service>, Vec<String>> {
-    let (component, manifest) = read(file)?;
-    let mut manifest = manifest?;
+    let Pair { component, manifest, .. } = Pair::read(file, None).map_err(|reason| vec![reason])?;
+    let (_, mut manifest) = manifest?;
     manifest.instances.reuse = reuse;
     let program = runtime.link(loaded)?;
     let reasons = unserved(program.servable(), &manifest);

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tempfile::NamedTempFile;
 
 use crate::digest::Digest;
+use crate::failpoint;
 
 const TEMPORARY: &str = ".new-";
 
@@ -66,7 +67,9 @@ impl Blobs {
         }
         let mut file = temporary(&self.components)?;
         file.write_all(bytes)?;
+        failpoint::pass("before a component is kept");
         keep(file, &path)?;
+        failpoint::pass("after a component is kept");
         Ok(hold)
     }
 
@@ -83,7 +86,9 @@ impl Blobs {
     ) -> io::Result<Hold> {
         // Held before it is kept, so that no sweep comes in between.
         let hold = self.hold(digest);
+        failpoint::pass("before a component is kept");
         keep(file, &self.component(&digest))?;
+        failpoint::pass("after a component is kept");
         Ok(hold)
     }
 
@@ -106,6 +111,7 @@ impl Blobs {
         let path = self.compiled(digest);
         // Opened anew: the compiler may have replaced the file.
         File::open(output.path())?.sync_all()?;
+        failpoint::pass("before code is kept");
         keep(output, &path)?;
         Ok(path)
     }

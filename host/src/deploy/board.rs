@@ -3,8 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::config::NOTICE_BACKLOG;
@@ -66,6 +68,10 @@ pub(super) struct RunningCanary {
 struct Draining {
     version: Arc<Version>,
     since: String,
+    /// When what is still on it is ended.
+    deadline: watch::Sender<Instant>,
+    /// The same as RFC 3339.
+    until: String,
 }
 
 impl Board {
@@ -197,8 +203,33 @@ impl Board {
         blocked.map(|(file, _)| file.clone()).collect()
     }
 
-    pub(super) fn drains(&self, version: &Arc<Version>) {
-        self.known().draining.push(Draining { version: Arc::clone(version), since: now() });
+    /// The version drains from now on; when what is still on it is to be ended.
+    pub(super) fn drains(&self, version: &Arc<Version>) -> watch::Receiver<Instant> {
+        let limit = version.manifest.deploy.drain;
+        let (deadline, told) = watch::channel(Instant::now() + limit);
+        let (version, since, until) = (Arc::clone(version), now(), moment(limit));
+        self.known().draining.push(Draining { version, since, deadline, until });
+        told
+    }
+
+    /// Has a service's versions that drain, or the one of this number, ended after
+    /// `limit` from now. Whether there are any.
+    pub(super) fn ends_after(
+        &self,
+        service: &ServiceName,
+        number: Option<u64>,
+        limit: Duration,
+    ) -> bool {
+        let mut known = self.known();
+        let wanted = known.draining.iter_mut().filter(|draining| {
+            let id = &draining.version.id;
+            id.service == *service && number.is_none_or(|number| id.number == number)
+        });
+        let told = wanted.map(|draining| {
+            draining.until = moment(limit);
+            draining.deadline.send_replace(Instant::now() + limit);
+        });
+        told.count() > 0
     }
 
     pub(super) fn drained(&self, version: &Arc<Version>) {
@@ -302,7 +333,12 @@ fn candidate_of(
 
 /// The present time as RFC 3339.
 pub(super) fn now() -> String {
-    humantime::format_rfc3339_millis(std::time::SystemTime::now()).to_string()
+    moment(Duration::ZERO)
+}
+
+/// The time after so long from now.
+fn moment(from_now: Duration) -> String {
+    humantime::format_rfc3339_millis(SystemTime::now() + from_now).to_string()
 }
 
 fn version_statuses((service, known): (&Arc<Service>, &Serving)) -> Vec<VersionStatus> {
@@ -323,6 +359,7 @@ fn version_statuses((service, known): (&Arc<Service>, &Serving)) -> Vec<VersionS
                 deployed_at: record.deployed_at.clone(),
                 origin: (&record.origin).into(),
                 file: record.origin.file_name(),
+                reference: record.origin.reference().map(str::to_owned),
                 who: record.who.clone(),
                 leases: version.lease_count(),
                 requests: measured.requests,
@@ -343,5 +380,6 @@ fn draining_status(draining: &Draining) -> DrainingStatus {
         digest: draining.version.digest.to_string(),
         leases: draining.version.lease_count(),
         since: draining.since.clone(),
+        until: draining.until.clone(),
     }
 }

@@ -26,6 +26,9 @@ pub struct Deployment {
     /// The plugin file; none for an upload.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
+    /// What it was in a registry: `oci://…@sha256:…`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
     /// Who brought it, as far as that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub who: Option<String>,
@@ -113,6 +116,7 @@ impl Deployments {
             id: id.clone(),
             service: service.to_string(),
             file: origin.file_name(),
+            reference: origin.reference().map(str::to_owned),
             who: who.map(str::to_owned),
             digest: digest.to_string(),
             version: None,

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::notice::Notice;
 use super::parts::Parts;
+use crate::failpoint;
 use crate::service::{ServiceName, Version};
 
 /// How long invocations that are ended may take to be gone.
@@ -14,18 +16,16 @@ const END_GRACE: Duration = Duration::from_secs(1);
 
 /// Drains `version` in the background; the next deployment doesn't wait for it.
 pub(super) fn drain(parts: &Arc<Parts>, version: Arc<Version>) {
-    parts.board.drains(&version);
+    let mut deadline = parts.board.drains(&version);
     version.retire();
     let id = version.id.clone();
     parts.board.announce(Notice::Draining { version: id.clone(), leases: version.lease_count() });
     let parts = Arc::clone(parts);
     parts.clone().tasks.spawn(async move {
-        let limit = version.manifest.deploy.drain;
         let leases_left = tokio::select! {
-            drained = timeout(limit, version.drained()) => match drained {
-                Ok(()) => 0,
-                Err(_) => end(&version).await,
-            },
+            biased;
+            () = version.drained() => 0,
+            () = passed(&mut deadline) => end(&version).await,
             // The listeners see to it that requests end.
             () = parts.stopping.cancelled() => return,
         };
@@ -34,7 +34,19 @@ pub(super) fn drain(parts: &Arc<Parts>, version: Arc<Version>) {
         drop(version);
         parts.board.announce(Notice::Drained { version: id.clone(), leases_left });
         close_store(&parts, &id.service).await;
+        failpoint::pass("after draining");
     });
+}
+
+/// Resolves at the deadline, which an operator may change meanwhile.
+async fn passed(deadline: &mut watch::Receiver<Instant>) {
+    loop {
+        let at = *deadline.borrow_and_update();
+        tokio::select! {
+            () = sleep_until(at) => return,
+            changed = deadline.changed() => changed.expect("the board knows it until it is drained"),
+        }
+    }
 }
 
 /// The drain deadline has passed: what still runs is ended. Returns how many

@@ -1,40 +1,97 @@
-//! What the bytes of a pair say before anything is compiled: whether they are a
-//! component at all, and what their manifest is.
+//! `hotdock inspect`: what a component is and asks for, without compiling it.
 
-use super::plugin_file::{Part, Stem};
-use super::preamble;
-use crate::manifest::{MAX_TEXT_BYTES, Manifest, ManifestText, embedded};
+use std::path::Path;
 
-/// A file's bytes, or how large it is where that is too much.
-pub(super) type Content = Result<Vec<u8>, u64>;
+use serde::Serialize;
 
-/// The manifest that counts for this component, and its text if it has any; or
-/// every reason why there is none.
-pub(super) fn inspect(
-    file: &Stem,
-    component: &[u8],
-    beside: Option<Content>,
-) -> Result<(Option<ManifestText>, Manifest), Vec<String>> {
-    let name = file.file(Part::Component);
-    preamble::check(component).map_err(|error| vec![format!("{name} {error}")])?;
-    let embedded = embedded(&name, component).map_err(|error| vec![error.to_string()])?;
-    // The file beside the component wins over what is embedded in it.
-    let text = match beside {
-        Some(content) => Some(text(file, content).map_err(|reason| vec![reason])?),
-        None => embedded,
-    };
-    let manifest = Manifest::read(file.as_str(), text.as_ref());
-    let reasons = |error: crate::manifest::ManifestError| {
-        error.problems.iter().map(ToString::to_string).collect::<Vec<_>>()
-    };
-    manifest.map_err(reasons).map(|manifest| (text, manifest))
+use super::description::Description;
+use super::pair::Pair;
+use super::validate::unserved;
+use crate::component::{Interfaces, Sizes};
+use crate::manifest::Manifest;
+use crate::runtime::{Servable, missing_import, not_servable, provides};
+
+/// A component, looked at from all sides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Inspection {
+    /// What it is.
+    #[serde(flatten)]
+    pub description: Description,
+    /// Where its manifest is: `cart.toml`, or `cart.wasm (hotdock.manifest)`; none
+    /// where it is the default.
+    pub manifest: Option<String>,
+    /// What its manifest asks for.
+    pub capabilities: Asked,
+    /// How large its parts are.
+    pub sizes: Sizes,
+    /// What stands against its deployment, as far as that can be told without
+    /// compiling it.
+    pub problems: Vec<String>,
 }
 
-fn text(file: &Stem, content: Content) -> Result<ManifestText, String> {
-    let file = file.file(Part::Manifest);
-    let bytes = content.map_err(|size| {
-        format!("{file} has {size} bytes; a manifest has at most {MAX_TEXT_BYTES}")
-    })?;
-    let text = String::from_utf8(bytes).map_err(|_| format!("{file} is not UTF-8 text"))?;
-    Ok(ManifestText { file, text })
+/// What a manifest asks for, by name: values of the configuration are left out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Asked {
+    /// Origins that it sends requests to.
+    pub outbound: Vec<String>,
+    /// Keys of its configuration.
+    pub config: Vec<String>,
+    /// Secrets that the operator supplies.
+    pub secrets: Vec<String>,
+}
+
+/// Looks at a component and the manifest beside it, or embedded in it.
+///
+/// # Errors
+/// Every reason why it cannot be looked at.
+pub fn inspect(file: &Path) -> Result<Inspection, Vec<String>> {
+    let Pair { component, manifest, .. } = Pair::read(file, None).map_err(|reason| vec![reason])?;
+    let (text, manifest) = manifest?;
+    let shown = file.display();
+    let cannot = |error: &dyn std::fmt::Display| vec![format!("{shown}: {error}")];
+    let interfaces = Interfaces::read(component.as_slice()).map_err(|error| cannot(&error))?;
+    let sizes = Sizes::of(&component).map_err(|error| cannot(&error))?;
+    let (exports, imports) = (interfaces.exports(), interfaces.imports());
+    let problems = problems(&interfaces, &manifest);
+    let mut description = Description::of(&component, &manifest, exports, imports);
+    let missing = missing(&interfaces);
+    for import in &mut description.imports {
+        import.provided = !missing.contains(&import.interface);
+    }
+    Ok(Inspection {
+        description,
+        manifest: text.map(|text| text.file),
+        capabilities: Asked::by(&manifest),
+        sizes,
+        problems,
+    })
+}
+
+/// What stands against the deployment of a component with this manifest, as far as
+/// that can be told without compiling it.
+pub(super) fn problems(interfaces: &Interfaces, manifest: &Manifest) -> Vec<String> {
+    let exports = interfaces.exports();
+    let mut problems: Vec<String> =
+        missing(interfaces).iter().map(|import| missing_import(import)).collect();
+    match Servable::of(&exports) {
+        Some(servable) => problems.extend(unserved(servable, manifest)),
+        None => problems.push(not_servable(&exports)),
+    }
+    problems
+}
+
+/// Imports that the host does not provide.
+fn missing(interfaces: &Interfaces) -> Vec<String> {
+    interfaces.needs().into_iter().filter(|import| !provides(import)).collect()
+}
+
+impl Asked {
+    fn by(manifest: &Manifest) -> Self {
+        let capabilities = &manifest.capabilities;
+        Self {
+            outbound: capabilities.outbound.iter().map(ToString::to_string).collect(),
+            config: capabilities.config.keys().cloned().collect(),
+            secrets: capabilities.secrets.iter().cloned().collect(),
+        }
+    }
 }

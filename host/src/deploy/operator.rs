@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{MutexGuard, broadcast};
 
@@ -257,6 +258,43 @@ impl Operator {
         Ok(undeploy_service(&self.parts, swapping, &service).await?)
     }
 
+    /// Has what is still on versions without traffic ended after `within` at the
+    /// latest: on all of a service's that drain, or on one.
+    ///
+    /// # Errors
+    /// When none drains, the one still has traffic, or the condition does not hold.
+    pub async fn drain(
+        &self,
+        name: &str,
+        version: Option<u64>,
+        within: Duration,
+        condition: Condition,
+    ) -> Result<Changed, NotDone> {
+        let service: ServiceName = name.parse().map_err(|_| no_service(name))?;
+        // Nothing gets or loses its traffic meanwhile.
+        let _swapping = self.parts.swapping.lock().await;
+        let drains = self.service(name)?;
+        check(&service, self.parts.board.serving(&service).as_ref(), condition)?;
+        let snapshot = self.parts.registry.load();
+        let plan = snapshot.services.get(&service).map(|service| service.traffic.plan());
+        let weight = |number| plan.map_or(0, |plan| plan.weight(number));
+        if let Some((number, weight)) = version.map(|number| (number, weight(number)))
+            && weight > 0
+        {
+            return Err(NotDone::Busy(format!(
+                "{name} v{number} has {weight} % of the traffic: give it to others first"
+            )));
+        }
+        if !self.parts.board.ends_after(&service, version, within) {
+            let what =
+                version.map_or_else(|| name.to_owned(), |number| format!("{name} v{number}"));
+            return Err(NotDone::Busy(format!("nothing drains of {what}")));
+        }
+        tracing::info!(service = name, version, within_ms = within.as_millis(), "ending drains");
+        // As it was when they were told: they may be gone by now, and the service with them.
+        Ok(self.service(name).unwrap_or(drains))
+    }
+
     /// Has the traffic shared as `decision` says, unless someone else decided
     /// first; the canary under way ends with it.
     async fn decide(
@@ -360,6 +398,7 @@ fn kept(record: &VersionRecord, weight: u8) -> KeptVersion {
         deployed_at: record.deployed_at.clone(),
         origin: (&record.origin).into(),
         file: record.origin.file_name(),
+        reference: record.origin.reference().map(str::to_owned),
         who: record.who.clone(),
         rolled_back: record.rolled_back.clone(),
     }

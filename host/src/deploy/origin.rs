@@ -11,6 +11,8 @@ pub(super) enum Origin {
     File(Stem),
     /// An upload to the admin listener.
     Upload,
+    /// An upload of what its sender had from a registry: `oci://…@sha256:…`.
+    Oci(String),
 }
 
 impl Origin {
@@ -18,7 +20,15 @@ impl Origin {
     pub(super) fn file(&self) -> Option<&Stem> {
         match self {
             Self::File(file) => Some(file),
-            Self::Upload => None,
+            Self::Upload | Self::Oci(_) => None,
+        }
+    }
+
+    /// The reference in a registry, if it was had from one.
+    pub(super) fn reference(&self) -> Option<&str> {
+        match self {
+            Self::Oci(reference) => Some(reference),
+            Self::File(_) | Self::Upload => None,
         }
     }
 
@@ -28,12 +38,13 @@ impl Origin {
     }
 }
 
-/// `cart.wasm`, or `an upload`.
+/// `cart.wasm`, `an upload` or `oci://…`.
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.file_name() {
-            Some(name) => f.write_str(&name),
-            None => f.write_str("an upload"),
+        match self {
+            Self::File(file) => f.write_str(&file.file(Part::Component)),
+            Self::Upload => f.write_str("an upload"),
+            Self::Oci(reference) => f.write_str(reference),
         }
     }
 }

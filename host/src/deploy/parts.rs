@@ -23,7 +23,7 @@ use super::turns::Turns;
 use crate::events::Events;
 use crate::manifest::Manifest;
 use crate::runtime::{Runtime, Secrets};
-use crate::service::Registry;
+use crate::service::{Registry, ServiceName, Version};
 use crate::state::StoreOptions;
 
 /// What all steps of a deployment share.
@@ -111,6 +111,19 @@ impl Parts {
                 Err(_) => std::future::pending().await,
             },
         }
+    }
+
+    /// The version that a newer one of the service stands against: the one with
+    /// the traffic, not one on trial.
+    pub(super) fn compared_with(&self, service: &ServiceName) -> Option<Arc<Version>> {
+        let current = self.registry.load().services.get(service).cloned()?;
+        let serving = self.board.serving(service);
+        let canary = serving.and_then(|serving| serving.canary);
+        let old = canary.and_then(|canary| {
+            let mut versions = current.traffic.versions();
+            versions.find(|version| version.id.number == canary.record.old).cloned()
+        });
+        Some(old.unwrap_or_else(|| Arc::clone(current.traffic.primary())))
     }
 
     /// What the operator supplies of what the manifest names.

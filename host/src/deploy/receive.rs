@@ -10,8 +10,8 @@ use std::sync::{Arc, PoisonError};
 use super::blobs::Hold;
 use super::config::MAX_COMPONENT_BYTES;
 use super::deployments::Progress;
-use super::inspect::{Content, inspect};
 use super::origin::Origin;
+use super::pair::{Content, manifest_of, too_large};
 use super::parts::Parts;
 use super::plugin_file::{Part, Signature, Stem};
 use super::record::Seen;
@@ -32,6 +32,8 @@ pub(super) struct Candidate {
     pub(super) seen: Seen,
     /// How it takes the traffic over; at once where there is none.
     pub(super) canary: Option<Canary>,
+    /// Whether it may break what relies on the version that serves.
+    pub(super) allow_breaking: bool,
     pub(super) progress: Progress,
     pub(super) _hold: Hold,
 }
@@ -129,14 +131,9 @@ fn candidate(
             .as_ref()
             .map(|content| Digest::of(content.as_deref().unwrap_or_default())),
     };
-    let inspected = component
-        .map_err(|size| {
-            let name = file.file(Part::Component);
-            vec![format!("{name} has {size} bytes; a component has at most {MAX_COMPONENT_BYTES}")]
-        })
-        .and_then(|bytes| {
-            inspect(file, &bytes, manifest).map(|(text, manifest)| (bytes, text, manifest))
-        });
+    let inspected = component.map_err(|size| vec![too_large(file, size)]).and_then(|bytes| {
+        manifest_of(file, &bytes, manifest).map(|(text, manifest)| (bytes, text, manifest))
+    });
     match inspected {
         Ok((bytes, text, manifest)) => {
             let digest = Digest::of(&bytes);
@@ -151,6 +148,7 @@ fn candidate(
                 digest,
                 bytes: bytes.len(),
                 canary: manifest.deploy.canary.clone(),
+                allow_breaking: manifest.deploy.allow_breaking,
                 manifest: Arc::new(manifest),
                 origin,
                 who,

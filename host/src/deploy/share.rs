@@ -11,6 +11,7 @@ use super::notice::Notice;
 use super::parts::Parts;
 use super::record::{RecordError, VersionRecord};
 use super::revive::{self, NotRevived};
+use crate::failpoint;
 use crate::service::{RouteConflict, Service, ServiceName, Traffic, TrafficError, TrafficPlan};
 
 /// A change of a service's traffic among versions that are kept.
@@ -79,7 +80,10 @@ pub(super) async fn share(
         let recorded = parts.blocking(move |parts| {
             let rolled_back =
                 rolled_back.as_ref().map(|(number, reason)| (*number, reason.as_str()));
-            parts.record.share(&service, &plan, canary.as_ref(), rolled_back)
+            failpoint::pass("before traffic is recorded");
+            let recorded = parts.record.share(&service, &plan, canary.as_ref(), rolled_back);
+            failpoint::pass("after traffic is recorded");
+            recorded
         });
         recorded.await?
     };

@@ -83,6 +83,9 @@ pub struct VersionStatus {
     /// The plugin file that it came from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
+    /// What it was in a registry: `oci://…@sha256:…`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
     /// Who brought it, as far as that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub who: Option<String>,
@@ -102,6 +105,8 @@ pub enum VersionOrigin {
     File,
     /// The admin listener.
     Upload,
+    /// A registry, by way of the admin listener.
+    Oci,
 }
 
 /// A version that is kept.
@@ -120,6 +125,9 @@ pub struct KeptVersion {
     /// The plugin file that it came from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
+    /// What it was in a registry: `oci://…@sha256:…`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
     /// Who brought it, as far as that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub who: Option<String>,
@@ -150,6 +158,7 @@ impl From<&Origin> for VersionOrigin {
         match origin {
             Origin::File(_) => Self::File,
             Origin::Upload => Self::Upload,
+            Origin::Oci(_) => Self::Oci,
         }
     }
 }
@@ -236,4 +245,6 @@ pub struct DrainingStatus {
     pub leases: u64,
     /// Since when it drains (RFC 3339).
     pub since: String,
+    /// When what is still on it is ended (RFC 3339).
+    pub until: String,
 }

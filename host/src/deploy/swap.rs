@@ -18,6 +18,7 @@ use super::refusal::{Refusal, Stop};
 use super::settle::Change;
 use super::validate::{renamed_from, route_conflicts};
 use super::warm::Warmed;
+use crate::failpoint;
 use crate::service::{Service, Share, Traffic, TrafficPlan, Version};
 
 /// Gives the version its share of its service's traffic. Returns the versions
@@ -45,11 +46,7 @@ pub(super) async fn swap(
     let new = warmed.version.id.number;
     let current = parts.registry.load().services.get(service).cloned();
     let before = parts.board.serving(service);
-    // Against which it is compared: a version on trial is not the one to beat.
-    let old = current.as_deref().map(|current| {
-        let trial = before.as_ref().and_then(|before| before.canary.as_ref());
-        trial.map_or(current.traffic.primary().id.number, |canary| canary.record.old)
-    });
+    let old = parts.compared_with(service).map(|old| old.id.number);
     let canary = old.and_then(|old| begun(candidate, old, new));
     let plan = plan(current.as_deref(), canary.as_ref(), new);
     let weight = plan.weight(new);
@@ -65,8 +62,12 @@ pub(super) async fn swap(
     let recorded = {
         let (record, seen, plan) = (record.clone(), candidate.seen, plan.clone());
         let canary = canary.as_ref().map(|canary| canary.record.clone());
-        let recorded = parts
-            .blocking(move |parts| parts.record.deploy(&record, &seen, &plan, canary.as_ref()));
+        let recorded = parts.blocking(move |parts| {
+            failpoint::pass("before a deployment is recorded");
+            let recorded = parts.record.deploy(&record, &seen, &plan, canary.as_ref());
+            failpoint::pass("after a deployment is recorded");
+            recorded
+        });
         recorded.await
     };
     let (revision, forgotten) =

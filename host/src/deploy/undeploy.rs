@@ -11,6 +11,7 @@ use super::parts::Parts;
 use super::plugin_file::{Part, Stem};
 use super::record::RecordError;
 use super::swap::overrule;
+use crate::failpoint;
 use crate::service::ServiceName;
 
 /// Ends what the file served, and forgets what was refused of it. A service that
@@ -53,6 +54,7 @@ pub(super) async fn undeploy_service(
         parts.blocking(move |parts| parts.record.remove(&service)).await
     };
     recorded?;
+    failpoint::pass("after an undeployment is recorded");
     take_out(parts, swapping, service, None);
     Ok(())
 }

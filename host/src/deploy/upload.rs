@@ -11,10 +11,10 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::blobs::Hold;
 use super::config::MAX_COMPONENT_BYTES;
 use super::drain::close_store;
-use super::inspect::{Content, inspect};
 use super::notice::Notice;
 use super::operator::NotDone;
 use super::origin::Origin;
+use super::pair::{Content, manifest_of};
 use super::parts::Parts;
 use super::plugin_file::Stem;
 use super::receive::Candidate;
@@ -24,6 +24,7 @@ use super::status::Step;
 use super::turns::Turn;
 use crate::digest::Digest;
 use crate::manifest::{Canary, Manifest, ManifestText};
+use crate::oci::Reference;
 use crate::service::ServiceName;
 
 /// A component on its way in: in a file, not in memory.
@@ -48,6 +49,11 @@ pub struct Upload {
     pub who: Option<String>,
     /// How it takes the traffic over.
     pub takeover: Takeover,
+    /// Whether it may break what relies on the version that serves; its manifest
+    /// may allow it, too.
+    pub allow_breaking: bool,
+    /// Where who brings it has it from: `oci://…` with its digest.
+    pub reference: Option<Reference>,
 }
 
 /// How a version takes the traffic over.
@@ -115,7 +121,8 @@ pub(super) async fn deploy(
     turn: Turn,
     upload: Upload,
 ) -> Result<String, NotDone> {
-    let Upload { service, mut component, manifest, who, takeover } = upload;
+    let Upload { service, mut component, manifest, who, takeover, allow_breaking, reference } =
+        upload;
     component.writer.flush().await.map_err(NotDone::unkept)?;
     let inspected = {
         let service = service.clone();
@@ -128,7 +135,7 @@ pub(super) async fn deploy(
             "its manifest names the service {named}, not {service}"
         )));
     }
-    let origin = Origin::Upload;
+    let origin = reference.map_or(Origin::Upload, |reference| Origin::Oci(reference.to_string()));
     let progress = parts.board.begin(None, (&service, &digest), (&origin, who.as_deref()));
     let candidate = Candidate {
         origin,
@@ -136,6 +143,7 @@ pub(super) async fn deploy(
         digest,
         bytes,
         canary: takeover.canary(&manifest),
+        allow_breaking: allow_breaking || manifest.deploy.allow_breaking,
         manifest: Arc::new(manifest),
         text,
         seen: Seen::default(),
@@ -188,7 +196,7 @@ fn keep(
     let bytes = std::fs::read(file.path()).map_err(NotDone::unkept)?;
     let stem = Stem::new(service.as_str());
     let beside: Option<Content> = manifest.map(Ok);
-    let (text, manifest) = inspect(&stem, &bytes, beside).map_err(NotDone::Refused)?;
+    let (text, manifest) = manifest_of(&stem, &bytes, beside).map_err(NotDone::Refused)?;
     let digest = Digest::of(&bytes);
     let hold = parts.blobs.put_upload(digest, file).map_err(NotDone::unkept)?;
     Ok(Kept { text, manifest, digest, bytes: bytes.len(), hold })

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::compatibility::broken;
 use super::parts::Parts;
 use super::receive::Candidate;
 use super::refusal::{Refusal, Stop};
@@ -37,6 +38,7 @@ pub(super) async fn validate(
     };
     let conflicts = route_conflicts(parts, candidate, routes);
     reasons.extend(conflicts.iter().map(ToString::to_string));
+    reasons.extend(broken(parts, candidate).await);
     if !candidate.manifest.migrations.is_empty() {
         let store = parts.stores.of(service).await;
         let tried = store.try_migrations(&migrations(&candidate.manifest)).await;

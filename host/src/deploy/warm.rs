@@ -8,6 +8,7 @@ use super::receive::Candidate;
 use super::refusal::Stop;
 use super::status::Step;
 use super::validate::{Validated, migrations};
+use crate::failpoint;
 use crate::runtime::{Pool, probe};
 use crate::service::{Version, VersionId};
 use crate::state::Store;
@@ -37,6 +38,7 @@ pub(super) async fn warm(
             .migrate(&migrations(&candidate.manifest))
             .await
             .map_err(|error| refused(error.to_string()))?;
+        failpoint::pass("after migrating");
         if !applied.is_empty() {
             tracing::info!(service = service.as_str(), migrations = applied.join(", "), "migrated");
         }

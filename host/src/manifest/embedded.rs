@@ -1,5 +1,8 @@
 //! The manifest inside a component: its custom section `hotdock.manifest`.
 
+use std::ops::Range;
+
+use wasm_encoder::{CustomSection, Section as _};
 use wasmparser::{Chunk, Parser, Payload};
 
 use super::ManifestText;
@@ -45,6 +48,37 @@ pub enum EmbeddedError {
 /// # Errors
 /// When the file is cut short, or the section is there twice or is no text.
 pub fn embedded(file: &str, wasm: &[u8]) -> Result<Option<ManifestText>, EmbeddedError> {
+    let section = find(file, wasm)?;
+    Ok(section.map(|section| ManifestText {
+        file: format!("{file} ({SECTION})"),
+        text: section.text.to_owned(),
+    }))
+}
+
+/// `wasm` with `manifest` as its custom section `hotdock.manifest`, in place of the
+/// one that it has. The section is the last; everything else stays byte for byte,
+/// so the same component and manifest always give the same bytes.
+///
+/// # Errors
+/// When the file is cut short, or has the section twice or as no text.
+pub fn embed(file: &str, wasm: &[u8], manifest: &str) -> Result<Vec<u8>, EmbeddedError> {
+    let replaced = find(file, wasm)?.map_or(wasm.len()..wasm.len(), |section| section.range);
+    let mut packed = Vec::with_capacity(wasm.len() + manifest.len() + SECTION.len() + 16);
+    packed.extend_from_slice(&wasm[..replaced.start]);
+    packed.extend_from_slice(&wasm[replaced.end..]);
+    let (name, data) = (SECTION.into(), manifest.as_bytes().into());
+    CustomSection { name, data }.append_to(&mut packed);
+    Ok(packed)
+}
+
+/// The section as it is in the file.
+struct Found<'a> {
+    /// With its head.
+    range: Range<usize>,
+    text: &'a str,
+}
+
+fn find<'a>(file: &str, wasm: &'a [u8]) -> Result<Option<Found<'a>>, EmbeddedError> {
     let damaged = |source| EmbeddedError::Damaged { file: file.to_owned(), source };
     let mut parser = Parser::new(0);
     let mut found = None;
@@ -54,6 +88,7 @@ pub fn embedded(file: &str, wasm: &[u8]) -> Result<Option<ManifestText>, Embedde
         let Chunk::Parsed { consumed, payload } = chunk else {
             unreachable!("the parser was told that there is no more data");
         };
+        let start = offset;
         offset += consumed;
         match payload {
             Payload::ModuleSection { unchecked_range, .. }
@@ -68,9 +103,7 @@ pub fn embedded(file: &str, wasm: &[u8]) -> Result<Option<ManifestText>, Embedde
             Payload::CustomSection(section) if section.name() == SECTION => {
                 let text = std::str::from_utf8(section.data());
                 let text = text.map_err(|_| EmbeddedError::NotText(file.to_owned()))?;
-                let text =
-                    ManifestText { file: format!("{file} ({SECTION})"), text: text.to_owned() };
-                if found.replace(text).is_some() {
+                if found.replace(Found { range: start..offset, text }).is_some() {
                     return Err(EmbeddedError::Repeated(file.to_owned()));
                 }
             }
@@ -133,5 +166,18 @@ mod tests {
         assert!(matches!(embedded("cart.wasm", &twice), Err(EmbeddedError::Repeated(_))));
         let bytes = [HEAD, &custom(SECTION, b"\xff")].concat();
         assert!(matches!(embedded("cart.wasm", &bytes), Err(EmbeddedError::NotText(_))));
+    }
+
+    #[test]
+    fn embedding_replaces_what_is_there_and_touches_nothing_else() {
+        let nested = nested_module(&custom(SECTION, b"of the module"));
+        let plain = [HEAD, &nested, &custom("name", b"x")].concat();
+        let old = [HEAD, &custom(SECTION, b"[instances]"), &nested, &custom("name", b"x")].concat();
+        let packed = embed("cart.wasm", &plain, "[limits]").expect("packed");
+        assert_eq!(packed, [plain, custom(SECTION, b"[limits]")].concat());
+        assert_eq!(embed("cart.wasm", &old, "[limits]").expect("packed"), packed);
+        assert_eq!(embed("cart.wasm", &packed, "[limits]").expect("packed"), packed);
+        assert_eq!(text_of(&packed).as_deref(), Some("[limits]"));
+        assert!(embed("cart.wasm", &old[..old.len() - 1], "[limits]").is_err());
     }
 }

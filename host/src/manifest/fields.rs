@@ -92,6 +92,13 @@ impl<'t, 'i> Field<'t, 'i> {
         chosen
     }
 
+    pub(super) fn yes_or_no(&self, problems: &mut Problems<'_>) -> Option<bool> {
+        match self.value {
+            DeValue::Boolean(value) => Some(*value),
+            _ => self.wrong_type(problems, "true or false"),
+        }
+    }
+
     pub(super) fn table(&self, problems: &mut Problems<'_>) -> Option<&'t DeTable<'i>> {
         match self.value {
             DeValue::Table(table) => Some(table),

@@ -269,6 +269,10 @@ fn deploy(table: &DeTable<'_>, problems: &mut Problems<'_>) -> Deploy {
         }
     }
     take!(fields, problems, "drain", deploy.drain, duration(DRAIN));
+    if let Some(allowed) = fields.take("allow-breaking").and_then(|field| field.yes_or_no(problems))
+    {
+        deploy.allow_breaking = allowed;
+    }
     deploy.canary = fields.take("canary").and_then(|field| canary::canary(&field, problems));
     fields.finish(problems);
     deploy

@@ -43,7 +43,10 @@ pub(super) async fn call(
     let result = match (what, &instance.guest) {
         (Call::Request(head), Guest { requests: Some(guest), .. }) => match guest {
             RequestGuest::P2(guest) => call_p2(store, guest, head, exchange).await,
-            RequestGuest::P3(guest) => call_p3(store, guest, head, exchange, body_sent).await,
+            // Boxed, as the other below, so that those who are called plainly don't carry it.
+            RequestGuest::P3(guest) => {
+                Box::pin(call_p3(store, guest, head, exchange, body_sent)).await
+            }
         },
         (Call::Delivery(delivery), Guest { events: Some(guest), .. }) => match guest {
             EventGuest::Sync(guest) => {
@@ -51,7 +54,9 @@ pub(super) async fn call(
                 let handled = guest.call_handle(store, &delivery).await;
                 handled.map(|verdict| exchange.answer(Given::Verdict(verdict)))
             }
-            EventGuest::Async(guest) => call_async(store, guest, *delivery, exchange).await,
+            EventGuest::Async(guest) => {
+                Box::pin(call_async(store, guest, *delivery, exchange)).await
+            }
         },
         (Call::Request(_), _) => Err(wasmtime::Error::msg("the component takes no requests")),
         (Call::Delivery(_), _) => Err(wasmtime::Error::msg("the component takes no events")),

@@ -12,6 +12,11 @@ use super::instance::InstanceState;
 use super::limits::MAX_MEMORIES;
 use crate::manifest::{Manifest, Route};
 
+const HTTP_02: &str = "wasi:http/incoming-handler@0.2.";
+const HTTP_03: &str = "wasi:http/handler@0.3.";
+const EVENTS_SYNC: &str = "hotdock:events/handler@0.1.";
+const EVENTS_ASYNC: &str = "hotdock:events/async-handler@0.1.";
+
 /// A component whose code is mapped.
 #[derive(Clone)]
 pub struct LoadedComponent {
@@ -74,31 +79,42 @@ impl LoadedComponent {
         ty.imports(self.component.engine()).map(|(name, _)| name.to_owned()).collect()
     }
 
-    /// How it can be served, if at all. The newer interface and the asynchronous
-    /// one are preferred where it has both.
+    /// How it can be served, if at all.
     #[must_use]
     pub fn servable(&self) -> Option<Servable> {
-        let exports = self.exports();
-        let has = |interface| exports.iter().any(|export| export.starts_with(interface));
-        let requests = if has("wasi:http/handler@0.3.") {
-            Some(RequestInterface::Http03)
-        } else if has("wasi:http/incoming-handler@0.2.") {
-            Some(RequestInterface::Http02)
-        } else {
-            None
-        };
-        let events = if has("hotdock:events/async-handler@0.1.") {
-            Some(EventInterface::Async)
-        } else if has("hotdock:events/handler@0.1.") {
-            Some(EventInterface::Sync)
-        } else {
-            None
-        };
-        (requests.is_some() || events.is_some()).then_some(Servable { requests, events })
+        Servable::of(&self.exports())
     }
 }
 
 impl Servable {
+    /// How a component with these exports can be served, if at all. The newer
+    /// interface and the asynchronous one are preferred where it has both.
+    #[must_use]
+    pub fn of(exports: &[String]) -> Option<Self> {
+        let has = |interface: &str| exports.iter().any(|export| export.starts_with(interface));
+        let requests = if has(HTTP_03) {
+            Some(RequestInterface::Http03)
+        } else if has(HTTP_02) {
+            Some(RequestInterface::Http02)
+        } else {
+            None
+        };
+        let events = if has(EVENTS_ASYNC) {
+            Some(EventInterface::Async)
+        } else if has(EVENTS_SYNC) {
+            Some(EventInterface::Sync)
+        } else {
+            None
+        };
+        (requests.is_some() || events.is_some()).then_some(Self { requests, events })
+    }
+
+    /// Whether it is the host that calls this export.
+    #[must_use]
+    pub fn is_entry(export: &str) -> bool {
+        [HTTP_03, HTTP_02, EVENTS_ASYNC, EVENTS_SYNC].iter().any(|entry| export.starts_with(entry))
+    }
+
     /// The requests that a component like this answers: none where it takes
     /// events only, whatever the default of its manifest is.
     #[must_use]
@@ -123,7 +139,7 @@ impl Runtime {
     pub fn link(&self, loaded: &LoadedComponent) -> Result<Program, Vec<String>> {
         let mut reasons = missing_imports(loaded);
         let Some(servable) = loaded.servable() else {
-            reasons.push(not_servable(loaded));
+            reasons.push(not_servable(&loaded.exports()));
             return Err(reasons);
         };
         if !reasons.is_empty() {
@@ -166,7 +182,9 @@ fn provides(engine: &Engine, name: &str, item: &ComponentItem) -> bool {
     }
 }
 
-fn missing_import(name: &str) -> String {
+/// What stands against an import that the host does not provide.
+#[must_use]
+pub fn missing_import(name: &str) -> String {
     match super::imports::nearest_version(name) {
         Some(near) => format!(
             "import {name} is not provided in this version; the host has {near}: \
@@ -179,8 +197,9 @@ fn missing_import(name: &str) -> String {
     }
 }
 
-fn not_servable(loaded: &LoadedComponent) -> String {
-    let exports = loaded.exports();
+/// Why a component with these exports cannot be served.
+#[must_use]
+pub fn not_servable(exports: &[String]) -> String {
     let found = if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") };
     format!(
         "it exports {found}; a service exports any of wasi:http/incoming-handler@0.2.x \
@@ -204,15 +223,27 @@ impl fmt::Debug for Program {
 /// `wasi:http 0.2, hotdock:events`
 impl fmt::Display for Servable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let requests = self.requests.map(|requests| match requests {
-            RequestInterface::Http02 => "wasi:http 0.2",
-            RequestInterface::Http03 => "wasi:http 0.3",
-        });
-        let events = self.events.map(|events| match events {
-            EventInterface::Sync => "hotdock:events",
-            EventInterface::Async => "hotdock:events (async)",
-        });
+        let requests = self.requests.map(|requests| requests.to_string());
+        let events = self.events.map(|events| events.to_string());
         let both: Vec<_> = requests.into_iter().chain(events).collect();
         f.write_str(&both.join(", "))
+    }
+}
+
+impl fmt::Display for RequestInterface {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http02 => "wasi:http 0.2",
+            Self::Http03 => "wasi:http 0.3",
+        })
+    }
+}
+
+impl fmt::Display for EventInterface {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sync => "hotdock:events",
+            Self::Async => "hotdock:events (async)",
+        })
     }
 }

@@ -181,7 +181,7 @@ impl Exchange {
             let mut state = self.lock();
             state.answered = true;
             // What was sent is still to be known: it decides about another run.
-            let over = state.outside.as_ref().map(Outside::over);
+            let over = state.outside.as_mut().and_then(Outside::end);
             ((state.transaction.take(), state.answer.take(), state.lease_request.take()), over)
         };
         // Dropped after the lock: undoing a transaction takes other locks.

@@ -81,7 +81,8 @@ pub(super) fn add_to_linker(linker: &mut Linker<InstanceState>, abi: Abi) -> was
 }
 
 /// Whether the host has an interface of this name and version.
-pub(super) fn provides(import: &str) -> bool {
+#[must_use]
+pub fn provides(import: &str) -> bool {
     PROVIDED.iter().any(|provided| matches(provided, import))
 }
 

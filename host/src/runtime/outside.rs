@@ -23,7 +23,9 @@ pub(super) struct Outside {
     keys: RequestKeys,
     sent: bool,
     unsafe_requests: u64,
-    over: CancellationToken,
+    is_over: bool,
+    /// Made with the first request: most invocations send none.
+    over: Option<CancellationToken>,
 }
 
 /// A request's share in its invocation.
@@ -77,7 +79,7 @@ impl RequestKeys {
 
 impl Outside {
     pub(super) fn new(keys: RequestKeys) -> Self {
-        Self { keys, sent: false, unsafe_requests: 0, over: CancellationToken::new() }
+        Self { keys, sent: false, unsafe_requests: 0, is_over: false, over: None }
     }
 
     /// Notes a request that is about to leave.
@@ -89,16 +91,19 @@ impl Outside {
             self.unsafe_requests += 1;
             idempotency_key = Some(self.keys.key(self.unsafe_requests));
         }
-        Departure { idempotency_key, over: self.over.clone() }
+        let over = self.over.get_or_insert_default().clone();
+        Departure { idempotency_key, over }
     }
 
-    /// To be cancelled when the invocation is over: ends what is still under way.
-    pub(super) fn over(&self) -> CancellationToken {
-        self.over.clone()
+    /// The invocation is over. Returns what is to be cancelled: it ends what is still
+    /// under way.
+    pub(super) fn end(&mut self) -> Option<CancellationToken> {
+        self.is_over = true;
+        self.over.take()
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.over.is_cancelled()
+        self.is_over
     }
 
     /// Whether any request left.
@@ -165,7 +170,7 @@ mod tests {
         assert!(outside.was_asked() && !outside.was_told());
         outside.depart(&Method::DELETE);
         assert!(outside.was_told());
-        outside.over().cancel();
+        outside.end().expect("something is under way").cancel();
         assert!(outside.is_over() && departure.over.is_cancelled());
     }
 }

@@ -121,7 +121,9 @@ impl<W: Work> Runs<W> {
                 optimistic_runs += 1;
             }
             let late = || Failure::Deadline(self.limits().deadline);
-            let timely = by(deadline, self.run(mode));
+            // Pinned here and lent: moved, it would be copied whole at each request.
+            let run = std::pin::pin!(self.run(mode));
+            let timely = by(deadline, run);
             match timely.await.unwrap_or_else(|_| Err(Unanswered::Failed(late()))) {
                 Ok(outcome) => return Ok(outcome),
                 Err(Unanswered::Failed(failure)) => return Err(failure),
@@ -156,7 +158,7 @@ impl<W: Work> Runs<W> {
                 Before::Run(transaction) => this.to_validation(this.start(transaction)).await,
             }
         });
-        leased.await.unwrap_or_else(|error| Err(error.into()))
+        Box::pin(leased).await.unwrap_or_else(|error| Err(error.into()))
     }
 
     /// Runs optimistically; goes on with the writer lease, on the writer's
@@ -164,7 +166,8 @@ impl<W: Work> Runs<W> {
     async fn optimistic(self: &Arc<Self>, alone: bool) -> Result<W::Outcome, Unanswered> {
         let mut running = self.start(self.store.begin());
         match running.until_answer().await {
-            Step::WantsLease(request) => self.go_on_leased(running, request, alone).await,
+            // Boxed, so that those who don't write by SQL don't carry it.
+            Step::WantsLease(request) => Box::pin(self.go_on_leased(running, request, alone)).await,
             step => self.conclude(running, step).await,
         }
     }

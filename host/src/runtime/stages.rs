@@ -61,7 +61,7 @@ pub async fn invoke_in_stages(
     ended(Stage::Call);
     let outcome = by(deadline, async {
         match step {
-            Step::WantsLease(request) => runs.go_on_leased(running, request, false).await,
+            Step::WantsLease(request) => Box::pin(runs.go_on_leased(running, request, false)).await,
             step => runs.conclude(running, step).await,
         }
     });

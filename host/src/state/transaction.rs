@@ -23,9 +23,10 @@ pub struct Transaction {
     mode: Mode,
 }
 
+/// Boxed: a transaction is handed on several times on its way.
 enum Mode {
-    Optimistic(Snapshot),
-    Leased(Leased),
+    Optimistic(Box<Snapshot>),
+    Leased(Box<Leased>),
 }
 
 /// The writer itself, lent for one transaction; goes home when dropped. Used on
@@ -55,11 +56,11 @@ pub struct Committed {
 
 impl Transaction {
     pub(super) fn optimistic(store: &Arc<Store>) -> Self {
-        Self { store: Arc::clone(store), mode: Mode::Optimistic(Snapshot::new(store)) }
+        Self { store: Arc::clone(store), mode: Mode::Optimistic(Box::new(Snapshot::new(store))) }
     }
 
     pub(super) fn leased(store: &Arc<Store>, leased: Leased) -> Self {
-        Self { store: Arc::clone(store), mode: Mode::Leased(leased) }
+        Self { store: Arc::clone(store), mode: Mode::Leased(Box::new(leased)) }
     }
 
     /// Whether it holds the writer.
@@ -286,7 +287,8 @@ impl Transaction {
             }
             Mode::Optimistic(mut snapshot) => {
                 snapshot.release_reader();
-                let durable = self.store.submit(snapshot.reads, snapshot.writes).await?;
+                let Snapshot { reads, writes, .. } = *snapshot;
+                let durable = self.store.submit(reads, writes).await?;
                 Ok(Committed { durable: Some(durable) })
             }
             Mode::Leased(mut leased) => {
@@ -316,7 +318,7 @@ impl Transaction {
     /// Reads and writes of an optimistic transaction, for the writer to take over.
     pub(super) fn into_snapshot(self) -> Option<Snapshot> {
         match self.mode {
-            Mode::Optimistic(snapshot) => Some(snapshot),
+            Mode::Optimistic(snapshot) => Some(*snapshot),
             Mode::Leased(_) => None,
         }
     }
@@ -325,7 +327,7 @@ impl Transaction {
         match &mut self.mode {
             Mode::Optimistic(snapshot) => snapshot.put(bucket, key, value),
             Mode::Leased(leased) => {
-                let Leased { writer, footprint, .. } = leased;
+                let Leased { writer, footprint, .. } = &mut **leased;
                 let writer = writer.as_mut().expect("held until it goes home");
                 writer.set(bucket, key, value.as_deref(), footprint)
             }

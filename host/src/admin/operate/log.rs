@@ -23,6 +23,7 @@ const MAX_WAIT: u64 = 30;
 #[into_params(parameter_in = Query)]
 pub(super) struct Parameters {
     /// Those after this position; without it the newest.
+    #[param(format = "uint64")]
     after: Option<u64>,
     /// So many at the most (100).
     #[param(minimum = 1, maximum = 1000)]

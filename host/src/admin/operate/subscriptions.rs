@@ -38,6 +38,7 @@ pub(super) struct ByName {
 #[into_params(parameter_in = Query)]
 pub(super) struct ByPosition {
     /// Those after this position.
+    #[param(format = "uint64")]
     after: Option<u64>,
     /// So many at the most (100).
     #[param(minimum = 1, maximum = 1000)]

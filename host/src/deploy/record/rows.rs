@@ -22,11 +22,12 @@ pub(super) fn insert_version(
     let (origin, file) = match &version.origin {
         Origin::File(file) => ("file", file.as_str()),
         Origin::Upload => ("upload", version.id.service.as_str()),
+        Origin::Oci(_) => ("oci", version.id.service.as_str()),
     };
     connection.execute(
         "INSERT INTO version (service, number, component, manifest_file, manifest, file, deployed_at,
-                              origin, who)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                              origin, who, reference)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         params![
             version.id.service.as_str(),
             version.id.number,
@@ -37,6 +38,7 @@ pub(super) fn insert_version(
             version.deployed_at,
             origin,
             version.who,
+            version.origin.reference(),
         ],
     )?;
     Ok(())
@@ -138,7 +140,7 @@ fn shares(connection: &Connection, service: &str) -> rusqlite::Result<Vec<Share>
 
 const VERSION: &str =
     "SELECT service, number, component, manifest_file, manifest, file, deployed_at,
-                              origin, who, rolled_back FROM version";
+                              origin, who, rolled_back, reference FROM version";
 
 pub(super) fn versions(
     connection: &Connection,
@@ -164,8 +166,9 @@ fn read_version(row: &Row<'_>) -> rusqlite::Result<VersionRecord> {
         (Some(file), Some(text)) => Some(ManifestText { file, text }),
         _ => None,
     };
-    let origin = match row.get::<_, String>(7)?.as_str() {
-        "upload" => Origin::Upload,
+    let origin = match (row.get::<_, String>(7)?.as_str(), row.get(10)?) {
+        ("oci", Some(reference)) => Origin::Oci(reference),
+        ("upload" | "oci", _) => Origin::Upload,
         _ => Origin::File(Stem::new(&row.get::<_, String>(5)?)),
     };
     Ok(VersionRecord {

@@ -10,7 +10,7 @@ const APPLICATION: i64 = 0x686f_7464;
 
 /// The formats: each takes a file from the one before it to its own, and the
 /// first a new file. Older files are upgraded when they are opened.
-const FORMATS: [&str; 2] = [FORMAT_1, FORMAT_2];
+const FORMATS: [&str; 3] = [FORMAT_1, FORMAT_2, FORMAT_3];
 /// The newest of them.
 const FORMAT: i64 = FORMATS.len() as i64;
 
@@ -76,6 +76,11 @@ const FORMAT_2: &str = "
     ) STRICT;
     INSERT INTO deployed SELECT service, file, 1, '[]', NULL, NULL FROM traffic;
     INSERT INTO share SELECT service, number, 100 FROM traffic;
+";
+
+/// Versions remember what they were in a registry; `origin` may be 'oci'.
+const FORMAT_3: &str = "
+    ALTER TABLE version ADD COLUMN reference TEXT; -- `oci://…@sha256:…`
 ";
 
 /// Makes an empty file this format's, and upgrades an older one; refuses newer

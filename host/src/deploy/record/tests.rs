@@ -110,10 +110,10 @@ fn another_format_and_another_programs_file_are_refused_and_left_alone() {
     let path = data.path().join("host.db");
     drop(open(&path));
     let raw = Connection::open(&path).expect("SQLite");
-    raw.pragma_update(None, "user_version", 3).expect("a pragma");
+    raw.pragma_update(None, "user_version", 4).expect("a pragma");
     drop(raw);
     let refused = Record::open(&path, KEEP).expect_err("a refusal");
-    assert!(matches!(refused, RecordError::Newer { found: 3, known: 2 }), "{refused}");
+    assert!(matches!(refused, RecordError::Newer { found: 4, known: 3 }), "{refused}");
     let other = data.path().join("other.db");
     Connection::open(&other).expect("SQLite").execute_batch("CREATE TABLE t (a)").expect("a table");
     assert!(matches!(Record::open(&other, KEEP), Err(RecordError::Foreign)));
@@ -126,7 +126,8 @@ fn how_traffic_is_shared_and_the_canary_are_there_after_a_restart() {
     let record = open(&path);
     let cart: ServiceName = "cart".parse().expect("a name");
     deploy(&record, &version("cart", 1, "cart"));
-    let uploaded = VersionRecord { origin: Origin::Upload, ..version("cart", 2, "cart") };
+    let origin = Origin::Oci("oci://registry.example/shop/cart:2@sha256:00".to_owned());
+    let uploaded = VersionRecord { origin, ..version("cart", 2, "cart") };
     let plan = TrafficPlan {
         versions: vec![Share { version: 1, weight: 90 }, Share { version: 2, weight: 10 }],
         rules: vec![Rule { header: "x-beta".to_owned(), value: "1".to_owned(), version: 2 }],

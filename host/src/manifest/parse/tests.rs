@@ -58,6 +58,7 @@ fn every_key_is_read() {
         config = { currency = "EUR" }
         [deploy]
         health = "/cart/health?deep=1"
+        allow-breaking = true
         drain = "0s"
         [[migration]]
         name = "0001"
@@ -97,6 +98,7 @@ fn every_key_is_read() {
         ["https://api.example.com", "http://10.0.0.5:8080", "https://*.example.com"]
     );
     assert_eq!(manifest.deploy.health.as_deref(), Some("/cart/health?deep=1"));
+    assert!(manifest.deploy.allow_breaking);
     assert_eq!(manifest.deploy.drain, Duration::ZERO);
     let names: Vec<_> = manifest.migrations.iter().map(|each| each.name.as_str()).collect();
     assert_eq!(names, ["0001", "0002"]);
@@ -151,6 +153,7 @@ fn broken_toml_and_wrong_types_are_refused() {
     assert!(
         refusal("[capabilities]\nconfig = { n = 1 }\n")[0].contains("`[capabilities] config.n`")
     );
+    assert!(refusal("[deploy]\nallow-breaking = \"yes\"\n")[0].contains("must be true or false"));
     assert!(refusal("[deploy]\nhealth = \"up\"\n")[0].contains("starts with `/`"));
 }
 

@@ -1,0 +1,55 @@
+//! `hotdock diff`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use super::inspect::bullets;
+use super::{console, exit};
+use crate::deploy::Diff;
+
+/// Show what differs between two components, sorted by whom it breaks.
+///
+/// Exports and imports are compared by their types, interfaces of one package as semantic
+/// versioning has it; manifests by what they declare. What is breaking, a host refuses unless it
+/// is allowed; the exit code is 8 then.
+#[derive(Debug, clap::Args)]
+pub(super) struct DiffCommand {
+    /// The older component
+    #[arg(value_name = "OLD.wasm")]
+    old: PathBuf,
+    /// The newer one
+    #[arg(value_name = "NEW.wasm")]
+    new: PathBuf,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl DiffCommand {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let found = match crate::deploy::diff(&self.old, &self.new) {
+            Ok(found) => found,
+            Err(reasons) => {
+                console::error(&anyhow::anyhow!("they cannot be compared{}", bullets(&reasons)));
+                return Ok(ExitCode::from(exit::REFUSED));
+            }
+        };
+        let code = if found.breaking.is_empty() { exit::DONE } else { exit::BREAKING };
+        console::line(&if self.json { serde_json::to_string(&found)? } else { text(&found) });
+        Ok(ExitCode::from(code))
+    }
+}
+
+fn text(found: &Diff) -> String {
+    if found.is_empty() {
+        return "no difference that anyone could tell by exports, imports or manifest".to_owned();
+    }
+    let lists = [
+        ("breaking", &found.breaking),
+        ("compatible", &found.compatible),
+        ("declared by the manifest", &found.declared),
+    ];
+    let lists = lists.into_iter().filter(|(_, list)| !list.is_empty());
+    let lists = lists.map(|(word, list)| format!("{word}:{}", bullets(list)));
+    lists.collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,43 @@
+//! How long something has been going on, on a terminal, below what is printed.
+
+use std::io::IsTerminal as _;
+use std::time::{Duration, Instant};
+
+use super::console::Screen;
+
+/// What is over by then need not be talked about.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The time since the last step began.
+pub(super) struct Elapsed {
+    screen: Option<Screen>,
+    since: Instant,
+}
+
+impl Elapsed {
+    /// Shown if it is `wanted` and there is a terminal.
+    pub(super) fn new(wanted: bool) -> Self {
+        let live = wanted && std::io::stdout().is_terminal();
+        Self { screen: live.then(Screen::default), since: Instant::now() }
+    }
+
+    /// Makes room for what is printed next; with `next` another step began.
+    pub(super) fn clear(&mut self, next: bool) -> std::io::Result<()> {
+        if next {
+            self.since = Instant::now();
+            self.screen.as_mut().map_or(Ok(()), Screen::clear)?;
+        }
+        Ok(())
+    }
+
+    /// Shows it.
+    pub(super) fn show(&mut self) -> std::io::Result<()> {
+        let elapsed = self.since.elapsed();
+        match &mut self.screen {
+            Some(screen) if elapsed >= PATIENCE => {
+                screen.show(&format!("    {:.0} s", elapsed.as_secs_f64()))
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! `hotdock logs`
+
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use futures_util::TryStreamExt as _;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+use url::form_urlencoded::Serializer;
+
+use super::console;
+use super::remote::{Host, Remote};
+use crate::telemetry::LogLevel;
+
+/// How many lines there are at first.
+const NEWEST: u64 = 100;
+
+/// How many are asked for at once.
+const PAGE: u64 = 1000;
+
+/// Show what a running host and its services logged.
+///
+/// What services print and log is among it. The host keeps the newest lines in
+/// memory (log-keep), of those that its --log lets through. A line has its time
+/// (UTC), how much it matters, who says it or which version it is about, and the text.
+#[derive(Debug, clap::Args)]
+pub(super) struct Logs {
+    #[command(flatten)]
+    remote: Remote,
+    /// Only what this service says, or what is about it
+    service: Option<String>,
+    /// Go on with what comes, until the host stops
+    #[arg(long, short)]
+    follow: bool,
+    /// Begin then: so long ago, as 10m, or at a time, as 2026-01-31T08:00:00Z [default: with the
+    /// newest lines]
+    #[arg(long, value_name = "TIME", value_parser = since)]
+    since: Option<String>,
+    /// Only what matters at least so much
+    #[arg(long, value_name = "LEVEL", default_value = "trace", hide_default_value = true)]
+    level: LogLevel,
+    /// So many of the newest lines [default: 100]
+    #[arg(long, short = 'n', value_name = "COUNT", conflicts_with = "since",
+          value_parser = clap::value_parser!(u64).range(1..=1000))]
+    limit: Option<u64>,
+    /// Print one JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// A page.
+#[derive(Debug, Deserialize)]
+struct Page {
+    lines: Vec<Box<RawValue>>,
+    next: u64,
+    last: u64,
+}
+
+/// A line of a page or of the stream.
+#[derive(Debug, Deserialize)]
+struct Line {
+    logged_at: String,
+    level: LogLevel,
+    service: Option<String>,
+    version: Option<u64>,
+    message: String,
+    #[serde(default)]
+    fields: Map<String, Value>,
+}
+
+/// How many lines the host could not keep until they were read.
+#[derive(Debug, Deserialize)]
+struct Missed {
+    missed: u64,
+}
+
+impl Logs {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        self.remote.run(async |host| {
+            if self.follow {
+                self.follow(host).await?
+            } else {
+                self.show(host).await?
+            }
+            Ok(ExitCode::SUCCESS)
+        })
+    }
+
+    async fn show(&self, host: &Host) -> anyhow::Result<()> {
+        let mut after = None;
+        loop {
+            let page = host.get(&self.path(after)).await?;
+            let page: Page = serde_json::from_slice(&page.text)?;
+            page.lines.iter().try_for_each(|line| self.print(line.get()))?;
+            // Without a beginning the first page is of the newest: nothing follows it.
+            if self.since.is_none() || page.next >= page.last {
+                return Ok(());
+            }
+            after = Some(page.next);
+        }
+    }
+
+    async fn follow(&self, host: &Host) -> anyhow::Result<()> {
+        let mut events = std::pin::pin!(host.follow(&self.path(None)).await?);
+        while let Some(event) = events.try_next().await? {
+            match event.event.as_str() {
+                "line" => self.print(&event.data)?,
+                "missed" if self.json => console::print(&event.data)?,
+                "missed" => {
+                    let Missed { missed } = serde_json::from_str(&event.data)?;
+                    console::print(&format!(
+                        "… {missed} lines were gone before they could be read"
+                    ))?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn path(&self, after: Option<u64>) -> String {
+        let limit = self.limit.unwrap_or(if self.since.is_some() { PAGE } else { NEWEST });
+        let mut query = Serializer::new(String::new());
+        query.append_pair("limit", &limit.to_string());
+        query.append_pair("level", &self.level.to_string());
+        query.extend_pairs(self.service.iter().map(|service| ("service", service)));
+        query.extend_pairs(self.since.iter().map(|since| ("since", since)));
+        query.extend_pairs(after.iter().map(|after| ("after", after.to_string())));
+        format!("/v1/logs?{}", query.finish())
+    }
+
+    fn print(&self, line: &str) -> anyhow::Result<()> {
+        let text = if self.json { line.to_owned() } else { in_words(&serde_json::from_str(line)?) };
+        Ok(console::print(&text)?)
+    }
+}
+
+fn in_words(line: &Line) -> String {
+    // `2026-01-31T08:00:00.123Z` as `01-31 08:00:00.123`.
+    let time = line.logged_at.get(5..23).unwrap_or(&line.logged_at).replace('T', " ");
+    let who = match (&line.service, line.version) {
+        (Some(service), Some(version)) => format!("{service} v{version}"),
+        (Some(service), None) => service.clone(),
+        (None, _) => "-".to_owned(),
+    };
+    let level = line.level.to_string().to_uppercase();
+    let mut text = format!("{time}  {level:<5}  {who:<12}  {}", line.message);
+    for (name, value) in &line.fields {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        text.push_str(&format!("  {name}={value}"));
+    }
+    console::printable(&text)
+}
+
+/// As the host reads it.
+fn since(text: &str) -> Result<String, String> {
+    if let Ok(ago) = humantime::parse_duration(text) {
+        let time = SystemTime::now().checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH);
+        let time = time.max(SystemTime::UNIX_EPOCH);
+        return Ok(humantime::format_rfc3339_millis(time).to_string());
+    }
+    match chrono::DateTime::parse_from_rfc3339(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err("a duration such as 10m, or a time such as 2026-01-31T08:00:00Z".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_beginning_is_so_long_ago_or_a_time() {
+        assert_eq!(since("2026-01-31T08:00:00Z").as_deref(), Ok("2026-01-31T08:00:00Z"));
+        let ago = since("10m").expect("a duration");
+        assert!(chrono::DateTime::parse_from_rfc3339(&ago).is_ok(), "{ago}");
+        assert!(since("yesterday").is_err());
+    }
+
+    #[test]
+    fn a_line_is_in_words_and_steers_no_terminal() {
+        let line = serde_json::json!({
+            "position": 1, "logged_at": "2026-01-31T08:00:00.123Z", "level": "warn",
+            "target": "guest", "service": "cart", "version": 3, "message": "a\u{1b}[2Jb",
+            "fields": { "left": 7, "stream": "stdout" }
+        });
+        let line: Line = serde_json::from_value(line).expect("a line");
+        let expected = "01-31 08:00:00.123  WARN   cart v3       a [2Jb  left=7  stream=stdout";
+        assert_eq!(in_words(&line), expected);
+    }
+}

@@ -1,0 +1,117 @@
+//! `hotdock pack`
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+
+use super::inspect::bullets;
+use super::registry::{self, Registry};
+use super::{console, exit};
+use crate::component::Interfaces;
+use crate::deploy::Pair;
+use crate::digest::Digest;
+use crate::oci::{self, Reference};
+
+/// Embed a component's manifest in it, so that the one file is all there is to deploy.
+///
+/// The manifest is checked first, and takes the place of one that is embedded already. The same
+/// component and manifest always give the same bytes. With --push the result goes to a registry,
+/// under the same digest whenever it is pushed.
+#[derive(Debug, clap::Args)]
+pub(super) struct Pack {
+    #[command(flatten)]
+    registry: Registry,
+    /// The component
+    #[arg(value_name = "FILE.wasm", required_unless_present = "pull")]
+    file: Option<PathBuf>,
+    /// Take the component from a registry
+    #[arg(long, value_name = "oci://…", conflicts_with = "file", requires = "output")]
+    pull: Option<Reference>,
+    /// The manifest [default: FILE.toml, if it exists; else the embedded one stays]
+    #[arg(long, value_name = "FILE.toml")]
+    manifest: Option<PathBuf>,
+    /// Where the result goes [default: with --push nowhere else, else in place of FILE.wasm]
+    #[arg(long, short, value_name = "OUT.wasm")]
+    output: Option<PathBuf>,
+    /// Push the result to a registry: oci://REGISTRY/REPOSITORY:TAG
+    #[arg(long, value_name = "oci://…")]
+    push: Option<Reference>,
+}
+
+impl Pack {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        tokio.context("the asynchronous runtime")?.block_on(Box::pin(self.pack()))
+    }
+
+    async fn pack(self) -> anyhow::Result<ExitCode> {
+        let pair = self.pair().await?;
+        let packed = match self.packed(&pair) {
+            Ok(packed) => packed,
+            Err(reasons) => {
+                console::error(&anyhow::anyhow!("it cannot be packed{}", bullets(&reasons)));
+                return Ok(ExitCode::from(exit::REFUSED));
+            }
+        };
+        let in_place = self.file.as_ref().filter(|_| self.push.is_none());
+        if let Some(output) = self.output.as_ref().or(in_place) {
+            write(output, &packed).with_context(|| output.display().to_string())?;
+            console::line(&format!("{}  {}", Digest::of(&packed), output.display()));
+        }
+        if let Some(reference) = &self.push {
+            let interfaces = Interfaces::read(packed.as_slice())?;
+            let access = self.registry.access(reference)?;
+            let pushed = oci::push(reference, packed, &interfaces, &access).await?;
+            console::line(&pushed.to_string());
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn pair(&self) -> anyhow::Result<Pair> {
+        match (&self.pull, &self.file) {
+            (Some(reference), _) => {
+                let pulled = self.registry.pull(reference).await?;
+                console::line(&pulled.reference.to_string());
+                registry::pair(reference, pulled.component, self.manifest.as_ref())
+            }
+            (None, Some(file)) => {
+                Pair::read(file, self.manifest.as_deref()).map_err(anyhow::Error::msg)
+            }
+            (None, None) => anyhow::bail!("a component is needed"),
+        }
+    }
+
+    /// With its manifest; as it is where it is only to be moved.
+    fn packed(&self, pair: &Pair) -> Result<Vec<u8>, Vec<String>> {
+        let has_manifest = pair.manifest.as_ref().is_ok_and(|(text, _)| text.is_some());
+        let moved = self.pull.is_some() || self.push.is_some();
+        if pair.manifest.is_ok() && !has_manifest && !moved {
+            return Err(vec![
+                "there is no manifest to embed: name it with --manifest FILE.toml".to_owned(),
+            ]);
+        }
+        crate::deploy::pack(pair)
+    }
+}
+
+/// Written beside and renamed: a host may be watching the folder.
+fn write(output: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new()
+        .prefix(".hotdock-")
+        .permissions(permissions(output))
+        .tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.persist(output)?;
+    Ok(())
+}
+
+/// Those of the file that is replaced, else as any other file's.
+fn permissions(output: &Path) -> std::fs::Permissions {
+    use std::os::unix::fs::PermissionsExt as _;
+    let replaced = std::fs::metadata(output).map(|metadata| metadata.permissions());
+    replaced.unwrap_or_else(|_| std::fs::Permissions::from_mode(0o666))
+}

@@ -1,0 +1,49 @@
+//! Registries: what lets one in, and pulling from them.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+
+use crate::deploy::Pair;
+use crate::oci::{self, Access, Credentials, Pulled, Reference};
+
+/// How registries are asked.
+#[derive(Debug, clap::Args)]
+pub(super) struct Registry {
+    /// File with the registry's token, or USER:PASSWORD; HOTDOCK_REGISTRY_TOKEN may have it
+    /// itself [default: what `docker login` left]
+    #[arg(long, env = "HOTDOCK_REGISTRY_TOKEN_FILE", value_name = "FILE")]
+    registry_token_file: Option<PathBuf>,
+    /// Ask the registry over plain HTTP; one on this machine always is
+    #[arg(long)]
+    plain_http: bool,
+}
+
+impl Registry {
+    pub(super) fn access(&self, reference: &Reference) -> anyhow::Result<Access> {
+        let credentials = Credentials::find(reference, self.registry_token_file.as_deref());
+        let credentials = credentials.map_err(|reason| anyhow::anyhow!("{reference}: {reason}"))?;
+        Ok(Access { credentials, plain_http: self.plain_http })
+    }
+
+    pub(super) async fn pull(&self, reference: &Reference) -> anyhow::Result<Pulled> {
+        Ok(oci::pull(reference, &self.access(reference)?).await?)
+    }
+}
+
+/// What was pulled, with a manifest of a file's in place of the embedded one if
+/// there is one.
+pub(super) fn pair(
+    reference: &Reference,
+    component: Vec<u8>,
+    manifest: Option<&PathBuf>,
+) -> anyhow::Result<Pair> {
+    let beside = match manifest {
+        Some(path) => {
+            let shown = path.display().to_string();
+            Some((shown.clone(), std::fs::read(path).context(shown)?))
+        }
+        None => None,
+    };
+    Pair::of(reference.name(), component, beside).map_err(anyhow::Error::msg)
+}

@@ -1,0 +1,230 @@
+//! The commands that look at components, without a host.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::harness::typed::{REQUESTS, component as typed, stock};
+use crate::harness::{built, component, hello};
+
+/// A folder with files.
+struct Files(TempDir);
+
+impl Files {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a folder"))
+    }
+
+    fn put(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, bytes).expect("a file");
+        path
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+}
+
+fn hotdock(arguments: &[&str], files: &[&Path]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hotdock"));
+    command.args(arguments).args(files).output().expect("it ends")
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("not JSON: {output:?}"))
+}
+
+fn texts(value: &Value) -> Vec<&str> {
+    value.as_array().expect("a list").iter().filter_map(Value::as_str).collect()
+}
+
+#[test]
+fn inspect_shows_what_a_component_is_and_asks_for() {
+    let files = Files::new();
+    let (order, manifest) = component("order");
+    let file = files.put("order.wasm", &order);
+    files.put("order.toml", manifest.expect("order has one"));
+    let found = json(&hotdock(&["inspect", "--json"], &[&file]));
+    assert_eq!(found["service"], "order");
+    assert_eq!(found["bytes"], order.len());
+    assert_eq!(found["sizes"]["bytes"], order.len());
+    assert!(!found["sizes"]["modules"].as_array().expect("modules").is_empty());
+    assert!(texts(&found["exports"]).iter().any(|name| name.starts_with("wasi:http/")), "{found}");
+    assert!(texts(&found["subscriptions"]).contains(&"shop.cart.checked-out"), "{found}");
+    assert!(found["manifest"].as_str().expect("text").ends_with("order.toml"));
+    assert_eq!(found["problems"], Value::Array(Vec::new()));
+    let imports = found["imports"].as_array().expect("imports");
+    assert!(imports.iter().all(|import| import["provided"] == true), "{found}");
+    let checked = json(&hotdock(&["check", "--json"], &[&file]));
+    for key in ["service", "digest", "serves", "routes", "subscriptions", "exports", "imports"] {
+        let sorted = |value: &Value| {
+            let mut all: Vec<String> =
+                value.as_array().into_iter().flatten().map(Value::to_string).collect();
+            all.sort();
+            all
+        };
+        let (inspected, checked) = (&found[key], &checked["component"][key]);
+        assert!(inspected == checked || sorted(inspected) == sorted(checked), "{key}: {inspected}");
+    }
+    let text = String::from_utf8(hotdock(&["inspect"], &[&file]).stdout).expect("text");
+    assert!(text.contains("core modules") && text.contains("the service's own store"), "{text}");
+}
+
+#[test]
+fn inspect_names_the_capabilities_and_what_is_not_provided() {
+    let files = Files::new();
+    let mailing = typed(
+        &format!("{REQUESTS} import shop:mail/mail@1.0.0;"),
+        "package shop:mail@1.0.0 { interface mail { send: func(to: string); } }",
+    );
+    let file = files.put("mail.wasm", mailing);
+    files.put(
+        "mail.toml",
+        "[capabilities]\noutbound = [\"https://api.example.com\"]\nsecrets = [\"KEY\"]\n\
+         config = { currency = \"EUR\" }\n",
+    );
+    let output = hotdock(&["inspect", "--json"], &[&file]);
+    let found = json(&output);
+    assert!(output.status.success());
+    assert_eq!(texts(&found["capabilities"]["outbound"]), ["https://api.example.com"]);
+    assert_eq!(texts(&found["capabilities"]["secrets"]), ["KEY"]);
+    assert_eq!(texts(&found["capabilities"]["config"]), ["currency"]);
+    let imports = found["imports"].as_array().expect("imports");
+    let mail = imports.iter().find(|import| import["interface"] == "shop:mail/mail@1.0.0");
+    assert_eq!(mail.expect("the import")["provided"], false);
+    assert!(texts(&found["problems"])[0].contains("shop:mail/mail@1.0.0"), "{found}");
+    let text = String::from_utf8(hotdock(&["inspect"], &[&file]).stdout).expect("text");
+    assert!(text.contains("NOT PROVIDED") && text.contains("it cannot be deployed"), "{text}");
+    let garbage = hotdock(&["inspect"], &[&files.put("garbage.wasm", "garbage")]);
+    assert_eq!(garbage.status.code(), Some(3));
+    assert_eq!(hotdock(&["inspect"], &[&files.path("none.wasm")]).status.code(), Some(3));
+}
+
+#[test]
+fn large_components_of_other_languages_are_looked_at_too() {
+    for name in ["js.wasm", "py.wasm"] {
+        let Some(path) = built("test-guests", name) else {
+            eprintln!(
+                "skipped: target/test-guests/{name} was not built (its toolchain is not here)"
+            );
+            continue;
+        };
+        let found = json(&hotdock(&["inspect", "--json"], &[&path]));
+        assert_eq!(found["serves"], "wasi:http 0.2", "{found}");
+    }
+}
+
+#[test]
+fn diff_sorts_differences_by_whom_they_break() {
+    let files = Files::new();
+    let old = files.put(
+        "old.wasm",
+        stock(
+            "1.0.0",
+            "record item { id: u64 } find: func(id: u64) -> item; count: func() -> u32;",
+        ),
+    );
+    let new = files.put(
+        "new.wasm",
+        stock(
+            "1.1.0",
+            "record item { id: u64, name: string } find: func(id: u64) -> item; \
+                        all: func() -> list<item>;",
+        ),
+    );
+    let manifest = |route: &str, sql: &str| {
+        format!(
+            "[service]\nname = \"stock\"\n[[route]]\npath = \"{route}\"\n\
+             [[migration]]\nname = \"1\"\nsql = \"{sql}\"\n"
+        )
+    };
+    files.put("old.toml", manifest("/stock", "CREATE TABLE a (b)"));
+    files.put("new.toml", manifest("/items", "CREATE TABLE a (c)"));
+    let output = hotdock(&["diff", "--json"], &[&old, &new]);
+    assert_eq!(output.status.code(), Some(8));
+    let found = json(&output);
+    let has = |list: &str, text: &str| texts(&found[list]).iter().any(|each| each.contains(text));
+    assert!(has("breaking", "count is gone"), "{found}");
+    assert!(has(
+        "breaking",
+        "type item was record { id: u64 }, is record { id: u64, name: string }"
+    ));
+    assert!(has("breaking", "find is func(id: u64) -> item, and a type that it names changed"));
+    assert!(has("breaking", "migration 1 was changed"));
+    assert!(has("compatible", "all is new") && has("compatible", "shop:stock/stock@1.1.0"));
+    assert!(has("declared", "route /stock is gone") && has("declared", "route /items is new"));
+    let text = String::from_utf8(hotdock(&["diff"], &[&old, &new]).stdout).expect("text");
+    assert!(text.starts_with("breaking:\n  - "), "{text}");
+}
+
+#[test]
+fn diff_of_what_breaks_nobody_ends_well() {
+    let files = Files::new();
+    let old = files.put("hello.wasm", hello(1));
+    let new = files.put("hello2.wasm", hello(2));
+    files.put("hello2.toml", "[service]\nname = \"hello\"\n[[route]]\npath = \"/hello\"\n");
+    let output = hotdock(&["diff"], &[&old, &new]);
+    assert!(output.status.success(), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("no difference"), "{output:?}");
+    // The other way of taking requests, and what WASI 0.3 is imported of.
+    let (hello3, _) = component("hello3");
+    let other = files.put("hello3.wasm", hello3);
+    files.put("hello3.toml", "[service]\nname = \"hello\"\n[[route]]\npath = \"/hello\"\n");
+    let output = hotdock(&["diff"], &[&old, &other]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("it takes requests by wasi:http 0.3, not wasi:http 0.2"), "{text}");
+    let garbage = files.put("garbage.wasm", "garbage");
+    assert_eq!(hotdock(&["diff"], &[&old, &garbage]).status.code(), Some(3));
+}
+
+#[test]
+fn pack_embeds_the_manifest_and_the_same_input_gives_the_same_bytes() {
+    let files = Files::new();
+    let file = files.put("hello.wasm", hello(1));
+    let manifest = "[[route]]\npath = \"/packed\"\n";
+    files.put("hello.toml", manifest);
+    let (one, two) = (files.path("one.wasm"), files.path("two.wasm"));
+    for output in [&one, &two] {
+        let packed = hotdock(&["pack", "-o"], &[output, &file]);
+        assert!(packed.status.success(), "{packed:?}");
+    }
+    let packed = std::fs::read(&one).expect("the result");
+    assert_eq!(packed, std::fs::read(&two).expect("the result"));
+    assert_eq!(std::fs::read(&file).expect("the component"), hello(1), "it stays as it is");
+    let found = json(&hotdock(&["inspect", "--json"], &[&one]));
+    assert_eq!(texts(&found["routes"]), ["/packed"]);
+    assert_eq!(found["manifest"], "one.wasm (hotdock.manifest)");
+
+    // In place, another in place of the first, and back to the same bytes.
+    let other = files.put("other.toml", "[[route]]\npath = \"/other\"\n");
+    let manifest = files.path("hello.toml");
+    for with in [&other, &manifest] {
+        let packed = hotdock(&["pack", "--manifest"], &[with, &one]);
+        assert!(packed.status.success(), "{packed:?}");
+    }
+    assert_eq!(std::fs::read(&one).expect("the result"), packed);
+}
+
+#[test]
+fn pack_refuses_what_a_host_would() {
+    let files = Files::new();
+    let file = files.put("hello.wasm", hello(1));
+    let refused = |manifest: &str, reason: &str| {
+        let manifest = files.put("hello.toml", manifest);
+        let output = hotdock(&["pack", "--manifest"], &[&manifest, &file]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        assert!(said.contains(reason), "{said}");
+    };
+    refused("[limits]\nmemroy = \"1MiB\"\n", "hello.toml:2:1");
+    refused("[[subscribe]]\ntype = \"a.b\"\n", "has nothing to deliver to");
+    assert_eq!(std::fs::read(&file).expect("the component"), hello(1));
+    std::fs::remove_file(files.path("hello.toml")).expect("removed");
+    let output = hotdock(&["pack"], &[&file]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--manifest FILE.toml"), "{output:?}");
+}
