@@ -55,9 +55,9 @@ test: plugins guests other-guests registry ## build everything, then run all tes
 	@$(CARGO) test --quiet --manifest-path plugins/Cargo.toml
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then $(CARGO) nextest run; else $(CARGO) test; fi
 
-soak: plugins guests ## crash and cut the power for as long as it takes to be sure: 1 000 and 300 times
+soak: plugins guests ## crash, cut the power and fail for as long as it takes to be sure: 1 000, 300 and 2 000 times
 	@HOTDOCK_SOAK=1 $(CARGO) nextest run --cargo-quiet --profile soak --no-capture \
-	    -E 'test(/^events::(crash|power)::/)'
+	    -E 'test(/^events::(crash|faults|power)::/)'
 
 api: guests ## ask the admin API all that its document allows, and much that it doesn't
 	@$(CARGO) build --bin hotdock $(unless_idle)

@@ -18,7 +18,9 @@ mod restore;
 mod schedules;
 mod sharing;
 mod shop;
+mod starts;
 mod stores;
+mod webhooks;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

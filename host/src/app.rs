@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, access::Access};
+use crate::alarm::Alarm;
 use crate::bus::{Bus, BusOptions};
 use crate::config::{Config, TOKEN_VARIABLE};
 use crate::deploy::{DeployConfig, Deployer, Notice, StatusReader};
@@ -40,7 +41,7 @@ pub struct App {
     stop: CancellationToken,
     /// Ends the admin listener and the sweeper, after the last request.
     stopped: CancellationToken,
-    fatal: mpsc::Receiver<String>,
+    alarm: Alarm,
     /// Held for as long as the host runs: the data folder is its alone.
     _lock: File,
 }
@@ -76,14 +77,14 @@ impl App {
         let outbound = Outbound::new(config.outbound.clone());
         let runtime = Runtime::new(outbound.clone())?;
         let registry = Arc::new(Registry::default());
-        let (fatal, fatal_receiver) = mpsc::channel(1);
+        let alarm = Alarm::default();
         let stores = StoreOptions {
             idempotency_ttl: config.http.idempotency_ttl,
             max_idempotency_keys: config.http.max_idempotency_keys,
+            alarm: alarm.clone(),
             ..stores
         };
-        let stores = report_fatal(stores, fatal.clone());
-        let bus = open_bus(&config, fatal).await?;
+        let bus = open_bus(&config, &alarm).await?;
         let webhooks = webhooks(&config, &outbound, &stores)?;
         let events = Events::new(bus, Arc::clone(&registry), webhooks);
         let deployer = Deployer::start(
@@ -142,7 +143,7 @@ impl App {
             admin,
             stop,
             stopped,
-            fatal: fatal_receiver,
+            alarm,
             _lock: lock,
         })
     }
@@ -178,8 +179,8 @@ impl App {
     /// When a store can no longer promise that what it acknowledges is durable,
     /// or requests were still running when the drain time was over.
     pub async fn run_until_stopped(self, signal: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { config, deployer, events, serving, admin, stop, stopped, .. } = self;
-        let (mut fatal, _held_to_the_end) = (self.fatal, self._lock);
+        let Self { config, deployer, events, serving, admin, stop, stopped, alarm, .. } = self;
+        let _held_to_the_end = self._lock;
         let until_stopped = async {
             signal.await;
             tracing::info!("stopping: no new connections, {:?} for requests", config.drain);
@@ -200,7 +201,7 @@ impl App {
             biased;
             // Nothing is drained, or drained any longer: an answer could acknowledge
             // what is not on disk, and what waits for the disk would wait for ever.
-            Some(message) = fatal.recv() => anyhow::bail!("{message}"),
+            reason = alarm.rung() => anyhow::bail!("{reason}"),
             ended = until_stopped => ended,
         }
     }
@@ -229,20 +230,6 @@ fn lock_data_folder(data: &Path) -> anyhow::Result<File> {
     Ok(file)
 }
 
-/// Stores that end the host when one of them cannot be trusted any more.
-fn report_fatal(stores: StoreOptions, fatal: mpsc::Sender<String>) -> StoreOptions {
-    StoreOptions { on_fatal: Some(on_fatal(fatal)), ..stores }
-}
-
-fn on_fatal(fatal: mpsc::Sender<String>) -> Arc<dyn Fn(&str) + Send + Sync> {
-    Arc::new(move |message: &str| {
-        // One is enough: the first ends the host.
-        if fatal.try_send(message.to_owned()).is_err() {
-            tracing::error!("{message}");
-        }
-    })
-}
-
 /// The operator's webhooks, if there are any; their cursors are in a store of
 /// their own.
 fn webhooks(
@@ -265,16 +252,23 @@ fn webhooks(
 }
 
 /// The durable log of events, in the data folder.
-async fn open_bus(config: &Config, fatal: mpsc::Sender<String>) -> anyhow::Result<Bus> {
-    let stores = config.data.join("stores");
-    let options = BusOptions {
-        begin_after: Some(Arc::new(move || state::last_position(&stores))),
-        on_fatal: Some(on_fatal(fatal)),
-        ..config.events.bus()
-    };
-    let path = config.data.join("bus.db");
-    let opened = tokio::task::spawn_blocking(move || Bus::open(&path, options)).await?;
-    opened.context("the durable log of events")
+async fn open_bus(config: &Config, alarm: &Alarm) -> anyhow::Result<Bus> {
+    let options = BusOptions { alarm: alarm.clone(), ..config.events.bus() };
+    let (path, stores) = (config.data.join("bus.db"), config.data.join("stores"));
+    let opened = tokio::task::spawn_blocking(move || {
+        Bus::open(&path, options).map(|bus| (bus, state::last_position(&stores)))
+    });
+    let (bus, known) = opened.await?.context("the durable log of events")?;
+    let last = bus.last();
+    if bus.skip_to(known).await? {
+        tracing::warn!(
+            last,
+            known,
+            "bus.db was lost or is an older copy: the stores know later positions than it has, and \
+             it goes on after them; of the events in between, those that were not finished are lost"
+        );
+    }
+    Ok(bus)
 }
 
 fn deploy_config(config: &Config) -> DeployConfig {

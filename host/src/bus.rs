@@ -1,8 +1,9 @@
 //! The bus: the durable log of events, `bus.db`.
 //!
 //! Services' outboxes are relayed into it, events from outside are appended to
-//! it, and subscriptions read it after their cursors. A position is given once
-//! and positions have no holes, so a cursor is one number.
+//! it, and subscriptions read it after their cursors. A position is given out once
+//! and in order, so a cursor is one number. Positions have no holes but those that
+//! an older copy of the file lacks (`skip_to`).
 //!
 //! One writer commits what is queued when it is free (a *group*). An event is
 //! durable, and shown, when that commit is synced. Who keeps up reads the newest
@@ -22,6 +23,7 @@ mod retention;
 mod schedules;
 mod schema;
 mod shared;
+mod skipped;
 mod tail;
 mod writer;
 
@@ -43,7 +45,7 @@ use shared::Shared;
 use writer::{Ended, Job, Work, Writer};
 
 pub use error::BusError;
-pub use options::{BeforeCommit, BeginAfter, BusOptions, OnFatal};
+pub use options::{BeforeCommit, BusOptions};
 pub use record::{
     Appended, Batch, BusHealth, Mirror, MirrorRow, Position, ReadLimit, Recorded, Trimmed,
 };
@@ -143,8 +145,21 @@ impl Bus {
         self.write(move |group| group.append(entries)).await
     }
 
-    /// What comes after `after`. Nothing beyond what is durable; what was trimmed
-    /// is skipped.
+    /// Gives out no position up to this one any more: somebody knows it from a log
+    /// that is lost, or of which this is an older copy. Durable when it returns:
+    /// whether there was anything to do.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub async fn skip_to(&self, position: Position) -> Result<bool, BusError> {
+        if position <= self.last() {
+            return Ok(false);
+        }
+        self.write(move |group| group.skip_to(position)).await
+    }
+
+    /// What comes after `after`. Nothing beyond what is durable; what is not here is
+    /// passed over.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -281,9 +296,11 @@ impl Bus {
 
     /// Commits what is queued and closes the file.
     pub async fn close(&self) {
-        drop(self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take());
-        // Readers first: the last connection to close checkpoints the log.
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Readers first: the last connection to close carries the write-ahead log over,
+        // which one that only reads cannot.
         self.readers.close().await;
+        drop(jobs);
         self.ended.clone().wait().await;
     }
 

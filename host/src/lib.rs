@@ -46,12 +46,15 @@
 //!
 //! A service's own requests: [`outbound`] checks where they go and sends them.
 //!
+//! What ends all of them: [`alarm`] rings where a file fails.
+//!
 //! Besides them: [`manifest`] (what a service declares), [`config`] (what the
 //! operator sets), [`admin`] (the operator's listener), [`telemetry`] (the log),
 //! [`cli`] (the command line), [`allocator`], [`bench`] (what an invocation costs, stage
 //! by stage) and [`app`], the only place that wires the parts.
 
 pub mod admin;
+pub mod alarm;
 pub mod allocator;
 pub mod app;
 pub mod bench;

@@ -14,6 +14,7 @@
 //!
 //! SQLite's particulars stay in this module.
 
+mod checkpoint;
 mod error;
 mod held;
 mod history;

@@ -1,9 +1,12 @@
 //! A disk that fails: the N-th write or sync from some moment on.
 
+use std::time::Instant;
+
 use fuser::Errno;
 use http::StatusCode;
 
 use super::load::{Ledgers, WithLedgers as _};
+use super::soak;
 use super::stores::Stores;
 use crate::harness::disk::{Disk, Fault, Operation, Unsynced};
 use crate::harness::{Host, eventually};
@@ -15,27 +18,30 @@ const MOST: u64 = 50;
 const CHECKED: u64 = 10;
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "minutes each, and not seen to pass yet"]
 async fn a_write_that_fails_ends_the_host_and_nothing_acknowledged_is_lost() {
     every_fault(Operation::Write, Errno::EIO, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "minutes each, and not seen to pass yet"]
 async fn a_sync_that_fails_ends_the_host_and_nothing_acknowledged_is_lost() {
     every_fault(Operation::Sync, Errno::EIO, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "minutes each, and not seen to pass yet"]
 async fn a_full_disk_is_back_pressure_until_there_is_room() {
     every_fault(Operation::Write, Errno::ENOSPC, true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "minutes each, and not seen to pass yet"]
 async fn a_disk_that_is_full_when_it_syncs_ends_the_host_and_nothing_acknowledged_is_lost() {
     every_fault(Operation::Sync, Errno::ENOSPC, true).await;
+}
+
+/// What becomes of the power between a host's end and the next one's start.
+#[derive(Clone, Copy)]
+enum Power {
+    On,
+    Cut,
 }
 
 /// Has the operation fail after 1, 2, … of its kind under load.
@@ -43,33 +49,51 @@ async fn every_fault(operation: Operation, error: Errno, stays: bool) {
     let Some(mut disk) = Disk::mount() else { return };
     let mut host = Host::builder().data(disk.path()).ledgers().start().await;
     let ledgers = Ledgers::default();
-    for after in 1..=MOST {
+    let (began, mut faults, mut ends) = (Instant::now(), 0, 0);
+    let is_full = operation == Operation::Write && error == Errno::ENOSPC;
+    for after in (1..=MOST).cycle().take(soak(50, 500)) {
         disk.fail(Fault { operation, after, error, stays });
         let clients = ledgers.start(&host, 6);
         eventually(&format!("{operation:?} {after} fails"), async || {
             disk.has_failed().then_some(())
         })
         .await;
-        let is_full = operation == Operation::Write && error == Errno::ENOSPC;
+        faults += 1;
         if !is_full || !until_room_again(&disk, &mut host, &ledgers).await {
-            restart(&mut disk, &mut host).await;
+            // Every other time the power stays on: what was not synced then still looks
+            // written when the host starts again, until the next cut.
+            let power = if ends % 2 == 0 { Power::On } else { Power::Cut };
+            restart(&mut disk, &mut host, power).await;
+            ends += 1;
         }
+        ledgers.end();
         clients.join_all().await;
-        if after % CHECKED == 0 {
-            let stores = Stores::at(&host.data());
-            stores.until_drained().await;
-            ledgers.check(&stores);
+        if faults % CHECKED == 0 {
+            check(&disk, &ledgers).await;
         }
     }
-    eprintln!("{}", ledgers.summary());
+    check(&disk, &ledgers).await;
+    eprintln!(
+        "{operation:?} {error:?}: {faults} faults in {:?}, {ends} ended the host; entries: {}",
+        began.elapsed(),
+        ledgers.summary()
+    );
 }
 
-/// The host ends by itself and says why; it starts again, after a power cut.
-async fn restart(disk: &mut Disk, host: &mut Host) {
+async fn check(disk: &Disk, ledgers: &Ledgers) {
+    let (stores, _copy) = Stores::drained(disk).await;
+    ledgers.check(&stores);
+}
+
+/// The host ends by itself and says why; it starts again on a disk that works.
+async fn restart(disk: &mut Disk, host: &mut Host, power: Power) {
     let ended = host.ended().await;
     assert_eq!(ended.code(), Some(1), "{}", host.log());
     assert!(host.log().contains("nothing more is acknowledged"), "{}", host.log());
-    disk.cut_power(Unsynced::Lost);
+    match power {
+        Power::On => disk.mend(),
+        Power::Cut => disk.cut_power(Unsynced::Lost),
+    }
     host.start().await;
 }
 

@@ -1,7 +1,7 @@
 //! Clients that publish until their host is gone, and what they know then.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use http::{Method, StatusCode};
@@ -24,6 +24,7 @@ const BATCH: u64 = 3;
 pub struct Ledgers {
     known: Arc<Mutex<Known>>,
     acknowledged: Arc<AtomicU64>,
+    ended: Arc<AtomicBool>,
 }
 
 /// Numbers by key.
@@ -58,15 +59,26 @@ impl WithLedgers for Builder {
 }
 
 impl Ledgers {
-    /// One client for each of so many keys, each until it gets no answer.
+    /// One client for each of so many keys, each until it is not acknowledged or told
+    /// to end.
     pub fn start(&self, host: &Host, keys: usize) -> JoinSet<()> {
+        self.ended.store(false, Ordering::Relaxed);
         let client = |number: usize| {
             let (ledgers, client, url) = (self.clone(), host.client.clone(), host.url(PUBLISH));
             async move {
-                while ledgers.publish(&client, &url, &key(number)).await == Some(StatusCode::OK) {}
+                let goes_on = || !ledgers.ended.load(Ordering::Relaxed);
+                while goes_on()
+                    && ledgers.publish(&client, &url, &key(number)).await == Some(StatusCode::OK)
+                {
+                }
             }
         };
         (0..keys).map(client).collect()
+    }
+
+    /// Has the clients end, each with its request's answer.
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::Relaxed);
     }
 
     /// How many requests were acknowledged.
@@ -74,9 +86,10 @@ impl Ledgers {
         self.acknowledged.load(Ordering::Relaxed)
     }
 
-    /// Publishes something. The answer's status, if there is one.
+    /// Publishes something under a key that no client has. The answer's status, if
+    /// there is one.
     pub async fn publish_one(&self, host: &Host) -> Option<StatusCode> {
-        self.publish(&host.client, &host.url(PUBLISH), &key(0)).await
+        self.publish(&host.client, &host.url(PUBLISH), "alone").await
     }
 
     /// Publishes the key's next entries.

@@ -1,14 +1,20 @@
 //! Each key's events in their order, whatever fails and is swapped meanwhile.
 
+use std::time::Instant;
+
 use http::Method;
 use serde_json::{Value, json};
 
 use super::load::WithLedgers as _;
 use super::stores::Stores;
+use crate::deploy::operator::ask;
 use crate::harness::{Host, eventually, marked};
 
 const KEYS: u64 = 1_000;
 const EVENTS: u64 = 100;
+
+/// `ledger/entry.first`
+const SUBSCRIPTION: &str = "/v1/subscriptions/ledger/entry.first";
 
 /// Entries that one request publishes.
 const BATCH: u64 = 500;
@@ -17,6 +23,7 @@ const BATCH: u64 = 500;
 async fn a_thousand_keys_keep_their_order_through_failures_and_swaps() {
     let host = Host::builder().ledgers().start().await;
     let stores = Stores::at(&host.data());
+    let began = Instant::now();
     let publishing = async {
         for number in 0..EVENTS {
             for first in (0..KEYS).step_by(usize::try_from(BATCH).expect("small")) {
@@ -38,6 +45,13 @@ async fn a_thousand_keys_keep_their_order_through_failures_and_swaps() {
     };
     tokio::join!(publishing, swapping);
     stores.until_drained().await;
+    let status = ask(&host, Method::GET, SUBSCRIPTION, Value::Null).await.json();
+    eprintln!(
+        "{} events of {KEYS} keys in {:?}; {} deliveries failed",
+        KEYS * EVENTS,
+        began.elapsed(),
+        status["failed"]
+    );
     let logs = stores.logs("ledger");
     let all: Vec<u64> = (0..EVENTS).collect();
     for key in 0..KEYS {

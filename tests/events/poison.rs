@@ -1,5 +1,7 @@
 //! An event that no handler survives.
 
+use std::time::Instant;
+
 use serde_json::json;
 
 use super::stores::{Stores, all};
@@ -27,6 +29,7 @@ async fn a_poisonous_event_becomes_a_dead_letter_and_delays_none_but_its_key() {
     }
     entries.push(entry("ill", 2, false));
     let body = serde_json::Value::Array(entries).to_string();
+    let began = Instant::now();
     assert_eq!(host.post("/teller/publish", body).await.status, 200);
 
     let stores = Stores::at(&host.data());
@@ -40,6 +43,7 @@ async fn a_poisonous_event_becomes_a_dead_letter_and_delays_none_but_its_key() {
                 .then_some(())
         })
         .await;
+        eprintln!("the neighbours' 60 events were handled by {service} in {:?}", began.elapsed());
     }
     eventually("the patient one holds it, with what is behind it", async || {
         let held = "SELECT attempts FROM _held ORDER BY position";

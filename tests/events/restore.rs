@@ -17,7 +17,7 @@ async fn a_store_that_was_deleted_begins_anew_and_the_bus_gives_it_all() {
     let mut host = Host::builder().ledgers().start().await;
     publish(&host, 0..30).await;
     until_written(&host, &["ledger", "audit"], 30).await;
-    host.stop().await;
+    assert!(host.stop().await.success());
     for service in ["teller", "audit"] {
         delete(&store(&host, service));
     }
@@ -32,7 +32,7 @@ async fn a_store_from_a_copy_publishes_on_and_gets_what_it_lacks() {
     let mut host = Host::builder().ledgers().start().await;
     publish(&host, 0..20).await;
     until_written(&host, &["ledger", "audit"], 20).await;
-    host.stop().await;
+    assert!(host.stop().await.success());
     let copies: Vec<(PathBuf, Vec<u8>)> = ["teller", "audit"]
         .map(|service| store(&host, service))
         .map(|path| (path.clone(), std::fs::read(path).expect("a store")))
@@ -40,7 +40,7 @@ async fn a_store_from_a_copy_publishes_on_and_gets_what_it_lacks() {
     host.start().await;
     publish(&host, 20..40).await;
     until_written(&host, &["ledger", "audit"], 40).await;
-    host.stop().await;
+    assert!(host.stop().await.success());
     for (path, copy) in copies {
         delete(&path);
         std::fs::write(path, copy).expect("a store");
@@ -54,25 +54,97 @@ async fn a_store_from_a_copy_publishes_on_and_gets_what_it_lacks() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_bus_goes_on_where_the_deleted_one_ended() {
     let mut host = with_patient(Host::builder().ledgers()).start().await;
-    let late = |number: u64| json!([{ "key": "late", "number": number, "fail": 1 }]);
-    let held = |host: &Host| {
-        let held = "SELECT position FROM _held ORDER BY position";
-        all(&Stores::at(&host.data()).store("patient"), held, |row| {
-            row.get::<_, u64>(0).expect("a position")
-        })
-    };
     publish_for(&host, 0..20, None).await;
     send(&host, &late(0)).await;
     until_written(&host, &["ledger", "patient"], 20).await;
     eventually("it is held", async || (held(&host).len() == 1).then_some(())).await;
-    until_trimmed(&host).await;
-    host.stop().await;
+    assert!(host.stop().await.success());
     delete(&host.data().join("bus.db"));
     host.start().await;
+    assert!(host.log().contains("bus.db was lost or is an older copy"), "{}", host.log());
     publish_for(&host, 20..60, None).await;
-    send(&host, &late(1)).await;
-    until_written(&host, &["ledger", "patient"], 60).await;
-    eventually("the next of its key is held, too", async || (held(&host).len() == 2).then_some(()))
+    until_late_is_held_again(&host).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_copy_of_the_bus_goes_on_after_what_the_stores_know() {
+    let mut host = with_patient(Host::builder().ledgers()).start().await;
+    let bus = host.data().join("bus.db");
+    publish_for(&host, 0..20, None).await;
+    until_written(&host, &["ledger", "patient"], 20).await;
+    assert!(host.stop().await.success());
+    let copy = std::fs::read(&bus).expect("a bus");
+    host.start().await;
+    publish_for(&host, 20..40, None).await;
+    send(&host, &late(0)).await;
+    until_written(&host, &["ledger", "patient"], 40).await;
+    eventually("it is held", async || (held(&host).len() == 1).then_some(())).await;
+    assert!(host.stop().await.success());
+    let last: u64 = one(&Stores::at(&host.data()).bus(), "SELECT max(position) FROM event");
+    delete(&bus);
+    std::fs::write(&bus, copy).expect("a bus");
+    host.start().await;
+    assert!(host.log().contains("bus.db was lost or is an older copy"), "{}", host.log());
+    publish_for(&host, 40..60, None).await;
+    until_late_is_held_again(&host).await;
+
+    let bus = Stores::at(&host.data()).bus();
+    let positions: Vec<u64> = all(&bus, "SELECT position FROM event ORDER BY position", |row| {
+        row.get(0).expect("a position")
+    });
+    let (old, new): (Vec<u64>, Vec<u64>) = positions.into_iter().partition(|at| *at <= last);
+    assert_eq!((old.len(), new.len()), (60, 61), "none was published again");
+    assert!(new.iter().zip(last + 1..).all(|(at, next)| *at == next), "{new:?} after {last}");
+    host.until_metric("hotdock_bus_events", 121).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_comes_after_an_older_copy_gets_all_that_is_there() {
+    let mut host = Host::builder().ledgers().start().await;
+    let bus = host.data().join("bus.db");
+    publish_for(&host, 0..10, None).await;
+    until_written(&host, &["ledger"], 10).await;
+    assert!(host.stop().await.success());
+    let copy = std::fs::read(&bus).expect("a bus");
+    host.start().await;
+    publish_for(&host, 10..20, None).await;
+    until_written(&host, &["ledger"], 20).await;
+    assert!(host.stop().await.success());
+    delete(&bus);
+    std::fs::write(&bus, copy).expect("a bus");
+    host.start().await;
+    // A new subscriber reads over what the copy lacks, up to its end.
+    let (wasm, manifest) = component("ledger");
+    host.drop_file("late.toml", manifest.expect("its manifest"));
+    host.drop_file("late.wasm", wasm);
+    host.until_version("late", 1).await;
+    until_written(&host, &["late"], 10).await;
+    publish_for(&host, 20..30, None).await;
+    until_written(&host, &["ledger"], 30).await;
+    eventually("it has what is new, too", async || {
+        let logs = Stores::at(&host.data()).logs("late");
+        let expected: Vec<u64> = (0..10).chain(20..30).collect();
+        KEYS.iter().all(|key| logs.get(*key) == Some(&expected)).then_some(())
+    })
+    .await;
+}
+
+/// An event that fails at its first handler, and whose key therefore waits.
+fn late(number: u64) -> Value {
+    json!([{ "key": "late", "number": number, "fail": 1 }])
+}
+
+/// The positions that the patient ledger holds.
+fn held(host: &Host) -> Vec<u64> {
+    let held = "SELECT position FROM _held ORDER BY position";
+    all(&Stores::at(&host.data()).store("patient"), held, |row| row.get(0).expect("a position"))
+}
+
+/// After one late event is held: has another one follow it, behind all others.
+async fn until_late_is_held_again(host: &Host) {
+    send(host, &late(1)).await;
+    until_written(host, &["ledger", "patient"], 60).await;
+    eventually("the next of its key is held, too", async || (held(host).len() == 2).then_some(()))
         .await;
     eventually("who tries again soon has both", async || {
         let logs = Stores::at(&host.data()).logs("ledger");
@@ -117,17 +189,6 @@ async fn until_written(host: &Host, services: &[&str], count: u64) {
         for key in KEYS {
             assert_eq!(logs[key], expected, "{service}: {key}");
         }
-    }
-}
-
-/// Waits until nothing is in an outbox that is on the bus.
-async fn until_trimmed(host: &Host) {
-    for service in ["teller", "ledger"] {
-        eventually(&format!("the outbox of {service} is empty"), async || {
-            let store = Stores::at(&host.data()).store(service);
-            (one::<u64>(&store, "SELECT count(*) FROM _outbox") == 0).then_some(())
-        })
-        .await;
     }
 }
 

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, Row};
+use tempfile::TempDir;
 
+use crate::harness::disk::Disk;
 use crate::harness::eventually;
 
 /// A host's stores and its bus.
@@ -32,6 +34,16 @@ impl Stores {
             (passes == 3).then_some(())
         })
         .await;
+    }
+
+    /// The same of a host on the tests' disk. Returns what it has then.
+    pub async fn drained(disk: &Disk) -> (Self, TempDir) {
+        eventually("all events are finished", async || {
+            let copy = disk.copied();
+            let stores = Self::at(copy.path());
+            stores.unfinished().is_empty().then_some((stores, copy))
+        })
+        .await
     }
 
     /// What is on its way, in the order in which it gets on.

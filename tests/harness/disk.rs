@@ -94,6 +94,17 @@ impl Disk {
         self.attach().expect("it was mounted before");
     }
 
+    /// A copy of its databases as they are at this moment, all at once.
+    ///
+    /// This process must not open them where they are: SQLite maps their shared
+    /// memory, and while a thread waits for a page of it, the one that would bring it
+    /// may wait for that thread's hold on the process's memory.
+    pub fn copied(&self) -> TempDir {
+        let copy = tempfile::tempdir().expect("a folder");
+        self.lock().contents.copy_databases(contents::ROOT, copy.path());
+        copy
+    }
+
     /// Has syncs do nothing from here on, though they say that they did.
     pub fn ignore_syncs(&self) {
         self.lock().ignores_syncs = true;

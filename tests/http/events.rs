@@ -83,3 +83,24 @@ async fn the_public_listener_takes_nothing_by_default() {
     let answer = post(&host, &host.url("/events"), STRUCTURED, event(1, "a.b")).await;
     answer.problem(404, "no-route");
 }
+
+#[tokio::test]
+async fn a_full_bus_refuses_events_and_keeps_those_it_took() {
+    let host = Host::builder().settings("[events]\nmax-bytes = \"1KiB\"\n").start().await;
+    let url = host.admin_url("/events");
+    let mut taken = 0;
+    let refused = loop {
+        let reply = post(&host, &url, STRUCTURED, event(taken, "a.b")).await;
+        if reply.status != 202 {
+            break reply;
+        }
+        taken += 1;
+    };
+    assert_eq!(refused.problem(503, "bus-full"), "the bus has no room for more events");
+    assert_eq!(refused.header("retry-after"), "1");
+    let batch = format!("[{},{}]", event(0, "a.b"), event(1, "a.b"));
+    let known = post(&host, &url, BATCH, batch).await;
+    assert_eq!(known.json(), json!({"accepted": 0, "repeated": 2}), "what it has takes no room");
+    host.until_metric("hotdock_bus_events", taken.into()).await;
+    host.until_metric("hotdock_bus_full", 1).await;
+}

@@ -8,7 +8,7 @@ use super::encoding::Entry;
 use super::error::{BusError, JobError};
 use super::ids::{IdDigest, Ids};
 use super::shared::{Extent, Shared};
-use super::{Appended, Recorded};
+use super::{Appended, Position, Recorded, skipped};
 use crate::failpoint;
 
 /// Tells one that waits what became of the group.
@@ -144,9 +144,29 @@ impl<'w> Group<'w> {
         Ok(())
     }
 
-    /// The log begins at `first` from here on; `bytes` less are in it.
-    pub(super) fn trimmed(&mut self, first: u64, bytes: u64) -> Result<(), JobError> {
+    /// Gives out no position up to this one. Returns whether one of them would have
+    /// been.
+    pub(super) fn skip_to(&mut self, position: Position) -> Result<bool, JobError> {
+        let Extent { first, last, .. } = self.extent;
+        if position <= last {
+            return Ok(false);
+        }
+        skipped::set_last(self.connection, position)?;
+        if first > last {
+            self.extent.first = position + 1;
+        } else {
+            skipped::add(self.connection, last + 1, position)?;
+            self.extent.skipped += position - last;
+        }
+        self.extent.last = position;
+        Ok(true)
+    }
+
+    /// Nothing before `first` is in the log from here on; `bytes` less are.
+    pub(super) fn trimmed(&mut self, first: Position, bytes: u64) -> Result<(), JobError> {
         self.ids.trim(self.connection, first)?;
+        let first = skipped::trim(self.connection, first)?;
+        self.extent.skipped = skipped::after(self.connection, first)?;
         self.extent.first = first;
         self.changed_bytes += bytes;
         self.extent.bytes = self.extent.bytes.saturating_sub(bytes);

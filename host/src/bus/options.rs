@@ -4,14 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::alarm::Alarm;
+
 /// What is called right before each COMMIT, on the writer's thread.
 pub type BeforeCommit = Arc<dyn Fn() + Send + Sync>;
-
-/// What knows the last position of a log that is lost.
-pub type BeginAfter = Arc<dyn Fn() -> u64 + Send + Sync>;
-
-/// What is told why the file failed.
-pub type OnFatal = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// The bus's limits, and what it tells of itself.
 #[derive(Clone)]
@@ -39,15 +35,12 @@ pub struct BusOptions {
     /// Ids of outside events that are kept in memory before they become a run in
     /// the file; see the module `ids`.
     pub run_ids: usize,
-    /// Asked where a new log begins: after the last position that one before it
-    /// gave out, which is lost. `None`: with the first.
-    pub begin_after: Option<BeginAfter>,
     /// Called on the writer's thread right before each COMMIT; tests stall and
     /// crash with it.
     pub before_commit: Option<BeforeCommit>,
-    /// Called when the file failed: nothing more is acknowledged, and the host
-    /// has to end.
-    pub on_fatal: Option<OnFatal>,
+    /// Rings when the file fails; once it has, for whatever reason, nothing more is
+    /// acknowledged.
+    pub alarm: Alarm,
 }
 
 impl Default for BusOptions {
@@ -63,9 +56,8 @@ impl Default for BusOptions {
             group_bytes: 16 << 20,
             queue: 1 << 10,
             run_ids: 1 << 18,
-            begin_after: None,
             before_commit: None,
-            on_fatal: None,
+            alarm: Alarm::default(),
         }
     }
 }

@@ -80,7 +80,7 @@ impl From<rusqlite::Error> for ReadError {
     }
 }
 
-/// What comes after `after` and not after `last`.
+/// What comes after `after` and not after `last`; up to `last` where nothing does.
 pub(super) fn events(
     connection: &Connection,
     after: Position,
@@ -97,7 +97,7 @@ pub(super) fn events(
     while let Some(row) = rows.next()? {
         let text = row.get_ref(2)?.as_bytes().map_err(rusqlite::Error::from)?;
         if !limit.admits(batch.events.len(), bytes, text.len()) {
-            break;
+            return Ok(batch);
         }
         bytes += text.len();
         let position = row.get(0)?;
@@ -107,6 +107,7 @@ pub(super) fn events(
         let event = Arc::new(event);
         batch.push(Recorded { position, recorded_at: row.get(1)?, bytes: text.len(), event });
     }
+    batch.upto = batch.upto.max(last);
     Ok(batch)
 }
 

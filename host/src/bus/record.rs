@@ -43,7 +43,8 @@ pub struct ReadLimit {
 pub struct Batch {
     /// They.
     pub events: Vec<Recorded>,
-    /// Where to read on after: the last one's position.
+    /// Where to read on after: the last one's position, or a later one where nothing
+    /// is in between.
     pub upto: Position,
 }
 

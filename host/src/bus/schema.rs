@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
-use super::Position;
 use super::options::BusOptions;
 use super::shared::Extent;
+use super::{Position, skipped};
 
 /// `hbus` in ASCII: whose file this is (SQLite, `PRAGMA application_id`).
 const APPLICATION: i64 = 0x6862_7573;
@@ -15,7 +15,7 @@ const APPLICATION: i64 = 0x6862_7573;
 /// The formats of the tables: each takes a file from the one before it to its
 /// own, and the first a new file. A host upgrades older files when it opens them
 /// and refuses a file that a newer one made.
-const FORMATS: &[&str] = &[FORMAT_1];
+const FORMATS: &[&str] = &[FORMAT_1, FORMAT_2];
 
 /// The newest of them.
 const FORMAT: usize = FORMATS.len();
@@ -43,7 +43,7 @@ const FORMAT_1: &str = "
     ) STRICT;
     INSERT INTO log VALUES (1, 0);
     CREATE TABLE event (
-        position INTEGER PRIMARY KEY AUTOINCREMENT, -- never reused, without holes
+        position INTEGER PRIMARY KEY AUTOINCREMENT, -- never reused
         recorded_at INTEGER NOT NULL,               -- ms since 1970
         event TEXT NOT NULL                         -- CloudEvents JSON
     ) STRICT;
@@ -76,6 +76,11 @@ const FORMAT_1: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
+/// Positions that were never given out here.
+const FORMAT_2: &str = "
+    CREATE TABLE skipped (first INTEGER PRIMARY KEY, last INTEGER NOT NULL) STRICT;
+";
+
 /// Why the file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OpenError {
@@ -106,15 +111,12 @@ pub(super) fn open_writer(path: &Path, options: &BusOptions) -> Result<Connectio
     connection.pragma_update(None, "max_page_count", options.max_pages)?;
     // The writer does it itself, when nobody waits for it.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    // What an earlier process left in the log looks written, but where a sync of it
+    // failed it may not be on disk: nothing is built on it before it is in the file.
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", (), |_| Ok(()))?;
     if format < FORMAT {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         upgrade(&transaction, format)?;
-        if format == 0
-            && let Some(begin_after) = &options.begin_after
-        {
-            let begin = "INSERT INTO sqlite_sequence (name, seq) VALUES ('event', ?1)";
-            transaction.execute(begin, [begin_after()])?;
-        }
         transaction.commit()?;
     }
     Ok(connection)
@@ -156,9 +158,11 @@ pub(super) fn extent(connection: &Connection) -> rusqlite::Result<Extent> {
     let last = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'event'";
     let last: Position = connection.query_row(last, [], |row| row.get(0))?;
     let first = "SELECT coalesce(min(position), ?1) FROM event";
+    let first = connection.query_row(first, [last + 1], |row| row.get(0))?;
     Ok(Extent {
-        first: connection.query_row(first, [last + 1], |row| row.get(0))?,
+        first,
         last,
+        skipped: skipped::after(connection, first)?,
         bytes: connection.query_row("SELECT bytes FROM log", [], |row| row.get(0))?,
     })
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{OnceLock, PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock};
 
 use tokio::sync::watch;
 
@@ -20,9 +20,9 @@ pub(super) struct Shared {
     /// The last durable position.
     grown: watch::Sender<Position>,
     first: AtomicU64,
+    skipped: AtomicU64,
     bytes: AtomicU64,
     full: AtomicBool,
-    poisoned: OnceLock<String>,
 }
 
 /// How much of the log there is.
@@ -32,6 +32,8 @@ pub(super) struct Extent {
     pub(super) first: Position,
     /// The last event's position, also after it was trimmed.
     pub(super) last: Position,
+    /// Positions between them that were never given out.
+    pub(super) skipped: u64,
     /// Bytes of all events' texts.
     pub(super) bytes: u64,
 }
@@ -44,9 +46,9 @@ impl Shared {
             options,
             grown: watch::Sender::new(extent.last),
             first: AtomicU64::new(extent.first),
+            skipped: AtomicU64::new(extent.skipped),
             bytes: AtomicU64::new(extent.bytes),
             full: AtomicBool::new(false),
-            poisoned: OnceLock::new(),
         }
     }
 
@@ -55,13 +57,17 @@ impl Shared {
         if self.first.swap(extent.first, Ordering::AcqRel) < extent.first {
             self.tail.write().unwrap_or_else(PoisonError::into_inner).trim(extent.first);
         }
+        self.skipped.store(extent.skipped, Ordering::Release);
         let before = self.bytes.swap(extent.bytes, Ordering::AcqRel);
         if !appended.is_empty() || extent.bytes < before {
             self.full.store(false, Ordering::Release);
         }
-        if !appended.is_empty() {
+        if extent.last > self.last() {
             // The tail first: who hears of a position finds it there.
-            self.tail.write().unwrap_or_else(PoisonError::into_inner).extend(appended);
+            let mut tail = self.tail.write().unwrap_or_else(PoisonError::into_inner);
+            tail.extend(appended);
+            tail.skip_to(extent.last);
+            drop(tail);
             self.grown.send_replace(extent.last);
         }
     }
@@ -85,20 +91,20 @@ impl Shared {
     pub(super) fn health(&self) -> BusHealth {
         let (first, last) = (self.first(), self.last());
         BusHealth {
-            events: (last + 1).saturating_sub(first),
+            events: (last + 1).saturating_sub(first + self.skipped.load(Ordering::Acquire)),
             bytes: self.bytes.load(Ordering::Acquire),
             max_bytes: self.options.max_bytes,
             first,
             last,
             full: self.full.load(Ordering::Acquire),
-            failed: self.poisoned.get().cloned(),
+            failed: self.options.alarm.reason().map(str::to_owned),
         }
     }
 
-    /// Whether the file is still to be trusted.
+    /// Whether this and all other files are still to be trusted.
     pub(super) fn check(&self) -> Result<(), BusError> {
-        match self.poisoned.get() {
-            Some(message) => Err(BusError::Failed(message.clone())),
+        match self.options.alarm.reason() {
+            Some(reason) => Err(BusError::Failed(reason.to_owned())),
             None => Ok(()),
         }
     }
@@ -110,16 +116,11 @@ impl Shared {
 
     /// Nothing more is promised: the file failed.
     pub(super) fn poison(&self, reason: impl std::fmt::Display) {
-        let message = format!(
+        self.options.alarm.ring(format!(
             "the bus at {} failed: {reason}; nothing more is acknowledged. \
              Check the disk and start the host again",
             self.path.display()
-        );
-        if self.poisoned.set(message.clone()).is_ok()
-            && let Some(on_fatal) = &self.options.on_fatal
-        {
-            on_fatal(&message);
-        }
+        ));
     }
 
     /// What a failure of a statement is; ends the bus where the file itself failed.

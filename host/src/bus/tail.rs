@@ -31,13 +31,22 @@ impl Tail {
     /// Takes events that have become durable; the oldest make room.
     pub(super) fn extend(&mut self, events: Vec<Recorded>) {
         for recorded in events {
-            debug_assert_eq!(recorded.position, self.last + 1, "positions have no holes");
+            self.skip_to(recorded.position - 1);
             self.last = recorded.position;
             self.bytes += recorded.bytes;
             self.events.push_back(recorded);
         }
         while self.events.len() > self.max_events || self.bytes > self.max_bytes {
             self.pop();
+        }
+    }
+
+    /// Nothing up to this position comes any more.
+    pub(super) fn skip_to(&mut self, position: Position) {
+        if position > self.last {
+            self.events.clear();
+            self.bytes = 0;
+            self.last = position;
         }
     }
 

@@ -15,6 +15,7 @@ mod reading;
 mod relaying;
 mod repeats;
 mod schedules;
+mod skipping;
 mod times;
 mod trimming;
 

@@ -106,10 +106,10 @@ impl Writer {
 
     fn run(mut self, mut jobs: mpsc::Receiver<Box<dyn Job>>) {
         while let Some(job) = jobs.blocking_recv() {
-            if let Err(error) = self.run_group(job, &mut jobs) {
-                tracing::warn!(%error, "a commit of the bus did not go through");
+            match self.run_group(job, &mut jobs) {
+                Ok(()) => self.checkpoint_if_due(),
+                Err(error) => tracing::warn!(%error, "a commit of the bus did not go through"),
             }
-            self.checkpoint_if_due();
         }
     }
 
@@ -141,7 +141,8 @@ impl Writer {
                 self.extent = extent;
                 self.ids.keep();
                 self.shared.publish(appended, extent);
-                Ok(())
+                // Another file may have failed meanwhile.
+                self.shared.check()
             }
             Err(error) => {
                 self.ids.give_up();

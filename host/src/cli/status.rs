@@ -54,7 +54,7 @@ impl Status {
                 } else {
                     console::print(&text)?
                 }
-                if !self.watch && !(live && moves) {
+                if !(self.watch || live && moves) {
                     return Ok(ExitCode::SUCCESS);
                 }
                 tokio::time::sleep(WATCH).await;

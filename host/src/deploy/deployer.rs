@@ -167,7 +167,8 @@ fn open(
     let stores = config.data.join("stores");
     std::fs::create_dir_all(&stores).map_err(at(stores.clone()))?;
     let blobs = Blobs::open(&config.data, compatibility_key()).map_err(at(config.data.clone()))?;
-    let record = Record::open(&config.data.join("host.db"), config.keep_versions)?;
+    let record = config.data.join("host.db");
+    let record = Record::open(&record, config.keep_versions, store_options.alarm.clone())?;
     let parts = Parts::new(config, registry, runtime, record, blobs, store_options, events)?;
     Ok(Arc::new(parts))
 }

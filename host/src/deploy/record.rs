@@ -11,11 +11,12 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, ErrorCode, Transaction, params};
 use serde::{Deserialize, Serialize};
 
 use super::origin::Origin;
 use super::plugin_file::Stem;
+use crate::alarm::Alarm;
 use crate::digest::Digest;
 use crate::manifest::{Canary, ManifestText};
 use crate::service::{ServiceName, TrafficPlan, VersionId};
@@ -26,6 +27,8 @@ pub(super) struct Record {
     connection: Mutex<Connection>,
     /// How many of a service's versions are kept, besides those with traffic.
     keep: u64,
+    /// Rings when the file fails.
+    alarm: Alarm,
 }
 
 /// A version as it is kept.
@@ -119,23 +122,24 @@ pub enum RecordError {
 
 impl Record {
     /// Opens `host.db`, making it where there is none.
-    pub(super) fn open(path: &Path, keep: usize) -> Result<Self, RecordError> {
+    pub(super) fn open(path: &Path, keep: usize, alarm: Alarm) -> Result<Self, RecordError> {
         let mut connection = Connection::open(path)?;
         schema::prepare(&mut connection)?;
-        Ok(Self { connection: Mutex::new(connection), keep: keep as u64 })
+        Ok(Self { connection: Mutex::new(connection), keep: keep as u64, alarm })
     }
 
     /// The number of the service's next version. Never given twice, also when
     /// the version doesn't come to serve.
     pub(super) fn next_number(&self, service: &ServiceName) -> Result<u64, RecordError> {
-        let number = self.lock().query_row(
-            "INSERT INTO service (name, last_number) VALUES (?1, 1)
-             ON CONFLICT (name) DO UPDATE SET last_number = last_number + 1
-             RETURNING last_number",
-            [service.as_str()],
-            |row| row.get(0),
-        )?;
-        Ok(number)
+        self.change(|change| {
+            change.query_row(
+                "INSERT INTO service (name, last_number) VALUES (?1, 1)
+                 ON CONFLICT (name) DO UPDATE SET last_number = last_number + 1
+                 RETURNING last_number",
+                [service.as_str()],
+                |row| row.get(0),
+            )
+        })
     }
 
     /// Gives a new version its share of its service's traffic. What its file
@@ -149,25 +153,24 @@ impl Record {
         plan: &TrafficPlan,
         canary: Option<&CanaryRecord>,
     ) -> Result<(u64, bool), RecordError> {
-        let mut connection = self.lock();
-        let change = connection.transaction()?;
-        rows::insert_version(&change, version)?;
         let service = version.id.service.as_str();
         let file = version.origin.file().map(Stem::as_str);
-        change.execute(
-            "DELETE FROM deployed WHERE file = ?1 AND service <> ?2",
-            [file, Some(service)],
-        )?;
-        let revision = rows::share(&change, service, plan, canary)?;
-        change
-            .execute("UPDATE deployed SET file = ?2 WHERE service = ?1", params![service, file])?;
-        if let Some(file) = file {
-            change.execute("DELETE FROM refusal WHERE file = ?1", [file])?;
-            rows::insert_acted(&change, file, seen)?;
-        }
-        let pruned = prune(&change, service, self.keep)?;
-        change.commit()?;
-        Ok((revision, pruned > 0))
+        self.change(|change| {
+            rows::insert_version(change, version)?;
+            change.execute(
+                "DELETE FROM deployed WHERE file = ?1 AND service <> ?2",
+                [file, Some(service)],
+            )?;
+            let revision = rows::share(change, service, plan, canary)?;
+            let of_file = "UPDATE deployed SET file = ?2 WHERE service = ?1";
+            change.execute(of_file, params![service, file])?;
+            if let Some(file) = file {
+                change.execute("DELETE FROM refusal WHERE file = ?1", [file])?;
+                rows::insert_acted(change, file, seen)?;
+            }
+            let pruned = prune(change, service, self.keep)?;
+            Ok((revision, pruned > 0))
+        })
     }
 
     /// Shares a service's traffic anew among versions that are kept. `rolled_back`
@@ -180,52 +183,49 @@ impl Record {
         canary: Option<&CanaryRecord>,
         rolled_back: Option<(u64, &str)>,
     ) -> Result<u64, RecordError> {
-        let mut connection = self.lock();
-        let change = connection.transaction()?;
         let service = service.as_str();
-        let revision = rows::share(&change, service, plan, canary)?;
-        change.execute(
-            "UPDATE version SET rolled_back = NULL WHERE service = ?1
-             AND number IN (SELECT number FROM share WHERE service = ?1)",
-            [service],
-        )?;
-        if let Some((number, reason)) = rolled_back {
+        self.change(|change| {
+            let revision = rows::share(change, service, plan, canary)?;
             change.execute(
-                "UPDATE version SET rolled_back = ?3 WHERE service = ?1 AND number = ?2",
-                params![service, number, reason],
+                "UPDATE version SET rolled_back = NULL WHERE service = ?1
+                 AND number IN (SELECT number FROM share WHERE service = ?1)",
+                [service],
             )?;
-        }
-        change.commit()?;
-        Ok(revision)
+            if let Some((number, reason)) = rolled_back {
+                change.execute(
+                    "UPDATE version SET rolled_back = ?3 WHERE service = ?1 AND number = ?2",
+                    params![service, number, reason],
+                )?;
+            }
+            Ok(revision)
+        })
     }
 
     /// The service is deployed no more; its versions are kept.
     pub(super) fn remove(&self, service: &ServiceName) -> Result<(), RecordError> {
-        self.lock().execute("DELETE FROM deployed WHERE service = ?1", [service.as_str()])?;
-        Ok(())
+        let delete = "DELETE FROM deployed WHERE service = ?1";
+        self.change(|change| change.execute(delete, [service.as_str()]).map(drop))
     }
 
     /// The file is gone, and with it what it served.
     pub(super) fn remove_file(&self, file: &Stem) -> Result<(), RecordError> {
-        let mut connection = self.lock();
-        let change = connection.transaction()?;
-        for table in ["deployed", "refusal", "acted"] {
-            change.execute(&format!("DELETE FROM {table} WHERE file = ?1"), [file.as_str()])?;
-        }
-        change.commit()?;
-        Ok(())
+        self.change(|change| {
+            for table in ["deployed", "refusal", "acted"] {
+                change.execute(&format!("DELETE FROM {table} WHERE file = ?1"), [file.as_str()])?;
+            }
+            Ok(())
+        })
     }
 
     /// Remembers a refusal; what serves stays.
     pub(super) fn refuse(&self, file: &Stem, refusal: &RefusalRecord) -> Result<(), RecordError> {
-        rows::insert_refusal(&self.lock(), file, refusal)?;
-        Ok(())
+        self.change(|change| rows::insert_refusal(change, file, refusal))
     }
 
     /// The file is as what serves is: no refusal of it counts any more.
     pub(super) fn forget_refusal(&self, file: &Stem) -> Result<(), RecordError> {
-        self.lock().execute("DELETE FROM refusal WHERE file = ?1", [file.as_str()])?;
-        Ok(())
+        let delete = "DELETE FROM refusal WHERE file = ?1";
+        self.change(|change| change.execute(delete, [file.as_str()]).map(drop))
     }
 
     /// The services that are deployed, each with the versions that have traffic.
@@ -275,6 +275,29 @@ impl Record {
     /// The components of all versions that are kept.
     pub(super) fn kept_components(&self) -> Result<HashSet<Digest>, RecordError> {
         Ok(rows::components(&self.lock())?)
+    }
+
+    /// Makes a change, all of it or nothing. Durable when it returns. Where the file
+    /// fails at it the host has to end: what a failed sync left is not certain.
+    fn change<T>(
+        &self,
+        make: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, RecordError> {
+        let mut connection = self.lock();
+        let changed = connection.transaction().and_then(|change| {
+            let made = make(&change)?;
+            change.commit()?;
+            Ok(made)
+        });
+        changed.map_err(|error| {
+            if error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure) {
+                self.alarm.ring(format!(
+                    "host.db failed: {error}; nothing more is acknowledged. \
+                     Check the disk and start the host again"
+                ));
+            }
+            RecordError::Sqlite(error)
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {

@@ -352,6 +352,10 @@ impl Events {
         if !table.unsettled.remove(subscriber.name()) && all_active {
             return Ok(());
         }
+        // No position that the store knows stands for another event; at the host's
+        // start this store could not be read.
+        let known = subscriber.store().last_position().await?;
+        self.inner.bus.skip_to(known).await?;
         // Where a store is new to its host, or was deleted, all are new.
         self.begin(subscriber.name(), subscriber.store(), &subscriptions).await?;
         for cursor in subscriber.store().cursors().await? {

@@ -64,6 +64,9 @@ async fn run(bus: Bus, store: Arc<Store>, stop: CancellationToken) {
                 tokio::time::sleep(PAUSE).await;
             }
         } else if stop.is_cancelled() {
+            // Also where nothing more is committed: should the bus be lost while the
+            // host is down, nothing is published again.
+            store.trim_outbox();
             return;
         }
         look = tokio::select! {

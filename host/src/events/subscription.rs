@@ -98,8 +98,7 @@ impl Dispatcher {
         parts: Parts,
         settings: Subscription,
     ) -> Result<Option<Self>, crate::state::Error> {
-        let bus_end = parts.bus.last();
-        let progress = parts.store.load_subscription(&parts.name, bus_end).await?;
+        let progress = parts.store.load_subscription(&parts.name).await?;
         let Some(progress) = progress else { return Ok(None) };
         let mut held = Held::default();
         let mut after = 0;
@@ -199,28 +198,30 @@ impl Dispatcher {
                     return;
                 }
             };
-            // Nothing where all of it was trimmed.
-            let upto = batch.upto.max(self.parts.bus.first() - 1);
-            let upto = self.parts.until.map_or(upto, |until| until.min(upto));
-            let wanted: Vec<Positioned> = batch
-                .events
+            let upto = self.parts.until.map_or(batch.upto, |until| until.min(batch.upto));
+            let mut events = batch.events;
+            events.truncate(events.partition_point(|recorded| recorded.position <= upto));
+            // Positions have no holes but what the bus lost or let go of.
+            let missing = (upto - self.scanned).saturating_sub(events.len() as u64);
+            self.note_missing(missing);
+            let wanted = events
                 .into_iter()
-                .take_while(|recorded| recorded.position <= upto)
                 .filter(|recorded| self.settings.wants(&recorded.event.event_type))
-                .map(Positioned::from)
-                .collect();
-            self.scan(upto, wanted);
+                .map(Positioned::from);
+            self.scan(upto, wanted.collect());
         }
     }
 
-    /// Takes in what was read: to the window, or to the held where the key waits.
-    fn scan(&mut self, upto: u64, wanted: Vec<Positioned>) {
-        let missing = self.parts.bus.first().saturating_sub(self.scanned + 1);
+    fn note_missing(&self, missing: u64) {
         if missing > 0 {
             self.parts.status.count_missed(missing);
             let (subscription, after) = (&*self.parts.name, self.scanned);
             tracing::error!(subscription, after, missing, "the bus no longer has these events");
         }
+    }
+
+    /// Takes in what was read: to the window, or to the held where the key waits.
+    fn scan(&mut self, upto: u64, wanted: Vec<Positioned>) {
         let positions: Vec<u64> = wanted.iter().map(|event| event.position).collect();
         let mut fresh = self.parts.store.scan(&self.parts.name, upto, &positions).into_iter();
         let mut next = fresh.next();

@@ -33,7 +33,6 @@ impl Connections {
     }
 
     /// Serves the peer at the other end of `stream`, until either of them ends it.
-    #[expect(clippy::large_futures, reason = "boxed right here")]
     pub fn serve<S>(
         &self,
         stream: S,

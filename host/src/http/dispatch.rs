@@ -22,7 +22,6 @@ use crate::runtime::{Failure, Invocation, ReplayBody, ResponseBody, Unread, invo
 use crate::service::{Outcome, Registry, RouteMatch, Service, ServiceName, Ticket, VersionId};
 
 /// Answers one request. Never fails: what goes wrong is an answer, too.
-#[expect(clippy::large_futures, reason = "the listener boxes it, once")]
 pub async fn dispatch(
     registry: &Registry,
     intake: Option<&Intake>,

@@ -57,7 +57,6 @@ pub(super) trait Work: Send + Sync + 'static {
 }
 
 /// What is known before a leased run.
-#[expect(clippy::large_enum_variant, reason = "matched at once: a box costs more")]
 pub(super) enum Before<O> {
     /// It is to be run.
     Run(Transaction),

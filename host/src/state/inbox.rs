@@ -225,25 +225,17 @@ impl Store {
     }
 
     /// Reads how far a subscription has come; `None` where it has no cursor.
-    /// A cursor beyond `bus_end` is of another bus, or of one that was restored
-    /// from a copy: all that this one has by now was finished, so it continues
-    /// there.
     ///
     /// # Errors
-    /// When the store cannot be read or written.
+    /// When the store cannot be read.
     pub async fn load_subscription(
         self: &Arc<Self>,
         subscription: &Arc<str>,
-        bus_end: u64,
     ) -> Result<Option<Progress>, Error> {
         if !self.core.inbox.has(subscription) {
             let name = Arc::clone(subscription);
             let found = self.read(move |connection| read_track(connection, &name)).await?;
-            let Some(mut track) = found else { return Ok(None) };
-            if track.cursor > bus_end {
-                self.rewind(subscription, bus_end).await?;
-                track = Track { cursor: bus_end, scanned: bus_end, ..Track::default() };
-            }
+            let Some(track) = found else { return Ok(None) };
             self.core.inbox.lock().entry(Arc::clone(subscription)).or_insert(track);
         }
         Ok(self.progress(subscription))
@@ -306,22 +298,6 @@ impl Store {
         committed.durable().await?;
         self.core.inbox.lock().remove(subscription);
         Ok(())
-    }
-
-    async fn rewind(self: &Arc<Self>, subscription: &Arc<str>, to: u64) -> Result<(), Error> {
-        let name = Arc::clone(subscription);
-        let (committed, ()) = self
-            .host_member(move |writer| {
-                let connection = &writer.connection;
-                connection.execute("DELETE FROM _done WHERE subscription = ?1", [&name])?;
-                connection.execute(
-                    "UPDATE _cursor SET position = ?2 WHERE subscription = ?1",
-                    (&name, to),
-                )?;
-                Ok(())
-            })
-            .await?;
-        committed.durable().await
     }
 }
 

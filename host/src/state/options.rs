@@ -4,11 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::alarm::Alarm;
+
 /// What is called right before each COMMIT, on the writer's thread.
 pub type BeforeCommit = Arc<dyn Fn() + Send + Sync>;
-
-/// What is told why the file failed.
-pub type OnFatal = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// A store's limits, and what it tells of itself.
 #[derive(Clone)]
@@ -44,9 +43,9 @@ pub struct StoreOptions {
     pub idle_close: Duration,
     /// Called on the writer's thread right before each COMMIT; tests stall with it.
     pub before_commit: Option<BeforeCommit>,
-    /// Called when the file failed: nothing more is acknowledged, and the host
-    /// has to end.
-    pub on_fatal: Option<OnFatal>,
+    /// Rings when the file fails; once it has, for whatever reason, nothing more is
+    /// acknowledged.
+    pub alarm: Alarm,
 }
 
 impl Default for StoreOptions {
@@ -67,7 +66,7 @@ impl Default for StoreOptions {
             max_outbox: 100_000,
             idle_close: Duration::from_secs(60),
             before_commit: None,
-            on_fatal: None,
+            alarm: Alarm::default(),
         }
     }
 }

@@ -118,6 +118,11 @@ pub(super) fn open_writer(core: &Core) -> Result<Connection, Error> {
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
         connection.pragma_update(None, "journal_size_limit", JOURNAL_SIZE_LIMIT)?;
+        // The writer does it itself.
+        connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+        // What an earlier process left in the log looks written, but where a sync of it
+        // failed it may not be on disk: nothing is built on it before it is in the file.
+        connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", (), |_| Ok(()))?;
         connection.pragma_update(None, "max_page_count", options.max_pages)
     })()
     .map_err(failed)?;

@@ -51,7 +51,6 @@ pub(super) struct Core {
     pub(super) outbox: Outbox,
     pub(super) inbox: Inbox,
     committed: AtomicU64,
-    poisoned: OnceLock<String>,
     /// Making the file and switching it to a log waits for nobody (SQLite does
     /// not call the busy handler there), so one at a time does it.
     opening: Mutex<()>,
@@ -115,7 +114,6 @@ impl Store {
             outbox: Outbox::default(),
             inbox: Inbox::default(),
             committed: AtomicU64::new(0),
-            poisoned: OnceLock::new(),
             opening: Mutex::new(()),
         };
         Arc::new(Self {
@@ -414,23 +412,18 @@ impl Core {
 
     /// Nothing more is promised: the file failed.
     pub(super) fn poison(&self, error: &rusqlite::Error) {
-        let message = format!(
+        self.options.alarm.ring(format!(
             "the store of {} at {} failed: {error}; nothing more is acknowledged. \
              Check the disk and start the host again",
             self.service,
             self.path.display()
-        );
-        if self.poisoned.set(message.clone()).is_ok()
-            && let Some(on_fatal) = &self.options.on_fatal
-        {
-            on_fatal(&message);
-        }
+        ));
     }
 
-    /// Whether the file is still to be trusted.
+    /// Whether this and all other files are still to be trusted.
     pub(super) fn check(&self) -> Result<(), Error> {
-        match self.poisoned.get() {
-            Some(message) => Err(Error::Unavailable(message.clone())),
+        match self.options.alarm.reason() {
+            Some(reason) => Err(Error::Unavailable(reason.to_owned())),
             None => Ok(()),
         }
     }

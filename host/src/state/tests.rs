@@ -337,3 +337,23 @@ async fn random_transfers_keep_their_sum_and_every_reader_sees_it() {
         assert_eq!(read(&store, name).await, expected.get(name).copied().unwrap_or(0), "{name}");
     }
 }
+
+#[tokio::test]
+async fn once_another_file_has_failed_a_store_acknowledges_nothing_more() {
+    let valve = Valve::default();
+    let options = valve.options();
+    let alarm = options.alarm.clone();
+    let Fixture { store, _folder } = fixture(options);
+    valve.set(true);
+    let mut transaction = store.begin();
+    transaction.set("b", "k", Bytes::from_static(b"1")).await.expect("room");
+    let committed = transaction.finish().await.expect("no conflict");
+    valve.until_someone_waits().await;
+    alarm.ring("the bus failed".to_owned());
+    valve.set(false);
+    let refused = [committed.durable().await, store.cursors().await.map(drop)];
+    for refused in refused {
+        let Err(Error::Unavailable(reason)) = refused else { panic!("{refused:?}") };
+        assert_eq!(reason, "the bus failed");
+    }
+}

@@ -9,6 +9,7 @@ use rusqlite::Connection;
 use rusqlite::hooks::Action;
 use tokio::sync::oneshot;
 
+use super::checkpoint::Checkpoints;
 use super::error::{Error, Rerun};
 use super::held;
 use super::history::{Footprint, History, Sequence};
@@ -29,6 +30,7 @@ pub(super) type Durable = oneshot::Receiver<Result<(), Error>>;
 pub(super) struct Writer {
     pub(super) connection: Connection,
     sandbox: Sandbox,
+    checkpoints: Checkpoints,
     /// Set when a row is inserted into a guest's table.
     inserted: Arc<AtomicBool>,
     history: History,
@@ -63,9 +65,18 @@ impl Writer {
                 }
             }))
             .map_err(failed)?;
+        let checkpoints = Checkpoints::install(&mut connection).map_err(failed)?;
         let history = History::since(core.committed());
         let core = Arc::clone(core);
-        Ok(Box::new(Self { connection, sandbox, inserted, history, core, group: None }))
+        Ok(Box::new(Self {
+            connection,
+            sandbox,
+            checkpoints,
+            inserted,
+            history,
+            core,
+            group: None,
+        }))
     }
 
     /// When the first member of the open group was done.
@@ -229,7 +240,8 @@ impl Writer {
                     self.core.outbox.trimmed(upto);
                 }
                 self.core.outbox.committed(group.published);
-                Ok(())
+                // Another file may have failed meanwhile.
+                self.core.check()
             }
             Err(error) => {
                 self.roll_back();
@@ -245,6 +257,17 @@ impl Writer {
             let _ = waiting.send(result.clone());
         }
         failpoint::pass("after gate release");
+        if result.is_ok() {
+            self.checkpoint_if_due();
+        }
+    }
+
+    fn checkpoint_if_due(&self) {
+        if let Err(error) = self.checkpoints.run_if_due(&self.connection) {
+            let error = self.failed(&error);
+            let service = &self.core.service;
+            tracing::warn!(service, %error, "the write-ahead log is carried over later");
+        }
     }
 
     pub(super) fn get(&self, bucket: &str, key: &str) -> Result<Option<Bytes>, Error> {

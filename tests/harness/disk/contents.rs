@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
+use std::path::Path;
 
 use super::Unsynced;
 
@@ -71,6 +72,26 @@ impl Contents {
         self.nodes.insert(number, node);
         self.last = number;
         Some(number)
+    }
+
+    /// Writes the databases in a folder, and in those within it, to another one.
+    pub fn copy_databases(&self, folder: u64, to: &Path) {
+        let Some(Node::Folder(folder)) = self.nodes.get(&folder) else { return };
+        for (name, number) in &folder.entries {
+            let to = to.join(name);
+            match self.nodes.get(number) {
+                Some(Node::Folder(_)) => {
+                    std::fs::create_dir(&to).expect("a folder");
+                    self.copy_databases(*number, &to);
+                }
+                Some(Node::File(file))
+                    if !file.is_shared_memory && name.to_string_lossy().contains(".db") =>
+                {
+                    std::fs::write(to, &file.bytes).expect("a file");
+                }
+                _ => {}
+            }
+        }
     }
 
     /// Everything is as it is on the disk.

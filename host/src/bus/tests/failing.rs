@@ -1,5 +1,4 @@
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 
@@ -69,13 +68,9 @@ async fn a_bus_whose_file_failed_acknowledges_nothing_more() {
     let fixture = Fixture::new(BusOptions::default());
     append(&fixture.bus, 0..1_000).await;
     fixture.bus.close().await;
-    let (file, told) = (fixture.folder.path().join("bus.db"), Arc::new(AtomicUsize::new(0)));
-    let heard = Arc::clone(&told);
-    let on_fatal: OnFatal = Arc::new(move |message: &str| {
-        assert!(message.contains("bus.db failed"), "{message}");
-        heard.fetch_add(1, Ordering::SeqCst);
-    });
-    let options = BusOptions { on_fatal: Some(on_fatal), ..BusOptions::default() };
+    let file = fixture.folder.path().join("bus.db");
+    let options = BusOptions::default();
+    let alarm = options.alarm.clone();
     let bus = open(&fixture.folder, options);
     append(&bus, ["before"]).await;
     // From outside the process: closing the file in here would end SQLite's locks.
@@ -91,5 +86,27 @@ async fn a_bus_whose_file_failed_acknowledges_nothing_more() {
         assert!(matches!(refused, Err(BusError::Failed(_))), "{refused:?}");
     }
     assert!(bus.health().failed.is_some());
-    assert_eq!((bus.last(), told.load(Ordering::SeqCst)), (1_001, 1));
+    assert_eq!(bus.last(), 1_001);
+    let reason = alarm.rung().await;
+    assert!(reason.contains("bus.db failed"), "{reason}");
+}
+
+#[tokio::test]
+async fn once_another_file_has_failed_the_bus_acknowledges_nothing_more() {
+    let valve = Valve::default();
+    let options = valve.options();
+    let alarm = options.alarm.clone();
+    let Fixture { bus, folder: _folder } = Fixture::new(options);
+    append(&bus, ["before"]).await;
+    valve.set(true);
+    let committing = tokio::spawn({
+        let bus = bus.clone();
+        async move { bus.append(events(["meanwhile"])).await }
+    });
+    valve.until_someone_waits().await;
+    alarm.ring("a store failed".to_owned());
+    valve.set(false);
+    let failed = || BusError::Failed("a store failed".to_owned());
+    assert_eq!(committing.await.expect("no panic"), Err(failed()));
+    assert_eq!(bus.append(events(["after"])).await, Err(failed()));
 }

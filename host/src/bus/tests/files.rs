@@ -44,6 +44,17 @@ async fn freeze_the_format() {
     std::fs::copy(fixture.folder.path().join("bus.db"), FORMAT_1).expect("a copy");
 }
 
+#[tokio::test]
+async fn a_closed_log_is_one_file() {
+    let Fixture { bus, folder } = Fixture::new(BusOptions::default());
+    append(&bus, 0..5).await;
+    bus.mirrors().await.expect("a read");
+    bus.close().await;
+    let names = |entry: std::io::Result<std::fs::DirEntry>| entry.expect("an entry").file_name();
+    let files: Vec<_> = std::fs::read_dir(folder.path()).expect("a folder").map(names).collect();
+    assert_eq!(files, ["bus.db"], "whoever copies it has all of it");
+}
+
 fn refused(path: &Path) -> String {
     let refused = Bus::open(path, BusOptions::default());
     refused.expect_err("a refusal").to_string()

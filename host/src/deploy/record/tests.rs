@@ -16,7 +16,7 @@ fn version(service: &str, number: u64, file: &str) -> VersionRecord {
 }
 
 fn open(path: &Path) -> Record {
-    Record::open(path, KEEP).expect("a record")
+    Record::open(path, KEEP, Alarm::default()).expect("a record")
 }
 
 /// Deploys the version straight to all of its service's traffic.
@@ -112,11 +112,11 @@ fn another_format_and_another_programs_file_are_refused_and_left_alone() {
     let raw = Connection::open(&path).expect("SQLite");
     raw.pragma_update(None, "user_version", 4).expect("a pragma");
     drop(raw);
-    let refused = Record::open(&path, KEEP).expect_err("a refusal");
+    let refused = Record::open(&path, KEEP, Alarm::default()).expect_err("a refusal");
     assert!(matches!(refused, RecordError::Newer { found: 4, known: 3 }), "{refused}");
     let other = data.path().join("other.db");
     Connection::open(&other).expect("SQLite").execute_batch("CREATE TABLE t (a)").expect("a table");
-    assert!(matches!(Record::open(&other, KEEP), Err(RecordError::Foreign)));
+    assert!(matches!(Record::open(&other, KEEP, Alarm::default()), Err(RecordError::Foreign)));
 }
 
 #[test]

@@ -112,7 +112,8 @@ impl Events {
         let mut events: Vec<EventView> = Vec::new();
         let mut bytes = 0;
         for _ in 0..MAX_READS {
-            for recorded in bus.read(next, READ).await?.events {
+            let batch = bus.read(next, READ).await?;
+            for recorded in batch.events {
                 if wanted.fits(&recorded) {
                     if events.len() == limit || bytes > READ.max_bytes {
                         return Ok(EventPage { events, next, last: last.max(next) });
@@ -122,6 +123,7 @@ impl Events {
                 }
                 next = recorded.position;
             }
+            next = batch.upto;
             if next >= last {
                 break;
             }

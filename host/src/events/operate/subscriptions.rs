@@ -136,8 +136,9 @@ impl Events {
         let position = progress.map_or(report.scanned, |progress| progress.cursor);
         let oldest_position = self.oldest_of(shown);
         let state = match report.state.name() {
+            // What it has lost is said first, whatever keeps it from reading on.
+            _ if position + 1 < bus.first() => "gap",
             "running" if report.parked > 0 => "parked",
-            "running" if position + 1 < bus.first() => "gap",
             name => name,
         };
         SubscriptionStatus {

@@ -34,8 +34,7 @@ fn consumption(position: u64) -> Consumption {
 async fn scanned(store: &Arc<Store>, positions: &[u64]) {
     let cursor = Cursor { subscription: "s".to_owned(), position: 0, until: None };
     store.begin_subscriptions(vec![cursor]).await.expect("a store");
-    let end = u64::MAX >> 2;
-    store.load_subscription(&Arc::from("s"), end).await.expect("a store").expect("a cursor");
+    store.load_subscription(&Arc::from("s")).await.expect("a store").expect("a cursor");
     let upto = positions.last().copied().unwrap_or_default();
     assert_eq!(store.scan("s", upto, positions), positions);
 }
@@ -172,7 +171,7 @@ async fn what_finished_ahead_of_the_cursor_is_known_after_a_restart() {
     store.close().await;
     let again = Store::new(_folder.path().join("cart.db"), "cart", StoreOptions::default());
     let name = Arc::from("s");
-    let progress = again.load_subscription(&name, 100).await.expect("a store").expect("a cursor");
+    let progress = again.load_subscription(&name).await.expect("a store").expect("a cursor");
     assert_eq!((progress.cursor, progress.scanned), (0, 0));
     assert_eq!(again.scan("s", 4, &[1, 2, 3, 4]), [1, 3]);
     consume(&again, consumption(1)).await.expect("the first time");
@@ -181,16 +180,20 @@ async fn what_finished_ahead_of_the_cursor_is_known_after_a_restart() {
 }
 
 #[tokio::test]
-async fn a_cursor_beyond_the_end_of_the_bus_goes_back_to_it() {
+async fn a_store_tells_the_last_position_that_it_knows() {
     let Fixture { store, _folder } = fixture(StoreOptions::default());
-    scanned(&store, &[1, 2]).await;
-    for position in [1, 2] {
-        consume(&store, consumption(position)).await.expect("the first time");
-    }
-    store.unload_subscription("s");
-    let progress = store.load_subscription(&Arc::from("s"), 1).await.expect("a store");
-    assert_eq!(progress.map(|progress| progress.cursor), Some(1));
-    assert_eq!(store.scan("s", 2, &[2]), [2], "another event has this position now");
+    assert_eq!(store.last_position().await.expect("a store"), 0);
+    scanned(&store, &[1, 2, 7]).await;
+    assert_eq!(store.last_position().await.expect("a store"), 0, "nothing of it is finished");
+    consume(&store, consumption(2)).await.expect("the first time");
+    assert_eq!(store.last_position().await.expect("a store"), 2, "done ahead of the cursor");
+    consume(&store, consumption(7)).await.expect("the first time");
+    assert_eq!(store.last_position().await.expect("a store"), 7);
+    store.close().await;
+    assert_eq!(last_position(_folder.path()), 7);
+    let replay = Cursor { subscription: "s@1".to_owned(), position: 1, until: Some(9) };
+    store.begin_subscriptions(vec![replay]).await.expect("a store");
+    assert_eq!(store.last_position().await.expect("a store"), 9, "a replay ends there");
 }
 
 #[tokio::test]

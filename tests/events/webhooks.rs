@@ -1,0 +1,209 @@
+//! Webhooks: what an endpoint is sent, over refusals and a crash.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Empty, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use sha2::Sha256;
+use tokio::net::TcpListener;
+
+use crate::deploy::operator::ask;
+use crate::harness::{Host, eventually};
+
+const KEY: &str = "a key of the tests' own, long enough";
+
+/// An endpoint, and what it has been sent.
+#[derive(Clone)]
+struct Endpoint {
+    address: SocketAddr,
+    answers: Arc<Mutex<StatusCode>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+#[derive(Clone)]
+struct Seen {
+    method: Method,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Endpoint {
+    /// One that answers so, until it is told otherwise.
+    async fn answering(status: StatusCode) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+        let address = listener.local_addr().expect("an address");
+        let endpoint =
+            Self { address, answers: Arc::new(Mutex::new(status)), seen: Arc::default() };
+        let served = endpoint.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let served = served.clone();
+                let service = service_fn(move |request| {
+                    let served = served.clone();
+                    async move { Ok::<_, Infallible>(served.serve(request).await) }
+                });
+                let connection = hyper::server::conn::http1::Builder::new();
+                tokio::spawn(connection.serve_connection(TokioIo::new(stream), service));
+            }
+        });
+        endpoint
+    }
+
+    async fn serve(&self, request: Request<Incoming>) -> Response<Empty<Bytes>> {
+        let (head, body) = request.into_parts();
+        // Its host may be killed before it has sent all of it.
+        if let Ok(body) = body.collect().await {
+            let seen = Seen { method: head.method, headers: head.headers, body: body.to_bytes() };
+            self.seen.lock().expect("a lock").push(seen);
+        }
+        Response::builder()
+            .status(*self.answers.lock().expect("a lock"))
+            .header("webhook-allowed-origin", "*")
+            .body(Empty::new())
+            .expect("a response")
+    }
+
+    fn answer(&self, status: StatusCode) {
+        *self.answers.lock().expect("a lock") = status;
+    }
+
+    fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().expect("a lock").clone()
+    }
+
+    async fn until_seen(&self, count: usize) -> Vec<Seen> {
+        eventually(&format!("the endpoint is asked {count} times"), async || {
+            let seen = self.seen();
+            (seen.len() >= count).then_some(seen)
+        })
+        .await
+    }
+
+    /// A host whose webhook sends here.
+    async fn host(&self, webhook: &str) -> Host {
+        let address = self.address;
+        let settings = format!(
+            "[[webhook]]\nname = \"crm\"\nurl = \"http://{address}/in\"\ntypes = [\"shop.>\"]\n\
+             backoff = {{ first = \"10ms\", max = \"20ms\" }}\n{webhook}\n"
+        );
+        let local = "--outbound-allow-private=127.0.0.0/8";
+        Host::builder().settings(&settings).argument(local).start().await
+    }
+}
+
+async fn send(host: &Host, id: &str) {
+    let event = json!({"specversion": "1.0", "id": id, "source": "/tests",
+        "type": "shop.order.placed", "data": {"quantity": 3}});
+    let request = Request::post(host.admin_url("/events"))
+        .header("content-type", "application/cloudevents+json")
+        .body(Full::new(Bytes::from(event.to_string())));
+    let taken = host.send(request.expect("a request")).await;
+    assert_eq!(taken.status, 202, "{taken:?}");
+}
+
+/// What the key's holder makes of a request.
+fn signature(seen: &Seen) -> String {
+    let header = |name: &str| seen.headers[name].to_str().expect("text");
+    let mut mac = Hmac::<Sha256>::new_from_slice(KEY.as_bytes()).expect("any length");
+    mac.update(format!("{}.{}.", header("webhook-id"), header("webhook-timestamp")).as_bytes());
+    mac.update(&seen.body);
+    format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
+}
+
+#[tokio::test]
+async fn an_event_goes_out_signed_to_an_endpoint_that_consented() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let secret = folder.path().join("key");
+    std::fs::write(&secret, KEY).expect("a file");
+    let endpoint = Endpoint::answering(StatusCode::OK).await;
+    let webhook = format!("secret-file = {secret:?}\norigin = \"shop.example\"");
+    let host = endpoint.host(&webhook).await;
+    send(&host, "1").await;
+    let seen = endpoint.until_seen(2).await;
+    assert_eq!((&seen[0].method, &seen[1].method), (&Method::OPTIONS, &Method::POST));
+    assert_eq!(seen[0].headers["webhook-request-origin"], "shop.example");
+    assert_eq!(seen[1].headers["content-type"], "application/cloudevents+json; charset=utf-8");
+    let body: Value = serde_json::from_slice(&seen[1].body).expect("JSON");
+    assert_eq!((&body["id"], &body["data"]), (&json!("1"), &json!({"quantity": 3})));
+    assert_eq!(seen[1].headers["webhook-signature"], signature(&seen[1]).as_str());
+    until_delivered(&host, 1).await;
+    assert_eq!(endpoint.seen().len(), 2, "it is sent once");
+}
+
+#[tokio::test]
+async fn an_event_that_is_never_taken_becomes_a_dead_letter_and_can_be_sent_again() {
+    let endpoint = Endpoint::answering(StatusCode::INTERNAL_SERVER_ERROR).await;
+    let host = endpoint.host("attempts = 3\nhandshake = false").await;
+    send(&host, "1").await;
+    let id = eventually("it is given up", async || {
+        let list = ask(&host, Method::GET, "/v1/dead-letters", Value::Null).await.json();
+        let letter = list["dead_letters"].as_array()?.first()?.clone();
+        assert_eq!((&letter["attempts"], &letter["event"]["id"]), (&json!(3), &json!("1")));
+        let reason = letter["reason"].as_str().expect("a reason").to_owned();
+        assert!(reason.contains("the endpoint answered 500"), "{reason}");
+        Some(letter["id"].as_str().expect("an id").to_owned())
+    })
+    .await;
+    assert_eq!(endpoint.seen().len(), 3);
+    endpoint.answer(StatusCode::PAYLOAD_TOO_LARGE);
+    send(&host, "2").await;
+    endpoint.until_seen(4).await;
+    eventually("what it never takes is given up at once", async || {
+        let list = ask(&host, Method::GET, "/v1/dead-letters", Value::Null).await.json();
+        (list["dead_letters"].as_array()?.len() == 2).then_some(())
+    })
+    .await;
+    endpoint.answer(StatusCode::NO_CONTENT);
+    let retry = format!("/v1/dead-letters/{id}/retry");
+    assert!(ask(&host, Method::POST, &retry, Value::Null).await.status.is_success());
+    until_delivered(&host, 1).await;
+    let keys: Vec<_> =
+        endpoint.seen().iter().map(|seen| seen.headers["idempotency-key"].clone()).collect();
+    assert_eq!(keys.len(), 5);
+    assert!([1, 2, 4].iter().all(|again| keys[*again] == keys[0]), "the same event: {keys:?}");
+    assert_ne!(keys[3], keys[0], "another event");
+}
+
+#[tokio::test]
+async fn a_host_that_dies_goes_on_with_what_its_endpoint_has_not_taken() {
+    let endpoint = Endpoint::answering(StatusCode::SERVICE_UNAVAILABLE).await;
+    let mut host = endpoint.host("attempts = 1000\nhandshake = false").await;
+    send(&host, "1").await;
+    send(&host, "2").await;
+    endpoint.until_seen(2).await;
+    host.kill();
+    endpoint.answer(StatusCode::OK);
+    let before = endpoint.seen();
+    host.start().await;
+    let seen = endpoint.until_seen(before.len() + 2).await;
+    until_delivered(&host, 2).await;
+    let key = |seen: &Seen| seen.headers["idempotency-key"].clone();
+    let mut taken: Vec<_> = seen[before.len()..].iter().map(key).collect();
+    taken.sort();
+    taken.dedup();
+    assert_eq!(taken.len(), 2, "each once");
+    assert!(taken.iter().all(|taken| before.iter().any(|seen| key(seen) == *taken)));
+}
+
+/// Waits until the endpoint has so many, and nothing waits for it.
+async fn until_delivered(host: &Host, count: u64) {
+    eventually(&format!("{count} are delivered"), async || {
+        let list = ask(host, Method::GET, "/v1/subscriptions", Value::Null).await.json();
+        let crm = list["subscriptions"]
+            .as_array()?
+            .iter()
+            .find(|each| each["name"].as_str().is_some_and(|name| name.ends_with("/crm")))?;
+        (crm["delivered"] == count && crm["held"] == 0).then_some(())
+    })
+    .await;
+}
