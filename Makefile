@@ -15,7 +15,7 @@ UNUSED := target/tools/bin/cargo-machete
 # Cargo says what it compiles, but not that there was nothing to do.
 unless_idle = 2>&1 | { grep --line-buffered -v '^ *Finished ' || true; }
 
-.PHONY: help setup run build host plugins guests other-guests registry test soak api bench lint clean
+.PHONY: help setup run build host plugins guests other-guests registry test soak api bench instructions lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ api: guests ## ask the admin API all that its document allows, and much that it 
 bench: build guests other-guests ## measure beside others that can do the same; QUICK=1: 5 minutes
 	@$(CARGO) build --release --example native $(unless_idle)
 	@python3 -B tests/bench/run.py
+
+instructions: host plugins guests ## count a request's instructions, compare with the record; UPDATE=1: renew it
+	@python3 -B tests/bench/instructions.py
 
 lint: setup $(if $(shell command -v cargo-machete),,$(UNUSED)) ## format, clippy, documentation, unused dependencies
 	@$(CARGO) fmt --all --check

@@ -1,6 +1,7 @@
 //! Hotdock from the outside: the program itself, its services, and components
 //! that were made to be difficult. One binary, so that it links once.
 
+mod bench_invoke;
 mod deploy;
 mod events;
 mod formats;

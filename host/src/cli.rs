@@ -1,5 +1,6 @@
 //! The command line. What its exit codes mean is in `exit`.
 
+mod bench_invoke;
 mod check;
 mod completions;
 mod console;
@@ -24,6 +25,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::runtime::Processor;
+
 /// Runs services compiled to WebAssembly components.
 #[derive(Debug, Parser)]
 #[command(name = "hotdock", version, max_term_width = 100, after_help = exit::HELP)]
@@ -44,6 +47,8 @@ enum Command {
     Diff(diff::DiffCommand),
     /// Embed a component's manifest in it; push it to a registry, or pull it from there
     Pack(pack::Pack),
+    /// Show what an invocation of a component costs, stage by stage
+    BenchInvoke(bench_invoke::BenchInvoke),
     /// Deploy a component on a running host
     Deploy(deploy::Deploy),
     /// Show the services of a running host, and how their traffic is shared
@@ -71,6 +76,9 @@ enum Command {
     /// Compile a component; used by the host, in a process of its own
     #[command(hide = true)]
     Compile {
+        /// For any processor of this architecture
+        #[arg(long)]
+        portable: bool,
         /// The component
         input: PathBuf,
         /// Where the machine code goes
@@ -87,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Inspect(inspect) => inspect.run(),
         Command::Diff(diff) => diff.run(),
         Command::Pack(pack) => pack.run(),
+        Command::BenchInvoke(bench) => bench.run(),
         Command::Deploy(deploy) => deploy.run(),
         Command::Status(status) => status.run(),
         Command::Versions(versions) => versions.run(),
@@ -99,9 +108,12 @@ pub fn main() -> ExitCode {
         Command::Logs(logs) => logs.run(),
         Command::Completions(completions) => completions.run(),
         Command::Man(manual) => manual.run(),
-        Command::Compile { input, output } => crate::deploy::compile_child(&input, &output)
-            .map(|()| ExitCode::SUCCESS)
-            .map_err(Into::into),
+        Command::Compile { portable, input, output } => {
+            let processor = if portable { Processor::Any } else { Processor::This };
+            crate::deploy::compile_child(&input, &output, processor)
+                .map(|()| ExitCode::SUCCESS)
+                .map_err(Into::into)
+        }
     };
     result.unwrap_or_else(|error| {
         if is_broken_pipe(&error) {

@@ -16,6 +16,7 @@
 //! if nothing was uploaded since.
 
 mod access;
+mod alone;
 mod blobs;
 mod board;
 mod canary;
@@ -60,6 +61,7 @@ mod worker;
 use std::sync::Arc;
 
 pub use access::Import;
+pub use alone::{Compiler, deploy_alone, load_alone};
 pub use check::check;
 pub use compile::child::{ChildError, compile_child};
 pub use config::DeployConfig;

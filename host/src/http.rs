@@ -1,10 +1,12 @@
 //! The public listener: HTTP/1.1 and HTTP/2 (h2c) on one port.
 //!
-//! A request's way: [`listener`] takes the connection, [`request`] makes the
-//! head that a guest may see, [`dispatch`] finds the service and runs it,
-//! [`problem`] is what the host says where there is no answer.
+//! A request's way: [`listener`] takes the connection, [`connection`] reads
+//! requests from it, [`request`] makes the head that a guest may see, [`dispatch`]
+//! finds the service and runs it, [`problem`] is what the host says where there is
+//! no answer.
 
 pub mod client;
+pub mod connection;
 pub mod dispatch;
 pub mod events;
 pub mod forwarded;

@@ -50,11 +50,14 @@
 //!
 //! Besides them: [`manifest`] (what a service declares), [`config`] (what the
 //! operator sets), [`admin`] (the operator's listener), [`telemetry`] (the log),
-//! [`cli`] (the command line) and [`app`], the only place that wires the parts.
+//! [`cli`] (the command line), [`allocator`], [`bench`] (what an invocation costs, stage
+//! by stage) and [`app`], the only place that wires the parts.
 
 pub mod admin;
 pub mod alarm;
+pub mod allocator;
 pub mod app;
+pub mod bench;
 pub mod bus;
 pub mod cli;
 pub mod component;

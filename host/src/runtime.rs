@@ -34,14 +34,15 @@ mod response;
 mod run;
 mod runs;
 mod secrets;
+mod stages;
 
-pub use compile::{CompileError, compatibility_key, compile};
+pub use compile::{CompileError, Processor, compatibility_key, compile, compile_for};
 pub use component::{
     EventInterface, LoadedComponent, Program, RequestInterface, Servable, missing_import,
     not_servable,
 };
 pub use delivery::{Delivery, Verdict, deliver};
-pub use engine::{Runtime, RuntimeError};
+pub use engine::{Runtime, RuntimeError, RuntimeOptions};
 pub use failure::Failure;
 pub use imports::provides;
 pub use invocation::{Invocation, invoke};
@@ -52,3 +53,4 @@ pub use probe::{ProbeError, probe};
 pub use replay::{BodyTooLarge, ReplayBody, Unread};
 pub use response::ResponseBody;
 pub use secrets::Secrets;
+pub use stages::{Stage, instantiate, invoke_in_stages};

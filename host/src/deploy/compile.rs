@@ -18,7 +18,7 @@ use super::receive::Candidate;
 use super::refusal::Stop;
 use super::status::Step;
 use crate::digest::Digest;
-use crate::runtime::LoadedComponent;
+use crate::runtime::{LoadedComponent, Processor};
 
 /// What the child may say on its standard output and of its last words.
 const MAX_OUTPUT_BYTES: usize = 4096;
@@ -125,10 +125,21 @@ pub(super) async fn run_child(
     input: &Path,
     output: &Path,
 ) -> Result<String, CompileFailure> {
+    run_child_for(Processor::This, (compiler, limit), input, output).await
+}
+
+/// The same for this processor or any.
+pub(super) async fn run_child_for(
+    processor: Processor,
+    (compiler, limit): (&Path, Duration),
+    input: &Path,
+    output: &Path,
+) -> Result<String, CompileFailure> {
     let not_run =
         |source| CompileFailure::NotRun { program: compiler.display().to_string(), source };
     let mut child = Command::new(compiler)
         .arg("compile")
+        .args((processor == Processor::Any).then_some("--portable"))
         .args([input, output])
         // Held open until the child is done: it ends itself when the host is gone.
         .stdin(Stdio::piped())

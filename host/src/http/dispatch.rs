@@ -22,7 +22,6 @@ use crate::runtime::{Failure, Invocation, ReplayBody, ResponseBody, Unread, invo
 use crate::service::{Outcome, Registry, RouteMatch, Service, ServiceName, Ticket, VersionId};
 
 /// Answers one request. Never fails: what goes wrong is an answer, too.
-#[expect(clippy::large_futures, reason = "the listener boxes it, once")]
 pub async fn dispatch(
     registry: &Registry,
     intake: Option<&Intake>,
@@ -109,7 +108,11 @@ async fn answer(
 
 /// The service that answers this host, path and method. Where there is none the
 /// host itself may still take events at this path.
-fn route(registry: &Registry, head: &Parts, takes_events: bool) -> Result<Arc<Service>, Problem> {
+pub(crate) fn route(
+    registry: &Registry,
+    head: &Parts,
+    takes_events: bool,
+) -> Result<Arc<Service>, Problem> {
     let path = head.uri.path();
     let snapshot = registry.load();
     match snapshot.routes.find(head.uri.host(), path, &head.method) {

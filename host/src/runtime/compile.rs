@@ -15,6 +15,16 @@ pub(super) enum Abi {
     Async,
 }
 
+/// Which processors code is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Processor {
+    /// This one, with all that it can do.
+    This,
+    /// Any of its architecture: the same code on all machines, and on one that
+    /// valgrind makes believe.
+    Any,
+}
+
 /// The versions of `wasi:*` that only the asynchronous engine has.
 const ASYNC_VERSION: &str = "@0.3.";
 
@@ -44,8 +54,20 @@ pub fn compatibility_key() -> String {
 /// # Errors
 /// When the bytes are not a valid component.
 pub fn compile(component: &[u8]) -> Result<Vec<u8>, CompileError> {
+    compile_for(Processor::This, component)
+}
+
+/// The same for this processor or any.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_for(processor: Processor, component: &[u8]) -> Result<Vec<u8>, CompileError> {
     let compile = |abi| {
-        let engine = Engine::new(&compile_config(abi))?;
+        let mut config = compile_config(abi);
+        if processor == Processor::Any {
+            config.target(&format!("{}-unknown-linux-gnu", std::env::consts::ARCH))?;
+        }
+        let engine = Engine::new(&config)?;
         engine.precompile_component(component)
     };
     // Without async it is invalid where its types have any: that is found before

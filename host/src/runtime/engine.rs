@@ -25,9 +25,6 @@ use crate::outbound::Outbound;
 /// How often a guest that computes gives the thread back: an epoch.
 pub(super) const TICK: Duration = Duration::from_millis(1);
 
-/// Instances that exist at once in the whole host, idle ones included.
-const MAX_INSTANCES: u32 = 1_000;
-
 /// Memories for each of them; an instance with more takes the place of several.
 const MEMORIES_PER_SLOT: u32 = 2;
 
@@ -54,6 +51,23 @@ struct Inner {
     slow_lane: SlowLane,
     /// Whose idle instances can be freed when there is no slot left.
     pools: Mutex<Vec<WeakPool>>,
+}
+
+/// What a runtime takes of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RuntimeOptions {
+    /// Instances that exist at once in the whole host, idle ones included. Addresses
+    /// are reserved for all of them.
+    pub instances: u32,
+    /// Whether guests that compute for long give their thread back. Where time stands
+    /// still for them they need not, and then no tick falls into what is counted.
+    pub ticks: bool,
+}
+
+impl Default for RuntimeOptions {
+    fn default() -> Self {
+        Self { instances: 1_000, ticks: true }
+    }
 }
 
 /// An engine and what it links to components.
@@ -91,10 +105,20 @@ impl Runtime {
     /// # Errors
     /// When the engines' settings don't work on this machine.
     pub fn new(outbound: Outbound) -> Result<Self, RuntimeError> {
-        let plain = Serving::new(Abi::Sync).map_err(RuntimeError::Engine)?;
-        let asynchronous = Serving::new(Abi::Async).map_err(RuntimeError::Engine)?;
-        tick_epochs([&plain.engine, &asynchronous.engine]);
-        let slots = Arc::new(Semaphore::new(MAX_INSTANCES as usize));
+        Self::with(outbound, RuntimeOptions::default())
+    }
+
+    /// The same, taking this much of the machine.
+    ///
+    /// # Errors
+    /// As [`Runtime::new`].
+    pub fn with(outbound: Outbound, options: RuntimeOptions) -> Result<Self, RuntimeError> {
+        let serving = |abi| Serving::new(abi, options.instances).map_err(RuntimeError::Engine);
+        let (plain, asynchronous) = (serving(Abi::Sync)?, serving(Abi::Async)?);
+        if options.ticks {
+            tick_epochs([&plain.engine, &asynchronous.engine]);
+        }
+        let slots = Arc::new(Semaphore::new(options.instances as usize));
         let slow_lane = SlowLane::start().map_err(RuntimeError::SlowLane)?;
         let pools = Mutex::default();
         let inner = Inner { plain, asynchronous, outbound, slots, slow_lane, pools };
@@ -171,23 +195,23 @@ impl Runtime {
 }
 
 impl Serving {
-    fn new(abi: Abi) -> wasmtime::Result<Self> {
-        let engine = Engine::new(&serving_config(abi))?;
+    fn new(abi: Abi, instances: u32) -> wasmtime::Result<Self> {
+        let engine = Engine::new(&serving_config(abi, instances))?;
         let mut linker = Linker::new(&engine);
         imports::add_to_linker(&mut linker, abi)?;
         Ok(Self { engine, linker })
     }
 }
 
-fn serving_config(abi: Abi) -> Config {
+fn serving_config(abi: Abi, instances: u32) -> Config {
     // As many of each as all slots together may need, so that no service takes
     // what another's instance needs. Only addresses are reserved.
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(MAX_INSTANCES)
-        .total_core_instances(MAX_INSTANCES * MAX_CORE_MODULES)
-        .total_memories(MAX_INSTANCES * MEMORIES_PER_SLOT)
-        .total_tables(MAX_INSTANCES * MAX_TABLES)
-        .total_stacks(2 * MAX_INSTANCES)
+    pool.total_component_instances(instances)
+        .total_core_instances(instances * MAX_CORE_MODULES)
+        .total_memories(instances * MEMORIES_PER_SLOT)
+        .total_tables(instances * MAX_TABLES)
+        .total_stacks(2 * instances)
         .max_core_instances_per_component(MAX_CORE_MODULES)
         .max_memories_per_component(MAX_MEMORIES)
         .max_tables_per_component(MAX_TABLES)

@@ -43,10 +43,10 @@ pub struct Invocation {
 }
 
 /// A request to be answered.
-struct Request {
-    head: Parts,
-    body: ReplayBody,
-    keyed: Option<Keyed>,
+pub(super) struct Request {
+    pub(super) head: Parts,
+    pub(super) body: ReplayBody,
+    pub(super) keyed: Option<Keyed>,
 }
 
 /// A run's validated answer.
@@ -58,7 +58,7 @@ pub(super) struct Validated {
 }
 
 /// What a run comes to.
-enum Outcome {
+pub(super) enum Outcome {
     Answered(Validated),
     /// An earlier request with its key was answered, perhaps in the open group:
     /// what this one gets once that is durable.

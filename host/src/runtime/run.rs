@@ -54,7 +54,6 @@ pub(super) struct Ended {
 }
 
 /// How far a guest came.
-#[expect(clippy::large_enum_variant, reason = "matched at once: a box costs more than the move")]
 pub(super) enum Step {
     /// It handed over its answer; its call may have ended, too.
     Answered(Answer, Option<Ended>),

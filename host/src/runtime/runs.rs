@@ -57,7 +57,6 @@ pub(super) trait Work: Send + Sync + 'static {
 }
 
 /// What is known before a leased run.
-#[expect(clippy::large_enum_variant, reason = "matched at once: a box costs more")]
 pub(super) enum Before<O> {
     /// It is to be run.
     Run(Transaction),
@@ -165,10 +164,20 @@ impl<W: Work> Runs<W> {
     /// thread, where the guest wants to write by SQL.
     async fn optimistic(self: &Arc<Self>, alone: bool) -> Result<W::Outcome, Unanswered> {
         let mut running = self.start(self.store.begin());
-        let LeaseRequest { transaction, grant } = match running.until_answer().await {
-            Step::WantsLease(request) => request,
-            step => return self.conclude(running, step).await,
-        };
+        match running.until_answer().await {
+            // Boxed, so that those who don't write by SQL don't carry it.
+            Step::WantsLease(request) => Box::pin(self.go_on_leased(running, request, alone)).await,
+            step => self.conclude(running, step).await,
+        }
+    }
+
+    /// Gives a guest the writer lease that it wants.
+    pub(super) async fn go_on_leased(
+        self: &Arc<Self>,
+        running: Running,
+        LeaseRequest { transaction, grant }: LeaseRequest,
+        alone: bool,
+    ) -> Result<W::Outcome, Unanswered> {
         let exchange = running.exchange().clone();
         let this = Arc::clone(self);
         let leased = self.store.lease(alone, Some(transaction), move |transaction| async move {
@@ -176,8 +185,7 @@ impl<W: Work> Runs<W> {
             drop(grant.send(transaction));
             this.to_validation(running).await
         });
-        // Boxed, so that those who don't write by SQL don't carry it.
-        Box::pin(leased).await.unwrap_or_else(|error| Err(interrupted(error, &exchange)))
+        leased.await.unwrap_or_else(|error| Err(interrupted(error, &exchange)))
     }
 
     async fn to_validation(&self, mut running: Running) -> Result<W::Outcome, Unanswered> {
@@ -188,7 +196,11 @@ impl<W: Work> Runs<W> {
     }
 
     /// Ends the transaction of a guest that answered.
-    async fn conclude(&self, running: Running, step: Step) -> Result<W::Outcome, Unanswered> {
+    pub(super) async fn conclude(
+        &self,
+        running: Running,
+        step: Step,
+    ) -> Result<W::Outcome, Unanswered> {
         let limits = self.limits();
         let failed = |failure| Err(Unanswered::Failed(failure));
         let (answer, ended) = match step {
@@ -211,7 +223,7 @@ impl<W: Work> Runs<W> {
         self.work.conclude(Answered { running, ended, given, transaction }, limits).await
     }
 
-    fn start(&self, transaction: Transaction) -> Running {
+    pub(super) fn start(&self, transaction: Transaction) -> Running {
         let occasion = self.work.occasion(self.keys.clone());
         let exchange = Exchange::new(transaction, self.work.body().clone(), occasion);
         Running::start(&self.version.pool, self.work.call(), exchange, self.limits().cpu)

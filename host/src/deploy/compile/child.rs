@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Resource, Rlimit, nice, setrlimit};
 
-use crate::runtime;
+use crate::runtime::{self, Processor};
 
 /// How far behind the host's own threads the compiler's stand. Behind them, but
 /// not last of all: at 19 a saturated host gave it under one per cent of a
@@ -37,7 +37,8 @@ pub enum ChildError {
     Report(io::Error),
 }
 
-/// Compiles `input` into `output` and prints what the code must match.
+/// Compiles `input` into `output`, for this processor or any, and prints what the code
+/// must match.
 ///
 /// Called once, first thing in a process that does nothing else: it makes the
 /// process nice, limits its memory, and ends it when standard input is closed,
@@ -46,7 +47,7 @@ pub enum ChildError {
 /// # Errors
 /// When a file cannot be read or written, or `input` is not a valid component;
 /// the caller prints the error to standard error and exits with a failure.
-pub fn compile_child(input: &Path, output: &Path) -> Result<(), ChildError> {
+pub fn compile_child(input: &Path, output: &Path, processor: Processor) -> Result<(), ChildError> {
     restrain();
     end_with_host();
     let at = |path: &Path| {
@@ -54,7 +55,7 @@ pub fn compile_child(input: &Path, output: &Path) -> Result<(), ChildError> {
         move |source| ChildError::File { path, source }
     };
     let component = std::fs::read(input).map_err(at(input))?;
-    let code = runtime::compile(&component)?;
+    let code = runtime::compile_for(processor, &component)?;
     std::fs::write(output, code).map_err(at(output))?;
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{}", runtime::compatibility_key()).map_err(ChildError::Report)?;

@@ -1,0 +1,103 @@
+//! An invocation by its stages, for who measures them.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+
+use http::Response;
+use tokio::time::Instant;
+
+use super::afterwards::Hold;
+use super::exchange::{Exchange, Occasion};
+use super::failure::Failure;
+use super::invocation::{Invocation, Outcome, Request};
+use super::outside::RequestKeys;
+use super::replay::ReplayBody;
+use super::respond::respond;
+use super::response::ResponseBody;
+use super::run::{Running, Step};
+use super::runs::{Runs, Unanswered};
+use crate::deadline::by;
+use crate::service::Version;
+use crate::state::Store;
+
+/// A stage of an invocation that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Into the guest and up to its answer's head; where there was no idle instance,
+    /// one was made. A guest that wants to write by SQL is called up to there.
+    Call,
+    /// Its transaction, to the validation and from there to the disk; with it what
+    /// is left of a guest that wrote by SQL.
+    Commit,
+    /// The answer's body, and what the guest does after it.
+    Response,
+}
+
+/// Runs an invocation as [`invoke`](super::invoke) does, and tells what ended as it
+/// goes; a stage may end more than once. Not for a request with an idempotency key.
+///
+/// # Errors
+/// When there is no answer. One that would have to be run again has none, either:
+/// nobody else invokes what is measured.
+pub async fn invoke_in_stages(
+    invocation: Invocation,
+    mut ended: impl FnMut(Stage),
+) -> Result<Response<ResponseBody>, Failure> {
+    let Invocation { lease, permit, store, metrics, head, body, .. } = invocation;
+    let version = Arc::clone(lease.version());
+    let hold = Hold { lease, _permit: permit };
+    let limits = &version.manifest.limits;
+    let deadline = Instant::now() + limits.deadline;
+    let late = |_| Failure::Deadline(limits.deadline);
+    let runs = Arc::new(Runs {
+        version: Arc::clone(&version),
+        store: Arc::clone(&store),
+        metrics,
+        keys: RequestKeys::default(),
+        work: Request { head, body, keyed: None },
+    });
+    let mut running = runs.start(store.begin());
+    let step = by(deadline, running.until_answer()).await.map_err(late)?;
+    ended(Stage::Call);
+    let outcome = by(deadline, async {
+        match step {
+            Step::WantsLease(request) => Box::pin(runs.go_on_leased(running, request, false)).await,
+            step => runs.conclude(running, step).await,
+        }
+    });
+    let outcome = outcome.await.map_err(late)?;
+    ended(Stage::Commit);
+    let validated = match outcome {
+        Ok(Outcome::Answered(validated)) => validated,
+        Ok(Outcome::Repeated(..)) => return Err(Failure::NoAnswer),
+        Err(Unanswered::Failed(failure)) => return Err(failure),
+        Err(Unanswered::Rerun(_)) => return Err(Failure::Conflict),
+    };
+    let (response, committed) = respond(hold, validated, limits, deadline).await;
+    ended(Stage::Response);
+    by(deadline, committed.durable()).await.map_err(late)??;
+    ended(Stage::Commit);
+    Ok(response)
+}
+
+/// Makes an instance, as an invocation does that finds none idle, and keeps it for
+/// the next invocation.
+///
+/// # Errors
+/// When it cannot be made.
+pub async fn instantiate(version: &Version, store: &Arc<Store>) -> Result<(), Failure> {
+    let exchange = Exchange::new(
+        store.begin(),
+        ReplayBody::empty(),
+        Occasion::Request(RequestKeys::default()),
+    );
+    let limits = &version.manifest.limits;
+    let mut running = Running::warm(&version.pool, exchange, limits.cpu);
+    let ended = poll_fn(|context| running.poll(context)).await;
+    let ended = ended.map_err(|_| Failure::OutOfCpu(limits.cpu))?;
+    ended.result.map_err(|error| Failure::Trapped(format!("{error:#}")))?;
+    if let Some(instance) = ended.instance {
+        version.pool.keep(instance);
+    }
+    Ok(())
+}
