@@ -411,7 +411,7 @@ impl Core {
     }
 
     /// Nothing more is promised: the file failed.
-    pub(super) fn poison(&self, error: &dyn std::fmt::Display) {
+    pub(super) fn poison(&self, error: &dyn fmt::Display) {
         self.options.alarm.ring(format!(
             "the store of {} at {} failed: {error}; nothing more is acknowledged. \
              Check the disk and start the host again",
