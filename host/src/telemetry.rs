@@ -9,7 +9,7 @@ mod metrics;
 use std::io::IsTerminal as _;
 
 use tracing::{Level, Metadata};
-use tracing_subscriber::filter::{FilterExt as _, filter_fn};
+use tracing_subscriber::filter::{FilterExt as _, LevelFilter, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, fmt};
@@ -34,7 +34,10 @@ pub fn start(format: LogFormat, shown: &str, kept: &str, logs: Logs) -> anyhow::
             output.with_ansi(std::io::stderr().is_terminal()).with_target(false).boxed()
         }
     };
-    let kept = filter(kept)?.and(filter_fn(is_of_use));
+    // Both sides have to say how far they go: otherwise nobody does, and every trace
+    // line of every library is formed before it is thrown away.
+    let of_use = filter_fn(is_of_use).with_max_level_hint(LevelFilter::TRACE);
+    let kept = filter(kept)?.and(of_use);
     tracing_subscriber::registry()
         .with(output.with_filter(filter(shown)?))
         .with(Keep::new(logs).with_filter(kept))

@@ -10,6 +10,7 @@ use std::task::Poll;
 use bytes::Bytes;
 use http::Response;
 use http_body::Frame;
+use tokio::task::unconstrained;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::WasiBody;
@@ -123,7 +124,8 @@ pub(super) async fn read_whole(
     let mut body = GuestBody::new(body, running.body_sent(), running.pool(), u64::MAX);
     let mut frames = VecDeque::new();
     let mut bytes = 0;
-    poll_fn(|context| {
+    // Unconstrained, as below.
+    unconstrained(poll_fn(|context| {
         loop {
             match body.poll_frame(context) {
                 Poll::Ready(Some(Ok(frame))) => {
@@ -149,7 +151,7 @@ pub(super) async fn read_whole(
                 },
             }
         }
-    })
+    }))
     .await
 }
 
@@ -164,7 +166,10 @@ async fn collect(
 ) -> bool {
     let mut whole = false;
     let mut bytes = 0;
-    poll_fn(|context| {
+    // Unconstrained: a channel says that it has nothing when its task has had its turn
+    // (tokio's cooperative budget), and what a guest that ended left in one would be
+    // taken for an answer that was never finished.
+    unconstrained(poll_fn(|context| {
         loop {
             let mut progress = false;
             // What is left of a guest that ended is in memory already, whatever its size.
@@ -192,7 +197,7 @@ async fn collect(
                 return Poll::Ready(());
             }
         }
-    })
+    }))
     .await;
     whole
 }
