@@ -50,7 +50,7 @@
 //!
 //! Besides them: [`manifest`] (what a service declares), [`config`] (what the
 //! operator sets), [`admin`] (the operator's listener), [`telemetry`] (the log),
-//! [`cli`] (the command line), [`allocator`], [`bench`] (what an invocation costs, stage
+//! [`cli`] (the command line), [`allocator`], [`bench`](mod@bench) (what an invocation costs, stage
 //! by stage) and [`app`], the only place that wires the parts.
 
 pub mod admin;
