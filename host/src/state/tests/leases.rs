@@ -1,5 +1,7 @@
 //! Those that hold the writer, and those that wait for them.
 
+use futures_util::FutureExt as _;
+
 use super::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -17,7 +19,10 @@ async fn a_slow_lease_holder_does_not_hold_up_those_who_are_done() {
     valve.until_someone_waits().await;
     let mut member = store.begin();
     put(&mut member, "member", 1).await.expect("a write");
-    let member = tokio::spawn(async move { member.finish().await?.durable().await });
+    // Polled once, it is queued before the holder is, whatever the scheduler does.
+    let mut member = Box::pin(async move { member.finish().await?.durable().await });
+    assert!((&mut member).now_or_never().is_none());
+    let member = tokio::spawn(member);
     let release = Arc::new(AtomicBool::new(false));
     let runs = Arc::new(AtomicUsize::new(0));
     let holder = tokio::spawn({
