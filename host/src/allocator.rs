@@ -7,7 +7,10 @@
 use std::alloc::{GlobalAlloc, Layout};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use mimalloc::MiMalloc;
+use libmimalloc_sys::{
+    mi_free, mi_malloc, mi_malloc_aligned, mi_realloc, mi_realloc_aligned, mi_zalloc,
+    mi_zalloc_aligned,
+};
 
 /// A request makes a hundred allocations and more, of which many are freed by another
 /// thread: mimalloc takes half as long for them as the C library's allocator.
@@ -72,34 +75,91 @@ fn add(bytes: usize) {
     BYTES.fetch_add(bytes as u64, Ordering::Relaxed);
 }
 
-// SAFETY: every call is mimalloc's own, with what the caller passed; counting
-// allocates nothing and unwinds never.
+/// Whether plain `malloc` aligns a block of this layout: mimalloc aligns blocks of 16
+/// bytes and more to 16, smaller ones to what they can hold.
+///
+/// Its functions for aligned blocks are for the rest. They look at every size that is
+/// no power of two as if it were not aligned by itself, and take a larger block.
+fn is_plain(layout: Layout, size: usize) -> bool {
+    layout.align() <= 16 && layout.align() <= size
+}
+
+// SAFETY: every call is mimalloc's own, with what the caller passed, and blocks are
+// aligned as `is_plain` says; counting allocates nothing and unwinds never.
 #[expect(unsafe_code, reason = "an allocator is an unsafe trait")]
 unsafe impl GlobalAlloc for Allocator {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        note(layout.size());
+        let (size, align) = (layout.size(), layout.align());
+        note(size);
         // SAFETY: the caller keeps to the trait's contract, and so to mimalloc's.
-        unsafe { MiMalloc.alloc(layout) }
+        let block = unsafe {
+            if is_plain(layout, size) { mi_malloc(size) } else { mi_malloc_aligned(size, align) }
+        };
+        block.cast()
     }
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        note(layout.size());
-        // SAFETY: as above.
-        unsafe { MiMalloc.alloc_zeroed(layout) }
-    }
-
-    #[inline]
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as above; whatever is freed came from mimalloc.
-        unsafe { MiMalloc.dealloc(pointer, layout) }
-    }
-
-    #[inline]
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        let (size, align) = (layout.size(), layout.align());
         note(size);
         // SAFETY: as above.
-        unsafe { MiMalloc.realloc(pointer, layout, size) }
+        let block = unsafe {
+            if is_plain(layout, size) { mi_zalloc(size) } else { mi_zalloc_aligned(size, align) }
+        };
+        block.cast()
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, block: *mut u8, _: Layout) {
+        // SAFETY: as above; whatever is freed came from mimalloc.
+        unsafe { mi_free(block.cast()) }
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        note(size);
+        let (old, align) = (block.cast(), layout.align());
+        // SAFETY: as above.
+        let block = unsafe {
+            if is_plain(layout, size) {
+                mi_realloc(old, size)
+            } else {
+                mi_realloc_aligned(old, size, align)
+            }
+        };
+        block.cast()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(unsafe_code, reason = "it is the allocator that is tested")]
+    fn every_block_is_aligned_and_grows_with_what_is_in_it() {
+        for size in (1..=64).chain([72, 96, 100, 1_000, 1_025, 9_000, 70_000, 2 << 20]) {
+            for align in [1, 2, 4, 8, 16, 32, 64, 4_096] {
+                let layout = Layout::from_size_align(size, align).expect("a layout");
+                // SAFETY: blocks are used within their size, and freed once.
+                unsafe {
+                    let block = Allocator.alloc(layout);
+                    assert!(!block.is_null() && block.addr().is_multiple_of(align), "{layout:?}");
+                    block.write_bytes(7, size);
+                    let grown = Allocator.realloc(block, layout, 3 * size);
+                    assert!(grown.addr().is_multiple_of(align), "{layout:?}");
+                    assert!(std::slice::from_raw_parts(grown, size).iter().all(|&byte| byte == 7));
+                    let layout = Layout::from_size_align(3 * size, align).expect("a layout");
+                    Allocator.dealloc(grown, layout);
+                    let zeroed = Allocator.alloc_zeroed(layout);
+                    assert!(zeroed.addr().is_multiple_of(align), "{layout:?}");
+                    assert!(
+                        std::slice::from_raw_parts(zeroed, 3 * size).iter().all(|&byte| byte == 0)
+                    );
+                    Allocator.dealloc(zeroed, layout);
+                }
+            }
+        }
     }
 }

@@ -13,6 +13,7 @@ mod webhook;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -24,6 +25,8 @@ pub use network::{Network, ParseNetworkError};
 pub use outbound::OutboundConfig;
 pub use token::{InvalidToken, TOKEN_VARIABLE, Token};
 pub use webhook::{WebhookConfig, WebhookMode};
+
+use crate::http::forwarded::ForwardedHeader;
 
 /// Everything the operator sets.
 #[derive(Clone, Debug)]
@@ -92,6 +95,9 @@ pub struct HttpLimits {
     pub max_connections: usize,
     /// Proxies whose `Forwarded` and `X-Forwarded-*` are believed.
     pub trust_forwarded: Vec<Network>,
+    /// In which headers a service is told where a request came from; the others are
+    /// removed from what a client sends that isn't believed, too.
+    pub forwarded: Arc<[ForwardedHeader]>,
     /// How long an answer is kept under its `Idempotency-Key`.
     pub idempotency_ttl: Duration,
     /// Answers that a service keeps so; beyond it a request with a new key is 503.
@@ -190,6 +196,7 @@ impl Default for HttpLimits {
             keep_alive: Some(Duration::from_secs(75)),
             max_connections: 10_000,
             trust_forwarded: Vec::new(),
+            forwarded: Arc::new([ForwardedHeader::XForwardedFor]),
             idempotency_ttl: Duration::from_secs(24 * 60 * 60),
             max_idempotency_keys: 100_000,
         }

@@ -15,6 +15,7 @@ use super::laps::{Lap, Laps, Watch};
 use super::report::{Report, Row};
 use super::subject::Subject;
 use crate::allocator::{Counting, counted};
+use crate::config::HttpLimits;
 use crate::http::client::Client;
 use crate::http::dispatch::route;
 use crate::http::{idempotency, request};
@@ -78,7 +79,7 @@ impl Bench<'_> {
         subject: &Subject,
         rows: &mut Vec<Row>,
     ) -> anyhow::Result<StatusCode> {
-        let client = Client::new(peer());
+        let client = Client::new(peer(), HttpLimits::default().forwarded);
         let host = subject.host();
         let mut laps = [(); 5].map(|()| Laps::of(self.requests));
         let mut answered = StatusCode::OK;
@@ -105,7 +106,7 @@ impl Bench<'_> {
 
     /// A new instance, and the first call of one.
     async fn fresh(&self, subject: &Subject, rows: &mut Vec<Row>) -> anyhow::Result<()> {
-        let client = Client::new(peer());
+        let client = Client::new(peer(), HttpLimits::default().forwarded);
         let host = subject.host();
         let (mut made, mut called) = (Laps::of(self.requests), Laps::of(self.requests));
         let version = subject.version();

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -11,6 +12,7 @@ use super::events::FileEvents;
 use super::outbound::FileOutbound;
 use super::webhook::{FileWebhook, webhooks};
 use super::{HttpLimits, LogFormat, Network};
+use crate::http::forwarded::ForwardedHeader;
 
 /// How alike an unknown key and a known one must be to suggest it.
 const ALIKE: f64 = 0.7;
@@ -61,6 +63,7 @@ pub(super) struct FileHttp {
     max_connections: Option<usize>,
     #[serde(deserialize_with = "networks")]
     trust_forwarded: Option<Vec<Network>>,
+    forwarded: Option<Vec<ForwardedHeader>>,
     #[serde(deserialize_with = "duration")]
     idempotency_ttl: Option<Duration>,
     max_idempotency_keys: Option<usize>,
@@ -153,6 +156,7 @@ impl FileHttp {
             keep_alive: self.keep_alive.or(default.keep_alive),
             max_connections: self.max_connections.unwrap_or(default.max_connections).max(1),
             trust_forwarded: self.trust_forwarded.unwrap_or(default.trust_forwarded),
+            forwarded: self.forwarded.map_or(default.forwarded, Arc::from),
             idempotency_ttl: self.idempotency_ttl.unwrap_or(default.idempotency_ttl),
             max_idempotency_keys: self.max_idempotency_keys.unwrap_or(default.max_idempotency_keys),
         }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use http::uri::Authority;
 
-use super::forwarded::Forwarded;
+use super::forwarded::{Forwarded, ForwardedHeader};
 
 /// Who is asking, and whether what it says of others is believed.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +27,8 @@ pub struct Peer {
 pub struct Client {
     /// Who it is.
     pub peer: Peer,
+    /// In which headers a guest is told of it.
+    pub told: Arc<[ForwardedHeader]>,
     last: Mutex<Option<Arc<Named>>>,
 }
 
@@ -43,8 +45,8 @@ pub struct Named {
 impl Client {
     /// A connection from `peer` that has not asked yet.
     #[must_use]
-    pub fn new(peer: Peer) -> Self {
-        Self { peer, last: Mutex::default() }
+    pub fn new(peer: Peer, told: Arc<[ForwardedHeader]>) -> Self {
+        Self { peer, told, last: Mutex::default() }
     }
 
     /// What follows from the name `text`; `check` makes an authority of a name that
@@ -62,7 +64,7 @@ impl Client {
             return Ok(last);
         }
         let authority = check()?;
-        let forwarded = Forwarded::of(self.peer.address, authority.as_str());
+        let forwarded = Forwarded::of(&self.told, self.peer.address, authority.as_str());
         let named = Arc::new(Named { text: text.into(), authority, forwarded });
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&named));
         Ok(named)
@@ -76,7 +78,7 @@ mod tests {
     #[test]
     fn a_name_is_checked_once_and_again_when_it_is_another() {
         let address = "192.0.2.1:1000".parse().expect("an address");
-        let client = Client::new(Peer { address, local: address, trusted: false });
+        let client = Client::new(Peer { address, local: address, trusted: false }, Arc::default());
         let authority = |text: &'static str| move || Ok::<_, ()>(Authority::from_static(text));
         let first = client.named(b"a.example", authority("a.example")).expect("good");
         let again = client.named(b"a.example", || Err(())).expect("known");

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::client::{Client, Peer};
 use super::dispatch::dispatch;
+use super::forwarded::ForwardedHeader;
 use crate::config::HttpLimits;
 use crate::events::receive::Intake;
 use crate::service::Registry;
@@ -22,6 +23,7 @@ pub struct Connections {
     builder: auto::Builder<TokioExecutor>,
     registry: Arc<Registry>,
     intake: Option<Intake>,
+    told: Arc<[ForwardedHeader]>,
 }
 
 impl Connections {
@@ -29,7 +31,7 @@ impl Connections {
     /// there is one.
     #[must_use]
     pub fn new(limits: &HttpLimits, registry: Arc<Registry>, intake: Option<Intake>) -> Self {
-        Self { builder: builder(limits), registry, intake }
+        Self { builder: builder(limits), registry, intake, told: limits.forwarded.clone() }
     }
 
     /// Serves the peer at the other end of `stream`, until either of them ends it.
@@ -41,7 +43,7 @@ impl Connections {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let client = Arc::new(Client::new(peer));
+        let client = Arc::new(Client::new(peer, Arc::clone(&self.told)));
         let (registry, intake) = (Arc::clone(&self.registry), self.intake.clone());
         let service = service_fn(move |request| {
             let (registry, intake) = (Arc::clone(&registry), intake.clone());

@@ -1,5 +1,8 @@
 //! What a guest learns of the client and of the proxies before the host:
 //! `Forwarded` (RFC 7239) and the older `X-Forwarded-*`.
+//!
+//! Scheme and host are in the request itself (`wasi:http`); the client's address is
+//! nowhere else, so that is what guests are told where the operator says nothing.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -10,65 +13,91 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
+/// All of them, in the order of [`ForwardedHeader`].
+static NAMES: [HeaderName; 4] = [FORWARDED, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO];
+
+/// A header about a request's origin, as `[http] forwarded` lists them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForwardedHeader {
+    /// RFC 7239: address, host and scheme.
+    Forwarded,
+    /// The client's address, then those of the proxies.
+    XForwardedFor,
+    /// The host that the client asked for.
+    XForwardedHost,
+    /// The scheme that the client used.
+    XForwardedProto,
+}
+
 /// What a guest is told of a client that is not believed.
 #[derive(Debug)]
-pub struct Forwarded([(HeaderName, Option<HeaderValue>); 4]);
+pub struct Forwarded(Vec<(&'static HeaderName, HeaderValue)>);
 
 impl Forwarded {
-    /// Of a client at `peer` that asks for `host`, over plain HTTP.
+    /// Of a client at `peer` that asks for `host`, over plain HTTP, in these headers.
     #[must_use]
-    pub fn of(peer: SocketAddr, host: &str) -> Self {
+    pub fn of(told: &[ForwardedHeader], peer: SocketAddr, host: &str) -> Self {
         let nothing = HeaderMap::new();
-        let value = |(name, text): (_, String)| (name, HeaderValue::from_str(&text).ok());
-        Self(texts(&nothing, peer, host, "http").map(value))
+        let value = |header: &ForwardedHeader| {
+            let text = header.text(&nothing, peer, host, "http");
+            Some((header.name(), HeaderValue::from_str(&text).ok()?))
+        };
+        Self(told.iter().filter_map(value).collect())
     }
 
     /// Writes it in place of what the client sent.
     pub fn write(&self, headers: &mut HeaderMap) {
-        headers.reserve(self.0.len());
+        // Most clients claim nothing, so that nothing has to be looked up.
+        if headers.keys().any(|name| NAMES.contains(name)) {
+            for name in &NAMES {
+                headers.remove(name);
+            }
+        }
         for (name, value) in &self.0 {
-            match value {
-                Some(value) => headers.insert(name, value.clone()),
-                None => headers.remove(name),
-            };
+            headers.insert(*name, value.clone());
         }
     }
 }
 
 /// Writes the same of a client that is believed: behind what it sent.
-pub fn append(headers: &mut HeaderMap, peer: SocketAddr, host: &str, scheme: &str) {
-    for (name, value) in texts(headers, peer, host, scheme) {
-        match HeaderValue::from_str(&value) {
-            Ok(value) => headers.insert(name, value),
-            Err(_) => headers.remove(name),
+pub fn append(
+    told: &[ForwardedHeader],
+    headers: &mut HeaderMap,
+    peer: SocketAddr,
+    host: &str,
+    scheme: &str,
+) {
+    for header in told {
+        match HeaderValue::from_str(&header.text(headers, peer, host, scheme)) {
+            Ok(value) => headers.insert(header.name(), value),
+            Err(_) => headers.remove(header.name()),
         };
     }
 }
 
-/// The headers about a connection, behind those in `sent`.
-fn texts(
-    sent: &HeaderMap,
-    peer: SocketAddr,
-    host: &str,
-    scheme: &str,
-) -> [(HeaderName, String); 4] {
-    let before = |name: &HeaderName| {
-        let sent: Vec<_> =
-            sent.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
-        (!sent.is_empty()).then(|| sent.join(", "))
-    };
-    let chain = |before: Option<String>, this: String| match before {
-        Some(before) => format!("{before}, {this}"),
-        None => this,
-    };
-    let ip = peer.ip().to_canonical();
-    let this = format!("for={};host=\"{host}\";proto={scheme}", forwarded_node(ip));
-    [
-        (FORWARDED, chain(before(&FORWARDED), this)),
-        (X_FORWARDED_FOR, chain(before(&X_FORWARDED_FOR), ip.to_string())),
-        (X_FORWARDED_HOST, before(&X_FORWARDED_HOST).unwrap_or_else(|| host.to_owned())),
-        (X_FORWARDED_PROTO, before(&X_FORWARDED_PROTO).unwrap_or_else(|| scheme.to_owned())),
-    ]
+impl ForwardedHeader {
+    fn name(self) -> &'static HeaderName {
+        &NAMES[self as usize]
+    }
+
+    /// Its value, behind the one in `sent`.
+    fn text(self, sent: &HeaderMap, peer: SocketAddr, host: &str, scheme: &str) -> String {
+        let before: Vec<_> =
+            sent.get_all(self.name()).iter().filter_map(|value| value.to_str().ok()).collect();
+        let ip = peer.ip().to_canonical();
+        let this = match self {
+            // What the client asked for is what the first of the proxies saw.
+            Self::XForwardedHost | Self::XForwardedProto if !before.is_empty() => {
+                return before.join(", ");
+            }
+            Self::XForwardedHost => host.to_owned(),
+            Self::XForwardedProto => scheme.to_owned(),
+            Self::XForwardedFor => ip.to_string(),
+            Self::Forwarded => format!("for={};host=\"{host}\";proto={scheme}", node(ip)),
+        };
+        before.into_iter().chain([this.as_str()]).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// The scheme that a trusted proxy says its client used.
@@ -84,7 +113,7 @@ pub fn scheme(headers: &HeaderMap) -> Option<&'static str> {
 }
 
 /// RFC 7239 §6: an IPv6 address is bracketed and quoted.
-fn forwarded_node(ip: IpAddr) -> String {
+fn node(ip: IpAddr) -> String {
     match ip {
         IpAddr::V4(ip) => ip.to_string(),
         IpAddr::V6(ip) => format!("\"[{ip}]\""),
@@ -95,27 +124,44 @@ fn forwarded_node(ip: IpAddr) -> String {
 mod tests {
     use super::*;
 
-    fn written(trusted: bool) -> HeaderMap {
+    const ALL: [ForwardedHeader; 4] = [
+        ForwardedHeader::Forwarded,
+        ForwardedHeader::XForwardedFor,
+        ForwardedHeader::XForwardedHost,
+        ForwardedHeader::XForwardedProto,
+    ];
+
+    fn written(told: &[ForwardedHeader], trusted: bool) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert(X_FORWARDED_FOR, HeaderValue::from_static("203.0.113.9"));
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
         let peer = "[2001:db8::1]:4711".parse().expect("an address");
         if trusted {
-            append(&mut headers, peer, "shop.example", "http");
+            append(told, &mut headers, peer, "shop.example", "http");
         } else {
-            Forwarded::of(peer, "shop.example").write(&mut headers);
+            Forwarded::of(told, peer, "shop.example").write(&mut headers);
         }
         headers
     }
 
     #[test]
     fn a_clients_own_claims_are_replaced_unless_it_is_trusted() {
-        assert_eq!(written(false)[X_FORWARDED_FOR], "2001:db8::1");
-        assert_eq!(written(true)[X_FORWARDED_FOR], "203.0.113.9, 2001:db8::1");
+        let told = written(&ALL, false);
+        assert_eq!(told[X_FORWARDED_FOR], "2001:db8::1");
+        assert_eq!(told[FORWARDED], "for=\"[2001:db8::1]\";host=\"shop.example\";proto=http");
+        assert_eq!((&told[X_FORWARDED_PROTO], &told[X_FORWARDED_HOST]), (&"http", &"shop.example"));
+        let trusted = written(&ALL, true);
+        assert_eq!(trusted[X_FORWARDED_FOR], "203.0.113.9, 2001:db8::1");
+        assert_eq!(trusted[X_FORWARDED_PROTO], "https");
+    }
+
+    #[test]
+    fn a_claim_is_removed_even_where_the_guest_is_told_nothing_else() {
+        assert!(written(&[], false).is_empty());
+        let told = written(&[ForwardedHeader::XForwardedFor], false);
         assert_eq!(
-            written(false)[FORWARDED],
-            "for=\"[2001:db8::1]\";host=\"shop.example\";proto=http"
+            (told.len(), &told[X_FORWARDED_FOR]),
+            (1, &HeaderValue::from_static("2001:db8::1"))
         );
-        assert_eq!(written(false)[X_FORWARDED_PROTO], "http");
-        assert_eq!(written(false)[X_FORWARDED_HOST], "shop.example");
     }
 }

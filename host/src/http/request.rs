@@ -46,7 +46,8 @@ pub fn prepare(head: &mut Parts, client: &Client) -> Result<(), Problem> {
     let mut scheme = Scheme::HTTP;
     if peer.trusted {
         let told = forwarded::scheme(&head.headers).unwrap_or("http");
-        forwarded::append(&mut head.headers, peer.address, named.authority.as_str(), told);
+        let host = named.authority.as_str();
+        forwarded::append(&client.told, &mut head.headers, peer.address, host, told);
         if told == "https" {
             scheme = Scheme::HTTPS;
         }
@@ -127,6 +128,8 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use http::Request;
 
     use super::super::client::Peer;
@@ -135,7 +138,8 @@ mod tests {
     fn prepared(request: http::request::Builder) -> Result<Parts, Problem> {
         let (mut head, ()) = request.body(()).expect("a request").into_parts();
         let address = "192.0.2.1:1000".parse().expect("an address");
-        prepare(&mut head, &Client::new(Peer { address, local: address, trusted: false }))?;
+        let peer = Peer { address, local: address, trusted: false };
+        prepare(&mut head, &Client::new(peer, Arc::default()))?;
         Ok(head)
     }
 

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 use http::header::HeaderName;
-use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
+use wasmtime_wasi_http::{
+    DEFAULT_FORBIDDEN_HEADERS, Error, RequestOptions, WasiBody, WasiHttpHooks,
+};
 
 use crate::outbound::{Grant, Sent};
 use crate::runtime::exchange::Exchange;
@@ -20,6 +22,10 @@ const BODY_CHUNK_BYTES: usize = 256 << 10;
 
 /// draft-ietf-httpapi-idempotency-key-header.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// Headers that are not a guest's to read or write. The library has them as a constant,
+/// of which each look at a header made another.
+static FORBIDDEN: [HeaderName; 9] = DEFAULT_FORBIDDEN_HEADERS;
 
 /// Sends an instance's requests.
 pub(in crate::runtime) struct OutboundHooks {
@@ -67,6 +73,10 @@ impl OutboundHooks {
 }
 
 impl WasiHttpHooks for OutboundHooks {
+    fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
+        FORBIDDEN.contains(name)
+    }
+
     fn send_request(
         &mut self,
         request: http::Request<WasiBody>,
