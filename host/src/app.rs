@@ -125,7 +125,14 @@ impl App {
         };
         let admin = tokio::spawn(admin::serve(admin_listener, parts, stopped.clone()));
 
-        let ticking = schedule::run(Arc::clone(&registry), events.bus().clone(), stop.clone());
+        let (status, until_ready) = (deployer.status(), deployer.status());
+        let ticking = schedule::run(
+            Arc::clone(&registry),
+            events.bus().clone(),
+            async move { until_ready.ready().await },
+            move |service| status.is_lost(service),
+            stop.clone(),
+        );
         tokio::spawn(ticking);
         tokio::spawn(sweep(registry, stopped.clone()));
         tokio::spawn({

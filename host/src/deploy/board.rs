@@ -173,6 +173,11 @@ impl Board {
         known.refusals.remove(file);
     }
 
+    /// Whether the service could not be restored, and was not deployed since.
+    pub(super) fn is_lost(&self, service: &str) -> bool {
+        self.known().lost.keys().any(|lost| lost.as_str() == service)
+    }
+
     /// The service could not be restored.
     pub(super) fn lost(&self, service: ServiceName, file: Option<Stem>) {
         self.known().lost.insert(service, file);

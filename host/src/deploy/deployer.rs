@@ -129,6 +129,13 @@ impl StatusReader {
         self.parts.board.status(&self.parts.registry.load())
     }
 
+    /// Whether a service of this name served before the start and could not be
+    /// restored.
+    #[must_use]
+    pub fn is_lost(&self, service: &str) -> bool {
+        self.parts.board.is_lost(service)
+    }
+
     /// Whether every file that was there at the start has been dealt with.
     #[must_use]
     pub fn is_ready(&self) -> bool {

@@ -7,6 +7,8 @@
 //! schedule that is new, or ticks otherwise than it did, begins with the present.
 
 use std::collections::HashMap;
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,14 +26,30 @@ const MAX_SLEEP: Duration = Duration::from_secs(10);
 /// How long it waits where the bus took nothing.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Appends the events of all schedules of `registry` until `stop`. To be called
-/// once what was deployed is there again: schedules that are not begin anew.
-pub async fn run(registry: Arc<Registry>, bus: Bus, stop: CancellationToken) {
+/// Appends the events of all schedules of `registry` until `stop`.
+///
+/// A schedule that is no longer there is forgotten, and begins anew when it comes
+/// back. Those of the services that served before the start count as there until
+/// `restored`, and after that where `is_lost` says that the service could not be
+/// restored: their ticks are missed, and come when they do.
+pub async fn run(
+    registry: Arc<Registry>,
+    bus: Bus,
+    restored: impl Future<Output = ()>,
+    is_lost: impl Fn(&str) -> bool,
+    stop: CancellationToken,
+) {
     let mut changed = registry.changed();
     let mut scheduler = Scheduler::new(bus);
+    let mut restored = pin!(restored);
     loop {
         changed.mark_unchanged();
         let wanted = wanted(&registry.load());
+        if scheduler.restored
+            && let Err(error) = scheduler.forget_gone(&wanted, &is_lost).await
+        {
+            tracing::warn!(%error, "schedules that are gone are forgotten later");
+        }
         let now = now_ms();
         let sleep = match scheduler.pass(&wanted, now).await {
             Ok(next) => until(next, now_ms()),
@@ -43,6 +61,7 @@ pub async fn run(registry: Arc<Registry>, bus: Bus, stop: CancellationToken) {
         };
         tokio::select! {
             () = stop.cancelled() => return,
+            () = &mut restored, if !scheduler.restored => scheduler.restored = true,
             _ = changed.changed() => {}
             () = tokio::time::sleep(sleep) => {}
         }
@@ -72,7 +91,9 @@ fn until(next: Option<u64>, now: u64) -> Duration {
 struct Scheduler {
     bus: Bus,
     known: HashMap<(ServiceName, String), Known>,
-    /// Whether what other hosts had before is gone.
+    /// Whether what served before the start serves again, as far as it can.
+    restored: bool,
+    /// Whether what earlier hosts had is gone.
     cleaned: bool,
 }
 
@@ -85,13 +106,12 @@ struct Known {
 
 impl Scheduler {
     fn new(bus: Bus) -> Self {
-        Self { bus, known: HashMap::new(), cleaned: false }
+        Self { bus, known: HashMap::new(), restored: false, cleaned: false }
     }
 
     /// Appends what is due at `now`. Returns when the next is; times in ms since
     /// 1970.
     async fn pass(&mut self, wanted: &[Wanted], now: u64) -> Result<Option<u64>, BusError> {
-        self.end_others(wanted).await?;
         let mut next = None;
         for (service, schedule) in wanted {
             let due = self.begin(service, schedule, now).await?;
@@ -136,7 +156,11 @@ impl Scheduler {
     }
 
     /// Forgets the schedules that are no longer there.
-    async fn end_others(&mut self, wanted: &[Wanted]) -> Result<(), BusError> {
+    async fn forget_gone(
+        &mut self,
+        wanted: &[Wanted],
+        is_lost: impl Fn(&str) -> bool,
+    ) -> Result<(), BusError> {
         let is_wanted = |service: &str, name: &str| {
             wanted.iter().any(|(of, schedule)| of.as_str() == service && schedule.name == name)
         };
@@ -146,7 +170,7 @@ impl Scheduler {
             return Ok(());
         }
         for (service, name) in self.bus.schedules().await? {
-            if !is_wanted(&service, &name) {
+            if !is_wanted(&service, &name) && !is_lost(&service) {
                 self.bus.end_schedule(&service, &name).await?;
             }
         }

@@ -43,6 +43,7 @@ impl Fixture {
     }
 
     async fn pass(&mut self, wanted: &[Wanted], now: u64) -> Option<u64> {
+        self.scheduler.forget_gone(wanted, |_| false).await.expect("a bus");
         self.scheduler.pass(wanted, now).await.expect("a bus")
     }
 
@@ -128,6 +129,21 @@ async fn a_schedule_that_was_gone_for_a_while_begins_with_the_present() {
         assert_eq!(host.pass(&[], MIDNIGHT + HOUR).await, None);
         assert_eq!(host.pass(&wanted, MIDNIGHT + 5 * HOUR + 1).await, Some(MIDNIGHT + 6 * HOUR));
         assert_eq!(host.ticks().await, [0; 0]);
+    }
+}
+
+#[tokio::test]
+async fn a_schedule_whose_service_is_not_restored_yet_or_was_lost_misses_its_ticks() {
+    for lost in [false, true] {
+        let (mut host, wanted) = (Fixture::new(), hourly(Missed::Once));
+        host.pass(&wanted, MIDNIGHT).await;
+        let mut host = host.restarted().await;
+        if lost {
+            host.scheduler.forget_gone(&[], |service| service == "cart").await.expect("a bus");
+        }
+        host.scheduler.pass(&[], MIDNIGHT + HOUR).await.expect("a bus");
+        assert_eq!(host.pass(&wanted, MIDNIGHT + 5 * HOUR + 1).await, Some(MIDNIGHT + 6 * HOUR));
+        assert_eq!(host.ticks().await, [5], "lost: {lost}");
     }
 }
 
