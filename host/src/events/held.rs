@@ -103,6 +103,12 @@ impl Held {
         self.busy.insert(Arc::clone(key), position);
     }
 
+    /// Gives a key's first event, which was kept from its handler, its turn.
+    pub(super) fn free(&mut self, key: &Arc<str>, position: u64) {
+        self.release(key, position);
+        self.schedule(key);
+    }
+
     /// When the next is due.
     pub(super) fn next_due(&self) -> Option<u64> {
         self.due.first().map(|(due, _)| *due)

@@ -57,6 +57,9 @@ pub(super) struct Dispatcher {
     held: Held,
     /// Keys with events that are on their way among the held.
     settling: HashMap<Arc<str>, usize>,
+    /// Events that were given up and wait again, for what of their key is with its
+    /// handler.
+    revived: HashMap<Arc<str>, u64>,
     breaker: Breaker,
     slots: Arc<Semaphore>,
     rests_until: Option<Instant>,
@@ -120,6 +123,7 @@ impl Dispatcher {
             window: Window::default(),
             held,
             settling: HashMap::new(),
+            revived: HashMap::new(),
             breaker: Breaker::default(),
             rests_until: None,
             under_way: 0,
@@ -330,6 +334,9 @@ impl Dispatcher {
         match news {
             News::Ended(attempt, ending) => self.ended(attempt, ending),
             News::Settled(changes) => changes.into_iter().for_each(|change| self.change(change)),
+        }
+        if !self.revived.is_empty() {
+            self.free_revived();
         }
     }
 

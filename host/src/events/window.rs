@@ -94,6 +94,23 @@ impl Window {
         events
     }
 
+    /// Takes the events of a key out that are not with their handler.
+    pub(super) fn take_waiting(&mut self, key: &Arc<str>) -> VecDeque<Positioned> {
+        match self.keys.get_mut(key).filter(|queue| queue.busy) {
+            None => self.take(key),
+            Some(queue) => {
+                let waiting = queue.events.split_off(1);
+                self.len -= waiting.len();
+                waiting
+            }
+        }
+    }
+
+    /// Whether an event of the key is with its handler.
+    pub(super) fn is_busy(&self, key: &str) -> bool {
+        self.keys.get(key).is_some_and(|queue| queue.busy)
+    }
+
     /// Whether the event is with its handler.
     pub(super) fn is_busy_with(&self, position: u64) -> bool {
         let first = |queue: &Queue| queue.events.front().map(|event| event.position);

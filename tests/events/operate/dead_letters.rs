@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{SUBSCRIPTION, consumer_as, delete, get, hopeless, post, refused, until};
 use crate::deploy::operator::ask;
-use crate::events::{consumer, event, publish};
+use crate::events::{consumer, event, publish, until_value};
 use crate::harness::eventually;
 
 /// Without the table that the step `sql` writes to.
@@ -61,6 +61,26 @@ async fn a_dead_letter_has_its_reason_and_is_delivered_by_a_fixed_version_or_dro
     }
     host.until_metric(gauge, 0).await;
     assert_eq!(get(&host, SUBSCRIPTION).await.json()["given_up"], 2);
+}
+
+#[tokio::test]
+async fn a_dead_letter_that_is_retried_waits_for_what_of_its_key_is_with_its_handler() {
+    let once = BROKEN.replace("attempts = 2", "attempts = 1");
+    let host = consumer_as(&once).await;
+    let log = |text: &str| json!({"do": "log", "key": "l", "text": text});
+    let fails = json!([{"do": "fail", "times": 1}, log("first")]);
+    publish(&host, json!([event("a", fails)])).await;
+    until(&host, SUBSCRIPTION, "dead", json!(1)).await;
+    // A fixed version, whose attempts begin anew.
+    host.drop_file("consumer.toml", BROKEN);
+    host.until_version("consumer", 2).await;
+    let slow = json!([{"do": "sleep", "ms": 1_000}, log("second")]);
+    publish(&host, json!([event("a", slow), event("a", json!([log("third")]))])).await;
+    let leases = "hotdock_leases{service=\"consumer\"}";
+    host.until_metric(leases, 1).await;
+    post(&host, "/v1/dead-letters/consumer/1/retry", Value::Null).await;
+    until_value(&host, "logs", "l", "second first third ").await;
+    until(&host, SUBSCRIPTION, "held", json!(0)).await;
 }
 
 #[tokio::test]

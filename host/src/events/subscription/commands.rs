@@ -1,5 +1,6 @@
 //! What a dispatcher is told, and what it tells.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
@@ -9,6 +10,7 @@ use crate::events::breaker::Breaker;
 use crate::events::command::{Command, Refusal, Reply};
 use crate::events::held::Waiting;
 use crate::events::status::{Report, State};
+use crate::events::window::Positioned;
 use crate::state::{Due, HeldEntry, Settlement};
 
 impl Dispatcher {
@@ -23,8 +25,7 @@ impl Dispatcher {
                 self.resume();
             }
             Command::Revived { key, position } => {
-                let (due, reason) = (Due::At(0), String::new());
-                self.held.load(HeldEntry { position, key, attempts: 0, due, reason });
+                self.revive(&Arc::from(key), position);
             }
             Command::Skip { position, reply } => {
                 let done = self.skip(position);
@@ -35,6 +36,37 @@ impl Dispatcher {
                 self.do_or_refuse(done, reply);
             }
             Command::Resume => self.resume(),
+        }
+    }
+
+    /// An event that was given up waits again, before those of its key: what of them
+    /// is not with its handler yet waits behind it, and it waits for what is.
+    fn revive(&mut self, key: &Arc<str>, position: u64) {
+        let behind = self.window.take_waiting(key);
+        let (due, reason) = (Due::At(0), String::new());
+        self.held.load(HeldEntry { position, key: key.to_string(), attempts: 0, due, reason });
+        if self.window.is_busy(key) {
+            self.held.reserve(key, position);
+            self.revived.insert(Arc::clone(key), position);
+        }
+        self.hold_all_behind(key, behind);
+    }
+
+    /// Gives those their turn that were revived while another of their key was with
+    /// its handler.
+    pub(super) fn free_revived(&mut self) {
+        let window = &self.window;
+        let free: Vec<_> = self.revived.extract_if(|key, _| !window.is_busy(key)).collect();
+        for (key, position) in free {
+            let behind = self.window.take(&key);
+            self.hold_all_behind(&key, behind);
+            self.held.free(&key, position);
+        }
+    }
+
+    pub(super) fn hold_all_behind(&mut self, key: &Arc<str>, events: VecDeque<Positioned>) {
+        if !events.is_empty() {
+            self.hold_behind(events.into_iter().map(|event| (Arc::clone(key), event)).collect());
         }
     }
 

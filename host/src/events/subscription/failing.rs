@@ -45,9 +45,7 @@ impl Dispatcher {
         // Those behind it may be settled before it is: none of them is due until then.
         self.held.reserve(&key, first.position);
         self.hold(vec![(Arc::clone(&key), first, waiting)]);
-        if !events.is_empty() {
-            self.hold_behind(events.into_iter().map(|event| (Arc::clone(&key), event)).collect());
-        }
+        self.hold_all_behind(&key, events);
     }
 
     /// Holds events whose key waits: they are due as soon as it is their turn.
