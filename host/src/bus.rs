@@ -202,6 +202,33 @@ impl Bus {
         self.write(move |group| Ok(cursors::forget(group.connection, &subscription)?)).await
     }
 
+    /// The same of a subscription whose service is gone, with its store: that it is
+    /// dropped is remembered until [`end_dropped`](Self::end_dropped).
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub async fn drop_gone(&self, subscription: &str) -> Result<(), BusError> {
+        let subscription = subscription.to_owned();
+        self.write(move |group| Ok(cursors::drop_gone(group.connection, &subscription)?)).await
+    }
+
+    /// The subscriptions that were dropped while their services were gone.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn dropped(&self) -> Result<Vec<String>, BusError> {
+        self.readers.run(|file| Ok(cursors::dropped(file)?)).await
+    }
+
+    /// A dropped subscription is gone from its service's store, too.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub async fn end_dropped(&self, subscription: &str) -> Result<(), BusError> {
+        let subscription = subscription.to_owned();
+        self.write(move |group| Ok(cursors::end_dropped(group.connection, &subscription)?)).await
+    }
+
     /// All copies of cursors, by subscription.
     ///
     /// # Errors

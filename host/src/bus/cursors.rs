@@ -34,6 +34,30 @@ pub(super) fn forget(connection: &Connection, subscription: &str) -> rusqlite::R
     Ok(())
 }
 
+/// The same of one whose own rows cannot be reached, which is noted.
+pub(super) fn drop_gone(connection: &Connection, subscription: &str) -> rusqlite::Result<()> {
+    forget(connection, subscription)?;
+    connection
+        .prepare_cached("INSERT OR IGNORE INTO dropped VALUES (?1)")?
+        .execute([subscription])?;
+    Ok(())
+}
+
+/// Those that were noted.
+pub(super) fn dropped(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut statement =
+        connection.prepare_cached("SELECT subscription FROM dropped ORDER BY subscription")?;
+    statement.query_map([], |row| row.get(0))?.collect()
+}
+
+/// Takes such a note out: its own rows are gone, too.
+pub(super) fn end_dropped(connection: &Connection, subscription: &str) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("DELETE FROM dropped WHERE subscription = ?1")?
+        .execute([subscription])?;
+    Ok(())
+}
+
 /// All copies, by subscription.
 pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<MirrorRow>> {
     let mut statement = connection.prepare_cached(

@@ -16,7 +16,7 @@ const APPLICATION: i64 = 0x6862_7573;
 /// The formats of the tables: each takes a file from the one before it to its
 /// own, and the first a new file. A host upgrades older files when it opens them
 /// and refuses a file that a newer one made.
-const FORMATS: &[&str] = &[FORMAT_1, FORMAT_2];
+const FORMATS: &[&str] = &[FORMAT_1, FORMAT_2, FORMAT_3];
 
 /// The newest of them.
 const FORMAT: usize = FORMATS.len();
@@ -80,6 +80,12 @@ const FORMAT_1: &str = "
 /// Positions that were never given out here.
 const FORMAT_2: &str = "
     CREATE TABLE skipped (first INTEGER PRIMARY KEY, last INTEGER NOT NULL) STRICT;
+";
+
+/// Subscriptions that an operator dropped while their service was gone: their rows are in
+/// its store until it is back.
+const FORMAT_3: &str = "
+    CREATE TABLE dropped (subscription TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
 ";
 
 /// Why the file cannot be used.

@@ -187,8 +187,27 @@ impl Events {
         store: &Arc<Store>,
         manifest: &Manifest,
     ) -> Result<(), PrepareError> {
+        self.end_dropped(service, store).await?;
         let subscriptions: Vec<&Subscription> = manifest.subscriptions.iter().collect();
         self.begin(service, store, &subscriptions).await
+    }
+
+    /// Takes out of a store what was dropped while its service was gone.
+    async fn end_dropped(
+        &self,
+        service: &ServiceName,
+        store: &Arc<Store>,
+    ) -> Result<(), PrepareError> {
+        let bus = &self.inner.bus;
+        for name in bus.dropped().await? {
+            if let Some((of, subscription)) = name.split_once('/')
+                && of == service.as_str()
+            {
+                store.end_subscription(&Arc::from(subscription)).await?;
+                bus.end_dropped(&name).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn begin(

@@ -1,12 +1,15 @@
 //! Events that wait: held, parked, and those of a subscription that pauses.
 
-use http::Method;
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{Method, Request};
+use http_body_util::Full;
 use serde_json::{Value, json};
 
 use super::{SUBSCRIPTION, consumer_as, delete, get, post, refused, until};
 use crate::deploy::operator::ask;
 use crate::events::{event, publish, until_value};
-use crate::harness::eventually;
+use crate::harness::{Host, component, eventually};
 
 /// Parks what fails so often.
 fn parking(attempts: u32) -> String {
@@ -125,4 +128,40 @@ async fn a_subscription_that_no_version_wants_is_gone_until_it_is_dropped() {
     assert_eq!(delete(&host, SUBSCRIPTION).await.status, 204);
     let list = get(&host, "/v1/subscriptions").await.json();
     assert_eq!(list, json!({"subscriptions": []}));
+}
+
+#[tokio::test]
+async fn a_subscription_that_was_dropped_while_its_service_was_gone_begins_anew() {
+    let manifest = "[[subscribe]]\ntype = \"test.>\"\n";
+    let mut host = consumer_as(manifest).await;
+    let log = |text: &str| event("a", json!([{"do": "log", "key": "l", "text": text}]));
+    publish(&host, json!([log("before")])).await;
+    until_value(&host, "logs", "l", "before ").await;
+    host.remove_file("consumer.wasm");
+    until(&host, SUBSCRIPTION, "state", json!("gone")).await;
+    let outside = |text: &str, id: &str| {
+        json!({
+            "specversion": "1.0", "id": id, "source": "/test", "type": "test.steps",
+            "subject": "a", "data": log(text)["data"],
+        })
+    };
+    let meanwhile = outside("meanwhile", "1").to_string();
+    assert_eq!(send_structured(&host, meanwhile).await, 202);
+    assert_eq!(delete(&host, SUBSCRIPTION).await.status, 204);
+    host.kill();
+    host.start().await;
+    let (wasm, _) = component("consumer");
+    host.drop_file("consumer.wasm", wasm);
+    host.until_version("consumer", 2).await;
+    assert_eq!(send_structured(&host, outside("after", "2").to_string()).await, 202);
+    // It begins with the present, not where it was.
+    until_value(&host, "logs", "l", "before after ").await;
+}
+
+async fn send_structured(host: &Host, event: String) -> u16 {
+    let request = Request::post(host.admin_url("/events"))
+        .header(CONTENT_TYPE, "application/cloudevents+json")
+        .body(Full::new(Bytes::from(event)))
+        .expect("a request");
+    host.send(request).await.status.as_u16()
 }

@@ -127,13 +127,13 @@ impl Events {
             let service = ServiceName::of_subscriber(service).ok()?;
             Some(Name { service, subscription: Arc::from(subscription) })
         });
-        // The rows of a service that is gone stay with its store.
+        // The rows of a service that is gone are in its store, until it comes back.
         match parsed.map(|name| (self.store_of(&name.service), name)) {
             Some((Ok(store), name)) => {
                 let forgotten = self.forget(&name, &store).await;
                 forgotten.map_err(OperateError::of(&name.service))
             }
-            _ => Ok(self.inner.bus.forget(name).await?),
+            _ => Ok(self.inner.bus.drop_gone(name).await?),
         }
     }
 
