@@ -20,8 +20,10 @@ use super::engine::TICK;
 const SLOW_NICENESS: i32 = 19;
 
 /// How much a guest computes after it was first found computing, before it is
-/// handed over. (A tick can come right after a guest began.)
-const PATIENCE: Duration = Duration::from_micros(500);
+/// handed over. (A tick can come right after a guest began.) On a busy machine whoever is
+/// handed over waits for long, so those stay who only do a little more than others: an
+/// interpreter that collects its garbage, or the first call of a new instance.
+const PATIENCE: Duration = Duration::from_millis(5);
 
 /// What one poll can have taken at most before a tick ended it, and the host's
 /// part in it. Whatever the wall clock says beyond that, other threads had.
