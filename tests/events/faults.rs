@@ -102,12 +102,15 @@ async fn restart(disk: &mut Disk, host: &mut Host, power: Power) {
 /// What is refused while the disk is full is taken when there is room again. False
 /// where the host ended instead.
 async fn until_room_again(disk: &Disk, host: &mut Host, ledgers: &Ledgers) -> bool {
-    let refused = ledgers.publish_one(host).await;
-    assert!(matches!(refused, None | Some(StatusCode::SERVICE_UNAVAILABLE)), "{refused:?}");
+    for refused in [ledgers.publish_one(host).await, ledgers.post_one(host).await] {
+        assert!(matches!(refused, None | Some(StatusCode::SERVICE_UNAVAILABLE)), "{refused:?}");
+    }
     disk.mend();
-    eventually("what is published is taken again", async || match ledgers.publish_one(host).await {
-        Some(StatusCode::OK) => Some(true),
-        _ => host.has_ended().then_some(false),
+    eventually("what is published is taken again", async || {
+        match (ledgers.publish_one(host).await, ledgers.post_one(host).await) {
+            (Some(StatusCode::OK), Some(StatusCode::ACCEPTED)) => Some(true),
+            _ => host.has_ended().then_some(false),
+        }
     })
     .await
 }

@@ -1,10 +1,14 @@
 //! Clients that publish until their host is gone, and what they know then.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use http::{Method, StatusCode};
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{Request, StatusCode};
+use http_body_util::Full;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -12,14 +16,22 @@ use super::stores::{Stores, assert_exactly_once};
 use crate::harness::host::Builder;
 use crate::harness::{Client, Host, component};
 
-/// Where entries are published.
+/// Where a service publishes entries.
 const PUBLISH: &str = "/teller/publish";
+
+/// Where they come in as events.
+const EVENTS: &str = "/events";
+
+/// What the keys of those begin with that come in as events.
+const POSTED: &str = "posted";
 
 /// Entries that one request publishes.
 const BATCH: u64 = 3;
 
 /// Clients of a chain of ledgers: `teller` publishes, `ledger` logs and passes on,
-/// `audit` logs what was passed on. Half of the keys are logged by SQL.
+/// `audit` logs what was passed on. Some keys' entries are not published by `teller` but
+/// come in from outside, again and again until they are acknowledged. Some are logged by
+/// SQL.
 #[derive(Clone, Default)]
 pub struct Ledgers {
     known: Arc<Mutex<Known>>,
@@ -38,6 +50,15 @@ struct Known {
     acknowledged: Acknowledged,
     /// Those that are to become dead letters.
     rejected: Acknowledged,
+    /// Those that came in from outside and were not acknowledged, with their events.
+    unanswered: BTreeMap<String, Batch>,
+}
+
+/// Entries that are sent together.
+#[derive(Clone)]
+struct Batch {
+    numbers: Range<u64>,
+    body: String,
 }
 
 /// The three ledgers.
@@ -64,13 +85,10 @@ impl Ledgers {
     pub fn start(&self, host: &Host, keys: usize) -> JoinSet<()> {
         self.ended.store(false, Ordering::Relaxed);
         let client = |number: usize| {
-            let (ledgers, client, url) = (self.clone(), host.client.clone(), host.url(PUBLISH));
+            let (ledgers, target) = (self.clone(), Target::of(host));
             async move {
                 let goes_on = || !ledgers.ended.load(Ordering::Relaxed);
-                while goes_on()
-                    && ledgers.publish(&client, &url, &key(number)).await == Some(StatusCode::OK)
-                {
-                }
+                while goes_on() && ledgers.publish(&target, &key(number)).await.is_some_and(took) {}
             }
         };
         (0..keys).map(client).collect()
@@ -89,18 +107,37 @@ impl Ledgers {
     /// Publishes something under a key that no client has. The answer's status, if
     /// there is one.
     pub async fn publish_one(&self, host: &Host) -> Option<StatusCode> {
-        self.publish(&host.client, &host.url(PUBLISH), "alone").await
+        self.publish(&Target::of(host), "alone").await
+    }
+
+    /// The same from outside.
+    pub async fn post_one(&self, host: &Host) -> Option<StatusCode> {
+        self.publish(&Target::of(host), "posted-alone").await
     }
 
     /// Publishes the key's next entries.
-    async fn publish(&self, client: &Client, url: &str, key: &str) -> Option<StatusCode> {
-        let first = {
+    async fn publish(&self, target: &Target, key: &str) -> Option<StatusCode> {
+        let Batch { numbers, body } = self.batch(key);
+        // Where it is not acknowledged it may be there or not.
+        let status = target.send(key, body).await?;
+        if took(status) {
             let mut known = self.known.lock().expect("no panic before");
-            let sent = known.sent.entry(key.to_owned()).or_default();
-            *sent += BATCH;
-            *sent - BATCH
-        };
-        let numbers = first..first + BATCH;
+            known.acknowledged.entry(key.to_owned()).or_default().extend(numbers);
+            known.unanswered.remove(key);
+            self.acknowledged.fetch_add(1, Ordering::Relaxed);
+        }
+        Some(status)
+    }
+
+    /// The key's next entries, or those that may have come in already.
+    fn batch(&self, key: &str) -> Batch {
+        let mut known = self.known.lock().expect("no panic before");
+        if let Some(batch) = known.unanswered.get(key) {
+            return batch.clone();
+        }
+        let sent = known.sent.entry(key.to_owned()).or_default();
+        *sent += BATCH;
+        let numbers = *sent - BATCH..*sent;
         let by = if key.len().is_multiple_of(2) { "sql" } else { "kv" };
         let rejected: BTreeSet<u64> = numbers.clone().filter(|_| fastrand::u8(..32) == 0).collect();
         let entry = |number: u64| {
@@ -111,20 +148,25 @@ impl Ledgers {
                 "fail": fail, "reject": reject, "then": "next",
             })
         };
-        let entries = Value::Array(numbers.clone().map(entry).collect());
-        {
-            // It may be there also where there is no answer.
-            let mut known = self.known.lock().expect("no panic before");
-            known.rejected.entry(key.to_owned()).or_default().extend(rejected);
+        let event = |number: u64| {
+            json!({
+                "specversion": "1.0", "source": "/load", "id": format!("{key}-{number}"),
+                "type": "entry.first", "partitionkey": key, "data": entry(number),
+            })
+        };
+        let posted = key.starts_with(POSTED);
+        let body = if posted {
+            numbers.clone().map(event).collect::<Value>()
+        } else {
+            numbers.clone().map(entry).collect()
+        };
+        let batch = Batch { numbers, body: body.to_string() };
+        // They may be there also where there is no answer.
+        known.rejected.entry(key.to_owned()).or_default().extend(rejected);
+        if posted {
+            known.unanswered.insert(key.to_owned(), batch.clone());
         }
-        // Where it is not acknowledged it may be there or not.
-        let reply = client.try_request(Method::POST, url, entries.to_string()).await.ok()?;
-        if reply.status == StatusCode::OK {
-            let mut known = self.known.lock().expect("no panic before");
-            known.acknowledged.entry(key.to_owned()).or_default().extend(numbers);
-            self.acknowledged.fetch_add(1, Ordering::Relaxed);
-        }
-        Some(reply.status)
+        batch
     }
 
     /// Asserts that both ledgers have every acknowledged entry, none twice, and
@@ -170,7 +212,35 @@ impl Ledgers {
     }
 }
 
-/// Keys of even and of odd length.
+/// Where entries are sent.
+struct Target {
+    client: Client,
+    publish: String,
+    events: String,
+}
+
+impl Target {
+    fn of(host: &Host) -> Self {
+        let (publish, events) = (host.url(PUBLISH), host.admin_url(EVENTS));
+        Self { client: host.client.clone(), publish, events }
+    }
+
+    /// The answer's status, if there is an answer.
+    async fn send(&self, key: &str, body: String) -> Option<StatusCode> {
+        let url = if key.starts_with(POSTED) { &self.events } else { &self.publish };
+        let request = Request::post(url)
+            .header(CONTENT_TYPE, "application/cloudevents-batch+json")
+            .body(Full::new(Bytes::from(body)))
+            .expect("a request");
+        Some(self.client.send(request).await.ok()?.status)
+    }
+}
+
+fn took(status: StatusCode) -> bool {
+    matches!(status, StatusCode::OK | StatusCode::ACCEPTED)
+}
+
+/// Keys of even and of odd length, and some whose entries come in from outside.
 fn key(number: usize) -> String {
-    format!("{}{number}", if number.is_multiple_of(2) { "key" } else { "keys" })
+    format!("{}{number}", ["key", "keys", POSTED][number % 3])
 }
