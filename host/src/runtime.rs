@@ -35,6 +35,7 @@ mod run;
 mod runs;
 mod secrets;
 mod stages;
+mod trace;
 
 pub use compile::{CompileError, Processor, compatibility_key, compile, compile_for};
 pub use component::{

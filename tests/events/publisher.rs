@@ -1,8 +1,15 @@
 //! Publishing: what is an event, and that it leaves with its transaction.
 
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::Full;
 use serde_json::{Value, json};
 
 use super::{consumer, event, publish, until_done, until_value, value};
+use crate::deploy::operator::ask;
+use crate::harness::eventually;
 
 #[tokio::test]
 async fn what_is_no_event_is_refused_with_the_attribute() {
@@ -17,6 +24,7 @@ async fn what_is_no_event_is_refused_with_the_attribute() {
         (json!({"type": "test.a", "extensions": {"Upper": "x"}}), "Upper: "),
         (json!({"type": "test.a", "extensions": {"source": "x"}}), "source: "),
         (json!({"type": "test.a", "extensions": {"partitionkey": "x"}}), "partitionkey: "),
+        (json!({"type": "test.a", "extensions": {"sequence": "x"}}), "sequence: "),
     ];
     for (event, attribute) in cases {
         let reply = host.post("/consumer/publish", json!([event]).to_string()).await;
@@ -25,6 +33,38 @@ async fn what_is_no_event_is_refused_with_the_attribute() {
         let expected = format!("the event is invalid: {attribute}");
         assert!(detail.starts_with(&expected), "{event}: {detail}");
     }
+}
+
+#[tokio::test]
+async fn an_event_is_part_of_the_trace_of_what_published_it() {
+    const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    const OWN: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-b7ad6b7169203331-01";
+    let host = consumer("").await;
+    let follow = json!([{"type": "test.second", "key": "k", "data": []}]);
+    let first = event("k", json!([{"do": "publish", "events": follow}]));
+    let own = json!({"type": "test.own", "extensions": {"traceparent": OWN}, "data": []});
+    let request = Request::post(host.url("/consumer/publish"))
+        .header("traceparent", TRACE)
+        .body(Full::new(Bytes::from(json!([first, own]).to_string())))
+        .expect("a request");
+    assert_eq!(host.send(request).await.status, 200);
+    publish(&host, json!([{"type": "test.none", "data": []}])).await;
+    let expected = BTreeMap::from([
+        ("test.steps".to_owned(), json!(TRACE)),
+        ("test.own".to_owned(), json!(OWN)),
+        ("test.none".to_owned(), Value::Null),
+        ("test.second".to_owned(), json!(TRACE)),
+    ]);
+    eventually("the events are on the bus", async || {
+        let page = ask(&host, Method::GET, "/v1/events", Value::Null).await.json();
+        let entries = page["events"].as_array().expect("events");
+        let trace = |entry: &Value| {
+            let event = &entry["event"];
+            (event["type"].as_str().expect("a type").to_owned(), event["traceparent"].clone())
+        };
+        (entries.iter().map(trace).collect::<BTreeMap<_, _>>() == expected).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -43,4 +43,7 @@ pub enum BindingError {
          application/cloudevents-batch+json, or ce- headers"
     )]
     UnsupportedMediaType(String),
+    /// Its body is compressed.
+    #[error("a body in the encoding {0} is not taken: send it without Content-Encoding")]
+    UnsupportedEncoding(String),
 }

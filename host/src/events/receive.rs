@@ -56,7 +56,7 @@ pub enum IntakeError {
     /// An event is wrong.
     #[error("{0}")]
     Invalid(InvalidEvent),
-    /// The events are in an unknown format.
+    /// The events are in an unknown format, or compressed.
     #[error("{0}")]
     UnsupportedMediaType(BindingError),
     /// Not everybody may send this type.
@@ -151,7 +151,9 @@ async fn parse(headers: &HeaderMap, body: Bytes) -> Result<Vec<Event>, IntakeErr
     };
     parsed.map_err(|error| match error {
         BindingError::Invalid(invalid) => IntakeError::Invalid(invalid),
-        BindingError::UnsupportedMediaType(_) => IntakeError::UnsupportedMediaType(error),
+        BindingError::UnsupportedMediaType(_) | BindingError::UnsupportedEncoding(_) => {
+            IntakeError::UnsupportedMediaType(error)
+        }
     })
 }
 

@@ -16,6 +16,7 @@ use super::instance::InstanceState;
 use super::limits::LimitReached;
 use super::pool::Pool;
 use super::run::Ended;
+use super::trace;
 
 /// What a guest is called with.
 #[expect(clippy::large_enum_variant, reason = "moved once a call: a box costs more")]
@@ -23,6 +24,15 @@ pub(super) enum Call {
     /// A request's head; its body is where it meets the host.
     Request(Parts),
     Delivery(Box<Delivery>),
+}
+
+impl Call {
+    fn trace(&self) -> Option<String> {
+        match self {
+            Self::Request(head) => trace::of_request(&head.headers),
+            Self::Delivery(delivery) => trace::of_delivery(delivery),
+        }
+    }
 }
 
 /// Takes an instance, calls it and waits for all that it does then. Its answer
@@ -37,7 +47,7 @@ pub(super) async fn call(
         Ok(instance) => instance,
         Err(error) => return Ended { instance: None, result: Err(error) },
     };
-    instance.store.data_mut().enter(exchange.clone());
+    instance.store.data_mut().enter(exchange.clone(), what.trace());
     instance.store.set_epoch_deadline(1);
     let store = &mut instance.store;
     let result = match (what, &instance.guest) {

@@ -39,6 +39,8 @@ pub(super) struct InstanceState {
     pub(super) may_send: bool,
     /// The current invocation; `None` between invocations.
     pub(super) exchange: Option<Exchange>,
+    /// The trace that it is part of, if it is part of one.
+    pub(super) trace: Option<String>,
 }
 
 /// One instantiation of a version, idle or at work.
@@ -89,15 +91,17 @@ impl InstanceState {
             secrets: Arc::clone(secrets),
             may_send: outbound.grants_any(),
             exchange: None,
+            trace: None,
         }
     }
 
     /// Makes ready for an invocation.
-    pub(super) fn enter(&mut self, exchange: Exchange) {
+    pub(super) fn enter(&mut self, exchange: Exchange, trace: Option<String>) {
         self.log_budget.reset();
         self.limits.enter();
         self.hooks.set_exchange(Some(exchange.clone()));
         self.exchange = Some(exchange);
+        self.trace = trace;
     }
 
     /// Leaves the invocation behind.

@@ -107,6 +107,7 @@ async fn tail_shows_the_newest_and_follows() {
     assert_eq!(shown.lines().count(), 3, "{shown}");
     assert!(shown.contains("test.other") && !shown.contains('\u{9b}'), "{shown}");
     assert_eq!(done(&host, &["tail", "-n", "1"]).trim_start().chars().next(), Some('3'));
+    assert_eq!(done(&host, &["tail", "-n", "0"]), "");
     assert_eq!(done(&host, &["tail", "--after", "0", "-n", "2"]).lines().count(), 2);
     let found = json_lines(&done(&host, &["tail", "--type", "*.other", "--json"]));
     assert_eq!((found.len(), &found[0]["position"]), (1, &json!(2)));

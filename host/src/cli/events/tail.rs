@@ -84,7 +84,11 @@ impl Tail {
         let mut room = self.limit.or(self.after.is_none().then_some(NEWEST)).unwrap_or(usize::MAX);
         let mut after = self.after;
         loop {
-            let page = self.page(host, after, room.min(PAGE), 0).await?;
+            // The host's pages have one at the least.
+            let page = self.page(host, after, room.clamp(1, PAGE), 0).await?;
+            if room == 0 {
+                return after.map_or_else(|| position(&page), Ok);
+            }
             page.entries.iter().try_for_each(|entry| self.show(entry))?;
             room = room.saturating_sub(page.entries.len());
             let next = position(&page)?;

@@ -1,8 +1,8 @@
 //! From a head and a body to events.
 
 use bytes::Bytes;
-use http::HeaderMap;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
 use mediatype::names::{APPLICATION, JSON};
 use mediatype::{MediaType, Name};
 
@@ -38,6 +38,14 @@ pub fn receive(headers: &HeaderMap, body: &Bytes) -> Result<Vec<Event>, BindingE
 }
 
 fn read(headers: &HeaderMap, body: &Bytes) -> Result<Vec<Event>, BindingError> {
+    // RFC 9110 §8.4: `identity` says that there is none.
+    let encodings = headers.get_all(CONTENT_ENCODING).iter();
+    if let Some(encoding) = encodings
+        .map(HeaderValue::as_bytes)
+        .find(|encoding| !encoding.is_empty() && !encoding.eq_ignore_ascii_case(b"identity"))
+    {
+        return Err(BindingError::UnsupportedEncoding(shown(&String::from_utf8_lossy(encoding))));
+    }
     let content_type = content_type(headers)?;
     let Some(format) = content_type.filter(|text| is_event_format(text)) else {
         return Ok(vec![binary(headers, content_type, body)?]);

@@ -167,6 +167,19 @@ fn another_event_format_is_unsupported() {
 }
 
 #[test]
+fn a_compressed_body_is_unsupported() {
+    let received = |encoding| {
+        let structured = ("content-type", "application/cloudevents+json");
+        receive(&headers(&[structured, ("content-encoding", encoding)]), &Bytes::from(JSON))
+    };
+    for encoding in ["gzip", "br", "identity, gzip"] {
+        let unsupported = BindingError::UnsupportedEncoding(encoding.to_owned());
+        assert_eq!(received(encoding), Err(unsupported));
+    }
+    assert_eq!(received("Identity").map(|events| events.len()), Ok(1));
+}
+
+#[test]
 fn a_json_event_becomes_headers_and_a_body() {
     let json = r#"{"specversion":"1.0","id":"D 234","source":"/s","type":"t","subject":"é",
         "ext":5,"flag":false,"data":"I'm just a string"}"#;

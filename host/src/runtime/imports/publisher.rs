@@ -10,9 +10,10 @@ use wasmtime::component::Linker;
 use super::bindings::hotdock::events::publisher::{self, Error, NewEvent};
 use super::bindings::hotdock::events::types::{Extension, ExtensionValue};
 use super::{Abort, Host, hold};
-use crate::event::{Event, MAX_EVENT_BYTES, PARTITION_KEY, Value};
+use crate::bus::SEQUENCE;
+use crate::event::{Event, MAX_EVENT_BYTES, MAX_EXTENSIONS, PARTITION_KEY, Value};
 use crate::runtime::instance::InstanceState;
-use crate::service::ServiceName;
+use crate::runtime::trace::TRACEPARENT;
 use crate::state;
 
 /// What a call comes to: an error for the guest, or the end of the run.
@@ -29,7 +30,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<InstanceState>) -> wasmtime::Res
 impl publisher::Host for InstanceState {
     async fn publish(&mut self, event: NewEvent) -> Result<String, PublishError> {
         let mut held = hold(self).map_err(|_| Error::Answered)?;
-        let event = event_of(&self.version.service, event).map_err(Refused::into_error)?;
+        let event = self.event_of(event).map_err(Refused::into_error)?;
         let id = event.id.clone();
         held.transaction().publish(event)?;
         Ok(id)
@@ -39,7 +40,7 @@ impl publisher::Host for InstanceState {
         let mut held = hold(self).map_err(|_| Error::Answered)?;
         // All of them before the first is published.
         let events = events.into_iter().enumerate().map(|(index, event)| {
-            event_of(&self.version.service, event).map_err(|refused| refused.at(index).into_error())
+            self.event_of(event).map_err(|refused| refused.at(index).into_error())
         });
         let events: Vec<Event> = events.collect::<Result<_, _>>()?;
         let mut ids = Vec::with_capacity(events.len());
@@ -64,12 +65,50 @@ enum Refused {
     TooLarge(String),
 }
 
-/// The event of a service, with what it leaves to the host.
-fn event_of(service: &ServiceName, new: NewEvent) -> Result<Event, Refused> {
+impl InstanceState {
+    /// The event, with what the service leaves to the host.
+    fn event_of(&self, new: NewEvent) -> Result<Event, Refused> {
+        let mut extensions = extensions_of(new.extensions)?;
+        if let Some(key) = new.partition_key {
+            extensions.insert(PARTITION_KEY.to_owned(), Value::Text(key));
+        }
+        if let Some(trace) = self.trace.as_ref().filter(|_| extensions.len() < MAX_EXTENSIONS) {
+            let place = extensions.entry(TRACEPARENT.to_owned());
+            place.or_insert_with(|| Value::Text(trace.clone()));
+        }
+        let now = || humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+        let event = Event {
+            id: new.id.unwrap_or_else(|| Uuid::now_v7().to_string()),
+            source: format!("/services/{}", self.version.service),
+            event_type: new.type_,
+            subject: new.subject,
+            time: Some(new.time.unwrap_or_else(now)),
+            data_content_type: new.data_content_type,
+            data_schema: new.data_schema,
+            extensions,
+            data: new.data.map(Into::into),
+        };
+        let size = event.size();
+        if size > MAX_EVENT_BYTES {
+            return Err(Refused::TooLarge(format!(
+                "the event has {size} bytes, and an event has at most {MAX_EVENT_BYTES}"
+            )));
+        }
+        event.check().map_err(|invalid| Refused::Invalid(invalid.to_string()))?;
+        Ok(event)
+    }
+}
+
+/// The extensions by name, without those that are given elsewhere or by the host.
+fn extensions_of(given: Vec<Extension>) -> Result<BTreeMap<String, Value>, Refused> {
     let mut extensions = BTreeMap::new();
-    for Extension { name, value } in new.extensions {
-        if name == PARTITION_KEY {
-            return Err(Refused::Invalid(format!("{name}: is given as `partition-key`")));
+    for Extension { name, value } in given {
+        match name.as_str() {
+            PARTITION_KEY => {
+                return Err(Refused::Invalid(format!("{name}: is given as `partition-key`")));
+            }
+            SEQUENCE => return Err(Refused::Invalid(format!("{name}: is given by the host"))),
+            _ => {}
         }
         let value = match value {
             ExtensionValue::Boolean(value) => Value::Boolean(value),
@@ -83,29 +122,7 @@ fn event_of(service: &ServiceName, new: NewEvent) -> Result<Event, Refused> {
             }
         };
     }
-    if let Some(key) = new.partition_key {
-        extensions.insert(PARTITION_KEY.to_owned(), Value::Text(key));
-    }
-    let now = || humantime::format_rfc3339_millis(SystemTime::now()).to_string();
-    let event = Event {
-        id: new.id.unwrap_or_else(|| Uuid::now_v7().to_string()),
-        source: format!("/services/{service}"),
-        event_type: new.type_,
-        subject: new.subject,
-        time: Some(new.time.unwrap_or_else(now)),
-        data_content_type: new.data_content_type,
-        data_schema: new.data_schema,
-        extensions,
-        data: new.data.map(Into::into),
-    };
-    let size = event.size();
-    if size > MAX_EVENT_BYTES {
-        return Err(Refused::TooLarge(format!(
-            "the event has {size} bytes, and an event has at most {MAX_EVENT_BYTES}"
-        )));
-    }
-    event.check().map_err(|invalid| Refused::Invalid(invalid.to_string()))?;
-    Ok(event)
+    Ok(extensions)
 }
 
 impl Refused {
