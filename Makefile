@@ -64,7 +64,7 @@ api: guests ## ask the admin API all that its document allows, and much that it 
 	@python3 -B tests/api/run.py
 
 bench: build guests other-guests ## measure beside others that can do the same; QUICK=1: 5 minutes
-	@$(CARGO) build --release --example native $(unless_idle)
+	@$(CARGO) build --release -p native $(unless_idle)
 	@python3 -B tests/bench/run.py
 
 instructions: host plugins guests ## count a request's instructions, compare with the record; UPDATE=1: renew it
@@ -77,7 +77,7 @@ lint: setup $(if $(shell command -v cargo-machete),,$(UNUSED)) ## format, clippy
 	@$(CARGO) clippy --workspace $(WASM) -- -D warnings $(unless_idle)
 	@RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps $(unless_idle)
 	@RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps $(WASM) $(unless_idle)
-	@for folder in host plugins tests/guests; do \
+	@for folder in host plugins tests/bench/native tests/guests; do \
 	    PATH="$$PWD/target/tools/bin:$$PATH" $(CARGO) machete $$folder; \
 	done
 

@@ -51,7 +51,7 @@ def hotdock(folder, plugins, paths, name="hotdock"):
 def native(folder):
     """A hyper server with the same answers, without any Wasm."""
     return start("native", ["/hello"], lambda port: [
-        TARGET / "release/examples/native", f"127.0.0.1:{port}", folder / "native.db"],
+        TARGET / "release/native", f"127.0.0.1:{port}", folder / "native.db"],
         folder / "native.log")
 
 

@@ -59,7 +59,7 @@ async fn all_that_a_handler_did_stays() {
 
 #[tokio::test]
 async fn nothing_stays_of_a_handler_that_did_not_return_ok() {
-    let host = consumer("[limits]\ncpu = \"50ms\"\ndeadline = \"250ms\"\n").await;
+    let host = consumer("[limits]\ncpu = \"50ms\"\ndeadline = \"700ms\"\n").await;
     let ends = [
         json!({"do": "retry", "reason": "not now"}),
         json!({"do": "reject", "reason": "not ever"}),
@@ -177,7 +177,7 @@ async fn a_handler_that_awaits_does_all_of_it_and_what_it_leaves_behind_writes_n
     for done in ["test3.wait", "test3.retry", "test3.late"] {
         until_value(&host, "counts", done, "1").await;
     }
-    host.until_logged("late: Err(Error::Answered)").await;
+    host.until_logged("late: Err(Host(Error::Answered))").await;
     host.until_idle().await;
     for undone in ["late", "test3.trap", "test3.what"] {
         assert_eq!(value(&host, "counts", undone).await, None);

@@ -18,6 +18,9 @@ use crate::config::HttpLimits;
 use crate::events::receive::Intake;
 use crate::service::Registry;
 
+/// Header lines that hyper takes by itself, and has room for on its stack.
+const HYPERS_MAX_HEADERS: usize = 100;
+
 /// Serves connections, with what all of them have in common.
 pub struct Connections {
     builder: auto::Builder<TokioExecutor>,
@@ -63,9 +66,12 @@ fn builder(limits: &HttpLimits) -> auto::Builder<TokioExecutor> {
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_read_timeout)
-        .max_headers(limits.max_headers)
         .max_buf_size(limits.max_header_bytes)
         .half_close(false);
+    // Told a number, even this one, hyper allocates them anew for each request.
+    if limits.max_headers != HYPERS_MAX_HEADERS {
+        builder.http1().max_headers(limits.max_headers);
+    }
     builder
         .http2()
         .timer(TokioTimer::new())

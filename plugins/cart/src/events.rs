@@ -1,9 +1,6 @@
 //! What a checkout publishes, and orders that others placed.
 
-use hotdock_sdk::events::Error;
-use hotdock_sdk::events::NewEvent;
-#[cfg(target_family = "wasm")]
-use hotdock_sdk::events::{Delivery, Failure};
+use hotdock_sdk::events::{Error, NewEvent};
 use hotdock_sdk::id::Id;
 use serde::{Deserialize, Serialize};
 
@@ -45,15 +42,6 @@ impl Placed {
     /// A checkout took it out already: what is there now was put in since.
     pub(crate) fn take_from(&self, cart: &mut Cart) -> bool {
         self.checkout_id.is_none() && cart.take(&self.product_id, self.quantity)
-    }
-}
-
-/// Handles what the manifest subscribes to.
-#[cfg(target_family = "wasm")]
-pub(crate) fn handle(delivery: &Delivery) -> Result<(), Failure> {
-    match delivery.event_type() {
-        "shop.order.placed" => Ok(crate::service::ordered(&delivery.json()?)?),
-        _ => Err(delivery.unexpected()),
     }
 }
 

@@ -33,7 +33,7 @@ mod service;
 mod entry {
     use wstd::http::{Body, Error, Request, Response};
 
-    hotdock_sdk::event_handler!(crate::events::handle);
+    hotdock_sdk::event_handler! { "shop.order.placed" => crate::service::ordered }
 
     #[wstd::http_server]
     async fn main(request: Request<Body>) -> Result<Response<Vec<u8>>, Error> {

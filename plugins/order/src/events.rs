@@ -1,6 +1,6 @@
 //! What every order publishes, and the checkouts that become orders.
 
-use hotdock_sdk::events::{Delivery, Error, Failure, NewEvent};
+use hotdock_sdk::events::{Error, Failure, NewEvent};
 use hotdock_sdk::id::Id;
 use serde::{Deserialize, Serialize};
 
@@ -37,31 +37,18 @@ impl Placed<'_> {
 }
 
 impl CheckedOut {
-    /// The checkout of this delivery. It is rejected if there is nothing to
-    /// order, or less than one of something.
-    pub(crate) fn of(delivery: &Delivery) -> Result<Self, Failure> {
-        let checked_out: Self = delivery.json()?;
+    /// Rejected if there is nothing to order, or less than one of something.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
         let no_order = |reason: String| Failure::Reject(format!("the checkout {reason}"));
-        if checked_out.items.is_empty() {
+        if self.items.is_empty() {
             return Err(no_order("has no items".to_owned()));
         }
-        match checked_out.items.iter().find(|item| item.quantity < 1) {
+        match self.items.iter().find(|item| item.quantity < 1) {
             Some(Item { product_id, quantity }) => {
                 Err(no_order(format!("has {quantity} of product {product_id}")))
             }
-            None => Ok(checked_out),
+            None => Ok(()),
         }
-    }
-}
-
-/// Handles what the manifest subscribes to.
-#[cfg(target_family = "wasm")]
-pub(crate) fn handle(delivery: &Delivery) -> Result<(), Failure> {
-    match delivery.event_type() {
-        "shop.cart.checked-out" => {
-            crate::service::checked_out(&delivery.event.id, &CheckedOut::of(delivery)?)
-        }
-        _ => Err(delivery.unexpected()),
     }
 }
 
@@ -91,7 +78,7 @@ mod tests {
     fn a_checkout_is_read() {
         let data = r#"{"user_id":7,"items":[{"product_id":"42","quantity":2}]}"#;
         let items = vec![Item { product_id: text("42"), quantity: 2 }];
-        let read = CheckedOut::of(&delivery("shop.cart.checked-out", data));
+        let read = delivery("shop.cart.checked-out", data).json();
         assert_eq!(read, Ok(CheckedOut { user_id: Id::Integer(7), items }));
     }
 
@@ -102,8 +89,9 @@ mod tests {
             r#"{"user_id":7,"items":[]}"#,
             r#"{"user_id":7,"items":[{"product_id":"42","quantity":0}]}"#,
         ] {
-            let read = CheckedOut::of(&delivery("shop.cart.checked-out", data));
-            assert!(matches!(read, Err(Failure::Reject(_))), "{data}: {read:?}");
+            let read = delivery("shop.cart.checked-out", data).json();
+            let checked = read.and_then(|read: CheckedOut| read.check());
+            assert!(matches!(checked, Err(Failure::Reject(_))), "{data}: {checked:?}");
         }
     }
 }

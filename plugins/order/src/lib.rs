@@ -30,7 +30,7 @@ mod service;
 mod entry {
     use wstd::http::{Body, Error, Request, Response};
 
-    hotdock_sdk::event_handler!(crate::events::handle);
+    hotdock_sdk::event_handler! { "shop.cart.checked-out" => crate::service::checked_out }
 
     #[wstd::http_server]
     async fn main(request: Request<Body>) -> Result<Response<Vec<u8>>, Error> {

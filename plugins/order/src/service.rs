@@ -5,7 +5,7 @@
     expect(dead_code, reason = "only the entry point uses it")
 )]
 
-use hotdock_sdk::events::{self, Failure};
+use hotdock_sdk::events::{self, Delivery, Failure};
 use hotdock_sdk::http::json;
 use hotdock_sdk::id::Id;
 use hotdock_sdk::problem::Problem;
@@ -47,7 +47,9 @@ fn run(call: Call) -> Result<Response<Vec<u8>>, Problem> {
 }
 
 /// A checkout becomes an order for each of its items.
-pub(crate) fn checked_out(checkout_id: &str, checked_out: &CheckedOut) -> Result<(), Failure> {
+pub(crate) fn checked_out(delivery: &Delivery, checked_out: CheckedOut) -> Result<(), Failure> {
+    checked_out.check()?;
+    let checkout_id = &delivery.event.id;
     let mut published = Vec::with_capacity(checked_out.items.len());
     for item in &checked_out.items {
         published.push(place(&checked_out.user_id, item, Some(checkout_id))?.event()?);

@@ -7,19 +7,16 @@
 //! let id = events::publish(&placed)?;
 //! ```
 //!
-//! A handler is a function of a delivery. It is tested natively as any other,
-//! and its types say what it reads:
+//! A handler is a function of a delivery and its event's data. It is tested natively as
+//! any other, and its types say what it reads:
 //!
 //! ```ignore
-//! fn handle(delivery: &Delivery) -> Result<(), Failure> {
-//!     match delivery.event_type() {
-//!         "shop.order.placed" => placed(&delivery.json()?),
-//!         "shop.order.cancelled" => cancelled(&delivery.json()?),
-//!         _ => Err(delivery.unexpected()),
-//!     }
-//! }
+//! fn placed(delivery: &Delivery, order: Placed) -> Result<(), Failure> { … }
 //!
-//! hotdock_sdk::event_handler!(handle);
+//! hotdock_sdk::event_handler! {
+//!     "shop.order.placed" => placed,
+//!     "shop.order.cancelled" => cancelled,
+//! }
 //! ```
 //!
 //! What a handler writes is kept when it returns `Ok`, together with the note
@@ -34,11 +31,27 @@ pub use crate::bindings::hotdock::events::types::{
     Delivery, Event, Extension, ExtensionValue, Failure,
 };
 
-/// Makes a function the service's handler of events: it is called for each event
-/// that the manifest subscribes to. To be used once, where the component's other
-/// entry points are.
+/// Makes functions the service's handlers of events, each of one type: it is called with
+/// the delivery and with the event's data, read as JSON into what the function takes. Data
+/// of another shape and events of other types are rejected.
+///
+/// With one function alone that is called for each event that the manifest subscribes to.
+///
+/// To be used once, where the component's other entry points are.
 #[macro_export]
 macro_rules! event_handler {
+    ($($event_type:literal => $handle:path),+ $(,)?) => {
+        const _: () = {
+            fn handle(delivery: &$crate::events::Delivery) -> Result<(), $crate::events::Failure> {
+                match delivery.event_type() {
+                    $($event_type => $handle(delivery, delivery.json()?),)+
+                    _ => Err(delivery.unexpected()),
+                }
+            }
+
+            $crate::event_handler!(handle);
+        };
+    };
     ($handle:path) => {
         const _: () = {
             struct Handler;
@@ -51,7 +64,49 @@ macro_rules! event_handler {
                 }
             }
 
-    $crate::handling::export_handling!(Handler with_types_in $crate::handling);
+            $crate::handling::export_handling!(Handler with_types_in $crate::handling);
+        };
+    };
+}
+
+/// The same of asynchronous functions, which own their deliveries: for components that
+/// await (WASI 0.3).
+#[macro_export]
+macro_rules! async_event_handler {
+    ($($event_type:literal => $handle:path),+ $(,)?) => {
+        const _: () = {
+            async fn handle(
+                delivery: $crate::events::Delivery,
+            ) -> Result<(), $crate::events::Failure> {
+                match delivery.event_type() {
+                    $($event_type => {
+                        let data = delivery.json()?;
+                        $handle(delivery, data).await
+                    })+
+                    _ => Err(delivery.unexpected()),
+                }
+            }
+
+            $crate::async_event_handler!(handle);
+        };
+    };
+    ($handle:path) => {
+        const _: () = {
+            struct Handler;
+
+            impl $crate::async_handling::exports::hotdock::events::async_handler::Guest
+                for Handler
+            {
+                async fn handle(
+                    delivery: $crate::events::Delivery,
+                ) -> Result<(), $crate::events::Failure> {
+                    $handle(delivery).await
+                }
+            }
+
+            $crate::async_handling::export_async_handling!(
+                Handler with_types_in $crate::async_handling
+            );
         };
     };
 }

@@ -71,3 +71,15 @@ pub mod handling {
         export_macro_name: "export_handling",
     });
 }
+
+/// For [`async_event_handler!`] only.
+#[doc(hidden)]
+pub mod async_handling {
+    wit_bindgen::generate!({
+        path: "../../wit/hotdock-events",
+        world: "async-handling",
+        with: { "hotdock:events/types@0.1.0": crate::bindings::hotdock::events::types },
+        pub_export_macro: true,
+        export_macro_name: "export_async_handling",
+    });
+}
