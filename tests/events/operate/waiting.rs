@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{SUBSCRIPTION, consumer_as, delete, get, post, refused, until};
 use crate::deploy::operator::ask;
-use crate::events::{event, publish, until_value};
+use crate::events::{event, publish, until_value, value};
 use crate::harness::{Host, component, eventually};
 
 /// Parks what fails so often.
@@ -60,6 +60,23 @@ async fn a_parked_event_is_skipped_or_retried_and_its_key_goes_on() {
     host.until_version("consumer", 2).await;
     assert_eq!(post(&host, &retry, json!({"position": 3})).await.status, 204);
     until_value(&host, "logs", "l", "behind retried after ").await;
+}
+
+#[tokio::test]
+async fn a_subscription_that_holds_as_many_events_as_it_may_reads_on_when_there_is_room() {
+    let mut host = consumer_as(&format!("{}held = 1\n", parking(1))).await;
+    publish(&host, json!([event("a", json!([{"do": "fail", "times": 1}]))])).await;
+    until(&host, SUBSCRIPTION, "state", json!("full")).await;
+    let count = json!([{"do": "count", "key": "c"}]);
+    publish(&host, json!([event("b", count.clone()), event("c", count)])).await;
+    until(&host, SUBSCRIPTION, "lag", json!(2)).await;
+    host.kill();
+    host.start().await;
+    until(&host, SUBSCRIPTION, "state", json!("full")).await;
+    assert_eq!(value(&host, "counts", "c").await, None, "nobody read it");
+    post(&host, &format!("{SUBSCRIPTION}/skip"), json!({"position": 1})).await;
+    until_value(&host, "counts", "c", "2").await;
+    until(&host, SUBSCRIPTION, "state", json!("running")).await;
 }
 
 #[tokio::test]
