@@ -79,7 +79,7 @@ impl Bench<'_> {
         subject: &Subject,
         rows: &mut Vec<Row>,
     ) -> anyhow::Result<StatusCode> {
-        let client = Client::new(peer(), HttpLimits::default().forwarded);
+        let client = client();
         let host = subject.host();
         let mut laps = [(); 5].map(|()| Laps::of(self.requests));
         let mut answered = StatusCode::OK;
@@ -106,7 +106,7 @@ impl Bench<'_> {
 
     /// A new instance, and the first call of one.
     async fn fresh(&self, subject: &Subject, rows: &mut Vec<Row>) -> anyhow::Result<()> {
-        let client = Client::new(peer(), HttpLimits::default().forwarded);
+        let client = client();
         let host = subject.host();
         let (mut made, mut called) = (Laps::of(self.requests), Laps::of(self.requests));
         let version = subject.version();
@@ -218,6 +218,11 @@ impl Bench<'_> {
         }
         Ok(row((stage, what), &laps))
     }
+}
+
+fn client() -> Client {
+    let HttpLimits { forwarded, max_header_bytes, .. } = HttpLimits::default();
+    Client::new(peer(), forwarded, max_header_bytes)
 }
 
 /// What `http::dispatch` does between the route and the invocation.

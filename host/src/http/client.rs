@@ -29,6 +29,8 @@ pub struct Client {
     pub peer: Peer,
     /// In which headers a guest is told of it.
     pub told: Arc<[ForwardedHeader]>,
+    /// How large the heads of its requests may be.
+    pub max_header_bytes: usize,
     last: Mutex<Option<Arc<Named>>>,
 }
 
@@ -45,8 +47,8 @@ pub struct Named {
 impl Client {
     /// A connection from `peer` that has not asked yet.
     #[must_use]
-    pub fn new(peer: Peer, told: Arc<[ForwardedHeader]>) -> Self {
-        Self { peer, told, last: Mutex::default() }
+    pub fn new(peer: Peer, told: Arc<[ForwardedHeader]>, max_header_bytes: usize) -> Self {
+        Self { peer, told, max_header_bytes, last: Mutex::default() }
     }
 
     /// What follows from the name `text`; `check` makes an authority of a name that
@@ -78,7 +80,8 @@ mod tests {
     #[test]
     fn a_name_is_checked_once_and_again_when_it_is_another() {
         let address = "192.0.2.1:1000".parse().expect("an address");
-        let client = Client::new(Peer { address, local: address, trusted: false }, Arc::default());
+        let client =
+            Client::new(Peer { address, local: address, trusted: false }, Arc::default(), 0);
         let authority = |text: &'static str| move || Ok::<_, ()>(Authority::from_static(text));
         let first = client.named(b"a.example", authority("a.example")).expect("good");
         let again = client.named(b"a.example", || Err(())).expect("known");

@@ -21,12 +21,17 @@ use crate::service::Registry;
 /// Header lines that hyper takes by itself, and has room for on its stack.
 const HYPERS_MAX_HEADERS: usize = 100;
 
+/// What an HTTP/1 connection buffers of a body at the most, in each direction. A body that
+/// comes in larger pieces takes fewer calls into the guest.
+const BODY_BUFFER_BYTES: usize = 256 << 10;
+
 /// Serves connections, with what all of them have in common.
 pub struct Connections {
     builder: auto::Builder<TokioExecutor>,
     registry: Arc<Registry>,
     intake: Option<Intake>,
     told: Arc<[ForwardedHeader]>,
+    max_header_bytes: usize,
 }
 
 impl Connections {
@@ -34,7 +39,13 @@ impl Connections {
     /// there is one.
     #[must_use]
     pub fn new(limits: &HttpLimits, registry: Arc<Registry>, intake: Option<Intake>) -> Self {
-        Self { builder: builder(limits), registry, intake, told: limits.forwarded.clone() }
+        Self {
+            builder: builder(limits),
+            registry,
+            intake,
+            told: limits.forwarded.clone(),
+            max_header_bytes: limits.max_header_bytes,
+        }
     }
 
     /// Serves the peer at the other end of `stream`, until either of them ends it.
@@ -46,7 +57,7 @@ impl Connections {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let client = Arc::new(Client::new(peer, Arc::clone(&self.told)));
+        let client = Arc::new(Client::new(peer, Arc::clone(&self.told), self.max_header_bytes));
         let (registry, intake) = (Arc::clone(&self.registry), self.intake.clone());
         let service = service_fn(move |request| {
             let (registry, intake) = (Arc::clone(&registry), intake.clone());
@@ -66,7 +77,8 @@ fn builder(limits: &HttpLimits) -> auto::Builder<TokioExecutor> {
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_read_timeout)
-        .max_buf_size(limits.max_header_bytes)
+        // A head that is larger than its own bound, but fits, is refused when it is there.
+        .max_buf_size(limits.max_header_bytes.max(BODY_BUFFER_BYTES))
         .half_close(false);
     // Told a number, even this one, hyper allocates them anew for each request.
     if limits.max_headers != HYPERS_MAX_HEADERS {

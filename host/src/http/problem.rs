@@ -62,6 +62,14 @@ impl Problem {
         Self::new("bad-request", StatusCode::BAD_REQUEST, detail)
     }
 
+    /// 431: the request's head is too large.
+    #[must_use]
+    pub fn head_too_large(limit: usize) -> Self {
+        let detail =
+            format!("the request's head has more than {limit} bytes ([http] max-header-bytes)");
+        Self::new("head-too-large", StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
+    }
+
     /// 404: no service has the path.
     #[must_use]
     pub fn no_route(path: &str) -> Self {

@@ -26,8 +26,13 @@ static HOP_BY_HOP: [HeaderName; 7] = [
 /// and authority, no hop-by-hop headers, and the truth about the client.
 ///
 /// # Errors
-/// 400 where the request names no host, two, or one that is none (RFC 9112 §3.2).
+/// 400 where the request names no host, two, or one that is none (RFC 9112 §3.2); 431
+/// where the head is too large (RFC 6585 §5).
 pub fn prepare(head: &mut Parts, client: &Client) -> Result<(), Problem> {
+    // HTTP/2 has a bound of its own, and counts otherwise.
+    if head.version < Version::HTTP_2 && size(head) > client.max_header_bytes {
+        return Err(Problem::head_too_large(client.max_header_bytes));
+    }
     if !has_path(head) {
         return Err(Problem::bad_request("the request's target is not a path"));
     }
@@ -77,6 +82,17 @@ pub fn expects_continue(head: &Parts) -> bool {
 #[must_use]
 pub fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// How many bytes an HTTP/1 head had.
+fn size(head: &Parts) -> usize {
+    const AROUND_TARGET: usize = "  HTTP/1.1\r\n\r\n".len();
+    const AROUND_VALUE: usize = ": \r\n".len();
+    let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let authority = head.uri.authority().map_or(0, |authority| authority.as_str().len());
+    let headers = head.headers.iter();
+    let headers = headers.map(|(name, value)| name.as_str().len() + value.len() + AROUND_VALUE);
+    head.method.as_str().len() + authority + target + AROUND_TARGET + headers.sum::<usize>()
 }
 
 /// Whether the target is something a route can lead to: not `*`, and not the
@@ -139,7 +155,7 @@ mod tests {
         let (mut head, ()) = request.body(()).expect("a request").into_parts();
         let address = "192.0.2.1:1000".parse().expect("an address");
         let peer = Peer { address, local: address, trusted: false };
-        prepare(&mut head, &Client::new(peer, Arc::default()))?;
+        prepare(&mut head, &Client::new(peer, Arc::default(), 1_000))?;
         Ok(head)
     }
 
@@ -160,6 +176,18 @@ mod tests {
         assert!(prepared(Request::get("/x").header(HOST, "a").header(HOST, "b")).is_err());
         assert!(prepared(Request::get("/x").header(HOST, "a b")).is_err());
         assert!(prepared(Request::get("/x").header(HOST, "user@a")).is_err());
+    }
+
+    #[test]
+    fn a_head_has_a_largest_size() {
+        let request = |more: usize| {
+            // `GET /x HTTP/1.1`, `host: a` and `x: …`, each with its end, and an empty line.
+            let rest = "GET /x HTTP/1.1\r\nhost: a\r\nx: \r\n\r\n".len();
+            Request::get("/x").header(HOST, "a").header("x", "y".repeat(1_000 - rest + more))
+        };
+        assert!(prepared(request(0)).is_ok());
+        let problem = prepared(request(1)).expect_err("it is too large");
+        assert_eq!(problem.status(), 431);
     }
 
     #[test]
