@@ -46,6 +46,8 @@ pub(super) struct Parts {
     /// The last event that it wants, where it has an end: a replay.
     pub(super) until: Option<u64>,
     pub(super) status: Arc<Status>,
+    /// Ends it.
+    pub(super) stop: CancellationToken,
 }
 
 /// A subscription at work.
@@ -76,6 +78,8 @@ pub(super) enum News {
     Settled(Vec<Change>),
 }
 
+    /// A settlement was given up, since all of this ends.
+    Unsettled,
 pub(super) enum Change {
     /// It is among the held.
     Held { key: Arc<str>, position: u64, waiting: Waiting },
@@ -130,12 +134,9 @@ impl Dispatcher {
     }
 
     /// Works until it is stopped, or until a replay is over. What is under way
-    /// then is waited for.
-    pub(super) async fn run(
-        mut self,
-        mut commands: mpsc::Receiver<Command>,
-        stop: CancellationToken,
-    ) {
+    /// then is waited for; but not for a store that takes no settlement.
+    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let stop = self.parts.stop.clone();
         let mut grown = self.parts.bus.grown();
         while !stop.is_cancelled() {
             // Marked as seen before it is read, so that no growth is missed.
@@ -334,6 +335,7 @@ impl Dispatcher {
     }
 
     fn ended(&mut self, attempt: Attempt, ending: Ending) {
+            News::Unsettled => {}
         let status = &self.parts.status;
         match ending {
             Ending::Finished => {
