@@ -6,8 +6,9 @@ use http::{Method, Request};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
+use super::{event, publish, until_value};
 use crate::harness::in_process::{Folders, InProcess};
-use crate::harness::eventually;
+use crate::harness::{Host, eventually};
 
 /// Hands the host an event for the consumer.
 async fn send(host: &InProcess, steps: Value) {
@@ -64,4 +65,16 @@ async fn a_service_whose_store_is_full_keeps_neither_deployments_nor_the_hosts_e
     let host = folders.host(Config::default(), StoreOptions::default()).await;
     until(&host, "there is room, and it has its attempts", |each| each["dead"] == 1).await;
     host.stop().await;
+}
+
+#[tokio::test]
+async fn a_bus_with_little_room_gets_what_fits_and_the_rest_when_there_is_room_again() {
+    let settings = "[events]\nmax-bytes = \"64KiB\"\nretain = \"1s\"\n";
+    let host = Host::builder().plugin("consumer").settings(settings).start().await;
+    let steps = json!([{"do": "read", "key": "x".repeat(900)}, {"do": "count", "key": "all"}]);
+    let events = (0..100).map(|number| event(&format!("k{number}"), steps.clone()));
+    publish(&host, events.collect()).await;
+    until_value(&host, "counts", "all", "100").await;
+    host.until_metric("hotdock_outbox_length{service=\"consumer\"}", 0).await;
+    assert_eq!(host.log().matches("published events wait for the bus").count(), 1, "said once");
 }
