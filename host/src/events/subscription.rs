@@ -22,13 +22,13 @@ use super::held::{Held, Waiting};
 use super::settling::{self, Settling};
 use super::status::Status;
 use super::target::Target;
-use super::window::{Positioned, Window};
+use super::window::{Load, Positioned, Window};
 use crate::bus::{Bus, ReadLimit};
 use crate::manifest::Subscription;
 use crate::state::{Consumption, Store, now_ms};
 
-/// Events that are read ahead of the handlers.
-const MAX_WINDOW: usize = 1_024;
+/// Events that are read ahead of the handlers, and those on their way among the held.
+const MAX_WINDOW: Load = Load { events: 1_024, bytes: 16 << 20 };
 
 /// What is read off the bus at once.
 const READ: ReadLimit = ReadLimit { max_events: 512, max_bytes: 4 << 20 };
@@ -59,6 +59,8 @@ pub(super) struct Dispatcher {
     held: Held,
     /// Keys with events that are on their way among the held.
     settling: HashMap<Arc<str>, usize>,
+    /// Those events.
+    on_their_way: Load,
     breaker: Breaker,
     slots: Arc<Semaphore>,
     rests_until: Option<Instant>,
@@ -76,10 +78,10 @@ pub(super) enum News {
     Ended(Attempt, Ending),
     /// A settlement is durable: what that changes.
     Settled(Vec<Change>),
-}
-
     /// A settlement was given up, since all of this ends.
     Unsettled,
+}
+
 pub(super) enum Change {
     /// It is among the held.
     Held { key: Arc<str>, position: u64, waiting: Waiting },
@@ -124,6 +126,7 @@ impl Dispatcher {
             window: Window::default(),
             held,
             settling: HashMap::new(),
+            on_their_way: Load::default(),
             breaker: Breaker::default(),
             rests_until: None,
             under_way: 0,
@@ -287,7 +290,8 @@ impl Dispatcher {
     fn wants_more(&self) -> bool {
         let ended = self.parts.until.is_some_and(|until| self.scanned >= until);
         let rests = self.rests();
-        !ended && !rests && self.window.len() < MAX_WINDOW && !self.is_full()
+        let ahead = self.window.load().with(self.on_their_way);
+        !ended && !rests && ahead.is_below(MAX_WINDOW) && !self.is_full()
     }
 
     /// Whether as many events are held as may be.
@@ -331,11 +335,11 @@ impl Dispatcher {
         match news {
             News::Ended(attempt, ending) => self.ended(attempt, ending),
             News::Settled(changes) => changes.into_iter().for_each(|change| self.change(change)),
+            News::Unsettled => {}
         }
     }
 
     fn ended(&mut self, attempt: Attempt, ending: Ending) {
-            News::Unsettled => {}
         let status = &self.parts.status;
         match ending {
             Ending::Finished => {
@@ -384,6 +388,9 @@ impl Dispatcher {
                     if *count == 0 {
                         self.settling.remove(&key);
                     }
+                }
+                if let Some(event) = &waiting.event {
+                    self.on_their_way.remove(event);
                 }
                 self.held.insert(&key, position, waiting);
             }
