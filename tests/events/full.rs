@@ -1,6 +1,6 @@
 //! Stores and a bus that take no more: what waits for them, and what does not.
 
-use hotdock::config::Config;
+use hotdock::config::{Config, EventsConfig};
 use hotdock::state::StoreOptions;
 use http::{Method, Request};
 use http_body_util::Full;
@@ -64,6 +64,58 @@ async fn a_service_whose_store_is_full_keeps_neither_deployments_nor_the_hosts_e
 
     let host = folders.host(Config::default(), StoreOptions::default()).await;
     until(&host, "there is room, and it has its attempts", |each| each["dead"] == 1).await;
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_whose_events_wait_for_the_bus_burns_no_attempt() {
+    let folders = Folders::new();
+    folders.deploy("consumer");
+    let few = StoreOptions { max_outbox: 1, ..StoreOptions::default() };
+    let bus_of = |max_bytes| Config {
+        events: EventsConfig { max_bytes, ..EventsConfig::default() },
+        ..Config::default()
+    };
+    let host = folders.host(bus_of(16 << 10), few.clone()).await;
+    // Two of them fit, and the third is the one that may wait.
+    let large = json!([{"type": "other.large", "bytes": 5_000}]);
+    let publish_one =
+        async || host.request(Method::POST, "/consumer/publish", large.to_string()).await;
+    for _ in 0..3 {
+        eventually("it is published", async || (publish_one().await.status == 200).then_some(()))
+            .await;
+    }
+    let refused = publish_one().await;
+    let detail = refused.json()["detail"].as_str().expect("a detail").to_owned();
+    assert!(detail.contains("as many events wait for the bus as may"), "{detail}");
+
+    send(&host, json!([{"do": "publish", "events": [{"type": "other"}]}, {"do": "seen"}])).await;
+    eventually("it is tried more often than it has attempts", async || {
+        let metrics = host.admin("/metrics").await.text();
+        let tries = metrics.lines().find(|line| {
+            line.starts_with("hotdock_requests_total{service=\"consumer\"")
+                && line.contains("outcome=\"store-full\"")
+        })?;
+        (tries.rsplit(' ').next()?.parse::<u64>().ok()? > 5).then_some(())
+    })
+    .await;
+    let status = until(&host, "it has a status", |_| true).await;
+    assert_eq!(
+        (&status["attempts"], &status["dead"], &status["held"]),
+        (&json!(0), &json!(0), &json!(0))
+    );
+    let error = status["last_error"].as_str().expect("an error");
+    assert_eq!(error, "as many of the service's events wait for the bus as may");
+    host.stop().await;
+
+    let host = folders.host(bus_of(1 << 20), few).await;
+    let seen = eventually("it is handled", async || {
+        let path = "/consumer/value?bucket=seen&key=1";
+        let reply = host.request(Method::GET, path, String::new()).await;
+        (reply.status == 200).then(|| reply.json())
+    })
+    .await;
+    assert_eq!(seen["attempt"], 1);
     host.stop().await;
 }
 
