@@ -114,6 +114,10 @@ impl Dispatcher {
             after = last.position;
             entries.into_iter().for_each(|entry| held.load(entry));
         }
+        let rest = parts.target.recall(&parts.store, &parts.name).await?;
+        if let Some((reason, _)) = rest {
+            parts.status.note_error(reason);
+        }
         let parts = Arc::new(parts);
         let (tell, news) = mpsc::unbounded_channel();
         let (to_settle, queue) = mpsc::unbounded_channel();
@@ -128,7 +132,7 @@ impl Dispatcher {
             settling: HashMap::new(),
             on_their_way: Load::default(),
             breaker: Breaker::default(),
-            rests_until: None,
+            rests_until: rest.map(|(_, pause)| Instant::now() + pause),
             under_way: 0,
             to_settle,
             news,
