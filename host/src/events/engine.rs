@@ -43,6 +43,9 @@ pub(super) struct Inner {
     table: Mutex<Table>,
     /// What the table has, for those who only look.
     shown: ArcSwap<Vec<Shown>>,
+    /// Subscriptions that only hold the bus, and their states, when they were looked
+    /// for last.
+    pub(super) idle: ArcSwap<Vec<(String, &'static str)>>,
     /// Asks for the table to be looked through.
     changed: Arc<Notify>,
 }
@@ -119,6 +122,7 @@ impl Events {
             webhooks,
             table: Mutex::default(),
             shown: ArcSwap::default(),
+            idle: ArcSwap::default(),
             changed: Arc::new(Notify::new()),
         };
         Self { inner: Arc::new(inner) }
@@ -228,6 +232,7 @@ impl Events {
                     self.reconcile().await;
                     self.look_after_the_bus().await;
                     self.look_for_the_oldest().await;
+                    self.look_for_idle().await;
                 }
             }
         }

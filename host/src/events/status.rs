@@ -74,9 +74,6 @@ pub(super) struct Counts {
 }
 
 impl State {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Running, Self::Paused, Self::Full];
-
     /// Its name in lists and metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
