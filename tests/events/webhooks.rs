@@ -232,6 +232,20 @@ async fn an_endpoint_that_is_gone_is_sent_nothing_until_somebody_says_so() {
 }
 
 #[tokio::test]
+async fn a_host_that_stops_closes_the_webhooks_store() {
+    let endpoint = Endpoint::answering(StatusCode::OK).await;
+    let mut host = endpoint.host("handshake = false").await;
+    send(&host, "1").await;
+    until_delivered(&host, 1).await;
+    let stores = host.data().join("stores");
+    assert!(stores.join("_webhooks.db-wal").exists(), "it is open");
+    assert!(host.stop().await.success());
+    let left: Vec<_> = std::fs::read_dir(stores).expect("the stores").collect();
+    let names: Vec<_> = left.into_iter().map(|each| each.expect("an entry").file_name()).collect();
+    assert_eq!(names, ["_webhooks.db"]);
+}
+
+#[tokio::test]
 async fn an_endpoint_that_does_not_consent_is_asked_again_when_somebody_says_so() {
     let endpoint = Endpoint::answering(StatusCode::OK).await;
     endpoint.consents.store(false, Ordering::Relaxed);

@@ -319,7 +319,7 @@ impl Events {
     }
 
     /// Stops all deliveries, waits for those under way, and brings what was
-    /// published to the bus.
+    /// published to the bus. Closes the webhooks' store.
     pub async fn stop(&self) {
         let (active, relays) = {
             let mut table = self.table().await;
@@ -330,6 +330,10 @@ impl Events {
         };
         stop_all(active.into_values().collect()).await;
         join_all(relays.into_values().map(Relay::stop)).await;
+        // No deployment has it, so nobody else closes it.
+        if let Some(webhooks) = &self.inner.webhooks {
+            webhooks.store().close().await;
+        }
     }
 
     async fn remove_ended(&self, table: &mut Table) {
