@@ -6,6 +6,7 @@ mod checkout;
 mod crash;
 mod failpoints;
 mod faults;
+mod full;
 mod handlers;
 mod load;
 mod operate;

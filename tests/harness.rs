@@ -3,6 +3,7 @@
 pub mod client;
 pub mod disk;
 pub mod host;
+pub mod in_process;
 pub mod raw;
 pub mod registry;
 pub mod typed;

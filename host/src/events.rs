@@ -7,7 +7,7 @@
 //! - `held`, `settling`, `backoff`, `breaker`: what becomes of one that fails
 //! - `receive`: events from outside
 //! - `schedule`: events at given times
-//! - `webhook`: an event to an HTTP endpoint
+//! - `webhook`: an event to an HTTP endpoint; `gone`: those that want no more
 //! - `retention`: late copies of all cursors, and what the bus forgets
 //!
 //! Nothing here is durable by itself: the bus and the stores are, and everything
@@ -18,6 +18,7 @@ mod breaker;
 mod command;
 mod delivery;
 mod engine;
+mod gone;
 mod held;
 mod metrics;
 mod operate;

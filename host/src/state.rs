@@ -45,7 +45,7 @@ pub use inbox::{Consumption, Cursor, Progress};
 pub use keyvalue::KeyPage;
 pub use migration::{Migration, MigrationError};
 pub use options::StoreOptions;
-pub use outbox::StoreIdentity;
+pub use outbox::{OutgoingLimit, StoreIdentity};
 pub use positions::last_position;
 pub use sql::{Execution, Rows, Value};
 pub use store::Store;

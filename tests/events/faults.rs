@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use fuser::Errno;
 use http::StatusCode;
+use serde_json::json;
 
 use super::load::{Ledgers, WithLedgers as _};
-use super::soak;
 use super::stores::Stores;
+use super::{event, publish, soak, until_value};
 use crate::harness::disk::{Disk, Fault, Operation, Unsynced};
 use crate::harness::{Host, eventually};
 
@@ -37,6 +38,29 @@ async fn a_full_disk_is_back_pressure_until_there_is_room() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_is_full_when_it_syncs_ends_the_host_and_nothing_acknowledged_is_lost() {
     every_fault(Operation::Sync, Errno::ENOSPC, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_ends_while_its_disk_is_full_and_what_was_to_be_held_is_met_again() {
+    let Some(disk) = Disk::mount() else { return };
+    let mut host = Host::builder().data(disk.path()).plugin("consumer").start().await;
+    // The handler waits for as long as it takes the disk to be full.
+    let steps = json!([
+        {"do": "sleep", "ms": 1_000},
+        {"do": "fail", "times": 1},
+        {"do": "log", "key": "k", "text": "a"},
+    ]);
+    let later = json!([{"do": "log", "key": "k", "text": "b"}]);
+    publish(&host, json!([event("k", steps), event("k", later)])).await;
+    host.until_metric("hotdock_bus_events", 2).await;
+    let (operation, error) = (Operation::Write, Errno::ENOSPC);
+    disk.fail(Fault { operation, after: 1, error, stays: true });
+    host.until_logged("its store takes no note of what failed").await;
+    assert!(host.stop().await.success(), "{}", host.log());
+
+    disk.mend();
+    host.start().await;
+    until_value(&host, "logs", "k", "a b ").await;
 }
 
 /// What becomes of the power between a host's end and the next one's start.

@@ -83,3 +83,11 @@ async fn pages(host: &Host, path: &str, list: &str, limit: usize, entry: &str) -
 fn hopeless(key: &str) -> Value {
     event(key, json!([{"do": "reject", "reason": "hopeless"}]))
 }
+
+/// Where the metrics say whether a subscription of the consumer's is in a state.
+fn state_series(subscription: &str, state: &str) -> String {
+    format!(
+        "hotdock_subscription_state{{service=\"consumer\",subscription=\"{subscription}\",\
+         state=\"{state}\"}}"
+    )
+}

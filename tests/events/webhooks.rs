@@ -2,7 +2,9 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -17,7 +19,7 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 use tokio::net::TcpListener;
 
-use crate::deploy::operator::ask;
+use crate::deploy::operator::{ask, hotdock};
 use crate::harness::{Host, eventually};
 
 const KEY: &str = "a key of the tests' own, long enough";
@@ -27,6 +29,7 @@ const KEY: &str = "a key of the tests' own, long enough";
 struct Endpoint {
     address: SocketAddr,
     answers: Arc<Mutex<StatusCode>>,
+    consents: Arc<AtomicBool>,
     seen: Arc<Mutex<Vec<Seen>>>,
 }
 
@@ -42,8 +45,12 @@ impl Endpoint {
     async fn answering(status: StatusCode) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
         let address = listener.local_addr().expect("an address");
-        let endpoint =
-            Self { address, answers: Arc::new(Mutex::new(status)), seen: Arc::default() };
+        let endpoint = Self {
+            address,
+            answers: Arc::new(Mutex::new(status)),
+            consents: Arc::new(AtomicBool::new(true)),
+            seen: Arc::default(),
+        };
         let served = endpoint.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -66,9 +73,10 @@ impl Endpoint {
             let seen = Seen { method: head.method, headers: head.headers, body: body.to_bytes() };
             self.seen.lock().expect("a lock").push(seen);
         }
+        let origin = if self.consents.load(Ordering::Relaxed) { "*" } else { "elsewhere" };
         Response::builder()
             .status(*self.answers.lock().expect("a lock"))
-            .header("webhook-allowed-origin", "*")
+            .header("webhook-allowed-origin", origin)
             .body(Empty::new())
             .expect("a response")
     }
@@ -195,15 +203,97 @@ async fn a_host_that_dies_goes_on_with_what_its_endpoint_has_not_taken() {
     assert!(taken.iter().all(|taken| before.iter().any(|seen| key(seen) == *taken)));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_is_gone_is_sent_nothing_until_somebody_says_so() {
+    let endpoint = Endpoint::answering(StatusCode::GONE).await;
+    let mut host = endpoint.host("handshake = false").await;
+    send(&host, "1").await;
+    until_paused(&host, "the endpoint answered 410 Gone").await;
+    assert_eq!(warnings(&host), 1);
+    endpoint.answer(StatusCode::OK);
+    assert!(host.stop().await.success());
+
+    host.start().await;
+    until_paused(&host, "the endpoint answered 410 Gone").await;
+    assert_eq!(warnings(&host), 1, "at the start, too");
+    let printed = hotdock(&host, &["events", "subscriptions"]).stdout;
+    let printed = String::from_utf8(printed).expect("text");
+    assert!(printed.contains("_webhooks/crm: its last failure: the endpoint answered 410"));
+    send(&host, "2").await;
+    assert_eq!(endpoint.seen().len(), 1, "nothing was sent since");
+    resume(&host).await;
+    until_delivered(&host, 2).await;
+    assert_eq!(endpoint.seen().len(), 3);
+
+    assert!(host.stop().await.success());
+    host.start().await;
+    send(&host, "3").await;
+    until_delivered(&host, 1).await;
+}
+
+#[tokio::test]
+async fn a_host_that_stops_closes_the_webhooks_store() {
+    let endpoint = Endpoint::answering(StatusCode::OK).await;
+    let mut host = endpoint.host("handshake = false").await;
+    send(&host, "1").await;
+    until_delivered(&host, 1).await;
+    let stores = host.data().join("stores");
+    assert!(stores.join("_webhooks.db-wal").exists(), "it is open");
+    assert!(host.stop().await.success());
+    let left: Vec<_> = std::fs::read_dir(stores).expect("the stores").collect();
+    let names: Vec<_> = left.into_iter().map(|each| each.expect("an entry").file_name()).collect();
+    assert_eq!(names, ["_webhooks.db"]);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_does_not_consent_is_asked_again_when_somebody_says_so() {
+    let endpoint = Endpoint::answering(StatusCode::OK).await;
+    endpoint.consents.store(false, Ordering::Relaxed);
+    let host = endpoint.host("origin = \"shop.example\"").await;
+    let began = Instant::now();
+    send(&host, "1").await;
+    until_paused(&host, "the endpoint does not consent to events from shop.example").await;
+    assert_eq!(warnings(&host), 1);
+    endpoint.consents.store(true, Ordering::Relaxed);
+    resume(&host).await;
+    until_delivered(&host, 1).await;
+    assert!(began.elapsed() < Duration::from_secs(50), "long before it would be by itself");
+    let methods: Vec<_> = endpoint.seen().into_iter().map(|seen| seen.method).collect();
+    assert_eq!(methods, [Method::OPTIONS, Method::OPTIONS, Method::POST]);
+}
+
+/// The webhook, as operators see it.
+async fn crm(host: &Host) -> Option<Value> {
+    let list = ask(host, Method::GET, "/v1/subscriptions", Value::Null).await.json();
+    let mut all = list["subscriptions"].as_array()?.iter();
+    all.find(|each| each["name"] == "_webhooks/crm").cloned()
+}
+
 /// Waits until the endpoint has so many, and nothing waits for it.
 async fn until_delivered(host: &Host, count: u64) {
     eventually(&format!("{count} are delivered"), async || {
-        let list = ask(host, Method::GET, "/v1/subscriptions", Value::Null).await.json();
-        let crm = list["subscriptions"]
-            .as_array()?
-            .iter()
-            .find(|each| each["name"].as_str().is_some_and(|name| name.ends_with("/crm")))?;
+        let crm = crm(host).await?;
         (crm["delivered"] == count && crm["held"] == 0).then_some(())
     })
     .await;
+}
+
+/// Waits until it is paused for this reason, without an attempt.
+async fn until_paused(host: &Host, reason: &str) {
+    eventually(&format!("it is paused: {reason}"), async || {
+        let crm = crm(host).await.filter(|crm| crm["state"] == "paused")?;
+        assert_eq!((&crm["attempts"], &crm["held"]), (&json!(0), &json!(0)), "{crm}");
+        crm["last_error"].as_str()?.starts_with(reason).then_some(())
+    })
+    .await;
+}
+
+async fn resume(host: &Host) {
+    let path = "/v1/subscriptions/_webhooks/crm/resume";
+    assert_eq!(ask(host, Method::POST, path, Value::Null).await.status, 204);
+}
+
+/// How often the log says that nothing is sent.
+fn warnings(host: &Host) -> usize {
+    host.log().matches("\"nothing is sent\"").count()
 }

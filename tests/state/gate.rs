@@ -3,13 +3,12 @@
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use hotdock::app::App;
 use hotdock::config::Config;
 use hotdock::state::StoreOptions;
-use hotdock::telemetry::Logs;
 
+use crate::harness::in_process::Folders;
 use crate::harness::raw::Raw;
-use crate::harness::{PATIENCE, component, eventually};
+use crate::harness::{PATIENCE, eventually};
 
 /// Holds commits back while it is closed.
 #[derive(Default)]
@@ -42,15 +41,8 @@ impl Valve {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn not_one_byte_of_an_answer_leaves_before_its_commit() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let plugins = folder.path().join("plugins");
-    std::fs::create_dir(&plugins).expect("a folder");
-    for name in ["cart", "probe"] {
-        let (wasm, manifest) = component(name);
-        std::fs::write(plugins.join(format!("{name}.wasm")), wasm).expect("a file");
-        std::fs::write(plugins.join(format!("{name}.toml")), manifest.unwrap_or_default())
-            .expect("a file");
-    }
+    let folders = Folders::new();
+    ["cart", "probe"].iter().for_each(|name| folders.deploy(name));
     let valve = Arc::new(Valve::default());
     let options = StoreOptions {
         before_commit: Some(Arc::new({
@@ -59,20 +51,8 @@ async fn not_one_byte_of_an_answer_leaves_before_its_commit() {
         })),
         ..StoreOptions::default()
     };
-    let anywhere = "127.0.0.1:0".parse().expect("an address");
-    let config = Config {
-        folder: plugins,
-        data: folder.path().join("data"),
-        compiler: env!("CARGO_BIN_EXE_hotdock").into(),
-        listen: anywhere,
-        admin: anywhere,
-        ..Config::default()
-    };
-    let app = App::start_with(config, Logs::new(0), options).await.expect("a host");
-    app.status().ready().await;
-    let address = app.address();
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let running = tokio::spawn(app.run_until_stopped(async { drop(stopped.await) }));
+    let host = folders.host(Config::default(), options).await;
+    let address = host.address;
 
     let body = r#"{"user_id": 7, "product_id": 1, "quantity": 2}"#;
     let post =
@@ -97,6 +77,5 @@ async fn not_one_byte_of_an_answer_leaves_before_its_commit() {
         valve.set(false);
         writer.until(answer).await;
     }
-    drop(stop);
-    running.await.expect("no panic").expect("a clean end");
+    host.stop().await;
 }

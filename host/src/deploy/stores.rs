@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::events::Events;
 use crate::service::ServiceName;
@@ -15,24 +15,30 @@ pub(super) struct Stores {
     folder: PathBuf,
     options: StoreOptions,
     events: Events,
-    open: tokio::sync::Mutex<HashMap<ServiceName, Arc<Store>>>,
+    slots: Mutex<HashMap<ServiceName, Arc<Slot>>>,
 }
+
+/// Where a service's store is while it is open. Held while it is opened or closed, since
+/// a file must not be open twice: closing it waits for what is under way, and no
+/// other service does.
+type Slot = tokio::sync::Mutex<Option<Arc<Store>>>;
 
 impl Stores {
     pub(super) fn new(folder: PathBuf, options: StoreOptions, events: Events) -> Self {
-        Self { folder, options, events, open: tokio::sync::Mutex::default() }
+        Self { folder, options, events, slots: Mutex::default() }
     }
 
     /// The service's store. Its file is opened at first use.
     pub(super) async fn of(&self, service: &ServiceName) -> Arc<Store> {
-        let mut open = self.open.lock().await;
-        if let Some(store) = open.get(service) {
+        let slot = self.slot(service);
+        let mut open = slot.lock().await;
+        if let Some(store) = &*open {
             return Arc::clone(store);
         }
         let path = self.folder.join(format!("{service}.db"));
         let store = Store::new(path, service.as_str(), self.options.clone());
         self.events.attach(service, &store).await;
-        open.insert(service.clone(), Arc::clone(&store));
+        *open = Some(Arc::clone(&store));
         store
     }
 
@@ -43,11 +49,11 @@ impl Stores {
         service: &ServiceName,
         is_unused: impl FnOnce() -> bool,
     ) {
-        let mut open = self.open.lock().await;
+        let slot = self.slot(service);
+        let mut open = slot.lock().await;
         if is_unused()
-            && let Some(store) = open.remove(service)
+            && let Some(store) = open.take()
         {
-            // Still under the lock: a file must not be open twice.
             self.events.release(service).await;
             store.close().await;
         }
@@ -55,10 +61,20 @@ impl Stores {
 
     /// Closes all stores, when nothing runs any more.
     pub(super) async fn close_all(&self) {
-        let mut open = self.open.lock().await;
-        futures_util::future::join_all(
-            open.drain().map(|(_, store)| async move { store.close().await }),
-        )
-        .await;
+        let slots = std::mem::take(&mut *self.lock());
+        let close = |slot: Arc<Slot>| async move {
+            if let Some(store) = slot.lock().await.take() {
+                store.close().await;
+            }
+        };
+        futures_util::future::join_all(slots.into_values().map(close)).await;
+    }
+
+    fn slot(&self, service: &ServiceName) -> Arc<Slot> {
+        Arc::clone(self.lock().entry(service.clone()).or_default())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ServiceName, Arc<Slot>>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

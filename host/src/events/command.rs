@@ -29,7 +29,7 @@ pub(super) enum Command {
         /// Whether it does.
         reply: Reply,
     },
-    /// Close the breaker.
+    /// Close the breaker, and deliver whatever an endpoint said.
     Resume,
 }
 

@@ -108,7 +108,7 @@ fn failed(failure: &Failure) -> Ending {
     match failure {
         // Its version was replaced: the next one gets it.
         Failure::Drained => Ending::Undelivered { reason, pause: Duration::ZERO },
-        Failure::NoRoom(_) | Failure::StoreFull | Failure::Store(_) => {
+        Failure::NoRoom(_) | Failure::StoreFull | Failure::OutboxFull | Failure::Store(_) => {
             Ending::Undelivered { reason, pause: UNREACHABLE_PAUSE }
         }
         _ => Ending::Failed { reason, after: None },

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use futures_util::future::join_all;
 use tokio::sync::{Mutex, MutexGuard, Notify, mpsc};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::command::Command;
@@ -43,6 +43,9 @@ pub(super) struct Inner {
     table: Mutex<Table>,
     /// What the table has, for those who only look.
     shown: ArcSwap<Vec<Shown>>,
+    /// Subscriptions that only hold the bus, and their states, when they were looked
+    /// for last.
+    pub(super) idle: ArcSwap<Vec<(String, &'static str)>>,
     /// Asks for the table to be looked through.
     changed: Arc<Notify>,
 }
@@ -93,7 +96,8 @@ pub(super) struct Active {
     /// The versions that had the traffic when it was last told of them.
     versions: Vec<u64>,
     stop: CancellationToken,
-    task: JoinHandle<()>,
+    /// Cancelled when its dispatcher has ended, also by a panic.
+    ended: CancellationToken,
 }
 
 /// Why a version's subscriptions could not be made ready.
@@ -118,6 +122,7 @@ impl Events {
             webhooks,
             table: Mutex::default(),
             shown: ArcSwap::default(),
+            idle: ArcSwap::default(),
             changed: Arc::new(Notify::new()),
         };
         Self { inner: Arc::new(inner) }
@@ -144,18 +149,18 @@ impl Events {
     /// end, and what was published is on the bus. To be called when the service
     /// neither serves nor drains.
     pub async fn release(&self, service: &ServiceName) {
-        let mut table = self.table().await;
-        let names: Vec<Name> =
-            table.active.keys().filter(|name| name.service == *service).cloned().collect();
-        for name in names {
-            if let Some(active) = table.active.remove(&name) {
-                active.stop().await;
-            }
-        }
-        if let Some(relay) = table.relays.remove(service) {
+        let (ending, relay) = {
+            let mut table = self.table().await;
+            let ending = table.active.extract_if(.., |name, _| name.service == *service);
+            let ending: Vec<Active> = ending.map(|(_, active)| active).collect();
+            self.show(&table);
+            (ending, table.relays.remove(service))
+        };
+        // With the table free for others: what is under way may take its time.
+        stop_all(ending).await;
+        if let Some(relay) = relay {
             relay.stop().await;
         }
-        self.show(&table);
     }
 
     /// The subscriptions at work, by name.
@@ -246,6 +251,7 @@ impl Events {
                     self.reconcile().await;
                     self.look_after_the_bus().await;
                     self.look_for_the_oldest().await;
+                    self.look_for_idle().await;
                 }
             }
         }
@@ -293,13 +299,26 @@ impl Events {
     /// # Errors
     /// When the store or the bus cannot be written; it goes on then.
     pub(super) async fn end_replay(&self, name: &Name) -> Result<bool, PrepareError> {
-        let mut table = self.table().await;
-        if table.active.get(name).is_none_or(|active| active.until.is_none()) {
-            return Ok(false);
-        }
-        let Some(active) = table.active.remove(name) else { return Ok(false) };
-        let store = Arc::clone(&active.store);
-        active.stop().await;
+        let mut stopped = None;
+        let mut table = loop {
+            let table = self.table().await;
+            let Some(replay) = table.active.get(name).filter(|active| active.until.is_some())
+            else {
+                break table;
+            };
+            stopped = Some(Arc::clone(&replay.store));
+            if replay.ended.is_cancelled() {
+                break table;
+            }
+            // It stays in the table, so that no other is started beside it, and the table
+            // is free for others.
+            replay.stop.cancel();
+            let ended = replay.ended.clone();
+            drop(table);
+            ended.cancelled().await;
+        };
+        let Some(store) = stopped else { return Ok(false) };
+        table.active.remove(name);
         let ended = self.forget(name, &store).await;
         if ended.is_err() {
             table.unsettled.insert(name.service.clone());
@@ -319,23 +338,25 @@ impl Events {
     }
 
     /// Stops all deliveries, waits for those under way, and brings what was
-    /// published to the bus.
+    /// published to the bus. Closes the webhooks' store.
     pub async fn stop(&self) {
-        let mut table = self.table().await;
-        table.stopping = true;
-        let active = std::mem::take(&mut table.active);
-        active.values().for_each(|active| active.stop.cancel());
-        for active in active.into_values() {
-            active.stop().await;
+        let (active, relays) = {
+            let mut table = self.table().await;
+            table.stopping = true;
+            let active = std::mem::take(&mut table.active);
+            self.show(&table);
+            (active, std::mem::take(&mut table.relays))
+        };
+        stop_all(active.into_values().collect()).await;
+        join_all(relays.into_values().map(Relay::stop)).await;
+        // No deployment has it, so nobody else closes it.
+        if let Some(webhooks) = &self.inner.webhooks {
+            webhooks.store().close().await;
         }
-        for relay in std::mem::take(&mut table.relays).into_values() {
-            relay.stop().await;
-        }
-        self.show(&table);
     }
 
     async fn remove_ended(&self, table: &mut Table) {
-        let ended = |active: &Active| active.task.is_finished();
+        let ended = |active: &Active| active.ended.is_cancelled();
         let names: Vec<Name> = table
             .active
             .iter()
@@ -400,6 +421,7 @@ impl Events {
         let store = subscriber.store();
         let dead = store.dead_count(&name.subscription).await?;
         let status = Arc::new(Status::new(dead));
+        let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
         let parts = Parts {
             bus: self.inner.bus.clone(),
             store: Arc::clone(store),
@@ -407,15 +429,16 @@ impl Events {
             name: Arc::clone(&name.subscription),
             until,
             status: Arc::clone(&status),
+            stop: stop.clone(),
         };
         let Some(dispatcher) = Dispatcher::load(parts, settings.clone()).await? else {
             return Ok(None);
         };
         let (commands, received) = mpsc::channel(MAX_COMMANDS);
-        let stop = CancellationToken::new();
-        let (stopped, changed) = (stop.clone(), Arc::clone(&self.inner.changed));
-        let task = tokio::spawn(async move {
-            dispatcher.run(received, stopped).await;
+        let (ends, changed) = (ended.clone().drop_guard(), Arc::clone(&self.inner.changed));
+        tokio::spawn(async move {
+            dispatcher.run(received).await;
+            drop(ends);
             changed.notify_one();
         });
         let store = Arc::clone(store);
@@ -429,7 +452,7 @@ impl Events {
             passed_since: None,
             versions,
             stop,
-            task,
+            ended,
         }))
     }
 }
@@ -464,12 +487,11 @@ fn start(bus: &Bus, subscription: &Subscription) -> Cursor {
     Cursor { subscription: subscription.name.clone(), position, until: None }
 }
 
-impl Active {
-    /// Stops the dispatcher and waits for what is under way.
-    async fn stop(self) {
-        self.stop.cancel();
-        // It only ends early by a panic, which has been logged.
-        _ = self.task.await;
+/// Stops dispatchers and waits for what is under way.
+async fn stop_all(active: Vec<Active>) {
+    active.iter().for_each(|active| active.stop.cancel());
+    for active in active {
+        active.ended.cancelled().await;
     }
 }
 

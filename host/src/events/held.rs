@@ -4,11 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use super::window::Load;
 use crate::event::Event;
 use crate::state::{Due, HeldEntry};
 
 /// Events that are kept in memory beside their rows.
-const MAX_EVENTS: usize = 1_000;
+const MAX_KEPT: Load = Load { events: 1_000, bytes: 16 << 20 };
 
 /// A held event.
 #[derive(Clone, Debug)]
@@ -33,7 +34,8 @@ pub(super) struct Held {
     /// that is.
     busy: HashMap<Arc<str>, u64>,
     positions: BTreeSet<u64>,
-    events: usize,
+    /// Those that are in memory.
+    kept: Load,
 }
 
 impl Held {
@@ -69,14 +71,18 @@ impl Held {
 
     /// Adds an event, or replaces it.
     pub(super) fn insert(&mut self, key: &Arc<str>, position: u64, mut waiting: Waiting) {
-        if self.events >= MAX_EVENTS {
+        if !self.kept.is_below(MAX_KEPT) {
             waiting.event = None;
         }
         self.release(key, position);
         self.unschedule(key);
-        self.events += usize::from(waiting.event.is_some());
+        if let Some(event) = &waiting.event {
+            self.kept.add(event);
+        }
         let before = self.keys.entry(Arc::clone(key)).or_default().insert(position, waiting);
-        self.events -= usize::from(before.is_some_and(|before| before.event.is_some()));
+        if let Some(event) = before.and_then(|before| before.event) {
+            self.kept.remove(&event);
+        }
         self.positions.insert(position);
         self.schedule(key);
     }
@@ -131,7 +137,9 @@ impl Held {
         let removed = events.remove(&position);
         if let Some(removed) = &removed {
             self.positions.remove(&position);
-            self.events -= usize::from(removed.event.is_some());
+            if let Some(event) = &removed.event {
+                self.kept.remove(event);
+            }
         }
         if events.is_empty() {
             self.keys.remove(key);
@@ -256,5 +264,31 @@ mod tests {
         assert!(!held.is_busy("a", 1));
         held.remove(&key, 1);
         assert_eq!((held.next_due(), held.parked()), (Some(0), 0));
+    }
+
+    #[test]
+    fn large_events_are_left_to_their_rows() {
+        let json = format!(
+            r#"{{"specversion":"1.0","id":"1","source":"/test","type":"test","data":"{}"}}"#,
+            "x".repeat(1 << 20)
+        );
+        let event = Arc::new(Event::from_json(json.as_bytes()).expect("an event"));
+        let (key, mut held) = (Arc::from("a"), Held::default());
+        let large = || Waiting { event: Some(Arc::clone(&event)), ..waiting(0) };
+        for position in 1..=100 {
+            held.insert(&key, position, large());
+        }
+        let kept = |held: &Held| {
+            let is_kept = |at: &u64| held.get("a", *at).is_some_and(|each| each.event.is_some());
+            (1..=100).filter(is_kept).count()
+        };
+        assert_eq!((held.len(), kept(&held)), (100, 16));
+        // Replaced, and taken out.
+        held.insert(&key, 1, large());
+        held.remove(&key, 2);
+        held.insert(&key, 3, large());
+        assert_eq!(kept(&held), held.kept.events);
+        (1..=100).for_each(|position| drop(held.remove(&key, position)));
+        assert_eq!(held.kept, Load::default());
     }
 }

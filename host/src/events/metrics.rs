@@ -9,7 +9,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::engine::{Events, Shown};
-use super::status::State;
+use super::operate::STATES;
 use crate::bus::BusHealth;
 use crate::state::now_ms;
 
@@ -95,6 +95,7 @@ impl EventsCollector {
         Ok(())
     }
 
+    /// Of those that only hold the bus as of a few seconds ago at the most.
     fn states(&self, encoder: &mut DescriptorEncoder, all: &[Shown]) -> fmt::Result {
         let mut states = encoder.encode_descriptor(
             "hotdock_subscription_state",
@@ -102,12 +103,19 @@ impl EventsCollector {
             None,
             MetricType::Gauge,
         )?;
+        let mut one = |[service, subscription]: [(&'static str, &str); 2], now: &str| {
+            STATES.iter().try_for_each(|state| {
+                let labels = [service, subscription, ("state", *state)];
+                encode(&mut states, &labels, &gauge(u64::from(*state == now)))
+            })
+        };
         for shown in all {
-            let now = shown.status.report().state;
-            for state in State::ALL {
-                let [service, subscription] = labels(shown);
-                let labels = [service, subscription, ("state", state.name())];
-                encode(&mut states, &labels, &gauge(u64::from(state == now)))?;
+            one(labels(shown), self.events.state_of(shown))?;
+        }
+        for (name, state) in self.events.inner.idle.load().iter() {
+            let is_at_work = all.iter().any(|shown| shown.name.to_string() == *name);
+            if let Some((service, subscription)) = name.split_once('/').filter(|_| !is_at_work) {
+                one([("service", service), ("subscription", subscription)], state)?;
             }
         }
         Ok(())

@@ -22,6 +22,7 @@ pub use change::{Replay, ReplayFrom};
 pub use dead_letters::{DeadLetterId, DeadLetterPage, DeadLetterView, DeadLettersOf};
 pub use held::{HeldPage, HeldView};
 pub use log::{EventPage, EventView, Wanted};
+pub(super) use subscriptions::STATES;
 pub use subscriptions::{SubscriptionPage, SubscriptionStatus};
 
 /// The longest page of a list.

@@ -4,21 +4,24 @@
 //! notes which sequence it has of each store in the commit that appends, so a
 //! relay that is interrupted anywhere begins again and nothing is there twice.
 
+use std::mem::{Discriminant, discriminant};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::backoff;
 use crate::bus::{Bus, BusError};
 use crate::failpoint;
-use crate::state::{Error, Store, StoreIdentity};
+use crate::manifest::Backoff;
+use crate::state::{Error, OutgoingLimit, Store, StoreIdentity};
 
-/// Events that are handed to the bus at once.
-const BATCH: usize = 512;
+/// What is handed to the bus at once.
+const BATCH: OutgoingLimit = OutgoingLimit { max_events: 512, max_bytes: 4 << 20 };
 
 /// How long the bus or a store that refuses is left alone.
-const PAUSE: Duration = Duration::from_millis(200);
+const PAUSE: Backoff = Backoff { first: Duration::from_millis(200), max: Duration::from_secs(2) };
 
 /// A store's relay; it ends, after what is committed by then, when it is stopped.
 pub(super) struct Relay {
@@ -56,12 +59,8 @@ async fn run(bus: Bus, store: Arc<Store>, stop: CancellationToken) {
     let mut look = store.has_file();
     loop {
         if look {
-            while let Err(error) = relay(&bus, &store, &mut source).await {
-                tracing::warn!(?store, %error, "published events wait for the bus");
-                if stop.is_cancelled() {
-                    return;
-                }
-                tokio::time::sleep(PAUSE).await;
+            if !until_relayed(&bus, &store, &mut source, &stop).await {
+                return;
             }
         } else if stop.is_cancelled() {
             // Also where nothing more is committed: should the bus be lost while the
@@ -81,6 +80,39 @@ async fn run(bus: Bus, store: Arc<Store>, stop: CancellationToken) {
 struct Source {
     store_id: String,
     relayed: u64,
+    /// Events that are handed over at once: few while there is hardly any room.
+    most: usize,
+}
+
+/// Tries until all that is committed is on the bus. False where it cannot be brought
+/// there and the host stops.
+async fn until_relayed(
+    bus: &Bus,
+    store: &Arc<Store>,
+    source: &mut Option<Source>,
+    stop: &CancellationToken,
+) -> bool {
+    let (mut tries, mut warned) = (0, None);
+    let far = |source: &Option<Source>| source.as_ref().map(|source| source.relayed);
+    let mut before = far(source);
+    while let Err(error) = relay(bus, store, source).await {
+        // Each kind once, however often it is tried.
+        if warned.replace(error.kind()) != Some(error.kind()) {
+            tracing::warn!(?store, %error, "published events wait for the bus");
+        }
+        if stop.is_cancelled() {
+            return false;
+        }
+        tries = if std::mem::replace(&mut before, far(source)) == before { tries + 1 } else { 1 };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(backoff::wait(PAUSE, tries, fastrand::f64())) => {}
+        }
+    }
+    if warned.is_some() {
+        tracing::info!(?store, "all published events are on the bus");
+    }
+    true
 }
 
 /// Brings all that is committed to the bus.
@@ -95,16 +127,37 @@ async fn relay(
     };
     loop {
         let published = store.published();
-        let batch = store.outgoing(source.relayed, BATCH).await?;
+        let limit = OutgoingLimit { max_events: source.most, ..BATCH };
+        let batch = store.outgoing(source.relayed, limit).await?;
         if batch.is_empty() {
             // Also where the bus is a new one and never had what was trimmed.
             store.note_relayed(published);
             return Ok(());
         }
         failpoint::pass("before relay append");
-        source.relayed = bus.relay(&source.store_id, batch).await?;
+        let events = batch.len();
+        match bus.relay(&source.store_id, batch).await {
+            Ok(relayed) => source.relayed = relayed,
+            // There may be room for some of them.
+            Err(BusError::Full(_)) if events > 1 => {
+                source.most = events / 2;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        }
         failpoint::pass("after relay append");
+        source.most = (source.most * 2).min(BATCH.max_events);
         store.note_relayed(source.relayed);
+    }
+}
+
+impl RelayError {
+    /// What it is, whatever it says.
+    fn kind(&self) -> (Option<Discriminant<Error>>, Option<Discriminant<BusError>>) {
+        match self {
+            Self::Store(error) => (Some(discriminant(error)), None),
+            Self::Bus(error) => (None, Some(discriminant(error))),
+        }
     }
 }
 
@@ -116,12 +169,15 @@ async fn identify(bus: &Bus, store: &Arc<Store>) -> Result<Source, RelayError> {
     let relayed = bus.relayed(&store_id).await?;
     if relayed <= opened_at {
         store.note_relayed(relayed);
-        return Ok(Source { store_id, relayed });
+        return Ok(Source { store_id, relayed, most: BATCH.max_events });
     }
     tracing::warn!(
         ?store,
         "it was restored from a copy: it publishes under a new identity from here on"
     );
     let StoreIdentity { store_id, opened_at } = store.renew_identity().await?;
-    Ok(Source { store_id, relayed: opened_at })
+    Ok(Source { store_id, relayed: opened_at, most: BATCH.max_events })
 }
+
+#[cfg(test)]
+mod tests;

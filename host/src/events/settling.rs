@@ -25,7 +25,9 @@ pub(super) struct Settling {
     pub(super) changes: Vec<Change>,
 }
 
-/// Settles what comes, however long the store takes, until nobody sends any more.
+/// Settles what comes until nobody sends any more. Where the store takes nothing while
+/// the dispatcher stops, it is given up, with all that comes after it: whoever comes
+/// next goes on from the rows, and meets the same events again.
 pub(super) async fn in_order(
     parts: Arc<Parts>,
     mut queue: mpsc::UnboundedReceiver<Settling>,
@@ -39,15 +41,51 @@ pub(super) async fn in_order(
             settlements.extend(next.settlements);
             all.push(next.changes);
         }
-        while let Err(error) = settle(&parts.store, settlements.clone()).await {
-            let subscription = &*parts.name;
-            tracing::error!(subscription, %error, "its store takes no settlement");
-            tokio::time::sleep(PAUSE).await;
+        if !until_settled(&parts, settlements).await {
+            give_up(all.len(), queue, &tell).await;
+            return;
         }
         for changes in all {
             // The dispatcher waits for it, so it is there.
             let _ = tell.send(News::Settled(changes));
         }
+    }
+}
+
+/// Tries until the store takes them. False where it does not and the dispatcher stops.
+async fn until_settled(parts: &Parts, settlements: Vec<Settlement>) -> bool {
+    let subscription = &*parts.name;
+    let mut failed = false;
+    while let Err(error) = settle(&parts.store, settlements.clone()).await {
+        let reason = format!("its store takes no note of what failed: {error}");
+        parts.status.set_unsettled(&reason);
+        if !std::mem::replace(&mut failed, true) {
+            tracing::error!(subscription, reason, "paused");
+        }
+        if parts.stop.is_cancelled() {
+            return false;
+        }
+        tokio::select! {
+            () = parts.stop.cancelled() => {}
+            () = tokio::time::sleep(PAUSE) => {}
+        }
+    }
+    if failed {
+        parts.status.set_settled();
+        tracing::info!(subscription, "its store takes note of what failed again");
+    }
+    true
+}
+
+/// Tells that this many, and all that come, are not settled.
+async fn give_up(
+    count: usize,
+    mut queue: mpsc::UnboundedReceiver<Settling>,
+    tell: &mpsc::UnboundedSender<News>,
+) {
+    (0..count).for_each(|_| _ = tell.send(News::Unsettled));
+    while queue.recv().await.is_some() {
+        let _ = tell.send(News::Unsettled);
     }
 }
 

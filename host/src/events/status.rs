@@ -1,6 +1,6 @@
 //! How a subscription stands, for the operator.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What a subscription does.
@@ -9,7 +9,8 @@ pub enum State {
     /// It delivers what comes.
     #[default]
     Running,
-    /// Deliveries failed in a row: it makes a pause and then tries one.
+    /// Deliveries failed in a row, or nothing can be delivered: it makes a pause and
+    /// then tries one.
     Paused,
     /// As many events are held as may: it reads no further.
     Full,
@@ -19,6 +20,8 @@ pub enum State {
 #[derive(Debug, Default)]
 pub(super) struct Status {
     report: Mutex<Report>,
+    /// Whether its store takes no settlement.
+    unsettled: AtomicBool,
     delivered: AtomicU64,
     failed: AtomicU64,
     given_up: AtomicU64,
@@ -71,9 +74,6 @@ pub(super) struct Counts {
 }
 
 impl State {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Running, Self::Paused, Self::Full];
-
     /// Its name in lists and metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -96,7 +96,22 @@ impl Status {
     }
 
     pub(super) fn report(&self) -> Report {
-        *lock(&self.report)
+        let report = *lock(&self.report);
+        match self.unsettled.load(Ordering::Relaxed) {
+            true => Report { state: State::Paused, ..report },
+            false => report,
+        }
+    }
+
+    /// Its store takes no settlement, for this reason.
+    pub(super) fn set_unsettled(&self, reason: &str) {
+        self.note_error(reason);
+        self.unsettled.store(true, Ordering::Relaxed);
+    }
+
+    /// It does again.
+    pub(super) fn set_settled(&self) {
+        self.unsettled.store(false, Ordering::Relaxed);
     }
 
     pub(super) fn count_delivered(&self) {

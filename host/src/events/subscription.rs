@@ -22,13 +22,13 @@ use super::held::{Held, Waiting};
 use super::settling::{self, Settling};
 use super::status::Status;
 use super::target::Target;
-use super::window::{Positioned, Window};
+use super::window::{Load, Positioned, Window};
 use crate::bus::{Bus, ReadLimit};
 use crate::manifest::Subscription;
 use crate::state::{Consumption, Store, now_ms};
 
-/// Events that are read ahead of the handlers.
-const MAX_WINDOW: usize = 1_024;
+/// Events that are read ahead of the handlers, and those on their way among the held.
+const MAX_WINDOW: Load = Load { events: 1_024, bytes: 16 << 20 };
 
 /// What is read off the bus at once.
 const READ: ReadLimit = ReadLimit { max_events: 512, max_bytes: 4 << 20 };
@@ -46,6 +46,8 @@ pub(super) struct Parts {
     /// The last event that it wants, where it has an end: a replay.
     pub(super) until: Option<u64>,
     pub(super) status: Arc<Status>,
+    /// Ends it.
+    pub(super) stop: CancellationToken,
 }
 
 /// A subscription at work.
@@ -57,6 +59,8 @@ pub(super) struct Dispatcher {
     held: Held,
     /// Keys with events that are on their way among the held.
     settling: HashMap<Arc<str>, usize>,
+    /// Those events.
+    on_their_way: Load,
     /// Events that were given up and wait again, for what of their key is with its
     /// handler.
     revived: HashMap<Arc<str>, u64>,
@@ -77,6 +81,8 @@ pub(super) enum News {
     Ended(Attempt, Ending),
     /// A settlement is durable: what that changes.
     Settled(Vec<Change>),
+    /// A settlement was given up, since all of this ends.
+    Unsettled,
 }
 
 pub(super) enum Change {
@@ -111,6 +117,10 @@ impl Dispatcher {
             after = last.position;
             entries.into_iter().for_each(|entry| held.load(entry));
         }
+        let rest = parts.target.recall(&parts.store, &parts.name).await?;
+        if let Some((reason, _)) = rest {
+            parts.status.note_error(reason);
+        }
         let parts = Arc::new(parts);
         let (tell, news) = mpsc::unbounded_channel();
         let (to_settle, queue) = mpsc::unbounded_channel();
@@ -123,9 +133,10 @@ impl Dispatcher {
             window: Window::default(),
             held,
             settling: HashMap::new(),
+            on_their_way: Load::default(),
             revived: HashMap::new(),
             breaker: Breaker::default(),
-            rests_until: None,
+            rests_until: rest.map(|(_, pause)| Instant::now() + pause),
             under_way: 0,
             to_settle,
             news,
@@ -134,12 +145,9 @@ impl Dispatcher {
     }
 
     /// Works until it is stopped, or until a replay is over. What is under way
-    /// then is waited for.
-    pub(super) async fn run(
-        mut self,
-        mut commands: mpsc::Receiver<Command>,
-        stop: CancellationToken,
-    ) {
+    /// then is waited for; but not for a store that takes no settlement.
+    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let stop = self.parts.stop.clone();
         let mut grown = self.parts.bus.grown();
         while !stop.is_cancelled() {
             // Marked as seen before it is read, so that no growth is missed.
@@ -290,7 +298,8 @@ impl Dispatcher {
     fn wants_more(&self) -> bool {
         let ended = self.parts.until.is_some_and(|until| self.scanned >= until);
         let rests = self.rests();
-        !ended && !rests && self.window.len() < MAX_WINDOW && !self.is_full()
+        let ahead = self.window.load().with(self.on_their_way);
+        !ended && !rests && ahead.is_below(MAX_WINDOW) && !self.is_full()
     }
 
     /// Whether as many events are held as may be.
@@ -334,6 +343,7 @@ impl Dispatcher {
         match news {
             News::Ended(attempt, ending) => self.ended(attempt, ending),
             News::Settled(changes) => changes.into_iter().for_each(|change| self.change(change)),
+            News::Unsettled => {}
         }
         if !self.revived.is_empty() {
             self.free_revived();
@@ -389,6 +399,9 @@ impl Dispatcher {
                     if *count == 0 {
                         self.settling.remove(&key);
                     }
+                }
+                if let Some(event) = &waiting.event {
+                    self.on_their_way.remove(event);
                 }
                 self.held.insert(&key, position, waiting);
             }

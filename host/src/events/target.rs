@@ -6,14 +6,12 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::delivery::{Attempt, Ending, to_service};
+use super::engine::base;
+use super::gone;
 use super::webhook::{self, WebhookOutcome, WebhookTarget};
 use crate::event::Event;
 use crate::service::{Registry, ServiceName};
-use crate::state::{Consumption, Settlement, Store};
-
-/// How long an endpoint that wants no more events is left alone; an operator can
-/// end it (`hotdock events resume`).
-const GONE_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
+use crate::state::{Consumption, Error, Settlement, Store};
 
 /// How long an event waits whose delivery could not be recorded.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
@@ -28,6 +26,30 @@ pub(super) enum Target {
 }
 
 impl Target {
+    /// Why nothing is delivered to begin with, and for how long.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(super) async fn recall(
+        &self,
+        store: &Arc<Store>,
+        subscription: &str,
+    ) -> Result<Option<(&'static str, Duration)>, Error> {
+        let Self::Webhook(target) = self else { return Ok(None) };
+        if !gone::is_noted(store, base(subscription), &target.config().url).await? {
+            return Ok(None);
+        }
+        target.set_gone();
+        Ok(Some((webhook::GONE, webhook::GONE_PAUSE)))
+    }
+
+    /// Delivers again, whatever an endpoint said.
+    pub(super) fn wake(&self) {
+        if let Self::Webhook(target) = self {
+            target.wake();
+        }
+    }
+
     pub(super) async fn deliver(
         &self,
         store: &Arc<Store>,
@@ -43,6 +65,12 @@ impl Target {
             Self::Webhook(target) => {
                 let outcome = webhook::deliver(target, &event).await;
                 drop(slot);
+                if outcome == WebhookOutcome::Gone
+                    && let Err(error) =
+                        gone::note(store, base(subscription), &target.config().url).await
+                {
+                    tracing::warn!(%subscription, %error, "that it is gone is forgotten at the end");
+                }
                 ending(outcome, store, subscription, attempt).await
             }
         }
@@ -77,6 +105,9 @@ async fn ending(
         WebhookOutcome::Retry { reason, after } => Ending::Failed { reason, after },
         WebhookOutcome::Wait { reason, pause } => Ending::Undelivered { reason, pause },
         WebhookOutcome::Reject(reason) => Ending::Rejected(reason),
-        WebhookOutcome::Gone(reason) => Ending::Undelivered { reason, pause: GONE_PAUSE },
+        WebhookOutcome::Blocked(reason) => Ending::Undelivered { reason, pause: webhook::REST },
+        WebhookOutcome::Gone => {
+            Ending::Undelivered { reason: webhook::GONE.to_owned(), pause: webhook::GONE_PAUSE }
+        }
     }
 }

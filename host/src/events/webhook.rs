@@ -14,6 +14,7 @@ mod consent;
 mod signature;
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -33,7 +34,14 @@ pub use signature::KeyError;
 
 /// How long an endpoint rests that cannot be reached for a reason that only
 /// somebody can change.
-const REST: Duration = Duration::from_secs(60);
+pub(super) const REST: Duration = Duration::from_secs(60);
+
+/// How long an endpoint that wants no more events is not thought of.
+pub(super) const GONE_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Why nothing is sent to it.
+pub(super) const GONE: &str = "the endpoint answered 410 Gone, so it is sent nothing more; \
+                               `hotdock events resume` sends again";
 
 /// How long a request may wait for its turn under the rate.
 const MAX_TURN_WAIT: Duration = Duration::from_secs(1);
@@ -48,6 +56,10 @@ pub struct WebhookTarget {
     turn: Mutex<Option<Instant>>,
     /// Until when nothing is sent, and why.
     rest: Mutex<Option<(Instant, String)>>,
+    /// Whether it wants no more events.
+    gone: AtomicBool,
+    /// What somebody has to change, as it was logged last.
+    warned: Mutex<Option<String>>,
 }
 
 /// How a delivery ended.
@@ -70,10 +82,13 @@ pub enum WebhookOutcome {
         /// For how long.
         pause: Duration,
     },
+    /// Somebody has to change something before the endpoint takes an event: no
+    /// attempt.
+    Blocked(String),
     /// The endpoint will never take this event.
     Reject(String),
     /// The endpoint wants no more events.
-    Gone(String),
+    Gone,
 }
 
 impl WebhookTarget {
@@ -90,6 +105,8 @@ impl WebhookTarget {
             consent: Consent::default(),
             turn: Mutex::default(),
             rest: Mutex::default(),
+            gone: AtomicBool::default(),
+            warned: Mutex::default(),
         })
     }
 
@@ -106,9 +123,7 @@ pub async fn deliver(target: &WebhookTarget, event: &Event) -> WebhookOutcome {
         Ok(()) => WebhookOutcome::Delivered,
         Err(outcome) => outcome,
     };
-    if let WebhookOutcome::Wait { reason, pause } = &outcome {
-        target.rest_for(*pause, reason);
-    }
+    target.note(&outcome);
     outcome
 }
 
@@ -122,9 +137,7 @@ async fn attempt(target: &WebhookTarget, event: &Event) -> Result<(), WebhookOut
     let request = request(target, event, message);
     let answer =
         target.outbound.ask(request, config.timeout).await.map_err(|error| match error {
-            AskError::Prohibited(_) => {
-                WebhookOutcome::Wait { reason: error.to_string(), pause: REST }
-            }
+            AskError::Prohibited(_) => WebhookOutcome::Blocked(error.to_string()),
             _ => WebhookOutcome::Retry { reason: error.to_string(), after: None },
         })?;
     answer::read(&answer)
@@ -179,8 +192,49 @@ fn id(event: &Event) -> String {
 }
 
 impl WebhookTarget {
-    /// Refuses as long as the endpoint rests.
+    /// The endpoint wants no more events, until somebody says otherwise.
+    pub(super) fn set_gone(&self) {
+        self.gone.store(true, Ordering::Relaxed);
+        self.warn_once(GONE);
+    }
+
+    /// Sends again, whatever the endpoint said.
+    pub(super) fn wake(&self) {
+        self.gone.store(false, Ordering::Relaxed);
+        *self.rest.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.warned.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Takes note of what a delivery came to.
+    fn note(&self, outcome: &WebhookOutcome) {
+        match outcome {
+            WebhookOutcome::Delivered => {
+                *self.warned.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            }
+            WebhookOutcome::Wait { reason, pause } => self.rest_for(*pause, reason),
+            WebhookOutcome::Blocked(reason) => {
+                self.rest_for(REST, reason);
+                self.warn_once(reason);
+            }
+            WebhookOutcome::Gone => self.set_gone(),
+            WebhookOutcome::Retry { .. } | WebhookOutcome::Reject(_) => {}
+        }
+    }
+
+    /// Each reason once, as long as nothing is delivered.
+    fn warn_once(&self, reason: &str) {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.as_deref() != Some(reason) {
+            tracing::warn!(webhook = self.config.name, reason, "nothing is sent");
+            *warned = Some(reason.to_owned());
+        }
+    }
+
+    /// Refuses as long as the endpoint is gone or rests.
     fn awake(&self) -> Result<(), WebhookOutcome> {
+        if self.gone.load(Ordering::Relaxed) {
+            return Err(WebhookOutcome::Gone);
+        }
         let rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
         match &*rest {
             Some((until, reason)) if *until > Instant::now() => Err(WebhookOutcome::Wait {

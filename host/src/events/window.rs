@@ -26,7 +26,14 @@ pub(super) struct Window {
     keys: HashMap<Arc<str>, Queue>,
     /// Keys whose first event may be delivered, in the order they became so.
     ready: VecDeque<Arc<str>>,
-    len: usize,
+    load: Load,
+}
+
+/// How many events there are, and what they have together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Load {
+    pub(super) events: usize,
+    pub(super) bytes: usize,
 }
 
 #[derive(Debug, Default)]
@@ -39,7 +46,12 @@ struct Queue {
 impl Window {
     /// How many events are in it, those with their handlers included.
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.load.events
+    }
+
+    /// The same, with their bytes.
+    pub(super) fn load(&self) -> Load {
+        self.load
     }
 
     /// Whether an event may be delivered now.
@@ -49,7 +61,7 @@ impl Window {
 
     /// Adds an event behind those of its key.
     pub(super) fn push(&mut self, key: &Arc<str>, event: Positioned) {
-        self.len += 1;
+        self.load.add(&event.event);
         let queue = self.keys.entry(Arc::clone(key)).or_default();
         queue.events.push_back(event);
         if queue.events.len() == 1 {
@@ -69,7 +81,9 @@ impl Window {
     /// The key's first event is finished; its next may be delivered.
     pub(super) fn finished(&mut self, key: &Arc<str>) {
         let Some(queue) = self.keys.get_mut(key) else { return };
-        self.len -= usize::from(queue.events.pop_front().is_some());
+        if let Some(first) = queue.events.pop_front() {
+            self.load.remove(&first.event);
+        }
         queue.busy = false;
         if queue.events.is_empty() {
             self.keys.remove(key);
@@ -89,7 +103,7 @@ impl Window {
     /// Takes all events of a key out, the first one included.
     pub(super) fn take(&mut self, key: &Arc<str>) -> VecDeque<Positioned> {
         let events = self.keys.remove(key).map(|queue| queue.events).unwrap_or_default();
-        self.len -= events.len();
+        events.iter().for_each(|event| self.load.remove(&event.event));
         self.ready.retain(|ready| ready != key);
         events
     }
@@ -124,13 +138,34 @@ impl Window {
             (index > 0 || !queue.busy).then(|| (Arc::clone(key), index))
         })?;
         let queue = self.keys.get_mut(&key)?;
-        let removed = queue.events.remove(index);
+        let removed = queue.events.remove(index)?;
         if queue.events.is_empty() {
             self.keys.remove(&key);
             self.ready.retain(|ready| *ready != key);
         }
-        self.len -= usize::from(removed.is_some());
-        removed
+        self.load.remove(&removed.event);
+        Some(removed)
+    }
+}
+
+impl Load {
+    pub(super) fn add(&mut self, event: &Event) {
+        self.events += 1;
+        self.bytes += event.size();
+    }
+
+    pub(super) fn remove(&mut self, event: &Event) {
+        self.events -= 1;
+        self.bytes -= event.size();
+    }
+
+    pub(super) fn with(self, other: Self) -> Self {
+        Self { events: self.events + other.events, bytes: self.bytes + other.bytes }
+    }
+
+    /// Whether there may be one more, of whatever size: so there is one at the least.
+    pub(super) fn is_below(self, most: Self) -> bool {
+        self.events < most.events && self.bytes < most.bytes
     }
 }
 
@@ -176,7 +211,7 @@ mod tests {
         assert_eq!(window.len(), 2);
         window.finished(&Arc::from("a"));
         window.finished(&Arc::from("b"));
-        assert_eq!((window.len(), window.keys.len()), (0, 0));
+        assert_eq!((window.load(), window.keys.len()), (Load::default(), 0));
     }
 
     #[test]
@@ -211,6 +246,18 @@ mod tests {
         assert!(window.remove(3).is_some());
         assert_eq!(next(&mut window), None);
         window.finished(&Arc::from("a"));
-        assert_eq!(window.len(), 0);
+        assert_eq!(window.load(), Load::default());
+    }
+
+    #[test]
+    fn its_load_has_bytes_and_there_is_always_room_for_one_event() {
+        let most = Load { events: 10, bytes: 1 };
+        assert!(Load::default().is_below(most), "also for one that is larger");
+        let window = window(&[("a", 1), ("b", 2)]);
+        let bytes = 2 * event(1).event.size();
+        assert_eq!(window.load(), Load { events: 2, bytes });
+        assert!(!window.load().is_below(most));
+        assert!(!window.load().is_below(Load { events: 2, bytes: 1 << 20 }));
+        assert!(window.load().is_below(Load { events: 3, bytes: 1 << 20 }));
     }
 }

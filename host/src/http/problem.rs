@@ -179,6 +179,9 @@ impl Problem {
                 "the request held the service's store for longer than it may",
             ),
             Failure::StoreFull => Self::unavailable("store-full", "the service's store is full"),
+            Failure::OutboxFull => {
+                Self::unavailable("outbox-full", "the service's events wait for the bus")
+            }
             Failure::Store(_) => {
                 Self::unavailable("store-unavailable", "the service's store does not answer")
             }

@@ -196,6 +196,11 @@ impl Exchange {
         self.lock().commit_refused.map_or(Ok(()), Err)
     }
 
+    /// Whether it is a delivery.
+    pub(super) fn is_delivery(&self) -> bool {
+        self.lock().commit_refused == Some(CommitRefused::Delivery)
+    }
+
     /// Notes that the guest committed explicitly: it is never run again.
     pub(super) fn note_commit(&self) {
         self.lock().committed = true;

@@ -71,6 +71,9 @@ pub enum Failure {
     /// The store cannot take more.
     #[error("the service's store is full")]
     StoreFull,
+    /// The bus does not take its events as fast as they come.
+    #[error("as many of the service's events wait for the bus as may")]
+    OutboxFull,
     /// The store failed.
     #[error("the service's store failed: {0}")]
     Store(String),
@@ -95,7 +98,7 @@ impl Failure {
             Self::Drained => Outcome::Drained,
             Self::Conflict => Outcome::Conflict,
             Self::LeaseExpired => Outcome::LeaseExpired,
-            Self::StoreFull | Self::TooManyKeys => Outcome::StoreFull,
+            Self::StoreFull | Self::OutboxFull | Self::TooManyKeys => Outcome::StoreFull,
             Self::Store(_) => Outcome::StoreFailed,
         }
     }
@@ -107,6 +110,7 @@ impl From<Error> for Failure {
             Error::Rerun(_) => Self::Conflict,
             Error::LeaseExpired => Self::LeaseExpired,
             Error::Full => Self::StoreFull,
+            Error::OutboxFull => Self::OutboxFull,
             Error::TooManyKeys => Self::TooManyKeys,
             error => Self::Store(error.to_string()),
         }

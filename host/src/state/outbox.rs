@@ -16,8 +16,19 @@ use super::error::Error;
 use super::store::{Core, Store};
 use crate::event::{Event, Outgoing};
 
-/// Events that are kept in memory until the relay takes them.
+/// Events that are kept in memory until the relay takes them, and their bytes; one
+/// event at the least.
 const MAX_TAIL: usize = 4_096;
+const MAX_TAIL_BYTES: usize = 16 << 20;
+
+/// How much is taken out of an outbox at once; one event at the least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutgoingLimit {
+    /// Events.
+    pub max_events: usize,
+    /// Bytes that they have together.
+    pub max_bytes: usize,
+}
 
 /// Who publishes, as the bus knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,10 +57,18 @@ pub(super) struct Outbox {
 struct State {
     /// The newest committed events without a gap; older ones are in the file.
     tail: VecDeque<Outgoing>,
+    tail_bytes: usize,
     last: u64,
     relayed: u64,
     trimmed: u64,
     opened_at: Option<u64>,
+}
+
+impl State {
+    fn drop_oldest(&mut self) {
+        let oldest = self.tail.pop_front();
+        self.tail_bytes -= oldest.map_or(0, |oldest| oldest.event.size());
+    }
 }
 
 impl Publication {
@@ -80,9 +99,13 @@ impl Outbox {
         let Some(newest) = published.last() else { return };
         let mut state = self.lock();
         state.last = newest.sequence;
+        state.tail_bytes += published.iter().map(|each| each.event.size()).sum::<usize>();
         state.tail.extend(published);
-        let surplus = state.tail.len().saturating_sub(MAX_TAIL);
-        state.tail.drain(..surplus);
+        while state.tail.len() > MAX_TAIL
+            || (state.tail_bytes > MAX_TAIL_BYTES && state.tail.len() > 1)
+        {
+            state.drop_oldest();
+        }
         drop(state);
         self.grown.notify_one();
     }
@@ -95,6 +118,13 @@ impl Outbox {
 
     pub(super) fn trimmed(&self, sequence: u64) {
         self.lock().trimmed = sequence;
+    }
+
+    /// How many events are in memory, and their bytes.
+    #[cfg(test)]
+    pub(super) fn in_memory(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.tail.len(), state.tail_bytes)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -199,27 +229,35 @@ impl Store {
         Ok(StoreIdentity { store_id, opened_at })
     }
 
-    /// The first committed events after `after`, at most `limit`.
+    /// The first committed events after `after`, as many as `limit` lets.
     ///
     /// # Errors
     /// When the store cannot be read, or an event in it is damaged.
     pub async fn outgoing(
         self: &Arc<Self>,
         after: u64,
-        limit: usize,
+        limit: OutgoingLimit,
     ) -> Result<Vec<Outgoing>, Error> {
         if let Some(tail) = self.core.outbox.tail_after(after, limit) {
             return Ok(tail);
         }
         let rows: Vec<(u64, Vec<u8>)> = self
             .read(move |connection| {
-                connection
-                    .prepare_cached(
-                        "SELECT sequence, event FROM _outbox WHERE sequence > ?1
-                         ORDER BY sequence LIMIT ?2",
-                    )?
-                    .query_map((after, limit), |row| Ok((row.get(0)?, row.get(1)?)))?
-                    .collect()
+                let mut statement = connection.prepare_cached(
+                    "SELECT sequence, event FROM _outbox WHERE sequence > ?1
+                     ORDER BY sequence LIMIT ?2",
+                )?;
+                let mut rows = statement.query((after, limit.max_events))?;
+                let (mut found, mut bytes) = (Vec::new(), 0);
+                while let Some(row) = rows.next()? {
+                    let event: Vec<u8> = row.get(1)?;
+                    bytes += event.len();
+                    if bytes > limit.max_bytes && !found.is_empty() {
+                        break;
+                    }
+                    found.push((row.get(0)?, event));
+                }
+                Ok(found)
             })
             .await?;
         let outgoing = |(sequence, json): (u64, Vec<u8>)| {
@@ -239,7 +277,7 @@ impl Store {
         state.relayed = state.relayed.max(sequence);
         let relayed = state.relayed;
         while state.tail.front().is_some_and(|outgoing| outgoing.sequence <= relayed) {
-            state.tail.pop_front();
+            state.drop_oldest();
         }
     }
 
@@ -254,7 +292,7 @@ impl Store {
 impl Outbox {
     /// What follows `after` as far as it is in memory; `None` where it may be in
     /// the file only.
-    fn tail_after(&self, after: u64, limit: usize) -> Option<Vec<Outgoing>> {
+    fn tail_after(&self, after: u64, limit: OutgoingLimit) -> Option<Vec<Outgoing>> {
         let state = self.lock();
         if after >= state.last && state.opened_at.is_some() {
             return Some(Vec::new());
@@ -264,7 +302,14 @@ impl Outbox {
             return None;
         }
         let skipped = usize::try_from(after + 1 - first).ok()?;
-        Some(state.tail.iter().skip(skipped).take(limit).cloned().collect())
+        let mut bytes = 0;
+        let fits = |outgoing: &&Outgoing| {
+            let is_first = bytes == 0;
+            bytes += outgoing.event.size();
+            is_first || bytes <= limit.max_bytes
+        };
+        let wanted = state.tail.iter().skip(skipped).take(limit.max_events);
+        Some(wanted.take_while(fits).cloned().collect())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{SUBSCRIPTION, get, post, until};
+use super::{SUBSCRIPTION, get, post, state_series, until};
 use crate::events::{event, publish, until_value};
 use crate::harness::{Host, component};
 
@@ -27,6 +27,8 @@ async fn what_the_operators_bound_took_from_a_subscription_is_a_gap_and_counted(
     until(&host, SUBSCRIPTION, "state", json!("gap")).await;
     let status = get(&host, SUBSCRIPTION).await.json();
     assert_eq!((&status["held"], &status["missed"]), (&json!(1), &json!(0)), "{status}");
+    host.until_metric(&state_series("test.>", "gap"), 1).await;
+    host.until_metric(&state_series("test.>", "full"), 0).await;
 
     // It reads on where the bus does.
     post(&host, &format!("{SUBSCRIPTION}/skip"), json!({"position": 1})).await;

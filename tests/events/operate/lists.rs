@@ -183,6 +183,7 @@ async fn metrics_tell_how_events_stand() {
         (format!("hotdock_subscription_held{{{of}}}"), 0),
         (format!("hotdock_subscription_state{{{of},state=\"running\"}}"), 1),
         (format!("hotdock_subscription_state{{{of},state=\"paused\"}}"), 0),
+        (format!("hotdock_subscription_state{{{of},state=\"gone\"}}"), 0),
         ("hotdock_outbox_length{service=\"consumer\"}".to_owned(), 0),
         ("hotdock_bus_events".to_owned(), 4),
         ("hotdock_bus_first_position".to_owned(), 1),

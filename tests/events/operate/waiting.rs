@@ -6,7 +6,7 @@ use http::{Method, Request};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
-use super::{SUBSCRIPTION, consumer_as, delete, get, post, refused, until};
+use super::{SUBSCRIPTION, consumer_as, delete, get, post, refused, state_series, until};
 use crate::deploy::operator::ask;
 use crate::events::{event, publish, until_value, value};
 use crate::harness::{Host, component, eventually};
@@ -106,20 +106,14 @@ async fn a_pause_is_ended_by_an_operator() {
         (0..5).map(|number| event(&format!("k{number}"), fails.clone())).collect();
     publish(&host, Value::Array(events)).await;
     until(&host, SUBSCRIPTION, "state", json!("paused")).await;
-    let series = |state: &str| {
-        format!(
-            "hotdock_subscription_state{{service=\"consumer\",subscription=\"test.>\",\
-             state=\"{state}\"}}"
-        )
-    };
-    host.until_metric(&series("paused"), 1).await;
+    host.until_metric(&state_series("test.>", "paused"), 1).await;
     let status = get(&host, SUBSCRIPTION).await.json();
     assert_eq!((&status["attempts"], &status["failed"]), (&json!(5), &json!(5)));
     assert_eq!(status["last_error"], "not now");
     assert!(status["oldest_age_ms"].is_u64(), "{status}");
     assert_eq!(post(&host, &format!("{SUBSCRIPTION}/resume"), Value::Null).await.status, 204);
     until(&host, SUBSCRIPTION, "state", json!("running")).await;
-    host.until_metric(&series("running"), 1).await;
+    host.until_metric(&state_series("test.>", "running"), 1).await;
 }
 
 #[tokio::test]
@@ -131,6 +125,7 @@ async fn a_subscription_that_no_version_wants_is_gone_until_it_is_dropped() {
     host.drop_file("consumer.toml", parking(1));
     host.until_version("consumer", 2).await;
     until(&host, path, "state", json!("gone")).await;
+    host.until_metric(&state_series("other", "gone"), 1).await;
     assert_eq!(delete(&host, path).await.status, 204);
     refused(&get(&host, path).await, 404, "consumer/other");
     refused(&delete(&host, path).await, 404, "consumer/other");

@@ -93,7 +93,8 @@ pub(super) async fn retry(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Ends the pause that failures in a row began.
+/// Ends a pause: one that failures in a row began, or that of a webhook whose endpoint
+/// did not consent, or wanted no more events.
 #[utoipa::path(post, path = "/v1/subscriptions/{service}/{name}/resume", tag = "events",
     params(Named),
     responses(

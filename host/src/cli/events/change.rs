@@ -32,7 +32,8 @@ pub(super) struct Skip {
     position: u64,
 }
 
-/// End the pause of a subscription whose deliveries failed in a row
+/// End the pause of a subscription whose deliveries failed in a row, or whose webhook
+/// did not consent or answered 410
 #[derive(Debug, clap::Args)]
 pub(super) struct Resume {
     #[command(flatten)]

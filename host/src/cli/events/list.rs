@@ -12,7 +12,8 @@ use crate::cli::remote::Remote;
 
 /// Show the subscriptions: how far they are, and what waits in them.
 ///
-/// State: running; paused, because deliveries to different keys failed in a row;
+/// State: running; paused, because deliveries to different keys failed in a row, or
+/// nothing can be delivered for now;
 /// full, because as many events wait as may; parked, because keys wait for an
 /// operator; starting; gap, because the bus no longer has what comes next; gone, because no
 /// version wants it any more, and it still holds events on the bus. Age: since when
@@ -107,6 +108,7 @@ fn subscriptions(entries: &[Box<RawValue>]) -> Result<String, serde_json::Error>
     for entry in entries {
         let entry: SubscriptionEntry = serde_json::from_str(entry.get())?;
         let oldest = entry.oldest_age_ms.map(Duration::from_millis);
+        let is_paused = entry.state == "paused";
         rows.push(vec![
             entry.name.clone(),
             entry.state,
@@ -118,7 +120,8 @@ fn subscriptions(entries: &[Box<RawValue>]) -> Result<String, serde_json::Error>
             oldest.map(age).unwrap_or_default(),
         ]);
         // Of what is over nobody needs to know.
-        if let Some(error) = entry.last_error.filter(|_| entry.held + entry.dead > 0) {
+        let counts = is_paused || entry.held + entry.dead > 0;
+        if let Some(error) = entry.last_error.filter(|_| counts) {
             let note = format!("{}: its last failure: {error}", entry.name);
             notes.push('\n');
             notes.push_str(&console::printable(&note));

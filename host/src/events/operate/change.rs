@@ -10,6 +10,7 @@ use super::{OperateError, rfc3339};
 use crate::bus::Mirror;
 use crate::events::command::{Command, Reply};
 use crate::events::engine::{Events, Name, REPLAY, base};
+use crate::events::gone;
 use crate::service::ServiceName;
 use crate::state::Cursor;
 
@@ -52,12 +53,18 @@ impl Events {
         self.command(name, |reply| Command::Retry { position, reply }).await
     }
 
-    /// Ends a subscription's pause.
+    /// Ends a subscription's pause, also one that a webhook's endpoint asked for.
     ///
     /// # Errors
-    /// When there is no such subscription.
+    /// When there is no such subscription, or the webhooks' store cannot be written.
     pub async fn resume(&self, name: &str) -> Result<(), OperateError> {
-        let sent = self.find(name)?.commands.send(Command::Resume).await;
+        let shown = self.find(name)?;
+        let service = &shown.name.service;
+        if *service == ServiceName::webhooks() {
+            let forgotten = gone::forget(&shown.store, base(&shown.name.subscription)).await;
+            forgotten.map_err(|error| OperateError::Store(service.clone(), error))?;
+        }
+        let sent = shown.commands.send(Command::Resume).await;
         sent.map_err(|_| OperateError::NoSubscription(name.to_owned()))
     }
 

@@ -1,5 +1,7 @@
 //! The events on the bus.
 
+use std::collections::VecDeque;
+
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
@@ -138,11 +140,9 @@ impl Events {
         let (mut begin, mut end, mut bytes) = (last, last, 0);
         for _ in 0..MAX_READS {
             begin = begin.saturating_sub(MAX_PAGE as u64).max(bus.first() - 1);
-            let found = self.between(begin, end, wanted).await?;
-            for recorded in found.iter().rev() {
-                if newest.len() == limit || bytes > READ.max_bytes {
-                    break;
-                }
+            let room =
+                ReadLimit { max_events: limit - newest.len(), max_bytes: READ.max_bytes - bytes };
+            for recorded in self.between(begin, end, wanted, room).await?.iter().rev() {
                 bytes += recorded.bytes;
                 newest.push(view(recorded));
             }
@@ -155,21 +155,32 @@ impl Events {
         Ok(EventPage { events: newest, next: last, last })
     }
 
-    /// Those after `begin` up to `end`.
+    /// The newest of those after `begin` up to `end`: as many as there is room for, and
+    /// the one with which it is too little, so that this can be told.
     async fn between(
         &self,
         begin: u64,
         end: u64,
         wanted: &Wanted,
-    ) -> Result<Vec<Recorded>, OperateError> {
-        let mut found = Vec::new();
+        room: ReadLimit,
+    ) -> Result<VecDeque<Recorded>, OperateError> {
+        let (mut found, mut bytes) = (VecDeque::<Recorded>::new(), 0);
         let mut after = begin;
         while after < end {
             let batch = self.inner.bus.read(after, READ).await?;
             let Some(last) = batch.events.last() else { break };
             after = last.position;
             let until_end = batch.events.into_iter().filter(|recorded| recorded.position <= end);
-            found.extend(until_end.filter(|recorded| wanted.fits(recorded)));
+            for recorded in until_end.filter(|recorded| wanted.fits(recorded)) {
+                bytes += recorded.bytes;
+                found.push_back(recorded);
+                while let Some(oldest) = found.front()
+                    && (found.len() > room.max_events || bytes - oldest.bytes > room.max_bytes)
+                {
+                    bytes -= oldest.bytes;
+                    found.pop_front();
+                }
+            }
         }
         Ok(found)
     }
@@ -180,5 +191,62 @@ fn view(recorded: &Recorded) -> EventView {
         position: recorded.position,
         recorded_at: rfc3339(recorded.recorded_at),
         event: raw(recorded.event.to_json()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::bus::{Bus, BusOptions};
+    use crate::event::Event;
+    use crate::service::Registry;
+
+    /// A log with so many events of this size.
+    async fn events(folder: &tempfile::TempDir, count: usize, bytes: usize) -> Events {
+        let bus = Bus::open(&folder.path().join("bus.db"), BusOptions::default()).expect("a bus");
+        let event = |number: usize| {
+            let json = format!(
+                r#"{{"specversion":"1.0","id":"{number}","source":"/test","type":"test",
+                    "data":"{}"}}"#,
+                "x".repeat(bytes)
+            );
+            Event::from_json(json.as_bytes()).expect("an event")
+        };
+        bus.append((1..=count).map(event).collect()).await.expect("room");
+        Events::new(bus, Arc::new(Registry::default()), None)
+    }
+
+    fn positions<'a>(found: impl IntoIterator<Item = &'a Recorded>) -> Vec<u64> {
+        found.into_iter().map(|recorded| recorded.position).collect()
+    }
+
+    #[tokio::test]
+    async fn of_the_newest_no_more_are_kept_than_there_is_room_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let events = events(&folder, 30, 10_000).await;
+        let between = async |max_events, max_bytes| {
+            let room = ReadLimit { max_events, max_bytes };
+            let found = events.between(5, 20, &Wanted::default(), room).await;
+            positions(&found.expect("a read"))
+        };
+        assert_eq!(between(1, usize::MAX).await, [20]);
+        assert_eq!(between(100, usize::MAX).await, (6..=20).collect::<Vec<_>>());
+        assert_eq!(between(100, 25_000).await, [18, 19, 20], "and the one that is too much");
+        assert_eq!(between(100, 0).await, [20], "one at the least");
+    }
+
+    #[tokio::test]
+    async fn a_page_of_the_newest_has_no_holes_where_they_are_large() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let events = events(&folder, 1_200, 5_000).await;
+        for limit in [1, 10, 1_000] {
+            let page = events.page(&Wanted { limit, ..Wanted::default() }).await.expect("a read");
+            let found: Vec<u64> = page.events.iter().map(|event| event.position).collect();
+            let first = 1_201 - found.len() as u64;
+            assert_eq!(found, (first..=1_200).collect::<Vec<_>>());
+            assert!(found.len() == limit || (limit == 1_000 && found.len() > 700), "{limit}");
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Subscriptions, and how they stand.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -63,6 +65,10 @@ pub struct SubscriptionPage {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
+
+/// All states that there are.
+pub(in crate::events) const STATES: [&str; 7] =
+    ["running", "paused", "full", "parked", "gap", "starting", "gone"];
 
 /// One at work, or one that only holds the bus.
 enum Known {
@@ -129,23 +135,44 @@ impl Events {
         }
     }
 
+    /// What one at work does.
+    pub(in crate::events) fn state_of(&self, shown: &Shown) -> &'static str {
+        let report = shown.status.report();
+        match report.state.name() {
+            // What it has lost is said first, whatever keeps it from reading on.
+            _ if position_of(shown) + 1 < self.inner.bus.first() => "gap",
+            "running" if report.parked > 0 => "parked",
+            name => name,
+        }
+    }
+
+    /// Finds those that only hold the bus, and their states.
+    pub(in crate::events) async fn look_for_idle(&self) {
+        match self.known().await {
+            Ok(known) => {
+                let idle = known.into_iter().filter_map(|(name, known)| match known {
+                    Known::Shown(_) => None,
+                    Known::Gone(_) => Some((name.clone(), self.state_of_idle(&name))),
+                });
+                self.inner.idle.store(Arc::new(idle.collect()));
+            }
+            Err(error) => tracing::debug!(%error, "which subscriptions are gone is seen later"),
+        }
+    }
+
+    fn state_of_idle(&self, name: &str) -> &'static str {
+        if self.is_wanted(name) { "starting" } else { "gone" }
+    }
+
     async fn at_work(&self, shown: &Shown) -> SubscriptionStatus {
         let bus = &self.inner.bus;
         let (report, counts) = (shown.status.report(), shown.status.counts());
-        let progress = shown.store.progress(&shown.name.subscription);
-        let position = progress.map_or(report.scanned, |progress| progress.cursor);
         let oldest_position = self.oldest_of(shown);
-        let state = match report.state.name() {
-            // What it has lost is said first, whatever keeps it from reading on.
-            _ if position + 1 < bus.first() => "gap",
-            "running" if report.parked > 0 => "parked",
-            name => name,
-        };
         SubscriptionStatus {
             name: shown.name.to_string(),
             pattern: Some(shown.pattern.clone()),
-            state,
-            position,
+            state: self.state_of(shown),
+            position: position_of(shown),
             until: shown.until,
             lag: shown.until.unwrap_or_else(|| bus.last()).saturating_sub(report.scanned),
             in_flight: report.window,
@@ -165,7 +192,7 @@ impl Events {
 
     /// One of which only the bus's copy is there.
     async fn gone(&self, row: MirrorRow) -> SubscriptionStatus {
-        let state = if self.is_wanted(&row.subscription) { "starting" } else { "gone" };
+        let state = self.state_of_idle(&row.subscription);
         let lag = self.inner.bus.last().saturating_sub(row.position);
         let oldest_position = (lag > 0).then_some(row.position + 1);
         SubscriptionStatus {
@@ -194,4 +221,10 @@ impl Events {
         let recorded_at = self.recorded_at(position?).await?;
         Some(now_ms().saturating_sub(recorded_at))
     }
+}
+
+/// Everything up to here is finished, held or dead.
+fn position_of(shown: &Shown) -> u64 {
+    let progress = shown.store.progress(&shown.name.subscription);
+    progress.map_or_else(|| shown.status.report().scanned, |progress| progress.cursor)
 }

@@ -92,6 +92,7 @@ impl Dispatcher {
     fn resume(&mut self) {
         self.breaker = Breaker::default();
         self.rests_until = None;
+        self.parts.target.wake();
     }
 
     fn do_or_refuse(&mut self, done: Result<(Settlement, Option<Change>), Refusal>, reply: Reply) {

@@ -69,6 +69,7 @@ impl Dispatcher {
         let mut changes = Vec::with_capacity(events.len());
         for (key, event, waiting) in events {
             *self.settling.entry(Arc::clone(&key)).or_default() += 1;
+            self.on_their_way.add(&event.event);
             settlements.push(Settlement::Hold {
                 consumption: self.consumption(event.position, false),
                 key: Arc::clone(&key),

@@ -29,7 +29,7 @@ pub(super) fn read(answer: &Parts) -> Result<(), WebhookOutcome> {
         Some(wait.min(MAX_RETRY_AFTER))
     });
     Err(match status {
-        StatusCode::GONE => WebhookOutcome::Gone(reason),
+        StatusCode::GONE => WebhookOutcome::Gone,
         StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNSUPPORTED_MEDIA_TYPE => {
             WebhookOutcome::Reject(reason)
         }
@@ -73,7 +73,7 @@ mod tests {
         for status in [200, 201, 202, 204] {
             assert_eq!(outcome(status, None), WebhookOutcome::Delivered);
         }
-        assert!(matches!(outcome(410, None), WebhookOutcome::Gone(_)));
+        assert!(matches!(outcome(410, None), WebhookOutcome::Gone));
         for status in [413, 415] {
             assert!(matches!(outcome(status, None), WebhookOutcome::Reject(_)), "{status}");
         }

@@ -10,7 +10,7 @@ use http::response::Parts;
 use http::{HeaderValue, Method, Request, StatusCode};
 use tokio::sync::Mutex;
 
-use super::{REST, WebhookOutcome, WebhookTarget, answer, sender};
+use super::{WebhookOutcome, WebhookTarget, answer, sender};
 use crate::config::WebhookConfig;
 
 pub(super) const REQUEST_ORIGIN: HeaderName = HeaderName::from_static("webhook-request-origin");
@@ -47,14 +47,13 @@ pub(super) async fn ask(target: &WebhookTarget) -> Result<Option<NonZeroU32>, We
     let asked = target.outbound.ask(request(target), config.timeout).await;
     let outcome = match asked {
         Ok(head) => read(config, &head),
-        Err(error) => Err(WebhookOutcome::Wait {
-            reason: format!("the endpoint could not be asked whether it wants events: {error}"),
-            pause: REST,
-        }),
+        Err(error) => Err(WebhookOutcome::Blocked(format!(
+            "the endpoint could not be asked whether it wants events: {error}"
+        ))),
     };
-    if let Err(WebhookOutcome::Wait { reason, pause }) = &outcome {
+    if let Err(outcome) = &outcome {
         // Before the next one gets the lock.
-        target.rest_for(*pause, reason);
+        target.note(outcome);
     }
     let rate = outcome?;
     *given = Some(Given { at: Instant::now(), rate });
@@ -90,7 +89,7 @@ fn read(config: &WebhookConfig, head: &Parts) -> Result<Option<NonZeroU32>, Webh
                 |origin| format!("WebHook-Allowed-Origin {origin}")
             ),
         );
-        return Err(WebhookOutcome::Wait { reason, pause: REST });
+        return Err(WebhookOutcome::Blocked(reason));
     }
     let allowed = text(ALLOWED_RATE).and_then(|rate| rate.parse::<NonZeroU32>().ok());
     Ok(match (allowed, config.rate) {
@@ -141,7 +140,7 @@ mod tests {
     #[test]
     fn another_origin_is_no_consent() {
         let refused = rate(&config(0), "other.example", "*");
-        assert!(matches!(refused, Err(WebhookOutcome::Wait { reason, .. })
+        assert!(matches!(refused, Err(WebhookOutcome::Blocked(reason))
             if reason.contains("WebHook-Allowed-Origin other.example")));
     }
 }

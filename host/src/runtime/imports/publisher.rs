@@ -12,6 +12,7 @@ use super::bindings::hotdock::events::types::{Extension, ExtensionValue};
 use super::{Abort, Host, hold};
 use crate::bus::SEQUENCE;
 use crate::event::{Event, MAX_EVENT_BYTES, MAX_EXTENSIONS, PARTITION_KEY, Value};
+use crate::runtime::exchange::Held;
 use crate::runtime::instance::InstanceState;
 use crate::runtime::trace::TRACEPARENT;
 use crate::state;
@@ -32,7 +33,7 @@ impl publisher::Host for InstanceState {
         let mut held = hold(self).map_err(|_| Error::Answered)?;
         let event = self.event_of(event).map_err(Refused::into_error)?;
         let id = event.id.clone();
-        held.transaction().publish(event)?;
+        publish(&mut held, event)?;
         Ok(id)
     }
 
@@ -46,7 +47,7 @@ impl publisher::Host for InstanceState {
         let mut ids = Vec::with_capacity(events.len());
         for event in events {
             ids.push(event.id.clone());
-            held.transaction().publish(event)?;
+            publish(&mut held, event)?;
         }
         Ok(ids)
     }
@@ -57,6 +58,18 @@ impl publisher::Host for InstanceState {
             PublishError::Abort(abort) => Err(abort.into()),
         }
     }
+}
+
+/// A guest is told that the bus is behind, but for a handler: it could only fail, which
+/// would be an attempt. Its run ends, and its event is delivered when there is room.
+fn publish(held: &mut Held, event: Event) -> Result<(), PublishError> {
+    held.transaction().publish(event).map_err(|error| match error {
+        state::Error::Limit(limit) => Error::Limit(limit).into(),
+        state::Error::OutboxFull if !held.exchange().is_delivery() => {
+            Error::Unavailable(error.to_string()).into()
+        }
+        error => PublishError::Abort(Abort(error)),
+    })
 }
 
 /// Why a guest's event is none.
@@ -145,15 +158,5 @@ impl Refused {
 impl From<Error> for PublishError {
     fn from(error: Error) -> Self {
         Self::Guest(error)
-    }
-}
-
-impl From<state::Error> for PublishError {
-    fn from(error: state::Error) -> Self {
-        match error {
-            state::Error::Limit(limit) => Self::Guest(Error::Limit(limit)),
-            error @ state::Error::OutboxFull => Self::Guest(Error::Unavailable(error.to_string())),
-            error => Self::Abort(Abort(error)),
-        }
     }
 }

@@ -17,8 +17,11 @@ async fn publish(store: &Arc<Store>, key: &str) {
     transaction.finish().await.expect("no conflict").durable().await.expect("a disk");
 }
 
+/// Everything that a test publishes.
+const ALL: OutgoingLimit = OutgoingLimit { max_events: 1_000, max_bytes: usize::MAX };
+
 async fn published(store: &Arc<Store>, after: u64) -> Vec<(u64, String)> {
-    let outgoing = store.outgoing(after, 100).await.expect("a store");
+    let outgoing = store.outgoing(after, ALL).await.expect("a store");
     outgoing.into_iter().map(|each| (each.sequence, each.event.id.clone())).collect()
 }
 
@@ -126,6 +129,35 @@ async fn while_the_bus_is_far_behind_nothing_more_is_published() {
     assert!(matches!(store.begin().publish(event("c")), Err(Error::OutboxFull)));
     store.note_relayed(1);
     assert!(store.begin().publish(event("c")).is_ok());
+}
+
+#[tokio::test]
+async fn what_is_taken_out_at_once_and_kept_in_memory_is_bounded_by_bytes() {
+    let Fixture { store, _folder } = fixture(StoreOptions::default());
+    for number in 0..40 {
+        let mut large = event(&number.to_string());
+        large.data = Some(Bytes::from(vec![b'x'; 1_000_000]));
+        let mut transaction = store.begin();
+        transaction.publish(large).expect("room");
+        transaction.finish().await.expect("no conflict").durable().await.expect("a disk");
+    }
+    let (events, bytes) = store.core.outbox.in_memory();
+    assert!(events > 10 && bytes <= 16 << 20, "{events} events with {bytes} bytes");
+    let limit = OutgoingLimit { max_events: 512, max_bytes: 4 << 20 };
+    // From the file, and from memory.
+    for after in [0, 30] {
+        let outgoing = store.outgoing(after, limit).await.expect("a store");
+        let sequences: Vec<u64> = outgoing.iter().map(|each| each.sequence).collect();
+        let first = after + 1;
+        assert!(sequences.len() >= 3, "{sequences:?}");
+        assert_eq!(sequences, (first..first + sequences.len() as u64).collect::<Vec<_>>());
+        let bytes: usize = outgoing.iter().map(|each| each.event.size()).sum();
+        assert!(bytes <= 4 << 20, "{bytes}");
+        let least = OutgoingLimit { max_bytes: 1, ..limit };
+        assert_eq!(store.outgoing(after, least).await.expect("a store").len(), 1, "one at least");
+    }
+    store.note_relayed(40);
+    assert_eq!(store.core.outbox.in_memory(), (0, 0));
 }
 
 #[tokio::test]
@@ -272,7 +304,7 @@ async fn a_lease_that_ends_too_late_has_its_event_and_its_effect_or_neither() {
             Err(_) => false,
         };
         assert_eq!(has_effect(&store, 1).await, committed, "within {lease_timeout:?}");
-        let outgoing = store.outgoing(0, 1_000).await.expect("a store");
+        let outgoing = store.outgoing(0, ALL).await.expect("a store");
         assert_eq!(outgoing.len(), if committed { 500 } else { 0 }, "within {lease_timeout:?}");
         let again = consume(&store, consumption(1)).await;
         assert_eq!(again.is_err(), committed, "within {lease_timeout:?}: {again:?}");
