@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::operator::{acting, ask, deploy, until_state, upload};
+use super::operator::{acting, ask, deploy, hotdock, until_state, upload};
 use super::steering::Load;
 use crate::harness::{Host, hello};
 
@@ -104,6 +104,71 @@ async fn with_too_little_traffic_it_waits_and_then_asks() {
     let promoted = ask(&host, Method::POST, "/v1/services/hello/promote", Value::Null).await;
     assert_eq!(promoted.json()["serving"]["version"], 2, "{promoted:?}");
     until_state(&host, held["id"].as_str().expect("an id"), "serving").await;
+}
+
+#[tokio::test]
+async fn a_version_on_trial_that_cannot_be_restored_leaves_the_old_one_serving() {
+    let secrets = tempfile::tempdir().expect("a folder");
+    let key = secrets.path().join("hello/KEY");
+    std::fs::create_dir(secrets.path().join("hello")).expect("a folder");
+    std::fs::write(&key, "tea").expect("a file");
+    let mut host = Host::builder()
+        .file("hello.wasm", hello(1))
+        .argument("--secrets")
+        .argument(secrets.path().to_str().expect("text"))
+        .start()
+        .await;
+    let manifest = "[capabilities]\nsecrets = [\"KEY\"]\n[deploy]\n\
+                    canary = { steps = [\"10%\", \"100%\"], pause = \"1h\" }\n";
+    let running = deploy(&host, "hello", &hello(2), manifest, "running").await;
+    host.until_shared("hello").await;
+    host.kill();
+    std::fs::remove_file(&key).expect("a file");
+    host.start().await;
+    assert_eq!(host.get("/hello").await.header("x-version"), "VERSION-00000001");
+    let id = running["id"].as_str().expect("an id");
+    let reason = until_state(&host, id, "rolled-back").await["reasons"][0].clone();
+    assert!(reason.as_str().expect("text").contains("secret KEY is not supplied"), "{reason}");
+    let kept = ask(&host, Method::GET, "/v1/services/hello/versions", Value::Null).await.json();
+    assert_eq!(kept[0]["rolled_back"], reason, "{kept}");
+    // It stays so, whatever there is at the next start.
+    std::fs::write(&key, "tea").expect("a file");
+    host.kill();
+    host.start().await;
+    let service = host.service("hello").await;
+    assert_eq!(
+        (&service["serving"]["version"], &service["serving"]["weight"]),
+        (&1.into(), &100.into())
+    );
+    assert!(service["canary"].is_null() && service["lost"].is_null(), "{service}");
+}
+
+#[tokio::test]
+async fn a_service_that_cannot_be_restored_is_shown_with_the_reason() {
+    let secrets = tempfile::tempdir().expect("a folder");
+    let key = secrets.path().join("hello/KEY");
+    std::fs::create_dir(secrets.path().join("hello")).expect("a folder");
+    std::fs::write(&key, "tea").expect("a file");
+    let mut host = Host::builder()
+        .argument("--secrets")
+        .argument(secrets.path().to_str().expect("text"))
+        .start()
+        .await;
+    deploy(&host, "hello", &hello(1), "[capabilities]\nsecrets = [\"KEY\"]\n", "serving").await;
+    host.kill();
+    std::fs::remove_file(&key).expect("a file");
+    host.start().await;
+    let service = host.service("hello").await;
+    assert_eq!(service["state"], "lost", "{service}");
+    let status = hotdock(&host, &["status"]);
+    let said = String::from_utf8_lossy(&status.stdout);
+    assert!(said.contains("hello could not be restored: hello v1: secret KEY is not"), "{said}");
+    std::fs::write(&key, "tea").expect("a file");
+    host.kill();
+    host.start().await;
+    let service = host.service("hello").await;
+    assert_eq!(service["state"], "serving", "{service}");
+    assert!(service["lost"].is_null(), "{service}");
 }
 
 #[tokio::test]

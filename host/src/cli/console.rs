@@ -10,7 +10,7 @@ use comfy_table::{ContentArrangement, Table};
 use terminal_size::{Height, Width, terminal_size_of};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-use crate::deploy::{Notice, Status};
+use crate::deploy::{Notice, ServiceState, Status};
 use crate::service::Share;
 
 /// What empties a terminal and begins at its top (ECMA-48 `ED`, `CUP`).
@@ -179,13 +179,18 @@ pub(super) fn notice(notice: &Notice) -> Option<String> {
 /// What the host serves once the folder was looked through.
 pub(super) fn summary(status: &Status) -> String {
     let serving = status.services.iter().filter(|service| service.serving.is_some()).count();
-    let refused = status.files.len();
-    match (serving, refused) {
-        (0, 0) => "Nothing to serve yet: drop a component into the folder.".to_owned(),
-        (_, 0) => {
+    let lost = status.services.iter().filter(|service| service.state == ServiceState::Lost).count();
+    match (serving, status.files.len(), lost) {
+        (0, 0, 0) => "Nothing to serve yet: drop a component into the folder.".to_owned(),
+        (_, 0, 0) => {
             format!("Ready: {serving} services. Drop a newer .wasm into the folder to deploy it.")
         }
-        _ => format!("Ready: {serving} services; {refused} files are not served, see above."),
+        (_, refused, 0) => {
+            format!("Ready: {serving} services; {refused} files are not served, see above.")
+        }
+        (_, _, lost) => {
+            format!("Ready: {serving} services; {lost} could not be restored, see above.")
+        }
     }
 }
 

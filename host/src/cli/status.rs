@@ -186,6 +186,9 @@ fn news(name: &str, of: &Value) -> Vec<String> {
         let version = &of["deployment"]["version"];
         news.push(format!("{name} v{version} was rolled back: {}", reasons(&of["deployment"])));
     }
+    if let Some(reason) = of["lost"].as_str() {
+        news.push(format!("{name} could not be restored: {reason}"));
+    }
     if of["refusal"].is_object() {
         let refusal = &of["refusal"];
         news.push(format!("{} is refused: {}", text(&refusal["file"]), reasons(refusal)));
