@@ -92,8 +92,8 @@ async fn what_traps_at_its_start_or_fails_to_migrate_never_gets_traffic() {
 }
 
 #[tokio::test]
-async fn with_too_little_traffic_it_waits_and_then_asks() {
-    let host = Host::builder().file("hello.wasm", hello(1)).start().await;
+async fn with_too_little_traffic_it_waits_and_then_asks_also_after_a_crash() {
+    let mut host = Host::builder().file("hello.wasm", hello(1)).start().await;
     let manifest =
         "[deploy]\ncanary = { steps = [\"10%\", \"100%\"], pause = \"100ms\", wait = \"200ms\" }\n";
     let held = deploy(&host, "hello", &hello(2), manifest, "held").await;
@@ -101,9 +101,14 @@ async fn with_too_little_traffic_it_waits_and_then_asks() {
     let service = host.service("hello").await;
     assert_eq!(service["canary"]["held"], true, "{service}");
     assert_eq!(service["sharing"][0]["weight"], 10, "{service}");
+    host.kill();
+    host.start().await;
+    let id = held["id"].as_str().expect("an id");
+    let still = ask(&host, Method::GET, &format!("/v1/deployments/{id}"), Value::Null).await.json();
+    assert_eq!((&still["state"], &still["reasons"]), (&held["state"], &held["reasons"]), "{still}");
     let promoted = ask(&host, Method::POST, "/v1/services/hello/promote", Value::Null).await;
     assert_eq!(promoted.json()["serving"]["version"], 2, "{promoted:?}");
-    until_state(&host, held["id"].as_str().expect("an id"), "serving").await;
+    until_state(&host, id, "serving").await;
 }
 
 #[tokio::test]

@@ -385,7 +385,7 @@ fn version_statuses((service, known): (&Arc<Service>, &Serving)) -> Vec<VersionS
 }
 
 fn canary_status(canary: &RunningCanary) -> CanaryStatus {
-    let CanaryRecord { deployment, old, new, settings, step, held } = canary.record.clone();
+    let CanaryRecord { deployment, old, new, settings, step, held, .. } = canary.record.clone();
     CanaryStatus { deployment, old, new, steps: settings.steps, step, held }
 }
 

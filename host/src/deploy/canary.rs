@@ -181,6 +181,7 @@ async fn hold(
 ) -> Done {
     let mut held = canary.clone();
     held.record.held = true;
+    held.record.reason = Some(reason.clone());
     let weight = canary.record.settings.steps[canary.record.step];
     let versions = vec![
         Share { version: canary.record.old, weight: 100 - weight },

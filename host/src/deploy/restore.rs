@@ -168,6 +168,11 @@ fn go_on(parts: &Parts, record: CanaryRecord, version: &VersionRecord) -> Runnin
     let progress = parts.board.begin(Some(&record.deployment), what, whence);
     let weight = record.settings.steps.get(record.step).copied().unwrap_or(100);
     progress.shares(record.new, weight);
+    if record.held {
+        progress.held(
+            record.reason.clone().unwrap_or_else(|| "it was before the host started".to_owned()),
+        );
+    }
     RunningCanary { record, progress, overruled: CancellationToken::new() }
 }
 

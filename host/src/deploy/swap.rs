@@ -114,7 +114,8 @@ fn begun(candidate: &Candidate, old: u64, new: u64) -> Option<RunningCanary> {
         return None;
     }
     let deployment = candidate.progress.id().to_owned();
-    let record = CanaryRecord { deployment, old, new, settings, step: 0, held: false };
+    let record =
+        CanaryRecord { deployment, old, new, settings, step: 0, held: false, reason: None };
     let progress = candidate.progress.clone();
     Some(RunningCanary { record, progress, overruled: CancellationToken::new() })
 }
