@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use http::Method;
+use http::{Method, Request};
+use http_body_util::Full;
 use serde_json::{Value, json};
 
 use super::operator::{acting, ask, deploy, hotdock, until_state, upload};
@@ -109,6 +110,59 @@ async fn with_too_little_traffic_it_waits_and_then_asks_also_after_a_crash() {
     let promoted = ask(&host, Method::POST, "/v1/services/hello/promote", Value::Null).await;
     assert_eq!(promoted.json()["serving"]["version"], 2, "{promoted:?}");
     until_state(&host, id, "serving").await;
+}
+
+/// Between two requests of whoever finds a version bad.
+const PACE: Duration = Duration::from_millis(10);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_turns_bad_while_it_is_held_is_rolled_back_soon() {
+    let (bytes, manifest) = acting("name = \"old\"", "");
+    let host = Host::builder().file("probe.wasm", bytes).file("probe.toml", manifest).start().await;
+    let canary = "canary = { steps = [\"50%\"], pause = \"100ms\", errors = \"10%\", \
+                  slower = 1000.0, sticky = \"header:x-user\" }";
+    let (bytes, manifest) = acting("name = \"new\"", canary);
+    let running = deploy(&host, "probe", &bytes, &manifest, "running").await;
+    host.until_shared("probe").await;
+    let get = async |path: &str, user: u32| {
+        let request = Request::get(host.url(path)).header("x-user", user.to_string());
+        host.send(request.body(Full::default()).expect("a request")).await
+    };
+    // Users stay on their version.
+    let (mut on_old, mut on_new) = (None, None);
+    for user in 0.. {
+        let of_this =
+            if get("/probe/act", user).await.text() == "new" { &mut on_new } else { &mut on_old };
+        of_this.get_or_insert(user);
+        if on_old.is_some() && on_new.is_some() {
+            break;
+        }
+    }
+    let (on_old, on_new) = on_old.zip(on_new).expect("both have users");
+    let good = async || {
+        for user in [on_old, on_new] {
+            assert_eq!(get("/probe/act", user).await.status, 200);
+        }
+    };
+    let path = format!("/v1/deployments/{}", running["id"].as_str().expect("an id"));
+    let state = async || ask(&host, Method::GET, &path, Value::Null).await.json()["state"].clone();
+    while state().await == "running" {
+        good().await;
+    }
+    assert_eq!(state().await, "held");
+    for _ in 0..1000 {
+        good().await;
+    }
+    let mut failed = 0;
+    while state().await == "held" {
+        assert_eq!(get("/probe/act", on_old).await.status, 200);
+        assert_eq!(get("/probe/trap", on_new).await.status, 502);
+        failed += 1;
+        tokio::time::sleep(PACE).await;
+        // Of all that it was given while it is held, these are less than a tenth.
+        assert!(failed < 100, "it is still held");
+    }
+    assert_eq!(state().await, "rolled-back");
 }
 
 #[tokio::test]
