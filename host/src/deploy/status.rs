@@ -97,9 +97,9 @@ pub struct VersionStatus {
     pub who: Option<String>,
     /// Requests on it now.
     pub leases: u64,
-    /// Requests that it answered or failed since it was loaded.
+    /// Requests that it answered or failed since it was loaded, and deliveries of events.
     pub requests: u64,
-    /// Those that it answered with 5xx or failed.
+    /// Those that it answered with 5xx, gave back to be tried again, rejected or failed.
     pub errors: u64,
 }
 
