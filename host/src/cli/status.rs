@@ -182,8 +182,9 @@ fn news(name: &str, of: &Value) -> Vec<String> {
             of["canary"]["new"]
         ));
     }
-    if of["deployment"]["state"] == "rolled-back" {
-        let version = &of["deployment"]["version"];
+    let version = &of["deployment"]["version"];
+    // An operator may have given it traffic again.
+    if of["deployment"]["state"] == "rolled-back" && !has_share(of, version) {
         news.push(format!("{name} v{version} was rolled back: {}", reasons(&of["deployment"])));
     }
     if let Some(reason) = of["lost"].as_str() {
@@ -194,6 +195,11 @@ fn news(name: &str, of: &Value) -> Vec<String> {
         news.push(format!("{} is refused: {}", text(&refusal["file"]), reasons(refusal)));
     }
     news
+}
+
+fn has_share(service: &Value, version: &Value) -> bool {
+    let mut shares = service["traffic"]["versions"].as_array().into_iter().flatten();
+    shares.any(|share| share["version"] == *version)
 }
 
 fn reasons(of: &Value) -> String {
@@ -235,5 +241,24 @@ fn origin(version: &Value) -> String {
     match version["who"].as_str() {
         Some(who) => format!("{from} by {who}"),
         None => from.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_rolled_back_version_that_has_traffic_again_is_no_news() {
+        let cart = |version: u64| {
+            json!({
+                "traffic": { "versions": [{ "version": version, "weight": 100 }] },
+                "deployment": { "state": "rolled-back", "version": 5, "reasons": ["too slow"] }
+            })
+        };
+        assert_eq!(news("cart", &cart(4)), ["cart v5 was rolled back: too slow"]);
+        assert!(news("cart", &cart(5)).is_empty(), "the operator promoted it");
     }
 }
