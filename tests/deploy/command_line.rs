@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 
-use super::operator::hotdock;
+use super::operator::{hotdock, until_state};
 use crate::harness::{Host, hello};
 
 fn said(output: &Output) -> String {
@@ -27,8 +27,10 @@ async fn a_version_is_deployed_tried_promoted_and_rolled_back() {
     };
     assert!(done(&["deploy", &file(1)]).contains("hello v1: 100 % of the traffic"));
     let tried = done(&["deploy", &file(2), "--canary", "10%", "--no-wait"]);
-    assert!(!tried.trim().is_empty(), "its id is printed");
     host.until_shared("hello").await;
+    let shown = done(&["deployments", tried.trim()]);
+    assert!(shown.contains("hello v2") && shown.contains("10 % of the traffic"), "{shown}");
+    assert!(done(&["deployments", "hello"]).contains(tried.trim()));
     assert!(done(&["status"]).contains("10 %"));
     assert!(done(&["traffic", "hello"]).contains("v1 90 %, v2 10 %"));
     assert!(done(&["promote", "hello"]).contains("v2 100 %"));
@@ -50,6 +52,36 @@ async fn a_version_is_deployed_tried_promoted_and_rolled_back() {
     assert_eq!(code(&["status", "--admin", "127.0.0.1:1"]), Some(1));
     assert!(done(&["deploy", &file(3)]).contains("hello v3"));
     assert_eq!(code(&["promote", "hello"]), Some(5), "there is nothing on trial");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_an_upload_was_refused_is_said_until_the_next() {
+    let host = Host::builder().start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("hello.wasm");
+    std::fs::write(&path, hello(1)).expect("a component");
+    let manifest = folder.path().join("hello.toml");
+    let deploy = |text: &str| {
+        std::fs::write(&manifest, text).expect("a manifest");
+        hotdock(&host, &["deploy", path.to_str().expect("text"), "--no-wait"])
+    };
+    let status = || said(&hotdock(&host, &["status"]));
+    let reason = "hello: an upload was refused: secret KEY is not supplied";
+    for before in ["", "100 %"] {
+        let refused = said(&deploy("[capabilities]\nsecrets = [\"KEY\"]\n"));
+        until_state(&host, refused.trim(), "refused").await;
+        assert!(status().contains(reason) && status().contains(before), "{}", status());
+        let shown = said(&hotdock(&host, &["deployments", refused.trim()]));
+        assert!(shown.contains("refused\n") && shown.contains("- secret KEY is not"), "{shown}");
+        until_state(&host, said(&deploy("")).trim(), "serving").await;
+        assert!(!status().contains("refused"), "{}", status());
+    }
+    let all = said(&hotdock(&host, &["deployments", "--json"]));
+    let all: serde_json::Value = serde_json::from_str(&all).expect("JSON");
+    assert_eq!(all.as_array().expect("deployments").len(), 4);
+    let code = |which: &str| hotdock(&host, &["deployments", which]).status.code();
+    assert_eq!(code("absent"), Some(6));
+    assert_eq!(code("01977d3e-0000-7000-8000-000000000000"), Some(6));
 }
 
 /// Whether the program is there and content with this on its standard input.

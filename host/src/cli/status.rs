@@ -1,10 +1,11 @@
 //! `hotdock status` and `hotdock versions`
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::console::{self, Screen, table};
 use super::remote::{Host, Remote, segment};
@@ -74,7 +75,12 @@ impl Status {
         }
         let (services, files) = match &self.service {
             Some(_) => (vec![status], Vec::new()),
-            None => (list(&mut status["services"]), list(&mut status["files"])),
+            None => {
+                let mut services = list(&mut status["services"]);
+                let deployments = list(&mut host.get("/v1/deployments").await?.body);
+                services.extend(refused_at_first(&services, deployments));
+                (services, list(&mut status["files"]))
+            }
         };
         let moves = services.iter().chain(&files).any(is_under_way);
         Ok(Look { text: in_words(&services, &files), moves })
@@ -86,6 +92,14 @@ struct Look {
     text: String,
     /// Whether it is about to be otherwise, by itself.
     moves: bool,
+}
+
+/// Services that there would be, had their latest upload not been refused.
+fn refused_at_first(services: &[Value], deployments: Vec<Value>) -> Vec<Value> {
+    let mut known: BTreeSet<String> = services.iter().map(|each| text(&each["name"])).collect();
+    let latest = deployments.into_iter().filter(|each| known.insert(text(&each["service"])));
+    let refused = latest.filter(|each| each["state"] == "refused" && each["file"].is_null());
+    refused.map(|each| json!({ "name": each["service"].clone(), "deployment": each })).collect()
 }
 
 fn is_under_way(of: &Value) -> bool {
@@ -161,8 +175,10 @@ fn in_words(services: &[Value], files: &[Value]) -> String {
     for file in files {
         notes.extend(news(&text(&file["file"]), file));
     }
-    let notes: String = notes.iter().map(|note| format!("\n{note}")).collect();
-    table(&rows) + &notes
+    if rows.len() > 1 {
+        notes.insert(0, table(&rows));
+    }
+    notes.join("\n")
 }
 
 /// Which step of its canary the service is at.
@@ -190,6 +206,10 @@ fn news(name: &str, of: &Value) -> Vec<String> {
     if let Some(reason) = of["lost"].as_str() {
         news.push(format!("{name} could not be restored: {reason}"));
     }
+    // One of a file is among the file's refusals, also after a restart.
+    if of["deployment"]["state"] == "refused" && of["deployment"]["file"].is_null() {
+        news.push(format!("{name}: an upload was refused: {}", reasons(&of["deployment"])));
+    }
     if of["refusal"].is_object() {
         let refusal = &of["refusal"];
         news.push(format!("{} is refused: {}", text(&refusal["file"]), reasons(refusal)));
@@ -207,18 +227,18 @@ fn reasons(of: &Value) -> String {
     reasons.filter_map(Value::as_str).collect::<Vec<_>>().join("; ")
 }
 
-fn list(value: &mut Value) -> Vec<Value> {
+pub(super) fn list(value: &mut Value) -> Vec<Value> {
     match value.take() {
         Value::Array(values) => values,
         _ => Vec::new(),
     }
 }
 
-fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
+pub(super) fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
     cells.map(str::to_owned).to_vec()
 }
 
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
@@ -231,11 +251,11 @@ fn digest(version: &Value) -> String {
 }
 
 /// Without the fraction of a second.
-fn moment(value: &Value) -> String {
+pub(super) fn moment(value: &Value) -> String {
     text(value).split('.').next().unwrap_or_default().replace('T', " ")
 }
 
-fn origin(version: &Value) -> String {
+pub(super) fn origin(version: &Value) -> String {
     let known = ["file", "reference", "origin"].map(|key| version[key].as_str());
     let from = known.into_iter().flatten().next().unwrap_or_default();
     match version["who"].as_str() {
@@ -246,8 +266,6 @@ fn origin(version: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -260,5 +278,19 @@ mod tests {
         };
         assert_eq!(news("cart", &cart(4)), ["cart v5 was rolled back: too slow"]);
         assert!(news("cart", &cart(5)).is_empty(), "the operator promoted it");
+    }
+
+    #[test]
+    fn a_refused_upload_is_news_for_as_long_as_it_is_the_latest() {
+        let deployment = |service: &str, state: &str| json!({ "service": service, "state": state, "reasons": ["no"] });
+        let cart = json!({ "name": "cart", "deployment": deployment("cart", "refused") });
+        let shown = in_words(std::slice::from_ref(&cart), &[]);
+        assert_eq!(shown, "cart: an upload was refused: no");
+        // The newest come first.
+        let all =
+            [("cart", "refused"), ("order", "refused"), ("stock", "serving"), ("stock", "refused")];
+        let all = all.map(|(service, state)| deployment(service, state)).to_vec();
+        let order = json!({ "name": "order", "deployment": deployment("order", "refused") });
+        assert_eq!(refused_at_first(&[cart], all), [order]);
     }
 }
