@@ -39,6 +39,11 @@ async fn a_version_is_deployed_tried_promoted_and_rolled_back() {
     assert!(done(&["versions", "hello"]).contains("rolled back: too blue"));
     let shared = done(&["traffic", "hello", "1=50", "v2=50%", "--sticky", "cookie"]);
     assert!(shared.contains("v1 50 %, v2 50 %") && shared.contains("by cookie"), "{shared}");
+    let ruled = done(&["traffic", "hello", "1=100", "2=0", "--rule", "x-beta:yes=2"]);
+    assert!(ruled.contains("x-beta: yes goes to v2"), "{ruled}");
+    let status = done(&["status"]);
+    assert!(status.contains("hello: x-beta: yes goes to v2"), "{status}");
+    assert!(status.contains("hello: a client stays by cookie"), "{status}");
     assert!(done(&["undeploy", "hello"]).contains("undeployed"));
     assert_eq!(host.get("/hello").await.status, 404);
 

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 
 use super::console::{self, Screen, table};
 use super::remote::{Host, Remote, segment};
+use super::steer::besides_weights;
+use crate::service::TrafficPlan;
 
 /// How often `--watch` looks.
 const WATCH: Duration = Duration::from_secs(1);
@@ -155,6 +157,9 @@ fn in_words(services: &[Value], files: &[Value]) -> String {
                 digest(version),
                 origin(version),
             ]);
+        }
+        if let Ok(plan) = serde_json::from_value::<TrafficPlan>(service["traffic"].clone()) {
+            notes.extend(besides_weights(&plan).iter().map(|rest| format!("{name}: {rest}")));
         }
         for draining in service["draining"].as_array().into_iter().flatten() {
             let (version, leases) = (&draining["version"], &draining["leases"]);
