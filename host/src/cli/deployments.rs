@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use super::console::{self, table};
+use super::console::{self, table_sparing};
 use super::remote::{Host, Remote, segment};
 use super::status::{list, moment, origin, row, text};
 
@@ -68,7 +68,7 @@ fn in_words(mut found: Value) -> String {
             origin(&deployment),
         ]);
     }
-    table(&rows)
+    table_sparing(&rows, &["FROM", "BEGAN (UTC)"])
 }
 
 /// What it is, then what happened when, and at its end why.

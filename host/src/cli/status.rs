@@ -7,13 +7,16 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::console::{self, Screen, table};
+use super::console::{self, Screen, counted, table_sparing};
 use super::remote::{Host, Remote, segment};
 use super::steer::besides_weights;
 use crate::service::TrafficPlan;
 
 /// How often `--watch` looks.
 const WATCH: Duration = Duration::from_secs(1);
+
+/// The columns that a narrow terminal has no room for.
+const SPARE: [&str; 2] = ["DIGEST", "FROM"];
 
 /// Show the services of a running host, and how their traffic is shared.
 ///
@@ -117,7 +120,8 @@ impl Versions {
                 console::line(&versions.to_string());
                 return Ok(ExitCode::SUCCESS);
             }
-            let mut rows = vec![row(["VERSION", "TRAFFIC", "DIGEST", "DEPLOYED", "FROM", "NOTE"])];
+            let mut rows =
+                vec![row(["VERSION", "TRAFFIC", "DIGEST", "DEPLOYED (UTC)", "FROM", "NOTE"])];
             for version in list(&mut versions) {
                 let note = version["rolled_back"].as_str();
                 rows.push(vec![
@@ -129,7 +133,7 @@ impl Versions {
                     note.map(|reason| format!("rolled back: {reason}")).unwrap_or_default(),
                 ]);
             }
-            console::line(&table(&rows));
+            console::line(&table_sparing(&rows, &SPARE));
             Ok(ExitCode::SUCCESS)
         })
     }
@@ -163,7 +167,10 @@ fn in_words(services: &[Value], files: &[Value]) -> String {
         }
         for draining in service["draining"].as_array().into_iter().flatten() {
             let (version, leases) = (&draining["version"], &draining["leases"]);
-            notes.push(format!("{name} v{version} drains: {leases} requests go on"));
+            let leases = leases.as_u64().unwrap_or(0);
+            let (requests, go) =
+                (counted(leases, "request"), if leases == 1 { "goes" } else { "go" });
+            notes.push(format!("{name} v{version} drains: {requests} {go} on"));
         }
         if let Some(weight) = service["canary"]["steps"].get(step_of(service))
             && service["canary"]["held"] == false
@@ -181,7 +188,7 @@ fn in_words(services: &[Value], files: &[Value]) -> String {
         notes.extend(news(&text(&file["file"]), file));
     }
     if rows.len() > 1 {
-        notes.insert(0, table(&rows));
+        notes.insert(0, table_sparing(&rows, &SPARE));
     }
     notes.join("\n")
 }
