@@ -183,6 +183,28 @@ async fn a_client_stays_on_its_version() {
 }
 
 #[tokio::test]
+async fn a_canary_over_shared_traffic_says_who_loses_a_share_by_it() {
+    let host = Host::builder().file("hello.wasm", hello(1)).start().await;
+    deploy(&host, "hello?canary=false", &hello(2), "", "serving").await;
+    let plan = json!({"versions": [{"version": 1, "weight": 40}, {"version": 2, "weight": 60}]});
+    let set = ask(&host, Method::PUT, "/v1/services/hello/traffic", plan).await;
+    assert_eq!(set.status, 200, "{set:?}");
+    deploy(&host, "hello?canary=10", &hello(3), "", "running").await;
+    host.until_shared("hello").await;
+    let running = eventually("it has its share", async || {
+        let all = ask(&host, Method::GET, "/v1/deployments?service=hello", Value::Null).await;
+        let newest = all.json()[0].clone();
+        newest["version"].is_u64().then_some(newest)
+    })
+    .await;
+    let step = running["steps"].as_array().and_then(|steps| steps.last()).expect("a step");
+    assert_eq!((&step["weight"], &step["note"]), (&10.into(), &"v1 loses its 40 %".into()));
+    let service = host.service("hello").await;
+    let plan = json!([{"version": 2, "weight": 90}, {"version": 3, "weight": 10}]);
+    assert_eq!(service["traffic"]["versions"], plan, "{service}");
+}
+
+#[tokio::test]
 async fn two_operators_do_not_undo_each_other() {
     let host = Host::builder().file("hello.wasm", hello(1)).start().await;
     deploy(&host, "hello", &hello(2), "", "serving").await;

@@ -85,7 +85,8 @@ fn one(deployment: &Value) -> String {
             Some(weight) => format!("{weight} % of the traffic"),
             None => text(&step["step"]),
         };
-        lines.push(format!("{:<10}  {what}", time(&step["at"])));
+        let note = step["note"].as_str().map(|note| format!("; {note}")).unwrap_or_default();
+        lines.push(format!("{:<10}  {what}{note}", time(&step["at"])));
     }
     let state = text(&deployment["state"]);
     lines.push(format!("{:<10}  {state}", time(&deployment["ended_at"])));
@@ -117,7 +118,7 @@ mod tests {
             "state": "rolled-back", "reasons": ["too\u{1b}[2J slow"],
             "steps": [
                 { "step": "received", "at": "2026-01-31T08:00:00.123Z" },
-                { "step": "canary", "weight": 10, "at": "2026-01-31T08:00:01.000Z" }
+                { "step": "canary", "weight": 10, "note": "v2 loses its 50 %", "at": "2026-01-31T08:00:01.000Z" }
             ],
             "ended_at": "2026-01-31T08:00:09.000Z"
         });
@@ -127,7 +128,7 @@ service     cart v3
 from        cart.wasm
 component   ab
 2026-01-31 08:00:00.123  received
-2026-01-31 08:00:01.000  10 % of the traffic
+2026-01-31 08:00:01.000  10 % of the traffic; v2 loses its 50 %
 2026-01-31 08:00:09.000  rolled-back
               - too [2J slow";
         assert_eq!(in_words(deployment), expected);

@@ -145,7 +145,7 @@ async fn advance(
         return Ok(None);
     }
     tracing::info!(service = service.as_str(), version = record.new, weight, "canary goes on");
-    canary.progress.shares(record.new, weight);
+    canary.progress.shares(record.new, weight, None);
     if goes_on.is_none() {
         canary.progress.ended(DeploymentState::Serving, Vec::new());
         let snapshot = parts.registry.load();

@@ -167,7 +167,7 @@ fn go_on(parts: &Parts, record: CanaryRecord, version: &VersionRecord) -> Runnin
     let whence = (&version.origin, version.who.as_deref());
     let progress = parts.board.begin(Some(&record.deployment), what, whence);
     let weight = record.settings.steps.get(record.step).copied().unwrap_or(100);
-    progress.shares(record.new, weight);
+    progress.shares(record.new, weight, None);
     if record.held {
         progress.held(
             record.reason.clone().unwrap_or_else(|| "it was before the host started".to_owned()),
