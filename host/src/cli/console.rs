@@ -61,7 +61,7 @@ impl Screen {
 }
 
 /// Rows in columns as wide as their widest cell, the first row above the others;
-/// on a terminal at most as wide as that: there the last column's texts are broken.
+/// on a narrow terminal the last column's texts are broken into lines.
 pub(super) fn table(rows: &[Vec<String>]) -> String {
     in_width(rows, &[], width())
 }
@@ -83,15 +83,13 @@ fn in_width(rows: &[Vec<String>], spare: &[&str], width: Option<u16>) -> String 
     }
     let mut table = Table::new();
     table.load_style(NOTHING);
-    if let Some(width) = width {
-        table.set_width(width).set_content_arrangement(ContentArrangement::Dynamic);
-    }
     table.add_rows(rows.iter().map(|row| row.iter().map(|cell| printable(cell))));
     table.column_iter_mut().for_each(|column| _ = column.set_padding((0, 2)));
-    if fits(&rows) {
-        // A number in two pieces is read as two numbers.
-        let whole = rows[0].len().saturating_sub(1);
-        let columns = table.column_iter_mut().take(whole);
+    // Where it doesn't fit even so, the terminal breaks the lines: a number or an id in two
+    // pieces is read as two.
+    if let Some(width) = width.filter(|_| fits(&rows)) {
+        table.set_width(width).set_content_arrangement(ContentArrangement::Dynamic);
+        let columns = table.column_iter_mut().take(rows[0].len().saturating_sub(1));
         columns.for_each(|column| _ = column.set_constraint(ColumnConstraint::ContentWidth));
     }
     table.trim_fmt()
@@ -296,5 +294,8 @@ mod tests {
                       \x20                             too slow";
         assert_eq!(shown(54), narrow);
         assert_eq!(shown(60).lines().count(), 2, "{}", shown(60));
+        let whole = "VERSION  DEPLOYED (UTC)       NOTE\n\
+                     v12      2026-01-31 08:00:00  rolled back: it was too slow";
+        assert_eq!(shown(40), whole);
     }
 }

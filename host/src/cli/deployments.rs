@@ -68,7 +68,7 @@ fn in_words(mut found: Value) -> String {
             origin(&deployment),
         ]);
     }
-    table_sparing(&rows, &["FROM", "BEGAN (UTC)"])
+    table_sparing(&rows, &["FROM", "BEGAN (UTC)", "VERSION"])
 }
 
 /// What it is, then what happened when, and at its end why.
@@ -86,12 +86,12 @@ fn one(deployment: &Value) -> String {
             None => text(&step["step"]),
         };
         let note = step["note"].as_str().map(|note| format!("; {note}")).unwrap_or_default();
-        lines.push(format!("{:<10}  {what}{note}", time(&step["at"])));
+        lines.push(format!("{:<23}  {what}{note}", time(&step["at"])));
     }
     let state = text(&deployment["state"]);
-    lines.push(format!("{:<10}  {state}", time(&deployment["ended_at"])));
+    lines.push(format!("{:<23}  {state}", time(&deployment["ended_at"])));
     let reasons = deployment["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    lines.extend(reasons.map(|reason| format!("              - {reason}")));
+    lines.extend(reasons.map(|reason| format!("{:<23}  - {reason}", "")));
     let lines: Vec<_> = lines.iter().map(|line| console::printable(line)).collect();
     lines.join("\n")
 }
@@ -130,7 +130,7 @@ component   ab
 2026-01-31 08:00:00.123  received
 2026-01-31 08:00:01.000  10 % of the traffic; v2 loses its 50 %
 2026-01-31 08:00:09.000  rolled-back
-              - too [2J slow";
+                         - too [2J slow";
         assert_eq!(in_words(deployment), expected);
     }
 }
