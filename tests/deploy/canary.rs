@@ -28,6 +28,9 @@ async fn a_good_version_takes_the_traffic_over_step_by_step() {
     load.end().await;
 }
 
+/// What a busy machine may take for a look and for writing down what comes of it.
+const SLACK: Duration = Duration::from_secs(5);
+
 /// Deploys a version that acts so while there is load; why it was rolled back.
 async fn rolled_back(config: &str) -> String {
     let (bytes, manifest) = acting("name = \"old\", slow = \"20\"", "");
@@ -47,6 +50,14 @@ async fn rolled_back(config: &str) -> String {
     let canary = "canary = { steps = [\"50%\", \"100%\"], pause = \"20s\" }";
     let (bytes, manifest) = acting(config, canary);
     let ended = deploy(&host, "probe", &bytes, &manifest, "rolled-back").await;
+    let moment = |text: &Value| {
+        let text = text.as_str().expect("a time");
+        humantime::parse_rfc3339(text).expect("RFC 3339")
+    };
+    let step = ended["steps"].as_array().and_then(|steps| steps.last()).expect("a step");
+    assert_eq!(step["weight"], 50, "{ended}");
+    let took = moment(&ended["ended_at"]).duration_since(moment(&step["at"])).expect("after it");
+    assert!(took < Duration::from_secs(20) + SLACK, "within its step, not {took:?} after: {ended}");
     let service = host.service("probe").await;
     assert_eq!(service["serving"]["version"], 1, "{service}");
     assert!(service["sharing"].is_null(), "{service}");

@@ -19,7 +19,11 @@ const ENOUGH: u64 = 10_000;
 const ROUNDS: usize = 20;
 /// Quick, and not to be put off by what else the machine does.
 const THROUGH_ALL_STEPS: &str = "[instances]\nreuse = 1000\n[deploy]\n\
-    canary = { steps = [\"1%\", \"10%\", \"50%\"], pause = \"100ms\", requests = 5, slower = 50.0 }\n";
+    canary = { steps = [\"1%\", \"10%\", \"50%\"], pause = \"100ms\", requests = 5, slower = 50.0, \
+    sticky = \"header:x-user\" }\n";
+/// Requests per round: five standard deviations of a half are eight points then.
+const ROUND: u64 = 1000;
+const USERS: usize = 8;
 
 type Counts = Arc<Mutex<BTreeMap<String, u64>>>;
 
@@ -114,6 +118,17 @@ async fn shares_are_as_the_weights_say_and_no_request_fails() {
         let steps = deployed["steps"].as_array().expect("steps");
         let weights: Vec<u64> = steps.iter().filter_map(|step| step["weight"].as_u64()).collect();
         assert_eq!(weights, [1, 10, 50], "{deployed}");
+        let seen = share(&load.next(ROUND).await, "VERSION-00000002");
+        assert!((seen - 50.0).abs() <= 8.0, "round {round}: half is wanted, {seen} % seen");
+        for user in 0..USERS {
+            let mut versions = std::collections::BTreeSet::new();
+            for _ in 0..5 {
+                let request = Request::get(host.url("/hello")).header("x-user", user);
+                let reply = host.send(request.body(Full::default()).expect("a request")).await;
+                versions.insert(reply.header("x-version").to_owned());
+            }
+            assert_eq!(versions.len(), 1, "round {round}: user {user} is on {versions:?}");
+        }
         for (verb, marker) in [("promote", "VERSION-00000002"), ("rollback", "VERSION-00000001")] {
             let path = format!("/v1/services/hello/{verb}");
             let done = ask(&host, Method::POST, &path, Value::Null).await;
