@@ -5,6 +5,7 @@ mod check;
 mod completions;
 mod console;
 mod deploy;
+mod deployments;
 mod diff;
 mod drain;
 mod elapsed;
@@ -53,6 +54,8 @@ enum Command {
     Deploy(deploy::Deploy),
     /// Show the services of a running host, and how their traffic is shared
     Status(status::Status),
+    /// Show the deployments since a host's start, or one with its steps
+    Deployments(deployments::Deployments),
     /// Show the versions of a service that are kept
     Versions(status::Versions),
     /// Give a version all of its service's traffic
@@ -98,6 +101,7 @@ pub fn main() -> ExitCode {
         Command::BenchInvoke(bench) => bench.run(),
         Command::Deploy(deploy) => deploy.run(),
         Command::Status(status) => status.run(),
+        Command::Deployments(deployments) => deployments.run(),
         Command::Versions(versions) => versions.run(),
         Command::Promote(promote) => promote.run(),
         Command::Rollback(rollback) => rollback.run(),

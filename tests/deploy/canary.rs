@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use http::Method;
+use http::{Method, Request};
+use http_body_util::Full;
 use serde_json::{Value, json};
 
-use super::operator::{acting, ask, deploy, until_state, upload};
+use super::operator::{acting, ask, deploy, hotdock, until_state, upload};
 use super::steering::Load;
 use crate::harness::{Host, hello};
 
@@ -27,6 +28,9 @@ async fn a_good_version_takes_the_traffic_over_step_by_step() {
     load.end().await;
 }
 
+/// What a busy machine may take for a look and for writing down what comes of it.
+const SLACK: Duration = Duration::from_secs(5);
+
 /// Deploys a version that acts so while there is load; why it was rolled back.
 async fn rolled_back(config: &str) -> String {
     let (bytes, manifest) = acting("name = \"old\", slow = \"20\"", "");
@@ -46,6 +50,14 @@ async fn rolled_back(config: &str) -> String {
     let canary = "canary = { steps = [\"50%\", \"100%\"], pause = \"20s\" }";
     let (bytes, manifest) = acting(config, canary);
     let ended = deploy(&host, "probe", &bytes, &manifest, "rolled-back").await;
+    let moment = |text: &Value| {
+        let text = text.as_str().expect("a time");
+        humantime::parse_rfc3339(text).expect("RFC 3339")
+    };
+    let step = ended["steps"].as_array().and_then(|steps| steps.last()).expect("a step");
+    assert_eq!(step["weight"], 50, "{ended}");
+    let took = moment(&ended["ended_at"]).duration_since(moment(&step["at"])).expect("after it");
+    assert!(took < Duration::from_secs(20) + SLACK, "within its step, not {took:?} after: {ended}");
     let service = host.service("probe").await;
     assert_eq!(service["serving"]["version"], 1, "{service}");
     assert!(service["sharing"].is_null(), "{service}");
@@ -92,8 +104,8 @@ async fn what_traps_at_its_start_or_fails_to_migrate_never_gets_traffic() {
 }
 
 #[tokio::test]
-async fn with_too_little_traffic_it_waits_and_then_asks() {
-    let host = Host::builder().file("hello.wasm", hello(1)).start().await;
+async fn with_too_little_traffic_it_waits_and_then_asks_also_after_a_crash() {
+    let mut host = Host::builder().file("hello.wasm", hello(1)).start().await;
     let manifest =
         "[deploy]\ncanary = { steps = [\"10%\", \"100%\"], pause = \"100ms\", wait = \"200ms\" }\n";
     let held = deploy(&host, "hello", &hello(2), manifest, "held").await;
@@ -101,9 +113,132 @@ async fn with_too_little_traffic_it_waits_and_then_asks() {
     let service = host.service("hello").await;
     assert_eq!(service["canary"]["held"], true, "{service}");
     assert_eq!(service["sharing"][0]["weight"], 10, "{service}");
+    host.kill();
+    host.start().await;
+    let id = held["id"].as_str().expect("an id");
+    let still = ask(&host, Method::GET, &format!("/v1/deployments/{id}"), Value::Null).await.json();
+    assert_eq!((&still["state"], &still["reasons"]), (&held["state"], &held["reasons"]), "{still}");
     let promoted = ask(&host, Method::POST, "/v1/services/hello/promote", Value::Null).await;
     assert_eq!(promoted.json()["serving"]["version"], 2, "{promoted:?}");
-    until_state(&host, held["id"].as_str().expect("an id"), "serving").await;
+    until_state(&host, id, "serving").await;
+}
+
+/// Between two requests of whoever finds a version bad.
+const PACE: Duration = Duration::from_millis(10);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_turns_bad_while_it_is_held_is_rolled_back_soon() {
+    let (bytes, manifest) = acting("name = \"old\"", "");
+    let host = Host::builder().file("probe.wasm", bytes).file("probe.toml", manifest).start().await;
+    let canary = "canary = { steps = [\"50%\"], pause = \"100ms\", errors = \"10%\", \
+                  slower = 1000.0, sticky = \"header:x-user\" }";
+    let (bytes, manifest) = acting("name = \"new\"", canary);
+    let running = deploy(&host, "probe", &bytes, &manifest, "running").await;
+    host.until_shared("probe").await;
+    let get = async |path: &str, user: u32| {
+        let request = Request::get(host.url(path)).header("x-user", user.to_string());
+        host.send(request.body(Full::default()).expect("a request")).await
+    };
+    // Users stay on their version.
+    let (mut on_old, mut on_new) = (None, None);
+    for user in 0.. {
+        let of_this =
+            if get("/probe/act", user).await.text() == "new" { &mut on_new } else { &mut on_old };
+        of_this.get_or_insert(user);
+        if on_old.is_some() && on_new.is_some() {
+            break;
+        }
+    }
+    let (on_old, on_new) = on_old.zip(on_new).expect("both have users");
+    let good = async || {
+        for user in [on_old, on_new] {
+            assert_eq!(get("/probe/act", user).await.status, 200);
+        }
+    };
+    let path = format!("/v1/deployments/{}", running["id"].as_str().expect("an id"));
+    let state = async || ask(&host, Method::GET, &path, Value::Null).await.json()["state"].clone();
+    while state().await == "running" {
+        good().await;
+    }
+    assert_eq!(state().await, "held");
+    for _ in 0..1000 {
+        good().await;
+    }
+    let mut failed = 0;
+    while state().await == "held" {
+        assert_eq!(get("/probe/act", on_old).await.status, 200);
+        assert_eq!(get("/probe/trap", on_new).await.status, 502);
+        failed += 1;
+        tokio::time::sleep(PACE).await;
+        // Of all that it was given while it is held, these are less than a tenth.
+        assert!(failed < 100, "it is still held");
+    }
+    assert_eq!(state().await, "rolled-back");
+}
+
+#[tokio::test]
+async fn a_version_on_trial_that_cannot_be_restored_leaves_the_old_one_serving() {
+    let secrets = tempfile::tempdir().expect("a folder");
+    let key = secrets.path().join("hello/KEY");
+    std::fs::create_dir(secrets.path().join("hello")).expect("a folder");
+    std::fs::write(&key, "tea").expect("a file");
+    let mut host = Host::builder()
+        .file("hello.wasm", hello(1))
+        .argument("--secrets")
+        .argument(secrets.path().to_str().expect("text"))
+        .start()
+        .await;
+    let manifest = "[capabilities]\nsecrets = [\"KEY\"]\n[deploy]\n\
+                    canary = { steps = [\"10%\", \"100%\"], pause = \"1h\" }\n";
+    let running = deploy(&host, "hello", &hello(2), manifest, "running").await;
+    host.until_shared("hello").await;
+    host.kill();
+    std::fs::remove_file(&key).expect("a file");
+    host.start().await;
+    assert_eq!(host.get("/hello").await.header("x-version"), "VERSION-00000001");
+    let id = running["id"].as_str().expect("an id");
+    let reason = until_state(&host, id, "rolled-back").await["reasons"][0].clone();
+    assert!(reason.as_str().expect("text").contains("secret KEY is not supplied"), "{reason}");
+    let kept = ask(&host, Method::GET, "/v1/services/hello/versions", Value::Null).await.json();
+    assert_eq!(kept[0]["rolled_back"], reason, "{kept}");
+    // It stays so, whatever there is at the next start.
+    std::fs::write(&key, "tea").expect("a file");
+    host.kill();
+    host.start().await;
+    let service = host.service("hello").await;
+    assert_eq!(
+        (&service["serving"]["version"], &service["serving"]["weight"]),
+        (&1.into(), &100.into())
+    );
+    assert!(service["canary"].is_null() && service["lost"].is_null(), "{service}");
+}
+
+#[tokio::test]
+async fn a_service_that_cannot_be_restored_is_shown_with_the_reason() {
+    let secrets = tempfile::tempdir().expect("a folder");
+    let key = secrets.path().join("hello/KEY");
+    std::fs::create_dir(secrets.path().join("hello")).expect("a folder");
+    std::fs::write(&key, "tea").expect("a file");
+    let mut host = Host::builder()
+        .argument("--secrets")
+        .argument(secrets.path().to_str().expect("text"))
+        .start()
+        .await;
+    deploy(&host, "hello", &hello(1), "[capabilities]\nsecrets = [\"KEY\"]\n", "serving").await;
+    host.kill();
+    std::fs::remove_file(&key).expect("a file");
+    host.start().await;
+    let service = host.service("hello").await;
+    assert_eq!(service["state"], "lost", "{service}");
+    let status = hotdock(&host, &["status"]);
+    let said = String::from_utf8_lossy(&status.stdout);
+    assert!(said.contains("hello could not be restored: hello v1: secret KEY is not"), "{said}");
+    std::fs::write(&key, "tea").expect("a file");
+    host.kill();
+    host.start().await;
+    let service = host.service("hello").await;
+    assert_eq!(service["state"], "serving", "{service}");
+    assert!(service["lost"].is_null(), "{service}");
 }
 
 #[tokio::test]

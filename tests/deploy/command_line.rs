@@ -1,10 +1,14 @@
 //! The commands that steer a running host, and their exit codes.
 
 use std::io::Write as _;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
-use super::operator::hotdock;
-use crate::harness::{Host, hello};
+use http::Request;
+use http_body_util::Full;
+use tempfile::TempDir;
+
+use super::operator::{deploy, hotdock, until_state};
+use crate::harness::{Host, eventually, hello};
 
 fn said(output: &Output) -> String {
     let (out, error) = (&output.stdout, &output.stderr);
@@ -27,8 +31,10 @@ async fn a_version_is_deployed_tried_promoted_and_rolled_back() {
     };
     assert!(done(&["deploy", &file(1)]).contains("hello v1: 100 % of the traffic"));
     let tried = done(&["deploy", &file(2), "--canary", "10%", "--no-wait"]);
-    assert!(!tried.trim().is_empty(), "its id is printed");
     host.until_shared("hello").await;
+    let shown = done(&["deployments", tried.trim()]);
+    assert!(shown.contains("hello v2") && shown.contains("10 % of the traffic"), "{shown}");
+    assert!(done(&["deployments", "hello"]).contains(tried.trim()));
     assert!(done(&["status"]).contains("10 %"));
     assert!(done(&["traffic", "hello"]).contains("v1 90 %, v2 10 %"));
     assert!(done(&["promote", "hello"]).contains("v2 100 %"));
@@ -37,6 +43,11 @@ async fn a_version_is_deployed_tried_promoted_and_rolled_back() {
     assert!(done(&["versions", "hello"]).contains("rolled back: too blue"));
     let shared = done(&["traffic", "hello", "1=50", "v2=50%", "--sticky", "cookie"]);
     assert!(shared.contains("v1 50 %, v2 50 %") && shared.contains("by cookie"), "{shared}");
+    let ruled = done(&["traffic", "hello", "1=100", "2=0", "--rule", "x-beta:yes=2"]);
+    assert!(ruled.contains("x-beta: yes goes to v2"), "{ruled}");
+    let status = done(&["status"]);
+    assert!(status.contains("hello: x-beta: yes goes to v2"), "{status}");
+    assert!(status.contains("hello: a client stays by cookie"), "{status}");
     assert!(done(&["undeploy", "hello"]).contains("undeployed"));
     assert_eq!(host.get("/hello").await.status, 404);
 
@@ -50,6 +61,156 @@ async fn a_version_is_deployed_tried_promoted_and_rolled_back() {
     assert_eq!(code(&["status", "--admin", "127.0.0.1:1"]), Some(1));
     assert!(done(&["deploy", &file(3)]).contains("hello v3"));
     assert_eq!(code(&["promote", "hello"]), Some(5), "there is nothing on trial");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_an_upload_was_refused_is_said_until_the_next() {
+    let host = Host::builder().start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("hello.wasm");
+    std::fs::write(&path, hello(1)).expect("a component");
+    let manifest = folder.path().join("hello.toml");
+    let deploy = |text: &str| {
+        std::fs::write(&manifest, text).expect("a manifest");
+        hotdock(&host, &["deploy", path.to_str().expect("text"), "--no-wait"])
+    };
+    let status = || said(&hotdock(&host, &["status"]));
+    let reason = "hello: an upload was refused: secret KEY is not supplied";
+    for before in ["", "100 %"] {
+        let refused = said(&deploy("[capabilities]\nsecrets = [\"KEY\"]\n"));
+        until_state(&host, refused.trim(), "refused").await;
+        assert!(status().contains(reason) && status().contains(before), "{}", status());
+        let shown = said(&hotdock(&host, &["deployments", refused.trim()]));
+        assert!(shown.contains("refused\n") && shown.contains("- secret KEY is not"), "{shown}");
+        until_state(&host, said(&deploy("")).trim(), "serving").await;
+        assert!(!status().contains("refused"), "{}", status());
+    }
+    let all = said(&hotdock(&host, &["deployments", "--json"]));
+    let all: serde_json::Value = serde_json::from_str(&all).expect("JSON");
+    assert_eq!(all.as_array().expect("deployments").len(), 4);
+    let code = |which: &str| hotdock(&host, &["deployments", which]).status.code();
+    assert_eq!(code("absent"), Some(6));
+    assert_eq!(code("01977d3e-0000-7000-8000-000000000000"), Some(6));
+}
+
+/// What a command prints on a terminal, 60 columns wide, as it comes.
+struct Terminal {
+    child: Child,
+    folder: TempDir,
+}
+
+impl Terminal {
+    /// None where there is no `script` to make one.
+    fn begin(host: &Host, arguments: &[&str]) -> Option<Self> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let command = format!(
+            "stty cols 60 rows 24; exec {} {}",
+            env!("CARGO_BIN_EXE_hotdock"),
+            arguments.join(" ")
+        );
+        let child = Command::new("script")
+            .args(["--quiet", "--flush", "--return", "--command", &command])
+            .arg(folder.path().join("printed"))
+            .env("HOTDOCK_ADMIN", host.admin_url(""))
+            .env("SHELL", "/bin/sh")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn();
+        if child.is_err() {
+            eprintln!("skipped: there is no script(1)");
+        }
+        Some(Self { child: child.ok()?, folder })
+    }
+
+    fn printed(&self) -> String {
+        let printed = std::fs::read(self.folder.path().join("printed")).unwrap_or_default();
+        String::from_utf8_lossy(&printed).into_owned()
+    }
+
+    async fn until(&self, text: &str) {
+        eventually(&format!("{text:?} is shown"), async || {
+            self.printed().contains(text).then_some(())
+        })
+        .await;
+    }
+
+    /// All that it printed, once it has ended by itself, as done.
+    async fn ended(mut self) -> String {
+        let status =
+            eventually("it ends", async || self.child.try_wait().expect("its status")).await;
+        assert!(status.success(), "{status}: {}", self.printed());
+        self.printed()
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_terminal_status_and_deploy_show_what_goes_on_until_it_is_over() {
+    let host = Host::builder().file("hello.wasm", hello(1)).start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("hello.wasm");
+    std::fs::write(&path, hello(2)).expect("a component");
+    std::fs::write(folder.path().join("hello.toml"), "[deploy]\ncanary = { pause = \"1h\" }\n")
+        .expect("a manifest");
+    let Some(deploy) = Terminal::begin(&host, &["deploy", path.to_str().expect("text")]) else {
+        return;
+    };
+    deploy.until("hello v2: 1 % of the traffic").await;
+    let status = Terminal::begin(&host, &["status"]).expect("there is one");
+    status.until("hello v2: canary at 1 %, step 1 of 4").await;
+    // What there was is wiped away and shown anew.
+    let again = "\u{1b}[4F\u{1b}[JSERVICE  VERSION  TRAFFIC  REQUESTS  ERRORS\r\n\
+                 hello    v1       99 %     0         0\r\n";
+    status.until(again).await;
+    let since = |printed: &str| {
+        let (_, since) = printed.split_once("1 % of the traffic\r\n").expect("it had its share");
+        let shown = since.split("\r\n").filter(|line| line.ends_with(" s"));
+        shown
+            .map(|line| line.rsplit("  ").next().unwrap_or_default().to_owned())
+            .collect::<Vec<_>>()
+    };
+    eventually("it shows how long it waits", async || {
+        (since(&deploy.printed()).len() >= 2).then_some(())
+    })
+    .await;
+    assert!(hotdock(&host, &["promote", "hello"]).status.success());
+    let deploy = deploy.ended().await;
+    assert!(deploy.contains("hello v2: 100 % of the traffic"), "{deploy:?}");
+    let mut seconds = since(&deploy);
+    seconds.dedup();
+    assert_eq!(seconds, since(&deploy), "each is shown once: {deploy:?}");
+    let status = status.ended().await;
+    let last = status.rsplit("\u{1b}[J").next().expect("a screen");
+    assert!(last.contains("hello    v2       100 %") && !last.contains("canary"), "{status:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_with_a_header_go_where_its_rule_says_also_after_a_restart() {
+    let mut host = Host::builder().file("hello.wasm", hello(1)).start().await;
+    deploy(&host, "hello?canary=false", &hello(2), "", "serving").await;
+    let set = hotdock(&host, &["traffic", "hello", "1=100", "2=0", "--rule", "x-beta:yes=2"]);
+    assert!(set.status.success(), "{}", said(&set));
+    for start in ["set", "restored"] {
+        for (value, marker) in [("yes", "2"), ("no", "1"), ("", "1")] {
+            let request = Request::get(host.url("/hello")).header("x-beta", value);
+            let reply = host.send(request.body(Full::default()).expect("a request")).await;
+            let expected = format!("VERSION-0000000{marker}");
+            assert_eq!(reply.header("x-version"), expected, "{value}, once it is {start}");
+        }
+        host.kill();
+        host.start().await;
+    }
+    let set = hotdock(&host, &["traffic", "hello", "--no-rules"]);
+    assert!(!said(&set).contains("x-beta"), "{}", said(&set));
+    let request = Request::get(host.url("/hello")).header("x-beta", "yes");
+    let reply = host.send(request.body(Full::default()).expect("a request")).await;
+    assert_eq!(reply.header("x-version"), "VERSION-00000001");
 }
 
 /// Whether the program is there and content with this on its standard input.
@@ -102,7 +263,9 @@ fn there_is_a_manual_page_for_each_command() {
     let page = man(&[]);
     assert!(String::from_utf8_lossy(&page).contains("Exit codes"));
     man(&[folder.path().to_str().expect("text")]);
-    for name in ["hotdock", "hotdock-up", "hotdock-deploy", "hotdock-logs", "hotdock-events-tail"] {
+    for name in
+        ["hotdock", "hotdock-up", "hotdock-deployments", "hotdock-logs", "hotdock-events-tail"]
+    {
         let path = folder.path().join(format!("{name}.1"));
         let page = std::fs::read(&path).unwrap_or_else(|_| panic!("{name}.1 is there"));
         // It says on standard error what it cannot make sense of.

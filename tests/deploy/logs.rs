@@ -168,6 +168,12 @@ async fn the_command_shows_lines_in_words_and_since_a_time() {
     let tea = tea.lines().find(|line| line.contains("tea")).expect("a line");
     assert!(tea.contains("  INFO   probe v1      "), "{tea}");
     assert_eq!(shown(&["logs", "-n", "1"]).lines().count(), 1);
-    assert_eq!(shown(&["logs", "absent"]), "");
+    let newest = shown(&["logs", "--since", "1h", "-n", "2"]);
+    assert_eq!(newest.lines().count(), 2, "{newest}");
+    assert_eq!(newest, shown(&["logs", "-n", "2"]), "the last of them");
+    assert_eq!(shown(&["logs", "probe", "--level", "error"]), "", "it has said nothing so loud");
+    let absent = hotdock(&host, &["logs", "absent"]);
+    assert_eq!(absent.status.code(), Some(6), "{absent:?}");
+    assert!(String::from_utf8_lossy(&absent.stderr).contains("no service absent"), "{absent:?}");
     assert_eq!(hotdock(&host, &["logs", "--since", "yesterday"]).status.code(), Some(2));
 }

@@ -19,7 +19,11 @@ const ENOUGH: u64 = 10_000;
 const ROUNDS: usize = 20;
 /// Quick, and not to be put off by what else the machine does.
 const THROUGH_ALL_STEPS: &str = "[instances]\nreuse = 1000\n[deploy]\n\
-    canary = { steps = [\"1%\", \"10%\", \"50%\"], pause = \"100ms\", requests = 5, slower = 50.0 }\n";
+    canary = { steps = [\"1%\", \"10%\", \"50%\"], pause = \"100ms\", requests = 5, slower = 50.0, \
+    sticky = \"header:x-user\" }\n";
+/// Requests per round: five standard deviations of a half are eight points then.
+const ROUND: u64 = 1000;
+const USERS: usize = 8;
 
 type Counts = Arc<Mutex<BTreeMap<String, u64>>>;
 
@@ -114,6 +118,17 @@ async fn shares_are_as_the_weights_say_and_no_request_fails() {
         let steps = deployed["steps"].as_array().expect("steps");
         let weights: Vec<u64> = steps.iter().filter_map(|step| step["weight"].as_u64()).collect();
         assert_eq!(weights, [1, 10, 50], "{deployed}");
+        let seen = share(&load.next(ROUND).await, "VERSION-00000002");
+        assert!((seen - 50.0).abs() <= 8.0, "round {round}: half is wanted, {seen} % seen");
+        for user in 0..USERS {
+            let mut versions = std::collections::BTreeSet::new();
+            for _ in 0..5 {
+                let request = Request::get(host.url("/hello")).header("x-user", user);
+                let reply = host.send(request.body(Full::default()).expect("a request")).await;
+                versions.insert(reply.header("x-version").to_owned());
+            }
+            assert_eq!(versions.len(), 1, "round {round}: user {user} is on {versions:?}");
+        }
         for (verb, marker) in [("promote", "VERSION-00000002"), ("rollback", "VERSION-00000001")] {
             let path = format!("/v1/services/hello/{verb}");
             let done = ask(&host, Method::POST, &path, Value::Null).await;
@@ -180,6 +195,28 @@ async fn a_client_stays_on_its_version() {
         eprintln!("{weight} %: {} of {} users, none went back", on_new.len(), users.len());
     }
     assert_eq!(on_new.len(), users.len());
+}
+
+#[tokio::test]
+async fn a_canary_over_shared_traffic_says_who_loses_a_share_by_it() {
+    let host = Host::builder().file("hello.wasm", hello(1)).start().await;
+    deploy(&host, "hello?canary=false", &hello(2), "", "serving").await;
+    let plan = json!({"versions": [{"version": 1, "weight": 40}, {"version": 2, "weight": 60}]});
+    let set = ask(&host, Method::PUT, "/v1/services/hello/traffic", plan).await;
+    assert_eq!(set.status, 200, "{set:?}");
+    deploy(&host, "hello?canary=10", &hello(3), "", "running").await;
+    host.until_shared("hello").await;
+    let running = eventually("it has its share", async || {
+        let all = ask(&host, Method::GET, "/v1/deployments?service=hello", Value::Null).await;
+        let newest = all.json()[0].clone();
+        newest["version"].is_u64().then_some(newest)
+    })
+    .await;
+    let step = running["steps"].as_array().and_then(|steps| steps.last()).expect("a step");
+    assert_eq!((&step["weight"], &step["note"]), (&10.into(), &"v1 loses its 40 %".into()));
+    let service = host.service("hello").await;
+    let plan = json!([{"version": 2, "weight": 90}, {"version": 3, "weight": 10}]);
+    assert_eq!(service["traffic"]["versions"], plan, "{service}");
 }
 
 #[tokio::test]

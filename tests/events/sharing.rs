@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use http::Method;
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::Full;
 use serde_json::{Value, json};
 
 use super::{consumer, event, publish, value};
@@ -13,12 +15,64 @@ const KEYS: usize = 60;
 
 /// The consumer as another version: what it counts is in bucket `kounts`.
 fn newer() -> (Vec<u8>, String) {
+    changed("counts", "kounts")
+}
+
+/// The consumer with another text of the same length where this one is.
+fn changed(text: &str, other: &str) -> (Vec<u8>, String) {
     let (mut bytes, manifest) = component("consumer");
-    let places: Vec<usize> =
-        (0..bytes.len() - 6).filter(|&at| bytes[at..].starts_with(b"counts")).collect();
-    assert_eq!(places.len(), 1, "the bucket's name is there once");
-    bytes[places[0]] = b'k';
+    let places: Vec<usize> = (0..bytes.len() - text.len())
+        .filter(|&at| bytes[at..].starts_with(text.as_bytes()))
+        .collect();
+    assert_eq!(places.len(), 1, "{text} is there once");
+    bytes[places[0]..places[0] + text.len()].copy_from_slice(other.as_bytes());
     (bytes, manifest.expect("the consumer has one"))
+}
+
+/// Deploys the version with this canary and has events come, no requests, until its
+/// deployment has the state.
+async fn tried_by_events(version: (Vec<u8>, String), canary: &str, state: &str) -> Value {
+    let host = consumer("").await;
+    let (bytes, manifest) = version;
+    let manifest = format!("[deploy]\ncanary = {canary}\n{manifest}");
+    let running = deploy(&host, "consumer", &bytes, &manifest, "running").await;
+    let path = format!("/v1/deployments/{}", running["id"].as_str().expect("an id"));
+    let (batch, url) = ("application/cloudevents-batch+json", host.admin_url("/events"));
+    let mut events = 0..;
+    eventually(&format!("it is {state}"), async || {
+        let event = |id: u32| {
+            let data = json!([{"do": "sql", "text": "tea"}]);
+            json!({"specversion": "1.0", "id": id.to_string(), "source": "/tests",
+                   "type": "test.steps", "partitionkey": id.to_string(), "data": data})
+        };
+        let body = Value::Array(events.by_ref().take(20).map(event).collect()).to_string();
+        let request = Request::post(&url).header("content-type", batch);
+        let taken = host.send(request.body(Full::new(Bytes::from(body))).expect("a request")).await;
+        assert_eq!(taken.status, 202, "{taken:?}");
+        let now = ask(&host, Method::GET, &path, Value::Null).await.json();
+        let is_over = now["ended_at"].is_string();
+        assert!(!is_over || now["state"] == state, "{now}");
+        is_over.then_some(now)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_handles_events_only_takes_them_over_step_by_step() {
+    let canary = "{ steps = [\"20%\", \"100%\"], pause = \"100ms\", slower = 1000.0 }";
+    let done = tried_by_events(newer(), canary, "serving").await;
+    let steps = done["steps"].as_array().expect("steps");
+    let weights: Vec<u64> = steps.iter().filter_map(|step| step["weight"].as_u64()).collect();
+    assert_eq!(weights, [20, 100], "{done}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_fails_at_events_is_rolled_back() {
+    let canary = "{ steps = [\"20%\", \"100%\"], pause = \"1h\" }";
+    let bad = changed("INSERT INTO effects", "INSERT INTO effectz");
+    let ended = tried_by_events(bad, canary, "rolled-back").await;
+    let reason = ended["reasons"][0].as_str().expect("a reason");
+    assert!(reason.contains("% of its events failed"), "{reason}");
 }
 
 async fn count(host: &Host, bucket: &str, key: &str) -> u64 {

@@ -6,11 +6,11 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use comfy_table::presets::NOTHING;
-use comfy_table::{ContentArrangement, Table};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table};
 use terminal_size::{Height, Width, terminal_size_of};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-use crate::deploy::{Notice, Status};
+use crate::deploy::{Notice, ServiceState, Status};
 use crate::service::Share;
 
 /// What empties a terminal and begins at its top (ECMA-48 `ED`, `CUP`).
@@ -18,6 +18,9 @@ const CLEAR: &str = "\x1b[2J\x1b[H";
 
 /// What empties a terminal from where it is at (ECMA-48 `ED`).
 const CLEAR_BELOW: &str = "\x1b[J";
+
+/// How narrow a column of texts may become, in columns of the terminal.
+const LEAST_TEXT: usize = 20;
 
 /// A text on a terminal that is shown anew in its place.
 #[derive(Debug, Default)]
@@ -58,16 +61,50 @@ impl Screen {
 }
 
 /// Rows in columns as wide as their widest cell, the first row above the others;
-/// on a terminal at most as wide as that.
+/// on a narrow terminal the last column's texts are broken into lines.
 pub(super) fn table(rows: &[Vec<String>]) -> String {
+    in_width(rows, &[], width())
+}
+
+/// The same where the columns of these titles go, in this order, for as long as the
+/// terminal is too narrow for all.
+pub(super) fn table_sparing(rows: &[Vec<String>], spare: &[&str]) -> String {
+    in_width(rows, spare, width())
+}
+
+fn in_width(rows: &[Vec<String>], spare: &[&str], width: Option<u16>) -> String {
+    let mut rows: Vec<Vec<String>> = rows.to_vec();
+    let fits = |rows: &[Vec<String>]| width.is_none_or(|width| least_width(rows) <= width.into());
+    for title in spare {
+        let column = rows[0].iter().position(|each| each == title);
+        if let Some(column) = column.filter(|_| !fits(&rows)) {
+            rows.iter_mut().for_each(|row| _ = row.remove(column));
+        }
+    }
     let mut table = Table::new();
     table.load_style(NOTHING);
-    if let Some(width) = width() {
-        table.set_width(width).set_content_arrangement(ContentArrangement::Dynamic);
-    }
     table.add_rows(rows.iter().map(|row| row.iter().map(|cell| printable(cell))));
     table.column_iter_mut().for_each(|column| _ = column.set_padding((0, 2)));
+    // Where it doesn't fit even so, the terminal breaks the lines: a number or an id in two
+    // pieces is read as two.
+    if let Some(width) = width.filter(|_| fits(&rows)) {
+        table.set_width(width).set_content_arrangement(ContentArrangement::Dynamic);
+        let columns = table.column_iter_mut().take(rows[0].len().saturating_sub(1));
+        columns.for_each(|column| _ = column.set_constraint(ColumnConstraint::ContentWidth));
+    }
     table.trim_fmt()
+}
+
+/// How wide a table has to be for only its last column's texts to be broken.
+fn least_width(rows: &[Vec<String>]) -> usize {
+    let columns = rows[0].len();
+    let widest = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| printable(cell).width()).max().unwrap_or(0)
+    };
+    let whole: usize = (0..columns.saturating_sub(1)).map(|column| widest(column) + 2).sum();
+    // The last one has room for padding, too, though nothing is seen of it.
+    whole + widest(columns.saturating_sub(1)).min(LEAST_TEXT) + 2
 }
 
 /// How many columns the terminal has, where standard output is one.
@@ -149,10 +186,12 @@ pub(super) fn notice(notice: &Notice) -> Option<String> {
             format!("  {version}: {what} ({how})")
         }
         Notice::Draining { version, leases } if *leases > 0 => {
-            format!("  {version}: {leases} requests under way go on")
+            let (requests, go) =
+                (counted(*leases, "request"), if *leases == 1 { "goes" } else { "go" });
+            format!("  {version}: {requests} under way {go} on")
         }
         Notice::Drained { version, leases_left } if *leases_left > 0 => {
-            format!("  {version}: ended with {leases_left} requests still under way")
+            format!("  {version}: ended with {} still under way", counted(*leases_left, "request"))
         }
         Notice::Undeployed { service, file: Some(file) } => {
             format!("  {service}: {file} is gone, no longer served; its state is kept")
@@ -179,14 +218,26 @@ pub(super) fn notice(notice: &Notice) -> Option<String> {
 /// What the host serves once the folder was looked through.
 pub(super) fn summary(status: &Status) -> String {
     let serving = status.services.iter().filter(|service| service.serving.is_some()).count();
-    let refused = status.files.len();
-    match (serving, refused) {
-        (0, 0) => "Nothing to serve yet: drop a component into the folder.".to_owned(),
-        (_, 0) => {
-            format!("Ready: {serving} services. Drop a newer .wasm into the folder to deploy it.")
+    let lost = status.services.iter().filter(|service| service.state == ServiceState::Lost).count();
+    let services = counted(serving as u64, "service");
+    match (serving, status.files.len(), lost) {
+        (0, 0, 0) => "Nothing to serve yet: drop a component into the folder.".to_owned(),
+        (_, 0, 0) => {
+            format!("Ready: {services}. Drop a newer .wasm into the folder to deploy it.")
         }
-        _ => format!("Ready: {serving} services; {refused} files are not served, see above."),
+        (_, refused, 0) => {
+            let files = counted(refused as u64, "file");
+            format!("Ready: {services}; not served: {files}, see above.")
+        }
+        (_, _, lost) => {
+            format!("Ready: {services}; {lost} could not be restored, see above.")
+        }
     }
+}
+
+/// 1 request, 2 requests
+pub(super) fn counted(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 /// 13.2 MB
@@ -224,5 +275,27 @@ mod tests {
         let row = |cells: [&str; 2]| cells.map(str::to_owned).to_vec();
         let shown = table(&[row(["NAME", "LAG"]), row(["cart/orders", "12"])]);
         assert_eq!(shown, "NAME         LAG\ncart/orders  12");
+    }
+
+    #[test]
+    fn a_narrow_terminal_breaks_texts_and_no_numbers() {
+        let row = |cells: [&str; 4]| cells.map(str::to_owned).to_vec();
+        let rows = [
+            row(["VERSION", "DIGEST", "DEPLOYED (UTC)", "NOTE"]),
+            row(["v12", "0123456789ab", "2026-01-31 08:00:00", "rolled back: it was too slow"]),
+        ];
+        let shown = |width| in_width(&rows, &["DIGEST"], Some(width));
+        let wide = "VERSION  DIGEST        DEPLOYED (UTC)       NOTE\n\
+                    v12      0123456789ab  2026-01-31 08:00:00  rolled back: it was too slow";
+        assert_eq!(shown(80), wide);
+        assert_eq!(in_width(&rows, &["DIGEST"], None), wide);
+        let narrow = "VERSION  DEPLOYED (UTC)       NOTE\n\
+                      v12      2026-01-31 08:00:00  rolled back: it was\n\
+                      \x20                             too slow";
+        assert_eq!(shown(54), narrow);
+        assert_eq!(shown(60).lines().count(), 2, "{}", shown(60));
+        let whole = "VERSION  DEPLOYED (UTC)       NOTE\n\
+                     v12      2026-01-31 08:00:00  rolled back: it was too slow";
+        assert_eq!(shown(40), whole);
     }
 }

@@ -182,7 +182,8 @@ fn step_in_words(deployment: &Value, step: &Value) -> String {
     let name = step["step"].as_str().unwrap_or_default();
     match (deployment["version"].as_u64(), step["weight"].as_u64()) {
         (Some(version), Some(weight)) => {
-            format!("  {service} v{version}: {weight} % of the traffic")
+            let note = step["note"].as_str().map(|note| format!("; {note}")).unwrap_or_default();
+            format!("  {service} v{version}: {weight} % of the traffic{note}")
         }
         _ => format!("  {service}: {name}"),
     }

@@ -12,19 +12,21 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(super) struct Elapsed {
     screen: Option<Screen>,
     since: Instant,
+    /// The seconds that are on the screen.
+    shown: Option<u64>,
 }
 
 impl Elapsed {
     /// Shown if it is `wanted` and there is a terminal.
     pub(super) fn new(wanted: bool) -> Self {
         let live = wanted && std::io::stdout().is_terminal();
-        Self { screen: live.then(Screen::default), since: Instant::now() }
+        Self { screen: live.then(Screen::default), since: Instant::now(), shown: None }
     }
 
     /// Makes room for what is printed next; with `next` another step began.
     pub(super) fn clear(&mut self, next: bool) -> std::io::Result<()> {
         if next {
-            self.since = Instant::now();
+            (self.since, self.shown) = (Instant::now(), None);
             self.screen.as_mut().map_or(Ok(()), Screen::clear)?;
         }
         Ok(())
@@ -32,10 +34,11 @@ impl Elapsed {
 
     /// Shows it.
     pub(super) fn show(&mut self) -> std::io::Result<()> {
-        let elapsed = self.since.elapsed();
+        let seconds = self.since.elapsed().as_secs();
         match &mut self.screen {
-            Some(screen) if elapsed >= PATIENCE => {
-                screen.show(&format!("    {:.0} s", elapsed.as_secs_f64()))
+            Some(screen) if seconds >= PATIENCE.as_secs() && self.shown != Some(seconds) => {
+                self.shown = Some(seconds);
+                screen.show(&format!("    {seconds} s"))
             }
             _ => Ok(()),
         }

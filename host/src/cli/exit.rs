@@ -10,7 +10,7 @@ pub(super) const REFUSED: u8 = 3;
 pub(super) const ROLLED_BACK: u8 = 4;
 /// Someone else was first, or something else is under way.
 pub(super) const CONFLICT: u8 = 5;
-/// There is no such service, version, subscription or dead letter.
+/// There is no such service, version, deployment, subscription or dead letter.
 pub(super) const NOT_FOUND: u8 = 6;
 /// The token is missing or wrong.
 pub(super) const DENIED: u8 = 7;
@@ -26,6 +26,6 @@ Exit codes:
   3  refused: what is asked for cannot be, for the reasons that are printed
   4  the version was rolled back by itself
   5  someone else was first, or something else is under way
-  6  there is no such service, version, subscription or dead letter
+  6  there is no such service, version, deployment, subscription or dead letter
   7  the admin token is missing or wrong
   8  the newer component breaks what relies on the older one (diff)";

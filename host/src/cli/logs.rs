@@ -1,5 +1,6 @@
 //! `hotdock logs`
 
+use std::collections::VecDeque;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -40,8 +41,8 @@ pub(super) struct Logs {
     /// Only what matters at least so much
     #[arg(long, value_name = "LEVEL", default_value = "trace", hide_default_value = true)]
     level: LogLevel,
-    /// So many of the newest lines [default: 100]
-    #[arg(long, short = 'n', value_name = "COUNT", conflicts_with = "since",
+    /// So many of the newest lines [default: 100, or all since that time]
+    #[arg(long, short = 'n', value_name = "COUNT",
           value_parser = clap::value_parser!(u64).range(1..=1000))]
     limit: Option<u64>,
     /// Print one JSON object a line
@@ -78,31 +79,46 @@ struct Missed {
 impl Logs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         self.remote.run(async |host| {
-            if self.follow {
-                self.follow(host).await?
+            let newest_since = self.since.is_some() && self.limit.is_some();
+            if !self.follow {
+                self.show(host).await?;
+            } else if newest_since {
+                let shown = self.show(host).await?;
+                self.follow(host, Some(shown)).await?;
             } else {
-                self.show(host).await?
+                self.follow(host, None).await?;
             }
             Ok(ExitCode::SUCCESS)
         })
     }
 
-    async fn show(&self, host: &Host) -> anyhow::Result<()> {
+    /// Prints what there is; up to which position that was.
+    async fn show(&self, host: &Host) -> anyhow::Result<u64> {
         let mut after = None;
-        loop {
+        let mut lines = VecDeque::new();
+        let shown = loop {
             let page = host.get(&self.path(after)).await?;
             let page: Page = serde_json::from_slice(&page.text)?;
-            page.lines.iter().try_for_each(|line| self.print(line.get()))?;
+            lines.extend(page.lines);
+            // The host has the first lines since then; the newest of them are the last.
+            while self.limit.is_some_and(|limit| lines.len() as u64 > limit) {
+                lines.pop_front();
+            }
             // Without a beginning the first page is of the newest: nothing follows it.
             if self.since.is_none() || page.next >= page.last {
-                return Ok(());
+                break page.next;
             }
             after = Some(page.next);
+        };
+        if let Some(service) = self.service.as_ref().filter(|_| lines.is_empty()) {
+            host.knows(service).await?;
         }
+        lines.iter().try_for_each(|line| self.print(line.get()))?;
+        Ok(shown)
     }
 
-    async fn follow(&self, host: &Host) -> anyhow::Result<()> {
-        let mut events = std::pin::pin!(host.follow(&self.path(None)).await?);
+    async fn follow(&self, host: &Host, after: Option<u64>) -> anyhow::Result<()> {
+        let mut events = std::pin::pin!(host.follow(&self.path(after)).await?);
         while let Some(event) = events.try_next().await? {
             match event.event.as_str() {
                 "line" => self.print(&event.data)?,
@@ -120,7 +136,7 @@ impl Logs {
     }
 
     fn path(&self, after: Option<u64>) -> String {
-        let limit = self.limit.unwrap_or(if self.since.is_some() { PAGE } else { NEWEST });
+        let limit = if self.since.is_some() { PAGE } else { self.limit.unwrap_or(NEWEST) };
         let mut query = Serializer::new(String::new());
         query.append_pair("limit", &limit.to_string());
         query.append_pair("level", &self.level.to_string());

@@ -81,6 +81,11 @@ impl Host {
         self.send(Method::GET, path, &[], Bytes::new()).await
     }
 
+    /// Fails, as not found, if there is no such service and none was kept.
+    pub(super) async fn knows(&self, service: &str) -> anyhow::Result<()> {
+        self.get(&format!("/v1/services/{}/versions", segment(service))).await.map(drop)
+    }
+
     /// With a JSON body.
     pub(super) async fn send_json(
         &self,

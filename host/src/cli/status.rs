@@ -1,16 +1,22 @@
 //! `hotdock status` and `hotdock versions`
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::console::{self, Screen, table};
+use super::console::{self, Screen, counted, table_sparing};
 use super::remote::{Host, Remote, segment};
+use super::steer::besides_weights;
+use crate::service::TrafficPlan;
 
 /// How often `--watch` looks.
 const WATCH: Duration = Duration::from_secs(1);
+
+/// The columns that a narrow terminal has no room for.
+const SPARE: [&str; 2] = ["DIGEST", "FROM"];
 
 /// Show the services of a running host, and how their traffic is shared.
 ///
@@ -74,7 +80,12 @@ impl Status {
         }
         let (services, files) = match &self.service {
             Some(_) => (vec![status], Vec::new()),
-            None => (list(&mut status["services"]), list(&mut status["files"])),
+            None => {
+                let mut services = list(&mut status["services"]);
+                let deployments = list(&mut host.get("/v1/deployments").await?.body);
+                services.extend(refused_at_first(&services, deployments));
+                (services, list(&mut status["files"]))
+            }
         };
         let moves = services.iter().chain(&files).any(is_under_way);
         Ok(Look { text: in_words(&services, &files), moves })
@@ -86,6 +97,14 @@ struct Look {
     text: String,
     /// Whether it is about to be otherwise, by itself.
     moves: bool,
+}
+
+/// Services that there would be, had their latest upload not been refused.
+fn refused_at_first(services: &[Value], deployments: Vec<Value>) -> Vec<Value> {
+    let mut known: BTreeSet<String> = services.iter().map(|each| text(&each["name"])).collect();
+    let latest = deployments.into_iter().filter(|each| known.insert(text(&each["service"])));
+    let refused = latest.filter(|each| each["state"] == "refused" && each["file"].is_null());
+    refused.map(|each| json!({ "name": each["service"].clone(), "deployment": each })).collect()
 }
 
 fn is_under_way(of: &Value) -> bool {
@@ -101,7 +120,8 @@ impl Versions {
                 console::line(&versions.to_string());
                 return Ok(ExitCode::SUCCESS);
             }
-            let mut rows = vec![row(["VERSION", "TRAFFIC", "DIGEST", "DEPLOYED", "FROM", "NOTE"])];
+            let mut rows =
+                vec![row(["VERSION", "TRAFFIC", "DIGEST", "DEPLOYED (UTC)", "FROM", "NOTE"])];
             for version in list(&mut versions) {
                 let note = version["rolled_back"].as_str();
                 rows.push(vec![
@@ -113,7 +133,7 @@ impl Versions {
                     note.map(|reason| format!("rolled back: {reason}")).unwrap_or_default(),
                 ]);
             }
-            console::line(&table(&rows));
+            console::line(&table_sparing(&rows, &SPARE));
             Ok(ExitCode::SUCCESS)
         })
     }
@@ -142,9 +162,15 @@ fn in_words(services: &[Value], files: &[Value]) -> String {
                 origin(version),
             ]);
         }
+        if let Ok(plan) = serde_json::from_value::<TrafficPlan>(service["traffic"].clone()) {
+            notes.extend(besides_weights(&plan).iter().map(|rest| format!("{name}: {rest}")));
+        }
         for draining in service["draining"].as_array().into_iter().flatten() {
             let (version, leases) = (&draining["version"], &draining["leases"]);
-            notes.push(format!("{name} v{version} drains: {leases} requests go on"));
+            let leases = leases.as_u64().unwrap_or(0);
+            let (requests, go) =
+                (counted(leases, "request"), if leases == 1 { "goes" } else { "go" });
+            notes.push(format!("{name} v{version} drains: {requests} {go} on"));
         }
         if let Some(weight) = service["canary"]["steps"].get(step_of(service))
             && service["canary"]["held"] == false
@@ -161,8 +187,10 @@ fn in_words(services: &[Value], files: &[Value]) -> String {
     for file in files {
         notes.extend(news(&text(&file["file"]), file));
     }
-    let notes: String = notes.iter().map(|note| format!("\n{note}")).collect();
-    table(&rows) + &notes
+    if rows.len() > 1 {
+        notes.insert(0, table_sparing(&rows, &SPARE));
+    }
+    notes.join("\n")
 }
 
 /// Which step of its canary the service is at.
@@ -182,9 +210,17 @@ fn news(name: &str, of: &Value) -> Vec<String> {
             of["canary"]["new"]
         ));
     }
-    if of["deployment"]["state"] == "rolled-back" {
-        let version = &of["deployment"]["version"];
+    let version = &of["deployment"]["version"];
+    // An operator may have given it traffic again.
+    if of["deployment"]["state"] == "rolled-back" && !has_share(of, version) {
         news.push(format!("{name} v{version} was rolled back: {}", reasons(&of["deployment"])));
+    }
+    if let Some(reason) = of["lost"].as_str() {
+        news.push(format!("{name} could not be restored: {reason}"));
+    }
+    // One of a file is among the file's refusals, also after a restart.
+    if of["deployment"]["state"] == "refused" && of["deployment"]["file"].is_null() {
+        news.push(format!("{name}: an upload was refused: {}", reasons(&of["deployment"])));
     }
     if of["refusal"].is_object() {
         let refusal = &of["refusal"];
@@ -193,23 +229,28 @@ fn news(name: &str, of: &Value) -> Vec<String> {
     news
 }
 
+fn has_share(service: &Value, version: &Value) -> bool {
+    let mut shares = service["traffic"]["versions"].as_array().into_iter().flatten();
+    shares.any(|share| share["version"] == *version)
+}
+
 fn reasons(of: &Value) -> String {
     let reasons = of["reasons"].as_array().into_iter().flatten();
     reasons.filter_map(Value::as_str).collect::<Vec<_>>().join("; ")
 }
 
-fn list(value: &mut Value) -> Vec<Value> {
+pub(super) fn list(value: &mut Value) -> Vec<Value> {
     match value.take() {
         Value::Array(values) => values,
         _ => Vec::new(),
     }
 }
 
-fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
+pub(super) fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
     cells.map(str::to_owned).to_vec()
 }
 
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
@@ -222,15 +263,46 @@ fn digest(version: &Value) -> String {
 }
 
 /// Without the fraction of a second.
-fn moment(value: &Value) -> String {
+pub(super) fn moment(value: &Value) -> String {
     text(value).split('.').next().unwrap_or_default().replace('T', " ")
 }
 
-fn origin(version: &Value) -> String {
+pub(super) fn origin(version: &Value) -> String {
     let known = ["file", "reference", "origin"].map(|key| version[key].as_str());
     let from = known.into_iter().flatten().next().unwrap_or_default();
     match version["who"].as_str() {
         Some(who) => format!("{from} by {who}"),
         None => from.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rolled_back_version_that_has_traffic_again_is_no_news() {
+        let cart = |version: u64| {
+            json!({
+                "traffic": { "versions": [{ "version": version, "weight": 100 }] },
+                "deployment": { "state": "rolled-back", "version": 5, "reasons": ["too slow"] }
+            })
+        };
+        assert_eq!(news("cart", &cart(4)), ["cart v5 was rolled back: too slow"]);
+        assert!(news("cart", &cart(5)).is_empty(), "the operator promoted it");
+    }
+
+    #[test]
+    fn a_refused_upload_is_news_for_as_long_as_it_is_the_latest() {
+        let deployment = |service: &str, state: &str| json!({ "service": service, "state": state, "reasons": ["no"] });
+        let cart = json!({ "name": "cart", "deployment": deployment("cart", "refused") });
+        let shown = in_words(std::slice::from_ref(&cart), &[]);
+        assert_eq!(shown, "cart: an upload was refused: no");
+        // The newest come first.
+        let all =
+            [("cart", "refused"), ("order", "refused"), ("stock", "serving"), ("stock", "refused")];
+        let all = all.map(|(service, state)| deployment(service, state)).to_vec();
+        let order = json!({ "name": "order", "deployment": deployment("order", "refused") });
+        assert_eq!(refused_at_first(&[cart], all), [order]);
     }
 }

@@ -165,14 +165,20 @@ fn say(service: &Value) {
     };
     let shares = plan.versions.iter().map(|share| format!("v{} {} %", share.version, share.weight));
     console::line(&format!("{name}: {}", shares.collect::<Vec<_>>().join(", ")));
-    for Rule { header, value, version } in &plan.rules {
-        console::line(&format!("  {header}: {value} goes to v{version}"));
+    for line in besides_weights(&plan) {
+        console::line(&format!("  {line}"));
     }
-    match &plan.sticky {
-        Some(Sticky::Cookie) => console::line("  a client stays by cookie"),
-        Some(Sticky::Header(name)) => console::line(&format!("  a client stays by {name}")),
-        None => {}
-    }
+}
+
+/// What decides before the weights do.
+pub(super) fn besides_weights(plan: &TrafficPlan) -> Vec<String> {
+    let rule =
+        |Rule { header, value, version }: &Rule| format!("{header}: {value} goes to v{version}");
+    let sticky = plan.sticky.as_ref().map(|sticky| match sticky {
+        Sticky::Cookie => "a client stays by cookie".to_owned(),
+        Sticky::Header(name) => format!("a client stays by {name}"),
+    });
+    plan.rules.iter().map(rule).chain(sticky).collect()
 }
 
 pub(super) fn version(text: &str) -> Result<u64, String> {

@@ -38,8 +38,8 @@ struct Known {
     refusals: BTreeMap<Stem, RefusalRecord>,
     /// What each plugin file held when it was last deployed.
     acted: BTreeMap<Stem, Seen>,
-    /// Services that could not be restored, with the file that they came from.
-    lost: BTreeMap<ServiceName, Option<Stem>>,
+    /// Services that could not be restored.
+    lost: BTreeMap<ServiceName, Lost>,
     draining: Vec<Draining>,
 }
 
@@ -62,6 +62,13 @@ pub(super) struct RunningCanary {
     pub(super) progress: Progress,
     /// Cancelled when someone else decides about the traffic.
     pub(super) overruled: CancellationToken,
+}
+
+#[derive(Debug)]
+struct Lost {
+    /// The plugin file that it came from.
+    file: Option<Stem>,
+    reason: String,
 }
 
 #[derive(Debug)]
@@ -162,7 +169,7 @@ impl Board {
     /// was not lost.
     pub(super) fn has_acted(&self, file: &Stem, seen: Seen) -> bool {
         let known = self.known();
-        let is_lost = known.lost.values().any(|lost| lost.as_ref() == Some(file));
+        let is_lost = known.lost.values().any(|lost| lost.file.as_ref() == Some(file));
         !is_lost && known.acted.get(file) == Some(&seen)
     }
 
@@ -171,6 +178,7 @@ impl Board {
         let mut known = self.known();
         known.acted.remove(file);
         known.refusals.remove(file);
+        known.lost.retain(|_, lost| lost.file.as_ref() != Some(file));
     }
 
     /// Whether the service could not be restored, and was not deployed since.
@@ -179,8 +187,8 @@ impl Board {
     }
 
     /// The service could not be restored.
-    pub(super) fn lost(&self, service: ServiceName, file: Option<Stem>) {
-        self.known().lost.insert(service, file);
+    pub(super) fn lost(&self, service: ServiceName, file: Option<Stem>, reason: String) {
+        self.known().lost.insert(service, Lost { file, reason });
     }
 
     pub(super) fn gone(&self, service: &ServiceName) {
@@ -250,7 +258,8 @@ impl Board {
         let candidates = self.deployments.candidates();
         let known = self.known();
         let draining = known.draining.iter().map(|draining| &draining.version.id.service);
-        let names: BTreeSet<&ServiceName> = snapshot.services.keys().chain(draining).collect();
+        let names = snapshot.services.keys().chain(draining).chain(known.lost.keys());
+        let names: BTreeSet<&ServiceName> = names.collect();
         let services = names.into_iter().map(|name| ServiceStatus {
             deployment: self.deployments.latest(name.as_str()),
             ..known.service(name, snapshot, &candidates)
@@ -292,9 +301,15 @@ impl Known {
         let primary = service.map(|service| service.traffic.primary().id.number);
         let primary = versions.iter().position(|version| Some(version.version) == primary);
         let draining = self.draining.iter().filter(|draining| draining.version.id.service == *name);
+        let lost = self.lost.get(name).map(|lost| lost.reason.clone());
         ServiceStatus {
             name: name.to_string(),
-            state: if service.is_some() { ServiceState::Serving } else { ServiceState::Draining },
+            state: match (service, &lost) {
+                (Some(_), _) => ServiceState::Serving,
+                (None, Some(_)) => ServiceState::Lost,
+                (None, None) => ServiceState::Draining,
+            },
+            lost,
             serving: primary.map(|index| versions.remove(index)),
             sharing: versions,
             traffic: service.map(|service| service.traffic.plan().clone()),
@@ -375,7 +390,7 @@ fn version_statuses((service, known): (&Arc<Service>, &Serving)) -> Vec<VersionS
 }
 
 fn canary_status(canary: &RunningCanary) -> CanaryStatus {
-    let CanaryRecord { deployment, old, new, settings, step, held } = canary.record.clone();
+    let CanaryRecord { deployment, old, new, settings, step, held, .. } = canary.record.clone();
     CanaryStatus { deployment, old, new, steps: settings.steps, step, held }
 }
 

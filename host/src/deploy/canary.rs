@@ -90,9 +90,10 @@ async fn watch(parts: &Parts, service: &ServiceName, canary: &RunningCanary) -> 
     let (Some(old), Some(new)) = (version(record.old), version(record.new)) else {
         return Watched::Overruled;
     };
-    let (old_before, new_before) = (old.metrics.read(), new.metrics.read());
+    let read = || (Instant::now(), old.metrics.read(), new.metrics.read());
+    let (mut began, mut old_before, mut new_before) = read();
     let settings = &record.settings;
-    let (began, look) = (Instant::now(), (settings.pause / LOOKS).clamp(LOOK.0, LOOK.1));
+    let look = (settings.pause / LOOKS).clamp(LOOK.0, LOOK.1);
     loop {
         tokio::select! {
             () = canary.overruled.cancelled() => return Watched::Overruled,
@@ -104,7 +105,11 @@ async fn watch(parts: &Parts, service: &ServiceName, canary: &RunningCanary) -> 
         let waited = began.elapsed();
         match verdict {
             Verdict::Failed(reason) => return Watched::Failed(reason),
-            // Held, it is only watched for its failure.
+            // Held, it is only watched for its failure, by turns: what it did well for
+            // days would hide what it does now.
+            Verdict::Passed if record.held && waited >= settings.pause => {
+                (began, old_before, new_before) = read();
+            }
             _ if record.held => {}
             Verdict::Passed if waited >= settings.pause => return Watched::Passed,
             Verdict::TooFew(reason) if waited >= settings.pause.max(settings.wait) => {
@@ -140,7 +145,7 @@ async fn advance(
         return Ok(None);
     }
     tracing::info!(service = service.as_str(), version = record.new, weight, "canary goes on");
-    canary.progress.shares(record.new, weight);
+    canary.progress.shares(record.new, weight, None);
     if goes_on.is_none() {
         canary.progress.ended(DeploymentState::Serving, Vec::new());
         let snapshot = parts.registry.load();
@@ -181,6 +186,7 @@ async fn hold(
 ) -> Done {
     let mut held = canary.clone();
     held.record.held = true;
+    held.record.reason = Some(reason.clone());
     let weight = canary.record.settings.steps[canary.record.step];
     let versions = vec![
         Share { version: canary.record.old, weight: 100 - weight },

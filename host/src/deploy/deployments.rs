@@ -74,6 +74,9 @@ pub struct StepTime {
     /// The version's share from there on, in per cent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<u8>,
+    /// What else it changes: what others lose than the version it is compared with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// When (RFC 3339).
     pub at: String,
 }
@@ -175,18 +178,18 @@ impl Progress {
     /// A step begins.
     pub(super) fn step(&self, step: Step) {
         self.change(|deployment| {
-            deployment.steps.push(StepTime { step, weight: None, at: now() });
+            deployment.steps.push(StepTime { step, weight: None, note: None, at: now() });
         });
     }
 
-    /// The version gets this share.
-    pub(super) fn shares(&self, version: u64, weight: u8) {
+    /// The version gets this share, and with it comes what `note` says.
+    pub(super) fn shares(&self, version: u64, weight: u8, note: Option<String>) {
         self.change(|deployment| {
             deployment.version = Some(version);
             deployment.state = DeploymentState::Running;
             deployment.reasons.clear();
             let step = if weight == 100 { Step::Serving } else { Step::Canary };
-            deployment.steps.push(StepTime { step, weight: Some(weight), at: now() });
+            deployment.steps.push(StepTime { step, weight: Some(weight), note, at: now() });
         });
     }
 

@@ -318,7 +318,8 @@ impl Operator {
             // Still in the turn: its next step would undo this.
             canary.overruled.cancel();
             if state == DeploymentState::Serving {
-                canary.progress.shares(canary.record.new, weights.weight(canary.record.new));
+                let number = canary.record.new;
+                canary.progress.shares(number, weights.weight(number), None);
             }
             canary.progress.ended(state, vec![reason]);
         }

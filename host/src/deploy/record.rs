@@ -74,6 +74,9 @@ pub(super) struct CanaryRecord {
     pub(super) step: usize,
     /// Whether it waits for the operator.
     pub(super) held: bool,
+    /// Why it does.
+    #[serde(default)]
+    pub(super) reason: Option<String>,
 }
 
 /// What was last refused of a plugin file, and why.

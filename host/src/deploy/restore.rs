@@ -7,8 +7,9 @@ use std::thread;
 use tokio_util::sync::CancellationToken;
 
 use super::board::{RunningCanary, Serving};
-use super::canary;
+use super::canary::{self, keeping};
 use super::compile::compile_into_cache;
+use super::deployments::DeploymentState;
 use super::notice::Notice;
 use super::origin::Origin;
 use super::parts::Parts;
@@ -17,7 +18,7 @@ use super::revive::{make, try_load};
 use super::validate::migrations;
 use crate::manifest::Manifest;
 use crate::runtime::Program;
-use crate::service::{Traffic, Version};
+use crate::service::{Share, Traffic, Version};
 
 /// A service that is to serve again, and its versions that share the traffic.
 pub(super) type Deployed = (DeployedRecord, Vec<VersionRecord>);
@@ -63,25 +64,33 @@ async fn serve(parts: &Arc<Parts>, deployed: DeployedRecord, loaded: Vec<Loaded>
     let (service, file) = (deployed.service.clone(), deployed.file.clone());
     if let Err(reason) = try_serve(parts, deployed, loaded).await {
         tracing::error!(service = service.as_str(), reason, "could not be restored");
-        parts.board.lost(service, file);
+        parts.board.lost(service, file, reason);
     }
 }
 
 async fn try_serve(
     parts: &Arc<Parts>,
-    deployed: DeployedRecord,
+    mut deployed: DeployedRecord,
     loaded: Vec<Loaded>,
 ) -> Result<(), String> {
-    let DeployedRecord { service, file, revision, plan, canary } = deployed;
     let mut versions: Vec<Arc<Version>> = Vec::with_capacity(loaded.len());
     let mut records = Vec::with_capacity(loaded.len());
+    let on_trial = deployed.canary.as_ref().map(|canary| canary.new);
+    let mut failed = None;
     for (record, program) in loaded {
-        let (manifest, program) =
-            program.ok_or_else(|| format!("{}: this host does not run it", record.id))?;
-        let version = make(parts, &record, manifest, program).await;
-        versions.push(version.map_err(|error| error.to_string())?);
-        records.push(record);
+        match remake(parts, &record, program).await {
+            Ok(version) => {
+                versions.push(version);
+                records.push(record);
+            }
+            Err(reason) if on_trial == Some(record.id.number) => failed = Some((record, reason)),
+            Err(reason) => return Err(reason),
+        }
     }
+    if let Some((tried, reason)) = failed {
+        roll_back(parts, &mut deployed, &tried, reason).await?;
+    }
+    let DeployedRecord { service, file, revision, plan, canary } = deployed;
     let store = parts.stores.of(&service).await;
     let newest = versions.iter().max_by_key(|version| version.id.number);
     if let Some(newest) = newest.filter(|_| !store.has_file()) {
@@ -99,7 +108,10 @@ async fn try_serve(
     if let Ok(claim) = parts.claims.claim(&service, &origin, |_| true) {
         claim.keep();
     }
-    let canary = canary.map(|record| go_on(parts, record, &records));
+    let canary = canary.map(|canary| {
+        let on_trial = records.iter().find(|record| record.id.number == canary.new);
+        go_on(parts, canary, on_trial.unwrap_or(&records[0]))
+    });
     let goes_on = canary.clone();
     parts.board.serves(service.clone(), Serving { file, revision, versions: records, canary });
     if let Some(canary) = goes_on {
@@ -117,15 +129,50 @@ async fn try_serve(
     Ok(())
 }
 
-/// The canary's deployment goes on where it was.
-fn go_on(parts: &Parts, record: CanaryRecord, versions: &[VersionRecord]) -> RunningCanary {
-    let version = versions.iter().find(|version| version.id.number == record.new);
-    let version = version.unwrap_or(&versions[0]);
+async fn remake(
+    parts: &Arc<Parts>,
+    record: &VersionRecord,
+    program: Option<(Arc<Manifest>, Program)>,
+) -> Result<Arc<Version>, String> {
+    let (manifest, program) =
+        program.ok_or_else(|| format!("{}: this host does not run it", record.id))?;
+    make(parts, record, manifest, program).await.map_err(|error| error.to_string())
+}
+
+/// The version on trial cannot run here: the old one is to have all of the traffic.
+async fn roll_back(
+    parts: &Arc<Parts>,
+    deployed: &mut DeployedRecord,
+    tried: &VersionRecord,
+    reason: String,
+) -> Result<(), String> {
+    let Some(canary) = deployed.canary.take() else { return Ok(()) };
+    let (old, new, service) = (canary.old, canary.new, deployed.service.clone());
+    deployed.plan = keeping(&deployed.plan, vec![Share { version: old, weight: 100 }]);
+    let (plan, why) = (deployed.plan.clone(), reason.clone());
+    let recorded =
+        parts.blocking(move |parts| parts.record.share(&service, &plan, None, Some((new, &why))));
+    deployed.revision = recorded.await.map_err(|error| error.to_string())?;
+    tracing::error!(version = %tried.id, reason, "could not be restored, and is rolled back");
+    let RunningCanary { progress, .. } = go_on(parts, canary, tried);
+    progress.ended(DeploymentState::RolledBack, vec![reason.clone()]);
+    let version = tried.id.clone();
+    parts.board.announce(Notice::RolledBack { version, to: old, reason });
+    Ok(())
+}
+
+/// The canary's deployment goes on where it was, with the version on trial.
+fn go_on(parts: &Parts, record: CanaryRecord, version: &VersionRecord) -> RunningCanary {
     let what = (&version.id.service, &version.component);
     let whence = (&version.origin, version.who.as_deref());
     let progress = parts.board.begin(Some(&record.deployment), what, whence);
     let weight = record.settings.steps.get(record.step).copied().unwrap_or(100);
-    progress.shares(record.new, weight);
+    progress.shares(record.new, weight, None);
+    if record.held {
+        progress.held(
+            record.reason.clone().unwrap_or_else(|| "it was before the host started".to_owned()),
+        );
+    }
     RunningCanary { record, progress, overruled: CancellationToken::new() }
 }
 

@@ -11,7 +11,8 @@ use crate::service::TrafficPlan;
 /// The answer of `GET /v1/services`. Field names are stable.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Status {
-    /// By name: every service that serves or has versions that drain.
+    /// By name: every service that serves, has versions that drain or could not be
+    /// restored.
     pub services: Vec<ServiceStatus>,
     /// By name: plugin files that serve nothing, or whose content isn't what serves.
     pub files: Vec<FileStatus>,
@@ -24,6 +25,9 @@ pub struct ServiceStatus {
     pub name: String,
     /// What its newest version does.
     pub state: ServiceState,
+    /// Why it could not be restored when the host started; its versions are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lost: Option<String>,
     /// The version with the greatest share of the traffic.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub serving: Option<VersionStatus>,
@@ -61,6 +65,8 @@ pub enum ServiceState {
     Serving,
     /// It is gone but for requests that go on.
     Draining,
+    /// It served when the host ended and could not be restored.
+    Lost,
 }
 
 /// A version that serves.
@@ -91,9 +97,9 @@ pub struct VersionStatus {
     pub who: Option<String>,
     /// Requests on it now.
     pub leases: u64,
-    /// Requests that it answered or failed since it was loaded.
+    /// Requests that it answered or failed since it was loaded, and deliveries of events.
     pub requests: u64,
-    /// Those that it answered with 5xx or failed.
+    /// Those that it answered with 5xx, gave back to be tried again, rejected or failed.
     pub errors: u64,
 }
 

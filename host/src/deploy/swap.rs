@@ -50,6 +50,7 @@ pub(super) async fn swap(
     let canary = old.and_then(|old| begun(candidate, old, new));
     let plan = plan(current.as_deref(), canary.as_ref(), new);
     let weight = plan.weight(new);
+    let lost = canary.as_ref().and_then(|_| lost_by_others(current.as_deref(), &plan));
     let record = VersionRecord {
         id: warmed.version.id.clone(),
         component: candidate.digest,
@@ -98,7 +99,7 @@ pub(super) async fn swap(
     }
     let serving = Serving { file, revision, versions, canary: canary.clone() };
     parts.board.serves(service.clone(), serving);
-    candidate.progress.shares(new, weight);
+    candidate.progress.shares(new, weight, lost);
     parts.board.announce(Notice::Shared { service: service.clone(), traffic: plan });
     match canary {
         Some(canary) => canary::run(parts, service, canary),
@@ -114,7 +115,8 @@ fn begun(candidate: &Candidate, old: u64, new: u64) -> Option<RunningCanary> {
         return None;
     }
     let deployment = candidate.progress.id().to_owned();
-    let record = CanaryRecord { deployment, old, new, settings, step: 0, held: false };
+    let record =
+        CanaryRecord { deployment, old, new, settings, step: 0, held: false, reason: None };
     let progress = candidate.progress.clone();
     Some(RunningCanary { record, progress, overruled: CancellationToken::new() })
 }
@@ -133,6 +135,15 @@ fn plan(current: Option<&Service>, canary: Option<&RunningCanary>, new: u64) -> 
     let rules = before.into_iter().flat_map(|before| before.rules.clone());
     let rules = rules.filter(|rule| rule.version == record.old).collect();
     TrafficPlan { versions, rules, sticky: record.settings.sticky.clone().or(sticky) }
+}
+
+/// What other versions than the two that are compared had until now.
+fn lost_by_others(current: Option<&Service>, plan: &TrafficPlan) -> Option<String> {
+    let before = current?.traffic.plan().versions.iter();
+    let lost = before.filter(|share| share.weight > 0 && plan.weight(share.version) == 0);
+    let lost: Vec<_> =
+        lost.map(|share| format!("v{} loses its {} %", share.version, share.weight)).collect();
+    (!lost.is_empty()).then(|| lost.join(", "))
 }
 
 /// Ends the canary that was under way: someone else decides now.

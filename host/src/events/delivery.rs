@@ -8,7 +8,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::event::Event;
 use crate::runtime::{self, Failure, Verdict};
-use crate::service::{Outcome, Registry, ServiceName, Version};
+use crate::service::{Kind, Outcome, Registry, ServiceName, Version};
 use crate::state::{Consumption, Store};
 
 /// How long a subscription rests when its service could not be reached at all.
@@ -64,6 +64,7 @@ pub(super) async fn to_service(
     });
     let Some((found, lease)) = chosen else { return gone(service) };
     let count = found.metrics.begin();
+    let measure = lease.version().metrics.begin(Kind::Delivery);
     let delivery = runtime::Delivery {
         lease,
         permit,
@@ -93,10 +94,13 @@ pub(super) async fn to_service(
     match ended {
         Ok(ending) => {
             count.ended(Outcome::Answered);
+            let finished = matches!(ending, Ending::Finished);
+            measure.ended(if finished { Outcome::Answered } else { Outcome::NoAnswer }, None);
             ending
         }
         Err(failure) => {
             count.ended(failure.outcome());
+            measure.ended(failure.outcome(), None);
             failed(&failure)
         }
     }

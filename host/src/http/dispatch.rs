@@ -19,7 +19,9 @@ use crate::deadline::within;
 use crate::events::receive::{self, Intake};
 use crate::manifest::Limits;
 use crate::runtime::{Failure, Invocation, ReplayBody, ResponseBody, Unread, invoke};
-use crate::service::{Outcome, Registry, RouteMatch, Service, ServiceName, Ticket, VersionId};
+use crate::service::{
+    Kind, Outcome, Registry, RouteMatch, Service, ServiceName, Ticket, VersionId,
+};
 
 /// Answers one request. Never fails: what goes wrong is an answer, too.
 pub async fn dispatch(
@@ -74,7 +76,7 @@ async fn answer(
     let chosen = registry.lease(&service.name, |traffic| Some(traffic.choose(&head, &mut ticket)));
     let (service, lease) = chosen.ok_or_else(|| Problem::no_route(head.uri.path()))?;
     let running = Arc::clone(lease.version());
-    let measure = running.metrics.begin();
+    let measure = running.metrics.begin(Kind::Request);
     let body = replayable(body, &limits, unread(&head, expects_continue));
     let (method, uri) = (head.method.clone(), head.uri.clone());
     let invocation = Invocation {

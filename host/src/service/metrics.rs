@@ -297,12 +297,16 @@ const GAUGES: [Read; 6] = [
 type ReadVersion = (&'static str, &'static str, fn(&Service, &Version) -> u64);
 
 const VERSION_COUNTERS: [ReadVersion; 2] = [
-    ("hotdock_version_requests", "Requests that a version answered or failed", |_, version| {
-        version.metrics.read().requests
-    }),
-    ("hotdock_version_errors", "Those that it answered with 5xx or failed", |_, version| {
-        version.metrics.read().errors
-    }),
+    (
+        "hotdock_version_requests",
+        "Requests and deliveries that a version answered, handled or failed",
+        |_, version| version.metrics.read().requests,
+    ),
+    (
+        "hotdock_version_errors",
+        "Those that it answered with 5xx, gave back or failed",
+        |_, version| version.metrics.read().errors,
+    ),
 ];
 
 const VERSION_GAUGES: [ReadVersion; 1] = [(

@@ -1,5 +1,8 @@
-//! What is measured of one version, so that it can be compared with another:
-//! how many of its requests failed by its doing, and how long they took.
+//! What is measured of one version, so that it can be compared with another: how
+//! many requests and deliveries of events failed by its doing, and how long they took.
+//!
+//! They fail alike, but what they take is told apart: where one version happens to
+//! get more events for its requests than the other, neither is slower for that.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,26 +22,42 @@ const OCTAVES: usize = 31;
 pub struct VersionMetrics {
     requests: AtomicU64,
     errors: AtomicU64,
-    latencies: [AtomicU64; PER_OCTAVE * OCTAVES],
+    answers: Histogram,
+    deliveries: Histogram,
 }
 
-/// Measures one request from its lease on; dropped without an end, it doesn't
+type Histogram = [AtomicU64; PER_OCTAVE * OCTAVES];
+
+/// What a version is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// To answer a request.
+    Request,
+    /// To handle an event; each attempt is one.
+    Delivery,
+}
+
+/// Measures one of them from its lease on; dropped without an end, it doesn't
 /// count.
 #[derive(Debug)]
 pub struct Measure {
     metrics: Arc<VersionMetrics>,
+    kind: Kind,
     begun: Instant,
 }
 
 /// A reading of the counters, or what lies between two.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Measurement {
-    /// Requests that the version answered or failed to.
+    /// Requests that the version answered or failed to, and deliveries.
     pub requests: u64,
-    /// Those of them that it failed: answered with 5xx, or by its fault not at all.
+    /// Those of them that it failed: answered with 5xx, gave back to be tried again or
+    /// rejected, or by its fault did not finish.
     pub errors: u64,
-    /// How long they took to the answer's head.
-    pub latencies: Latencies,
+    /// How long requests took to the answer's head.
+    pub answers: Latencies,
+    /// How long deliveries took until what they did was durable.
+    pub deliveries: Latencies,
 }
 
 /// A histogram of durations.
@@ -50,16 +69,17 @@ impl Default for VersionMetrics {
         Self {
             requests: AtomicU64::new(0),
             errors: AtomicU64::new(0),
-            latencies: std::array::from_fn(|_| AtomicU64::new(0)),
+            answers: std::array::from_fn(|_| AtomicU64::new(0)),
+            deliveries: std::array::from_fn(|_| AtomicU64::new(0)),
         }
     }
 }
 
 impl VersionMetrics {
-    /// Begins to measure a request.
+    /// Begins to measure.
     #[must_use]
-    pub fn begin(self: &Arc<Self>) -> Measure {
-        Measure { metrics: Arc::clone(self), begun: Instant::now() }
+    pub fn begin(self: &Arc<Self>, kind: Kind) -> Measure {
+        Measure { metrics: Arc::clone(self), kind, begun: Instant::now() }
     }
 
     /// What was counted up to now.
@@ -68,22 +88,26 @@ impl VersionMetrics {
         Measurement {
             requests: self.requests.load(Ordering::Relaxed),
             errors: self.errors.load(Ordering::Relaxed),
-            latencies: Latencies(std::array::from_fn(|index| {
-                self.latencies[index].load(Ordering::Relaxed)
-            })),
+            answers: Latencies::read(&self.answers),
+            deliveries: Latencies::read(&self.deliveries),
         }
     }
 
-    /// A request ended.
-    pub(crate) fn count(&self, failed: bool, took: Duration) {
+    /// One ended.
+    pub(crate) fn count(&self, kind: Kind, failed: bool, took: Duration) {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.errors.fetch_add(u64::from(failed), Ordering::Relaxed);
-        self.latencies[bucket(took)].fetch_add(1, Ordering::Relaxed);
+        let latencies = match kind {
+            Kind::Request => &self.answers,
+            Kind::Delivery => &self.deliveries,
+        };
+        latencies[bucket(took)].fetch_add(1, Ordering::Relaxed);
     }
 }
 
 impl Measure {
-    /// How the request ended; `status` where there is an answer.
+    /// How it ended; `status` where there is an answer. A handler that gives its event
+    /// back is without an answer.
     pub fn ended(self, outcome: Outcome, status: Option<StatusCode>) {
         let failed = match outcome {
             Outcome::Answered => status.is_some_and(|status| status.is_server_error()),
@@ -105,7 +129,7 @@ impl Measure {
             | Outcome::Overloaded
             | Outcome::ClientLeft => return,
         };
-        self.metrics.count(failed, self.begun.elapsed());
+        self.metrics.count(self.kind, failed, self.begun.elapsed());
     }
 }
 
@@ -116,19 +140,32 @@ impl Measurement {
         Self {
             requests: self.requests.saturating_sub(earlier.requests),
             errors: self.errors.saturating_sub(earlier.errors),
-            latencies: Latencies(std::array::from_fn(|index| {
-                self.latencies.0[index].saturating_sub(earlier.latencies.0[index])
-            })),
+            answers: self.answers.since(&earlier.answers),
+            deliveries: self.deliveries.since(&earlier.deliveries),
         }
     }
 }
 
 impl Latencies {
+    fn read(histogram: &Histogram) -> Self {
+        Self(std::array::from_fn(|index| histogram[index].load(Ordering::Relaxed)))
+    }
+
+    fn since(&self, earlier: &Self) -> Self {
+        Self(std::array::from_fn(|index| self.0[index].saturating_sub(earlier.0[index])))
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
     /// The duration below which `share` (0 to 1) of all were, at most a fourth too
     /// long; none where there is nothing.
     #[must_use]
     pub fn quantile(&self, share: f64) -> Option<Duration> {
-        let count: u64 = self.0.iter().sum();
+        let count = self.count();
         let wanted = (count as f64 * share).ceil().max(1.0);
         let mut seen = 0;
         let found = self.0.iter().position(|bucket| {
@@ -159,32 +196,36 @@ mod tests {
     #[test]
     fn a_quantile_is_at_most_a_fourth_too_long() {
         let metrics = VersionMetrics::default();
-        assert_eq!(metrics.read().latencies.quantile(0.5), None);
+        assert_eq!(metrics.read().answers.quantile(0.5), None);
         for millis in 1..=100 {
-            metrics.count(false, Duration::from_millis(millis));
+            metrics.count(Kind::Request, false, Duration::from_millis(millis));
         }
         let read = metrics.read();
         for (share, exact) in [(0.0, 1.0), (0.5, 50.0), (0.99, 99.0), (1.0, 100.0)] {
-            let found = read.latencies.quantile(share).expect("something").as_secs_f64() * 1e3;
+            let found = read.answers.quantile(share).expect("something").as_secs_f64() * 1e3;
             assert!((exact..=exact * 1.25).contains(&found), "{share}: {found}");
         }
         for took in [Duration::ZERO, Duration::MAX] {
-            metrics.count(true, took);
+            metrics.count(Kind::Request, true, took);
         }
         let window = metrics.read().since(&read);
         assert_eq!((window.requests, window.errors), (2, 2));
-        assert!(window.latencies.quantile(0.5).expect("something") <= Duration::from_micros(5));
+        assert!(window.answers.quantile(0.5).expect("something") <= Duration::from_micros(5));
     }
 
     #[test]
     fn only_what_the_version_did_is_its_error() {
         let metrics = Arc::new(VersionMetrics::default());
-        metrics.begin().ended(Outcome::Answered, Some(StatusCode::OK));
-        metrics.begin().ended(Outcome::Answered, Some(StatusCode::BAD_GATEWAY));
-        metrics.begin().ended(Outcome::Trapped, None);
-        metrics.begin().ended(Outcome::ClientLeft, None);
-        drop(metrics.begin());
+        let begin = || metrics.begin(Kind::Request);
+        begin().ended(Outcome::Answered, Some(StatusCode::OK));
+        begin().ended(Outcome::Answered, Some(StatusCode::BAD_GATEWAY));
+        begin().ended(Outcome::Trapped, None);
+        begin().ended(Outcome::ClientLeft, None);
+        drop(begin());
+        metrics.begin(Kind::Delivery).ended(Outcome::Answered, None);
+        metrics.begin(Kind::Delivery).ended(Outcome::NoAnswer, None);
         let read = metrics.read();
-        assert_eq!((read.requests, read.errors), (3, 2));
+        assert_eq!((read.requests, read.errors), (5, 3));
+        assert_eq!((read.answers.count(), read.deliveries.count()), (3, 2));
     }
 }

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use crate::manifest::Canary;
-use crate::service::Measurement;
+use crate::service::{Latencies, Measurement};
 
 /// How sure a difference in errors must be, in standard deviations: one in seven
 /// hundred by chance, as it is looked at again and again.
 const SURE: f64 = 3.0;
 
-/// Quantiles that are compared, what they are called, how many requests of each
-/// version that takes, and what is borne besides the times as long: less says
+/// Quantiles that are compared, what they are called, how many requests or events of
+/// each version that takes, and what is borne besides the times as long: less says
 /// nothing on a busy machine.
 const QUANTILES: [(f64, &str, u64, Duration); 2] = [
     (0.5, "median", 20, Duration::from_millis(5)),
@@ -33,16 +33,19 @@ pub(in crate::deploy) fn judge(settings: &Canary, old: &Measurement, new: &Measu
     let least = settings.requests;
     if new.requests < least || old.requests < least {
         return Verdict::TooFew(format!(
-            "it answered {} requests and the old version {}; {least} of each are needed to compare them",
-            new.requests, old.requests
+            "it answered {} {} and the old version {}; {least} of each are needed to compare them",
+            new.requests,
+            what(old, new),
+            old.requests
         ));
     }
     let allowed = f64::from(settings.errors) / 100.0;
     if surely_more_by(old, new) > allowed {
         return Verdict::Failed(format!(
-            "{:.1} % of its requests failed ({} of {}), and {:.1} % of the old version's ({} of {}); \
+            "{:.1} % of its {} failed ({} of {}), and {:.1} % of the old version's ({} of {}); \
              {} points more are borne",
             share(new) * 100.0,
+            what(old, new),
             new.errors,
             new.requests,
             share(old) * 100.0,
@@ -51,29 +54,45 @@ pub(in crate::deploy) fn judge(settings: &Canary, old: &Measurement, new: &Measu
             settings.errors,
         ));
     }
-    let slow = QUANTILES.iter().find_map(|quantile| slower(settings, old, new, quantile));
+    let kinds =
+        [("requests", &old.answers, &new.answers), ("events", &old.deliveries, &new.deliveries)];
+    let slow = kinds.into_iter().find_map(|(kind, old, new)| {
+        QUANTILES.iter().find_map(|quantile| slower(settings, kind, old, new, quantile))
+    });
     slow.map_or(Verdict::Passed, Verdict::Failed)
+}
+
+/// What the two were given.
+fn what(old: &Measurement, new: &Measurement) -> &'static str {
+    match (
+        old.answers.count() + new.answers.count(),
+        old.deliveries.count() + new.deliveries.count(),
+    ) {
+        (_, 0) => "requests",
+        (0, _) => "events",
+        _ => "requests and events",
+    }
 }
 
 /// Why it is too slow at this quantile, if it is.
 fn slower(
     settings: &Canary,
-    old: &Measurement,
-    new: &Measurement,
+    kind: &str,
+    old: &Latencies,
+    new: &Latencies,
     (quantile, name, least, slack): &(f64, &str, u64, Duration),
 ) -> Option<String> {
-    if new.requests < *least || old.requests < *least {
+    if new.count() < *least || old.count() < *least {
         return None;
     }
-    let of = |measured: &Measurement| measured.latencies.quantile(*quantile);
-    let (old_took, new_took) = (of(old)?, of(new)?);
+    let (old_took, new_took) = (old.quantile(*quantile)?, new.quantile(*quantile)?);
     let borne = old_took.mul_f64(settings.slower) + *slack;
     (new_took > borne).then(|| {
         format!(
-            "the {name} of its {} requests took {} ms, of the old version's {} {} ms; {:.1} ms are borne",
-            new.requests,
+            "the {name} of its {} {kind} took {} ms, of the old version's {} {} ms; {:.1} ms are borne",
+            new.count(),
             millis(new_took),
-            old.requests,
+            old.count(),
             millis(old_took),
             millis(borne),
         )
@@ -113,21 +132,25 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::service::{Outcome, VersionMetrics};
+    use crate::service::{Kind, Outcome, VersionMetrics};
 
     fn measured(requests: u64, errors: u64) -> Measurement {
         let metrics = Arc::new(VersionMetrics::default());
         for number in 0..requests {
             let status = if number < errors { StatusCode::BAD_GATEWAY } else { StatusCode::OK };
-            metrics.begin().ended(Outcome::Answered, Some(status));
+            metrics.begin(Kind::Request).ended(Outcome::Answered, Some(status));
         }
         metrics.read()
     }
 
     fn took(requests: u64, time: Duration) -> Measurement {
+        took_each(&[(Kind::Request, requests, time)])
+    }
+
+    fn took_each(all: &[(Kind, u64, Duration)]) -> Measurement {
         let metrics = Arc::new(VersionMetrics::default());
-        for _ in 0..requests {
-            metrics.count(false, time);
+        for &(kind, count, time) in all {
+            (0..count).for_each(|_| metrics.count(kind, false, time));
         }
         metrics.read()
     }
@@ -169,5 +192,19 @@ mod tests {
         assert_eq!(verdict(&old, &took(1000, Duration::from_millis(30))), Verdict::Passed);
         let quick = took(1000, Duration::from_micros(200));
         assert_eq!(verdict(&quick, &took(1000, Duration::from_millis(3))), Verdict::Passed);
+    }
+
+    #[test]
+    fn events_are_compared_with_events_and_requests_with_requests() {
+        let (request, event) = (Duration::from_millis(1), Duration::from_millis(100));
+        let of = |requests, events, event| {
+            took_each(&[(Kind::Request, requests, request), (Kind::Delivery, events, event)])
+        };
+        let old = of(900, 100, event);
+        assert_eq!(verdict(&old, &of(100, 900, event)), Verdict::Passed, "it got more events");
+        let Verdict::Failed(reason) = verdict(&old, &of(900, 100, event * 3)) else {
+            panic!("its handler is three times as slow");
+        };
+        assert!(reason.starts_with("the median of its 100 events took"), "{reason}");
     }
 }

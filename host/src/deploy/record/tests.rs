@@ -140,6 +140,7 @@ fn how_traffic_is_shared_and_the_canary_are_there_after_a_restart() {
         settings: Canary::default(),
         step: 1,
         held: true,
+        reason: Some("its last step is done".to_owned()),
     };
     let deployed = record.deploy(&uploaded, &Seen::default(), &plan, Some(&canary));
     assert_eq!(deployed.expect("deployed"), (2, false));
