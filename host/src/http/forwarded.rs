@@ -149,7 +149,8 @@ mod tests {
         let told = written(&ALL, false);
         assert_eq!(told[X_FORWARDED_FOR], "2001:db8::1");
         assert_eq!(told[FORWARDED], "for=\"[2001:db8::1]\";host=\"shop.example\";proto=http");
-        assert_eq!((&told[X_FORWARDED_PROTO], &told[X_FORWARDED_HOST]), (&"http", &"shop.example"));
+        assert_eq!(told[X_FORWARDED_PROTO], "http");
+        assert_eq!(told[X_FORWARDED_HOST], "shop.example");
         let trusted = written(&ALL, true);
         assert_eq!(trusted[X_FORWARDED_FOR], "203.0.113.9, 2001:db8::1");
         assert_eq!(trusted[X_FORWARDED_PROTO], "https");
