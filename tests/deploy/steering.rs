@@ -182,6 +182,55 @@ async fn a_client_stays_on_its_version() {
     assert_eq!(on_new.len(), users.len());
 }
 
+/// A host with v1 at 100 % after v2 was tried with 10 % and given up.
+async fn after_a_trial() -> Host {
+    let host = Host::builder().file("hello.wasm", hello(1)).start().await;
+    let manifest = "[deploy]\ncanary = { steps = [\"10%\"], pause = \"1h\" }\n";
+    deploy(&host, "hello", &hello(2), manifest, "running").await;
+    host.until_shared("hello").await;
+    let plan = json!({"versions": [{"version": 1, "weight": 100}]});
+    let set = ask(&host, Method::PUT, "/v1/services/hello/traffic", plan).await;
+    assert_eq!(set.status, 200, "{set:?}");
+    host
+}
+
+/// Rolls back; the version that serves then.
+async fn rollback(host: &Host, body: Value) -> Value {
+    let done = ask(host, Method::POST, "/v1/services/hello/rollback", body).await;
+    assert_eq!(done.status, 200, "{done:?}");
+    done.json()["serving"]["version"].clone()
+}
+
+#[tokio::test]
+async fn a_rollback_leads_to_what_served_before_and_not_to_what_was_tried() {
+    let mut host = after_a_trial().await;
+    deploy(&host, "hello", &hello(3), "", "serving").await;
+    assert!(host.stop().await.success());
+    host.start().await;
+    assert_eq!(rollback(&host, Value::Null).await, 1);
+}
+
+#[tokio::test]
+async fn a_rollback_leads_to_what_an_earlier_rollback_named() {
+    let host = after_a_trial().await;
+    deploy(&host, "hello", &hello(3), "", "serving").await;
+    assert_eq!(rollback(&host, json!({"version": 1})).await, 1);
+    deploy(&host, "hello", &hello(4), "", "serving").await;
+    assert_eq!(rollback(&host, Value::Null).await, 1);
+}
+
+#[tokio::test]
+async fn a_rollback_leads_to_the_version_that_has_most_of_the_traffic() {
+    let host = Host::builder().file("hello.wasm", hello(1)).start().await;
+    for number in 2..=3 {
+        deploy(&host, "hello", &hello(number), "", "serving").await;
+    }
+    let plan = json!({"versions": [{"version": 1, "weight": 90}, {"version": 3, "weight": 10}]});
+    let set = ask(&host, Method::PUT, "/v1/services/hello/traffic", plan).await;
+    assert_eq!(set.status, 200, "{set:?}");
+    assert_eq!(rollback(&host, Value::Null).await, 1);
+}
+
 #[tokio::test]
 async fn two_operators_do_not_undo_each_other() {
     let host = Host::builder().file("hello.wasm", hello(1)).start().await;

@@ -36,7 +36,8 @@ pub(super) struct Promotion {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Rollback {
-    /// The version's number; by default the one before.
+    /// The version's number; by default the one that served before: in a canary the
+    /// one that it is compared with.
     #[schema(minimum = 1)]
     version: Option<u64>,
     /// Kept with the version that loses the traffic.

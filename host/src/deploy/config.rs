@@ -27,7 +27,8 @@ pub struct DeployConfig {
     pub data: PathBuf,
     /// Where secrets are: `<folder>/<service>/<NAME>`.
     pub secrets: Option<PathBuf>,
-    /// How many of a service's versions are kept, besides those with traffic.
+    /// How many of a service's versions are kept, besides those with traffic and the
+    /// one that served before.
     pub keep_versions: usize,
     /// The program that is run as `<compiler> compile INPUT OUTPUT`.
     pub compiler: PathBuf,

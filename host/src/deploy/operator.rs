@@ -202,8 +202,7 @@ impl Operator {
     }
 
     /// Gives all of a service's traffic to an earlier version: by default the one
-    /// that the version on trial is compared with, else the newest before those
-    /// with traffic that was not rolled back itself.
+    /// that the version on trial is compared with, else the one that served before.
     ///
     /// # Errors
     /// When there is no such version, or the condition does not hold.
@@ -221,7 +220,7 @@ impl Operator {
             let newest = now.newest();
             let to = match version.or(now.canary().map(|canary| canary.record.old)) {
                 Some(to) => to,
-                None => self.earlier(now.service, newest).await?,
+                None => self.earlier(&now).await?,
             };
             if to >= newest {
                 return Err(NotDone::Busy(format!(
@@ -326,12 +325,27 @@ impl Operator {
         self.service(name)
     }
 
-    /// The newest version before `newest` that is worth going back to.
-    async fn earlier(&self, service: &ServiceName, newest: u64) -> Result<u64, NotDone> {
+    /// What served before the newest version with traffic: the one that has the
+    /// greatest share beside it, else the one that had it before; where that is
+    /// worth nothing any more, the newest that is.
+    async fn earlier(&self, now: &Now<'_>) -> Result<u64, NotDone> {
+        let (service, newest) = (now.service, now.newest());
+        let primary = now.current.traffic.primary().id.number;
+        if primary < newest {
+            return Ok(primary);
+        }
+        let previous = {
+            let service = service.clone();
+            self.parts.blocking(move |parts| parts.record.previous(&service)).await?
+        };
         let records = self.kept(service).await?;
-        let mut good = records.iter().filter(|record| record.rolled_back.is_none());
-        let found = good.find(|record| record.id.number < newest);
-        found.map(|record| record.id.number).ok_or_else(|| {
+        let good: Vec<u64> = records
+            .iter()
+            .filter(|record| record.rolled_back.is_none() && record.id.number < newest)
+            .map(|record| record.id.number)
+            .collect();
+        let found = previous.filter(|previous| good.contains(previous));
+        found.or_else(|| good.first().copied()).ok_or_else(|| {
             NotDone::Busy(format!("no version of {service} before v{newest} is kept"))
         })
     }
