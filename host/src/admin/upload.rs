@@ -61,7 +61,9 @@ pub(super) struct Form {
 
 /// Deploys a component: as it is, with its manifest embedded or none, or as a form
 /// with the manifest as another part. `Content-Digest`, `Repr-Digest` or `Digest`
-/// with SHA-256 are checked. `From` says who brings it.
+/// with SHA-256 are checked. `From` says who brings it. `If-Match` is looked at when it
+/// was received and once more before it gets traffic: if the service was changed by
+/// then, the deployment ends as superseded.
 #[utoipa::path(put, path = "/v1/services/{name}", tag = "services",
     params(
         ("name" = String, Path, description = "The service", example = "cart"),

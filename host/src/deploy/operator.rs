@@ -139,7 +139,8 @@ impl Operator {
         Spool::begin(&self.parts).await
     }
 
-    /// Begins to deploy what was uploaded; returns the deployment's id.
+    /// Begins to deploy what was uploaded; returns the deployment's id. Its version
+    /// gets traffic only if the condition still holds by then.
     ///
     /// # Errors
     /// When the condition does not hold, a deployment of the service is on its way
@@ -147,7 +148,7 @@ impl Operator {
     pub async fn deploy(&self, upload: Upload, condition: Condition) -> Result<String, NotDone> {
         let turn = self.turn(&upload.service)?;
         check(&upload.service, self.parts.board.serving(&upload.service).as_ref(), condition)?;
-        upload::deploy(&self.parts, turn, upload).await
+        upload::deploy(&self.parts, turn, upload, condition).await
     }
 
     /// Shares a service's traffic among its kept versions.
@@ -388,7 +389,8 @@ impl Now<'_> {
     }
 }
 
-fn check(
+/// Whether the condition holds of the service as it serves.
+pub(super) fn check(
     service: &ServiceName,
     serving: Option<&Serving>,
     condition: Condition,

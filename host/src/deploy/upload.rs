@@ -12,7 +12,7 @@ use super::blobs::Hold;
 use super::config::MAX_COMPONENT_BYTES;
 use super::drain::close_store;
 use super::notice::Notice;
-use super::operator::NotDone;
+use super::operator::{Condition, NotDone};
 use super::origin::Origin;
 use super::pair::{Content, manifest_of};
 use super::parts::Parts;
@@ -120,6 +120,7 @@ pub(super) async fn deploy(
     parts: &Arc<Parts>,
     turn: Turn,
     upload: Upload,
+    condition: Condition,
 ) -> Result<String, NotDone> {
     let Upload { service, mut component, manifest, who, takeover, allow_breaking, reference } =
         upload;
@@ -147,6 +148,7 @@ pub(super) async fn deploy(
         manifest: Arc::new(manifest),
         text,
         seen: Seen::default(),
+        condition,
         progress,
         _hold: hold,
     };
@@ -159,7 +161,8 @@ pub(super) async fn deploy(
         match result {
             Ok(()) => parts.look_at_blocked(),
             Err(Stop::Refused(refusal)) => refused(&parts, &service, refusal.reasons).await,
-            Err(Stop::Superseded | Stop::Stopping) => {}
+            Err(Stop::Superseded(reason)) => superseded(&parts, &service, &reason).await,
+            Err(Stop::Stopping) => {}
         }
     });
     Ok(id)
@@ -175,6 +178,12 @@ async fn refused(parts: &Arc<Parts>, service: &ServiceName, reasons: Vec<String>
     let service = service.clone();
     close_store(parts, &service).await;
     parts.board.announce(Notice::Refused { service: Some(service), file: None, reasons });
+    parts.sweep();
+}
+
+async fn superseded(parts: &Arc<Parts>, service: &ServiceName, reason: &str) {
+    tracing::info!(service = service.as_str(), reason, "an upload is superseded");
+    close_store(parts, service).await;
     parts.sweep();
 }
 
