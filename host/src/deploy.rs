@@ -25,6 +25,7 @@ mod claims;
 mod compatibility;
 mod compile;
 mod config;
+mod decide;
 mod deployer;
 mod deployments;
 mod description;

@@ -239,8 +239,7 @@ async fn a_deployment_does_not_undo_what_was_decided_while_it_was_warmed() {
     deploy(&host, "probe", &component, &manifest, "serving").await;
     let tag = format!("\"{}\"", host.service("probe").await["revision"]);
     let upload = async |matches: Option<&str>| {
-        let (component, manifest) =
-            acting("version = \"3\"", "health = \"/probe/sleep?ms=3000\"");
+        let (component, manifest) = acting("version = \"3\"", "health = \"/probe/sleep?ms=3000\"");
         let mut request = form(&host, "probe", &component, &manifest);
         if let Some(tag) = matches {
             request.headers_mut().insert("if-match", tag.parse().expect("a tag"));

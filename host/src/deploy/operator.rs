@@ -5,19 +5,20 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{MutexGuard, broadcast};
+use tokio::sync::broadcast;
 
-use super::board::{RunningCanary, Serving};
-use super::canary::keeping;
-use super::deployments::{Deployment, DeploymentState};
+use super::board::Serving;
+use super::decide::{Word, decide};
+use super::deployments::Deployment;
 use super::notice::Notice;
 use super::parts::Parts;
 use super::record::{RecordError, VersionRecord};
-use super::share::{Change, NotShared, share};
+use super::revive::NotRevived;
+use super::share::NotShared;
 use super::status::{KeptVersion, ServiceStatus, Status};
 use super::undeploy::undeploy_service;
 use super::upload::{self, Spool, Upload};
-use crate::service::{Service, ServiceName, Share, TrafficPlan, VersionId};
+use crate::service::{ServiceName, TrafficPlan};
 
 /// Does what operators ask for. Cheap to clone.
 #[derive(Clone)]
@@ -161,15 +162,7 @@ impl Operator {
         plan: TrafficPlan,
         condition: Condition,
     ) -> Result<Changed, NotDone> {
-        let decision = Decision {
-            plan,
-            rolled_back: None,
-            canary_ends: (
-                DeploymentState::Superseded,
-                "the operator shared the traffic".to_owned(),
-            ),
-        };
-        self.decide(name, condition, async |_| Ok(decision)).await
+        self.decide(name, condition, &Word::Share(plan)).await
     }
 
     /// Gives a version all of its service's traffic: by default the one on trial.
@@ -182,24 +175,7 @@ impl Operator {
         version: Option<u64>,
         condition: Condition,
     ) -> Result<Changed, NotDone> {
-        self.decide(name, condition, async |now: Now<'_>| {
-            let newest = now.newest();
-            let on_trial = now.canary().map(|canary| canary.record.new);
-            let by_default = on_trial.or_else(|| now.current.traffic.is_split().then_some(newest));
-            let to = version.or(by_default).ok_or_else(|| {
-                NotDone::Busy(format!("{name} v{newest} has all the traffic already"))
-            })?;
-            let state = match on_trial {
-                Some(new) if new == to => DeploymentState::Serving,
-                _ => DeploymentState::Superseded,
-            };
-            Ok(Decision {
-                plan: keeping(now.current.traffic.plan(), vec![Share { version: to, weight: 100 }]),
-                rolled_back: None,
-                canary_ends: (state, "the operator promoted it".to_owned()),
-            })
-        })
-        .await
+        self.decide(name, condition, &Word::Promote(version)).await
     }
 
     /// Gives all of a service's traffic to an earlier version: by default the one
@@ -215,33 +191,7 @@ impl Operator {
         condition: Condition,
     ) -> Result<Changed, NotDone> {
         let reason = reason.unwrap_or_else(|| "by the operator".to_owned());
-        let noted = reason.clone();
-        let mut lost = None;
-        let changed = self.decide(name, condition, async |now: Now<'_>| {
-            let newest = now.newest();
-            let to = match version.or(now.canary().map(|canary| canary.record.old)) {
-                Some(to) => to,
-                None => self.earlier(&now).await?,
-            };
-            if to >= newest {
-                return Err(NotDone::Busy(format!(
-                    "{name} v{to} is not earlier than v{newest}, which has traffic: promote it"
-                )));
-            }
-            lost = Some((newest, to));
-            Ok(Decision {
-                plan: keeping(now.current.traffic.plan(), vec![Share { version: to, weight: 100 }]),
-                rolled_back: Some((newest, reason.clone())),
-                canary_ends: (DeploymentState::RolledBack, reason),
-            })
-        });
-        let changed = Box::pin(changed).await?;
-        if let (Some((number, to)), Ok(service)) = (lost, name.parse()) {
-            tracing::info!(service = name, version = number, to, reason = noted, "rolled back");
-            let version = VersionId { service, number };
-            self.parts.board.announce(Notice::RolledBack { version, to, reason: noted });
-        }
-        Ok(changed)
+        self.decide(name, condition, &Word::RollBack { to: version, reason }).await
     }
 
     /// Ends a service; its store and its versions are kept, and so is its file.
@@ -295,60 +245,16 @@ impl Operator {
         Ok(self.service(name).unwrap_or(drains))
     }
 
-    /// Has the traffic shared as `decision` says, unless someone else decided
-    /// first; the canary under way ends with it.
+    /// Does what the word is; the service as it is then.
     async fn decide(
         &self,
         name: &str,
         condition: Condition,
-        decision: impl AsyncFnOnce(Now<'_>) -> Result<Decision, NotDone>,
+        word: &Word,
     ) -> Result<Changed, NotDone> {
         let service: ServiceName = name.parse().map_err(|_| no_service(name))?;
-        let swapping: MutexGuard<'_, ()> = self.parts.swapping.lock().await;
-        let serving = self.parts.board.serving(&service).ok_or_else(|| no_service(name))?;
-        check(&service, Some(&serving), condition)?;
-        let current = self.parts.registry.load().services.get(&service).cloned();
-        let current = current.ok_or_else(|| no_service(name))?;
-        let now = Now { service: &service, current: &current, serving: &serving };
-        let Decision { plan, rolled_back, canary_ends: (state, reason) } = decision(now).await?;
-        let weights = plan.clone();
-        let change = Change { plan, canary: None, rolled_back };
-        share(&self.parts, &swapping, &service, change).await?;
-        if let Some(canary) = serving.canary {
-            // Still in the turn: its next step would undo this.
-            canary.overruled.cancel();
-            if state == DeploymentState::Serving {
-                canary.progress.shares(canary.record.new, weights.weight(canary.record.new));
-            }
-            canary.progress.ended(state, vec![reason]);
-        }
-        drop(swapping);
+        decide(&self.parts, &service, condition, word).await?;
         self.service(name)
-    }
-
-    /// What served before the newest version with traffic: the one that has the
-    /// greatest share beside it, else the one that had it before; where that is
-    /// worth nothing any more, the newest that is.
-    async fn earlier(&self, now: &Now<'_>) -> Result<u64, NotDone> {
-        let (service, newest) = (now.service, now.newest());
-        let primary = now.current.traffic.primary().id.number;
-        if primary < newest {
-            return Ok(primary);
-        }
-        let previous = {
-            let service = service.clone();
-            self.parts.blocking(move |parts| parts.record.previous(&service)).await?
-        };
-        let records = self.kept(service).await?;
-        let good: Vec<u64> = records
-            .iter()
-            .filter(|record| record.rolled_back.is_none() && record.id.number < newest)
-            .map(|record| record.id.number)
-            .collect();
-        let found = previous.filter(|previous| good.contains(previous));
-        found.or_else(|| good.first().copied()).ok_or_else(|| {
-            NotDone::Busy(format!("no version of {service} before v{newest} is kept"))
-        })
     }
 
     async fn kept(&self, service: &ServiceName) -> Result<Vec<VersionRecord>, RecordError> {
@@ -360,32 +266,6 @@ impl Operator {
         self.parts.turns.try_take(service).ok_or_else(|| {
             NotDone::Busy(format!("a deployment of {service} is on its way; see /v1/deployments"))
         })
-    }
-}
-
-/// How a service stands when it is decided about.
-struct Now<'a> {
-    service: &'a ServiceName,
-    current: &'a Service,
-    serving: &'a Serving,
-}
-
-/// What is decided.
-struct Decision {
-    plan: TrafficPlan,
-    rolled_back: Option<(u64, String)>,
-    /// What the canary under way comes to, and why.
-    canary_ends: (DeploymentState, String),
-}
-
-impl Now<'_> {
-    fn newest(&self) -> u64 {
-        let mut versions = self.current.traffic.versions();
-        versions.next().map_or(0, |version| version.id.number)
-    }
-
-    fn canary(&self) -> Option<&RunningCanary> {
-        self.serving.canary.as_ref()
     }
 }
 
@@ -420,7 +300,7 @@ fn kept(record: &VersionRecord, weight: u8) -> KeptVersion {
     }
 }
 
-fn no_service(name: &str) -> NotDone {
+pub(super) fn no_service(name: &str) -> NotDone {
     NotDone::NotFound(format!("there is no service {name}"))
 }
 
@@ -440,6 +320,12 @@ impl From<NotShared> for NotDone {
             }
             NotShared::Traffic(_) | NotShared::Revive(_) => Self::Refused(vec![error.to_string()]),
         }
+    }
+}
+
+impl From<NotRevived> for NotDone {
+    fn from(error: NotRevived) -> Self {
+        Self::Refused(vec![error.to_string()])
     }
 }
 

@@ -253,7 +253,12 @@ impl Record {
         Ok(rows::versions(&self.lock(), service)?)
     }
 
-    /// One of them.
+    /// All services' versions that are kept; first those that served before.
+    pub(super) fn all_versions(&self) -> Result<Vec<VersionRecord>, RecordError> {
+        Ok(rows::all_versions(&self.lock())?)
+    }
+
+    /// One of a service's.
     pub(super) fn version(
         &self,
         service: &ServiceName,

@@ -167,6 +167,15 @@ pub(super) fn versions(
     statement.query_map([service.as_str()], read_version)?.collect()
 }
 
+pub(super) fn all_versions(connection: &Connection) -> rusqlite::Result<Vec<VersionRecord>> {
+    let mut statement = connection.prepare(&format!(
+        "{VERSION} ORDER BY number IS (SELECT previous FROM deployed
+                                       WHERE deployed.service = version.service) DESC,
+                            number DESC"
+    ))?;
+    statement.query_map([], read_version)?.collect()
+}
+
 pub(super) fn version(
     connection: &Connection,
     service: &ServiceName,
