@@ -10,6 +10,7 @@ use http::Request;
 use http_body_util::Full;
 
 use super::operator::{deploy, hotdock, upload};
+use crate::harness::raw::Raw;
 use crate::harness::{Host, Reply, hello};
 
 async fn put(host: &Host, kind: &str, digest: Option<&str>, body: Vec<u8>) -> Reply {
@@ -46,6 +47,37 @@ async fn what_is_wrong_with_an_upload_is_said_and_changes_nothing() {
     assert_eq!(good.status, 202, "{good:?}");
     assert!(good.header("location").starts_with("/v1/deployments/"));
     host.until_version("hello", 2).await;
+}
+
+#[tokio::test]
+async fn uploads_that_stall_are_given_up_and_hold_nobody_up() {
+    let host = Host::builder()
+        .settings("[deploy]\nupload-idle-timeout = \"300ms\"\n")
+        .file("hello.wasm", hello(1))
+        .start()
+        .await;
+    let stalled = async |kind: &str, beginning: &str| {
+        let mut stream = Raw::connect(host.admin).await;
+        let head = format!(
+            "PUT /v1/services/hello HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n\
+             Content-Length: 100000\r\n\r\n{beginning}"
+        );
+        stream.send(head).await;
+        stream
+    };
+    let form = "--b\r\nContent-Disposition: form-data; name=\"component\"\r\n\r\nabc";
+    // As many as there are places.
+    let stalled = [
+        stalled("application/wasm", "abc").await,
+        stalled("multipart/form-data; boundary=b", form).await,
+    ];
+    for mut stream in stalled {
+        let answer = stream.read_to_end().await;
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+        assert!(answer.contains("application/problem+json"), "{answer}");
+        assert!(answer.contains("nothing came of the body for 300ms"), "{answer}");
+    }
+    deploy(&host, "hello", &hello(2), "", "serving").await;
 }
 
 #[tokio::test]

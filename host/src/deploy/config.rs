@@ -34,6 +34,8 @@ pub struct DeployConfig {
     pub compiler: PathBuf,
     /// How long a component may take to compile.
     pub compile_timeout: Duration,
+    /// How long nothing may come of an upload before it is given up.
+    pub upload_idle_timeout: Duration,
     /// How long the files of a pair wait for each other after one of them was
     /// closed or renamed into place, so that `cp cart.wasm cart.toml plugins/`
     /// makes one version.
@@ -59,6 +61,7 @@ impl Default for DeployConfig {
             keep_versions: 10,
             compiler: PathBuf::from("/proc/self/exe"),
             compile_timeout: Duration::from_secs(120),
+            upload_idle_timeout: Duration::from_secs(30),
             pair: Duration::from_millis(50),
             quiet: Duration::from_millis(300),
             stalled: Duration::from_secs(10),

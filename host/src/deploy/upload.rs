@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt as _;
@@ -33,6 +34,7 @@ pub struct Spool {
     file: NamedTempFile,
     writer: tokio::fs::File,
     bytes: u64,
+    idle_timeout: Duration,
     _slot: OwnedSemaphorePermit,
 }
 
@@ -82,7 +84,15 @@ impl Spool {
             Ok::<_, io::Error>((file, writer))
         });
         let (file, writer) = file.await.map_err(NotDone::unkept)?;
-        Ok(Self { file, writer: tokio::fs::File::from_std(writer), bytes: 0, _slot: slot })
+        let (writer, idle_timeout) =
+            (tokio::fs::File::from_std(writer), parts.config.upload_idle_timeout);
+        Ok(Self { file, writer, bytes: 0, idle_timeout, _slot: slot })
+    }
+
+    /// How long nothing may come: there are few places, and one who stalls has one.
+    #[must_use]
+    pub fn idle_timeout(&self) -> Duration {
+        self.idle_timeout
     }
 
     /// Takes in the next part of the component.
