@@ -52,6 +52,32 @@ async fn a_version_is_deployed_tried_promoted_and_rolled_back() {
     assert_eq!(code(&["promote", "hello"]), Some(5), "there is nothing on trial");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_says_who_brought_it() {
+    let host = Host::builder().start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("hello.wasm");
+    std::fs::write(&file, hello(1)).expect("a component");
+    for user in [Some("jürgen"), Some(""), None] {
+        let mut deploy = Command::new(env!("CARGO_BIN_EXE_hotdock"));
+        deploy.arg("deploy").arg(&file).env("HOTDOCK_ADMIN", host.admin_url(""));
+        match user {
+            Some(user) => deploy.env("USER", user),
+            None => deploy.env_remove("USER"),
+        };
+        let output = deploy.output().expect("it ends");
+        assert!(output.status.success(), "{user:?}: {}", said(&output));
+    }
+    let path = host.admin_url("/v1/services/hello/versions");
+    let versions = host.client.try_request(http::Method::GET, &path, "").await;
+    let versions = versions.expect("an answer").json();
+    assert!(versions[0]["who"].as_str().is_some_and(|who| who.starts_with("uid ")), "{versions}");
+    assert!(versions[1]["who"].is_null(), "{versions}");
+    assert_eq!(versions[2]["who"], "j%C3%BCrgen", "{versions}");
+    let shown = said(&hotdock(&host, &["versions", "hello"]));
+    assert!(shown.contains("upload by j%C3%BCrgen") && shown.contains("upload by uid "), "{shown}");
+}
+
 /// Whether the program is there and content with this on its standard input.
 fn content(program: &str, arguments: &[&str], input: &[u8]) -> Option<bool> {
     let started = Command::new(program)
