@@ -50,6 +50,15 @@ async fn a_version_is_deployed_tried_promoted_and_rolled_back() {
     assert_eq!(code(&["status", "--admin", "127.0.0.1:1"]), Some(1));
     assert!(done(&["deploy", &file(3)]).contains("hello v3"));
     assert_eq!(code(&["promote", "hello"]), Some(5), "there is nothing on trial");
+    for arguments in [
+        &["promote", "hello", "9"][..],
+        &["rollback", "hello", "9"],
+        &["traffic", "hello", "9=100"],
+        &["drain", "hello", "9"],
+    ] {
+        assert_eq!(code(arguments), Some(6), "{arguments:?}: there is no version 9");
+    }
+    assert_eq!(code(&["rollback", "hello", "3"]), Some(5), "it is not earlier");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -310,7 +310,7 @@ async fn two_operators_do_not_undo_each_other() {
     // What is nonsense is refused with its reason.
     for (plan, status, said) in [
         (json!({"versions": [{"version": 1, "weight": 99}]}), 422, "sum up to 99"),
-        (json!({"versions": [{"version": 9, "weight": 100}]}), 422, "no version 9"),
+        (json!({"versions": [{"version": 9, "weight": 100}]}), 404, "no version 9"),
         (json!({"versions": 1}), 422, "versions"),
     ] {
         let refused = ask(&host, Method::PUT, "/v1/services/hello/traffic", plan).await;

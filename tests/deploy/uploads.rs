@@ -93,7 +93,7 @@ async fn the_last_versions_are_kept() {
     let numbers: Vec<_> =
         kept.as_array().expect("a list").iter().map(|each| &each["version"]).collect();
     assert_eq!(numbers, [4, 3], "{kept}");
-    assert_eq!(hotdock(&host, &["rollback", "hello", "1"]).status.code(), Some(3));
+    assert_eq!(hotdock(&host, &["rollback", "hello", "1"]).status.code(), Some(6));
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use super::board::{RunningCanary, Serving};
 use super::canary::keeping;
 use super::deployments::DeploymentState;
 use super::notice::Notice;
-use super::operator::{Condition, NotDone, check, no_service};
+use super::operator::{Condition, NotDone, check, must_be_kept, no_service};
 use super::parts::Parts;
 use super::revive::revive;
 use super::share::{self, Change, share};
@@ -119,6 +119,9 @@ impl Now<'_> {
         to: Option<u64>,
         reason: &str,
     ) -> Result<Decision, NotDone> {
+        if let Some(to) = to {
+            must_be_kept(parts, self.service, to).await?;
+        }
         let newest = self.newest();
         let compared_with = self.serving.canary.as_ref().map(|canary| canary.record.old);
         let to = match to.or(compared_with) {

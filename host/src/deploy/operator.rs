@@ -18,7 +18,7 @@ use super::share::NotShared;
 use super::status::{KeptVersion, ServiceStatus, Status};
 use super::undeploy::undeploy_service;
 use super::upload::{self, Spool, Upload};
-use crate::service::{ServiceName, TrafficPlan};
+use crate::service::{ServiceName, TrafficError, TrafficPlan};
 
 /// Does what operators ask for. Cheap to clone.
 #[derive(Clone)]
@@ -236,6 +236,9 @@ impl Operator {
             )));
         }
         if !self.parts.board.ends_after(&service, version, within) {
+            if let Some(number) = version {
+                must_be_kept(&self.parts, &service, number).await?;
+            }
             let what =
                 version.map_or_else(|| name.to_owned(), |number| format!("{name} v{number}"));
             return Err(NotDone::Busy(format!("nothing drains of {what}")));
@@ -300,6 +303,18 @@ fn kept(record: &VersionRecord, weight: u8) -> KeptVersion {
     }
 }
 
+/// Refuses a version that there is not.
+pub(super) async fn must_be_kept(
+    parts: &Arc<Parts>,
+    service: &ServiceName,
+    number: u64,
+) -> Result<(), NotDone> {
+    let service = service.clone();
+    let found = parts.blocking(move |parts| parts.record.version(&service, number)).await?;
+    let missing = || NotDone::NotFound(TrafficError::NoSuchVersion(number).to_string());
+    found.map(drop).ok_or_else(missing)
+}
+
 pub(super) fn no_service(name: &str) -> NotDone {
     NotDone::NotFound(format!("there is no service {name}"))
 }
@@ -313,7 +328,9 @@ impl From<RecordError> for NotDone {
 impl From<NotShared> for NotDone {
     fn from(error: NotShared) -> Self {
         match error {
-            NotShared::NotDeployed(_) => Self::NotFound(error.to_string()),
+            NotShared::NotDeployed(_) | NotShared::Traffic(TrafficError::NoSuchVersion(_)) => {
+                Self::NotFound(error.to_string())
+            }
             NotShared::Record(_) => Self::Failed(error.to_string()),
             NotShared::Routes(conflicts) => {
                 Self::Refused(conflicts.iter().map(ToString::to_string).collect())
