@@ -61,4 +61,10 @@ async fn what_has_traffic_is_not_drained() {
     let done = ask(&host, Method::POST, path, Value::Null).await;
     assert_eq!(done.status, 200, "{done:?}");
     host.until_idle().await;
+    // There is nothing to wait for any more, and that is what was wanted.
+    for arguments in [&["drain", "probe"][..], &["drain", "probe", "v1"]] {
+        let output = hotdock(&host, arguments);
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "probe: nothing drains\n");
+    }
 }

@@ -120,7 +120,8 @@ pub(super) async fn rollback(
 }
 
 /// Ends what is still on versions that have no traffic any more, at once or after a
-/// while, instead of after `[deploy] drain`. Answers before they are gone.
+/// while, instead of after `[deploy] drain`. Answers before they are gone, and the same
+/// where nothing drains.
 #[utoipa::path(post, path = "/v1/services/{name}/drain", tag = "traffic",
     params(
         ("name" = String, Path, description = "The service", example = "cart"),

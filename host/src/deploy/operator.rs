@@ -212,7 +212,8 @@ impl Operator {
     /// latest: on all of a service's that drain, or on one.
     ///
     /// # Errors
-    /// When none drains, the one still has traffic, or the condition does not hold.
+    /// When there is no such version, it still has traffic, or the condition does not
+    /// hold; not when nothing drains.
     pub async fn drain(
         &self,
         name: &str,
@@ -239,9 +240,7 @@ impl Operator {
             if let Some(number) = version {
                 must_be_kept(&self.parts, &service, number).await?;
             }
-            let what =
-                version.map_or_else(|| name.to_owned(), |number| format!("{name} v{number}"));
-            return Err(NotDone::Busy(format!("nothing drains of {what}")));
+            return Ok(drains);
         }
         tracing::info!(service = name, version, within_ms = within.as_millis(), "ending drains");
         // As it was when they were told: they may be gone by now, and the service with them.
