@@ -42,6 +42,7 @@ async fn a_version_is_deployed_tried_promoted_and_rolled_back() {
 
     let code = |arguments: &[&str]| hotdock(&host, arguments).status.code();
     assert_eq!(code(&["promote", "hello"]), Some(6));
+    assert_eq!(code(&["promote", "hello", "2"]), Some(6), "only a deployment brings it back");
     assert_eq!(code(&["status", "hello"]), Some(6));
     assert_eq!(code(&["promote"]), Some(2));
     let garbage = folder.path().join("garbage.wasm");
