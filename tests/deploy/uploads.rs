@@ -1,11 +1,14 @@
 //! Uploads that are wrong, and who may upload.
 
+use std::path::Path;
 use std::process::Command;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use hotdock::deploy::MAX_COMPONENT_BYTES;
 use hotdock::digest::Digest;
+use hotdock::manifest::MAX_TEXT_BYTES;
 use http::Request;
 use http_body_util::Full;
 
@@ -39,6 +42,8 @@ async fn what_is_wrong_with_an_upload_is_said_and_changes_nothing() {
     assert_eq!(other.status, 400, "{other:?}");
     let bad = upload(&host, "hello", &hello(2), "[limits]\nmemroy = 1\n").await;
     assert!(bad.status == 422 && bad.text().contains("memory"), "{bad:?}");
+    let long = upload(&host, "hello", &hello(2), &"#".repeat(MAX_TEXT_BYTES + 1)).await;
+    assert_eq!(long.status, 413, "{long:?}");
     assert_eq!(upload(&host, "No_Name", &hello(2), "").await.status, 400);
     assert_eq!(upload(&host, "hello?canary=soon", &hello(2), "").await.status, 400);
     assert_eq!(host.service("hello").await["serving"]["version"], 1);
@@ -47,6 +52,28 @@ async fn what_is_wrong_with_an_upload_is_said_and_changes_nothing() {
     assert_eq!(good.status, 202, "{good:?}");
     assert!(good.header("location").starts_with("/v1/deployments/"));
     host.until_version("hello", 2).await;
+}
+
+#[tokio::test]
+async fn a_component_that_is_too_large_is_not_kept() {
+    let host = Host::builder().start().await;
+    let mut stream = Raw::connect(host.admin).await;
+    let head = format!(
+        "PUT /v1/services/hello HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/wasm\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n",
+        MAX_COMPONENT_BYTES + 1
+    );
+    stream.send(head).await;
+    let part = vec![0; 1 << 20];
+    for _ in 0..MAX_COMPONENT_BYTES >> 20 {
+        stream.send(&part).await;
+    }
+    stream.send([0]).await;
+    let answer = stream.read_to_end().await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    assert!(answer.contains("the component has more than 268435456 bytes"), "{answer}");
+    let kept = std::fs::read_dir(host.data().join("components")).expect("a folder").count();
+    assert_eq!(kept, 0);
 }
 
 #[tokio::test]
@@ -120,6 +147,20 @@ async fn a_token_is_asked_for_where_there_is_one_and_never_logged() {
     let path = file.path().to_str().expect("text");
     assert!(hotdock(&host, &["status", "--token-file", path]).status.success());
     assert!(!host.log().contains(TOKEN));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_environment_may_have_the_token_itself() {
+    const TOKEN: &str = "correct-horse-battery-staple";
+    let host = Host::builder().environment("HOTDOCK_TOKEN", Path::new(TOKEN)).start().await;
+    let status = |token: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hotdock"));
+        command.arg("status").env("HOTDOCK_ADMIN", host.admin_url("")).env("HOTDOCK_TOKEN", token);
+        command.output().expect("it ends").status.code()
+    };
+    assert_eq!(status(TOKEN), Some(0));
+    assert_eq!(status("wrong-horse-battery-staple"), Some(7));
+    assert_eq!(hotdock(&host, &["status"]).status.code(), Some(7), "it shows none");
 }
 
 #[test]
