@@ -48,6 +48,15 @@ async fn a_version_is_deployed_tried_promoted_and_rolled_back() {
     let garbage = folder.path().join("garbage.wasm");
     std::fs::write(&garbage, "garbage").expect("a file");
     assert_eq!(code(&["deploy", garbage.to_str().expect("text")]), Some(3));
+    for arguments in [
+        &["deploy", "absent.wasm"][..],
+        &["pack", "absent.wasm"],
+        &["check", "absent.wasm"],
+        &["inspect", "absent.wasm"],
+        &["diff", "absent.wasm", "absent.wasm"],
+    ] {
+        assert_eq!(code(arguments), Some(3), "{arguments:?}: there is no such file");
+    }
     assert_eq!(code(&["status", "--admin", "127.0.0.1:1"]), Some(1));
     assert!(done(&["deploy", &file(3)]).contains("hello v3"));
     assert_eq!(code(&["promote", "hello"]), Some(5), "there is nothing on trial");
