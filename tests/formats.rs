@@ -1,6 +1,6 @@
 //! What an earlier host left on disk: frozen data folders that this one opens.
 
-use crate::harness::Host;
+use crate::harness::{Host, hello};
 
 /// The state and the record of format 1, as the first host wrote them: cart and order at v1, with
 /// two carts and two orders.
@@ -42,6 +42,23 @@ async fn a_record_of_format_2_is_read_on() {
         [0, 1].map(|at| (&versions[at]["version"], &versions[at]["origin"])).to_vec();
     assert_eq!(origins, [(&2.into(), &"upload".into()), (&1.into(), &"file".into())], "{versions}");
     assert!(versions[0]["reference"].is_null() && versions[0]["who"] == "ann", "{versions}");
+}
+
+/// A record of format 3, as the host that didn't remember what served before wrote it: hello, v1
+/// uploaded and v2 from a registry, which share the traffic.
+#[tokio::test]
+async fn a_record_of_format_3_is_read_on() {
+    let file = format!("{}/../tests/fixtures/format-3/host.db", env!("CARGO_MANIFEST_DIR"));
+    let frozen = std::fs::read(file).expect("a fixture");
+    let host = Host::builder().file("../data/host.db", frozen).start().await;
+    let path = host.admin_url("/v1/services/hello/versions");
+    let versions = host.client.try_request(http::Method::GET, &path, "").await;
+    let versions = versions.expect("an answer").json();
+    assert_eq!((&versions[0]["origin"], &versions[0]["who"]), (&"oci".into(), &"bob".into()));
+    assert_eq!(versions[1]["origin"], "upload", "{versions}");
+    // Numbers go on, as the record has them.
+    host.drop_file("hello.wasm", hello(3));
+    host.until_version("hello", 3).await;
 }
 
 #[test]

@@ -286,6 +286,7 @@ fn deploy_config(config: &Config) -> DeployConfig {
         secrets: config.secrets.clone(),
         keep_versions: config.keep_versions,
         compile_timeout: config.compile_timeout,
+        upload_idle_timeout: config.upload_idle_timeout,
         ..DeployConfig::default()
     }
 }

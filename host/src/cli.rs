@@ -124,6 +124,9 @@ pub fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         console::error(&error);
+        if error.is::<exit::Unusable>() {
+            return ExitCode::from(exit::REFUSED);
+        }
         let refused = error.downcast_ref::<remote::Refused>();
         refused.map_or(ExitCode::from(exit::FAILED), remote::Refused::exit_code)
     })

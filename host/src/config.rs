@@ -49,6 +49,8 @@ pub struct Config {
     pub compiler: PathBuf,
     /// How long a component may take to compile.
     pub compile_timeout: Duration,
+    /// How long nothing may come of an upload before it is given up.
+    pub upload_idle_timeout: Duration,
     /// How long requests under way may go on when the host stops.
     pub drain: Duration,
     /// How the log is written.
@@ -150,6 +152,10 @@ impl Config {
             secrets: overrides.secrets.or(file.secrets).or(default.secrets),
             compiler: default.compiler,
             compile_timeout: file.compile_timeout.unwrap_or(default.compile_timeout),
+            upload_idle_timeout: file
+                .deploy
+                .upload_idle_timeout
+                .unwrap_or(default.upload_idle_timeout),
             drain: overrides.drain.or(file.drain).unwrap_or(default.drain),
             log_format: overrides.log_format.or(file.log_format).unwrap_or(default.log_format),
             log: overrides.log.or(file.log).unwrap_or(default.log),
@@ -174,6 +180,7 @@ impl Default for Config {
             keep_versions: 10,
             compiler: PathBuf::from("/proc/self/exe"),
             compile_timeout: Duration::from_secs(120),
+            upload_idle_timeout: Duration::from_secs(30),
             drain: Duration::from_secs(30),
             log_format: LogFormat::Text,
             log: "info".to_owned(),

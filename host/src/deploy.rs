@@ -25,6 +25,7 @@ mod claims;
 mod compatibility;
 mod compile;
 mod config;
+mod decide;
 mod deployer;
 mod deployments;
 mod description;
@@ -97,9 +98,7 @@ async fn run(parts: &Arc<Parts>, candidate: Candidate) -> Result<(), Stop> {
     let (state, reasons) = match &result {
         Ok(()) => return result,
         Err(Stop::Refused(refusal)) => (DeploymentState::Refused, refusal.reasons.clone()),
-        Err(Stop::Superseded) => {
-            (DeploymentState::Superseded, vec!["its file changed meanwhile".to_owned()])
-        }
+        Err(Stop::Superseded(reason)) => (DeploymentState::Superseded, vec![reason.clone()]),
         Err(Stop::Stopping) => {
             (DeploymentState::Superseded, vec!["the host was stopped".to_owned()])
         }

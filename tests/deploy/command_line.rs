@@ -53,14 +53,59 @@ async fn a_version_is_deployed_tried_promoted_and_rolled_back() {
 
     let code = |arguments: &[&str]| hotdock(&host, arguments).status.code();
     assert_eq!(code(&["promote", "hello"]), Some(6));
+    assert_eq!(code(&["promote", "hello", "2"]), Some(6), "only a deployment brings it back");
     assert_eq!(code(&["status", "hello"]), Some(6));
     assert_eq!(code(&["promote"]), Some(2));
     let garbage = folder.path().join("garbage.wasm");
     std::fs::write(&garbage, "garbage").expect("a file");
     assert_eq!(code(&["deploy", garbage.to_str().expect("text")]), Some(3));
+    for arguments in [
+        &["deploy", "absent.wasm"][..],
+        &["pack", "absent.wasm"],
+        &["check", "absent.wasm"],
+        &["inspect", "absent.wasm"],
+        &["diff", "absent.wasm", "absent.wasm"],
+    ] {
+        assert_eq!(code(arguments), Some(3), "{arguments:?}: there is no such file");
+    }
     assert_eq!(code(&["status", "--admin", "127.0.0.1:1"]), Some(1));
     assert!(done(&["deploy", &file(3)]).contains("hello v3"));
     assert_eq!(code(&["promote", "hello"]), Some(5), "there is nothing on trial");
+    for arguments in [
+        &["promote", "hello", "9"][..],
+        &["rollback", "hello", "9"],
+        &["traffic", "hello", "9=100"],
+        &["drain", "hello", "9"],
+    ] {
+        assert_eq!(code(arguments), Some(6), "{arguments:?}: there is no version 9");
+    }
+    assert_eq!(code(&["rollback", "hello", "3"]), Some(5), "it is not earlier");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_says_who_brought_it() {
+    let host = Host::builder().start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("hello.wasm");
+    std::fs::write(&file, hello(1)).expect("a component");
+    for user in [Some("jürgen"), Some(""), None] {
+        let mut deploy = Command::new(env!("CARGO_BIN_EXE_hotdock"));
+        deploy.arg("deploy").arg(&file).env("HOTDOCK_ADMIN", host.admin_url(""));
+        match user {
+            Some(user) => deploy.env("USER", user),
+            None => deploy.env_remove("USER"),
+        };
+        let output = deploy.output().expect("it ends");
+        assert!(output.status.success(), "{user:?}: {}", said(&output));
+    }
+    let path = host.admin_url("/v1/services/hello/versions");
+    let versions = host.client.try_request(http::Method::GET, &path, "").await;
+    let versions = versions.expect("an answer").json();
+    assert!(versions[0]["who"].as_str().is_some_and(|who| who.starts_with("uid ")), "{versions}");
+    assert!(versions[1]["who"].is_null(), "{versions}");
+    assert_eq!(versions[2]["who"], "j%C3%BCrgen", "{versions}");
+    let shown = said(&hotdock(&host, &["versions", "hello"]));
+    assert!(shown.contains("upload by j%C3%BCrgen") && shown.contains("upload by uid "), "{shown}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -51,8 +51,8 @@ async fn what_has_traffic_is_not_drained() {
     assert_eq!(refused.status, 409, "{refused:?}");
     assert!(refused.text().contains("has 100 % of the traffic"), "{refused:?}");
     let none = ask(&host, Method::POST, path, json!({"version": 7})).await;
-    assert_eq!(none.status, 409, "{none:?}");
-    assert!(none.text().contains("nothing drains of probe v7"), "{none:?}");
+    assert_eq!(none.status, 404, "{none:?}");
+    assert!(none.text().contains("there is no version 7"), "{none:?}");
     let late = http::Request::post(host.admin_url(path)).header("if-match", "\"1000\"");
     let late = host.send(late.body(http_body_util::Full::default()).expect("a request")).await;
     assert_eq!(late.status, 412, "{late:?}");
@@ -61,4 +61,10 @@ async fn what_has_traffic_is_not_drained() {
     let done = ask(&host, Method::POST, path, Value::Null).await;
     assert_eq!(done.status, 200, "{done:?}");
     host.until_idle().await;
+    // There is nothing to wait for any more, and that is what was wanted.
+    for arguments in [&["drain", "probe"][..], &["drain", "probe", "v1"]] {
+        let output = hotdock(&host, arguments);
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "probe: nothing drains\n");
+    }
 }

@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::Value;
 
-use super::operator::{ask, deploy, until_state};
+use super::operator::{acting, ask, deploy, until_state, until_step, upload};
 use crate::harness::{Host, eventually, hello};
 
 async fn says(host: &Host, number: u32) {
@@ -45,6 +45,30 @@ async fn a_file_that_goes_takes_only_what_it_deployed_last() {
     says(&host, 3).await;
     host.remove_file("hello.wasm");
     eventually("it is gone", async || (host.get("/hello").await.status == 404).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_file_waits_for_an_upload_and_another_upload_is_refused() {
+    let host = Host::builder().plugin("probe").start().await;
+    let (component, manifest) = acting("version = \"2\"", "health = \"/probe/sleep?ms=3000\"");
+    let first = upload(&host, "probe", &component, &manifest).await;
+    assert_eq!(first.status, 202, "{first:?}");
+    let id = first.json()["id"].as_str().expect("an id").to_owned();
+    until_step(&host, &id, "warming").await;
+    let (component, newer) = acting("version = \"3\"", "");
+    let second = upload(&host, "probe", &component, &newer).await;
+    assert_eq!(second.status, 409, "{second:?}");
+    assert!(second.text().contains("a deployment of probe is on its way"), "{second:?}");
+    host.drop_file("probe.toml", newer);
+    let uploaded = until_state(&host, &id, "serving").await;
+    assert_eq!(uploaded["version"], 2, "{uploaded}");
+    host.until_version("probe", 3).await;
+    let deployments = ask(&host, Method::GET, "/v1/deployments", Value::Null).await.json();
+    let newest = &deployments[0];
+    assert_eq!((&newest["file"], &newest["version"]), (&"probe.wasm".into(), &3.into()));
+    let began = newest["steps"][0]["at"].as_str().expect("a time");
+    let served = uploaded["ended_at"].as_str().expect("a time");
+    assert!(began >= served, "it began at {began}, and the upload served at {served}");
 }
 
 #[tokio::test]

@@ -62,6 +62,17 @@ pub async fn until_state(host: &Host, id: &str, state: &str) -> Value {
     .await
 }
 
+/// Waits until the deployment is at the step.
+pub async fn until_step(host: &Host, id: &str, step: &str) {
+    eventually(&format!("the deployment is {step}"), async || {
+        let path = format!("/v1/deployments/{id}");
+        let found = ask(host, Method::GET, &path, Value::Null).await.json();
+        let steps = found["steps"].as_array()?;
+        (steps.last()?["step"] == step).then_some(())
+    })
+    .await;
+}
+
 /// The probe's component and manifest, with this in `[capabilities] config`, this
 /// in `[deploy]`.
 pub fn acting(config: &str, deploy: &str) -> (Vec<u8>, String) {

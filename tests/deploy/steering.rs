@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use http::header::{COOKIE, SET_COOKIE};
 use http::{Method, Request};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
-use super::operator::{ask, deploy};
+use super::operator::{acting, ask, deploy, form, until_state, until_step};
 use crate::harness::client::Client;
 use crate::harness::{Host, eventually, hello};
 
@@ -197,6 +198,91 @@ async fn a_client_stays_on_its_version() {
     assert_eq!(on_new.len(), users.len());
 }
 
+/// A host with v1 at 100 % after v2 was tried with 10 % and given up.
+async fn after_a_trial() -> Host {
+    let host = Host::builder().file("hello.wasm", hello(1)).start().await;
+    let manifest = "[deploy]\ncanary = { steps = [\"10%\"], pause = \"1h\" }\n";
+    deploy(&host, "hello", &hello(2), manifest, "running").await;
+    host.until_shared("hello").await;
+    let plan = json!({"versions": [{"version": 1, "weight": 100}]});
+    let set = ask(&host, Method::PUT, "/v1/services/hello/traffic", plan).await;
+    assert_eq!(set.status, 200, "{set:?}");
+    host
+}
+
+/// Rolls back; the version that serves then.
+async fn rollback(host: &Host, body: Value) -> Value {
+    let done = ask(host, Method::POST, "/v1/services/hello/rollback", body).await;
+    assert_eq!(done.status, 200, "{done:?}");
+    done.json()["serving"]["version"].clone()
+}
+
+#[tokio::test]
+async fn a_rollback_leads_to_what_served_before_and_not_to_what_was_tried() {
+    let mut host = after_a_trial().await;
+    deploy(&host, "hello", &hello(3), "", "serving").await;
+    assert!(host.stop().await.success());
+    host.start().await;
+    assert_eq!(rollback(&host, Value::Null).await, 1);
+}
+
+#[tokio::test]
+async fn a_rollback_leads_to_what_an_earlier_rollback_named() {
+    let host = after_a_trial().await;
+    deploy(&host, "hello", &hello(3), "", "serving").await;
+    assert_eq!(rollback(&host, json!({"version": 1})).await, 1);
+    deploy(&host, "hello", &hello(4), "", "serving").await;
+    assert_eq!(rollback(&host, Value::Null).await, 1);
+}
+
+#[tokio::test]
+async fn a_rollback_leads_to_the_version_that_has_most_of_the_traffic() {
+    let host = Host::builder().file("hello.wasm", hello(1)).start().await;
+    for number in 2..=3 {
+        deploy(&host, "hello", &hello(number), "", "serving").await;
+    }
+    let plan = json!({"versions": [{"version": 1, "weight": 90}, {"version": 3, "weight": 10}]});
+    let set = ask(&host, Method::PUT, "/v1/services/hello/traffic", plan).await;
+    assert_eq!(set.status, 200, "{set:?}");
+    assert_eq!(rollback(&host, Value::Null).await, 1);
+}
+
+#[tokio::test]
+async fn a_deployment_does_not_undo_what_was_decided_while_it_was_warmed() {
+    let host = Host::builder().plugin("probe").start().await;
+    let (component, manifest) = acting("version = \"2\"", "");
+    deploy(&host, "probe", &component, &manifest, "serving").await;
+    let tag = format!("\"{}\"", host.service("probe").await["revision"]);
+    let upload = async |matches: Option<&str>| {
+        let (component, manifest) = acting("version = \"3\"", "health = \"/probe/sleep?ms=3000\"");
+        let mut request = form(&host, "probe", &component, &manifest);
+        if let Some(tag) = matches {
+            request.headers_mut().insert("if-match", tag.parse().expect("a tag"));
+        }
+        let reply = host.send(request).await;
+        assert_eq!(reply.status, 202, "{reply:?}");
+        let id = reply.json()["id"].as_str().expect("an id").to_owned();
+        until_step(&host, &id, "warming").await;
+        id
+    };
+    let steer = async |verb: &str, version: u64| {
+        let path = format!("/v1/services/probe/{verb}");
+        let done = ask(&host, Method::POST, &path, json!({"version": version})).await;
+        assert_eq!(done.status, 200, "{done:?}");
+    };
+    let late = upload(Some(&tag)).await;
+    steer("rollback", 1).await;
+    let ended = until_state(&host, &late, "superseded").await;
+    let reason = ended["reasons"][0].as_str().expect("a reason");
+    assert_eq!(reason, "probe was changed meanwhile: it is at revision 3");
+    assert_eq!(host.service("probe").await["serving"]["version"], 1);
+    // Without a condition the last to be done decides.
+    let last = upload(None).await;
+    steer("promote", 2).await;
+    until_state(&host, &last, "serving").await;
+    assert_eq!(host.service("probe").await["serving"]["version"], 4);
+}
+
 #[tokio::test]
 async fn a_canary_over_shared_traffic_says_who_loses_a_share_by_it() {
     let host = Host::builder().file("hello.wasm", hello(1)).start().await;
@@ -237,10 +323,31 @@ async fn two_operators_do_not_undo_each_other() {
     let late = rollback().await;
     assert_eq!(late.status, 412, "{late:?}");
     assert_eq!(late.header("content-type"), "application/problem+json");
+    // The other changes ask the same.
+    let whole = json!({"versions": [{"version": 2, "weight": 100}]});
+    for (method, path, body) in [
+        (Method::POST, "/promote", json!({"version": 2})),
+        (Method::PUT, "/traffic", whole),
+        (Method::DELETE, "", Value::Null),
+    ] {
+        let request = Request::builder()
+            .method(method)
+            .uri(host.admin_url(&format!("/v1/services/hello{path}")))
+            .header("if-match", &tag)
+            .header("content-type", "application/json");
+        let body = Full::new(Bytes::from(body.to_string()));
+        let late = host.send(request.body(body).expect("a request")).await;
+        assert_eq!(late.status, 412, "{path}: {late:?}");
+    }
+    let mut late = form(&host, "hello", &hello(3), "");
+    late.headers_mut().insert("if-match", tag.parse().expect("a tag"));
+    let late = host.send(late).await;
+    assert_eq!(late.status, 412, "{late:?}");
+    assert_eq!(host.service("hello").await["serving"]["version"], 1);
     // What is nonsense is refused with its reason.
     for (plan, status, said) in [
         (json!({"versions": [{"version": 1, "weight": 99}]}), 422, "sum up to 99"),
-        (json!({"versions": [{"version": 9, "weight": 100}]}), 422, "no version 9"),
+        (json!({"versions": [{"version": 9, "weight": 100}]}), 404, "no version 9"),
         (json!({"versions": 1}), 422, "versions"),
     ] {
         let refused = ask(&host, Method::PUT, "/v1/services/hello/traffic", plan).await;

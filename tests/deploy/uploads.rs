@@ -1,15 +1,19 @@
 //! Uploads that are wrong, and who may upload.
 
+use std::path::Path;
 use std::process::Command;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use hotdock::deploy::MAX_COMPONENT_BYTES;
 use hotdock::digest::Digest;
+use hotdock::manifest::MAX_TEXT_BYTES;
 use http::Request;
 use http_body_util::Full;
 
 use super::operator::{deploy, hotdock, upload};
+use crate::harness::raw::Raw;
 use crate::harness::{Host, Reply, hello};
 
 async fn put(host: &Host, kind: &str, digest: Option<&str>, body: Vec<u8>) -> Reply {
@@ -38,6 +42,8 @@ async fn what_is_wrong_with_an_upload_is_said_and_changes_nothing() {
     assert_eq!(other.status, 400, "{other:?}");
     let bad = upload(&host, "hello", &hello(2), "[limits]\nmemroy = 1\n").await;
     assert!(bad.status == 422 && bad.text().contains("memory"), "{bad:?}");
+    let long = upload(&host, "hello", &hello(2), &"#".repeat(MAX_TEXT_BYTES + 1)).await;
+    assert_eq!(long.status, 413, "{long:?}");
     assert_eq!(upload(&host, "No_Name", &hello(2), "").await.status, 400);
     assert_eq!(upload(&host, "hello?canary=soon", &hello(2), "").await.status, 400);
     assert_eq!(host.service("hello").await["serving"]["version"], 1);
@@ -46,6 +52,59 @@ async fn what_is_wrong_with_an_upload_is_said_and_changes_nothing() {
     assert_eq!(good.status, 202, "{good:?}");
     assert!(good.header("location").starts_with("/v1/deployments/"));
     host.until_version("hello", 2).await;
+}
+
+#[tokio::test]
+async fn a_component_that_is_too_large_is_not_kept() {
+    let host = Host::builder().start().await;
+    let mut stream = Raw::connect(host.admin).await;
+    let head = format!(
+        "PUT /v1/services/hello HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/wasm\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n",
+        MAX_COMPONENT_BYTES + 1
+    );
+    stream.send(head).await;
+    let part = vec![0; 1 << 20];
+    for _ in 0..MAX_COMPONENT_BYTES >> 20 {
+        stream.send(&part).await;
+    }
+    stream.send([0]).await;
+    let answer = stream.read_to_end().await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    assert!(answer.contains("the component has more than 268435456 bytes"), "{answer}");
+    let kept = std::fs::read_dir(host.data().join("components")).expect("a folder").count();
+    assert_eq!(kept, 0);
+}
+
+#[tokio::test]
+async fn uploads_that_stall_are_given_up_and_hold_nobody_up() {
+    let host = Host::builder()
+        .settings("[deploy]\nupload-idle-timeout = \"300ms\"\n")
+        .file("hello.wasm", hello(1))
+        .start()
+        .await;
+    let stalled = async |kind: &str, beginning: &str| {
+        let mut stream = Raw::connect(host.admin).await;
+        let head = format!(
+            "PUT /v1/services/hello HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n\
+             Content-Length: 100000\r\n\r\n{beginning}"
+        );
+        stream.send(head).await;
+        stream
+    };
+    let form = "--b\r\nContent-Disposition: form-data; name=\"component\"\r\n\r\nabc";
+    // As many as there are places.
+    let stalled = [
+        stalled("application/wasm", "abc").await,
+        stalled("multipart/form-data; boundary=b", form).await,
+    ];
+    for mut stream in stalled {
+        let answer = stream.read_to_end().await;
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+        assert!(answer.contains("application/problem+json"), "{answer}");
+        assert!(answer.contains("nothing came of the body for 300ms"), "{answer}");
+    }
+    deploy(&host, "hello", &hello(2), "", "serving").await;
 }
 
 #[tokio::test]
@@ -61,7 +120,7 @@ async fn the_last_versions_are_kept() {
     let numbers: Vec<_> =
         kept.as_array().expect("a list").iter().map(|each| &each["version"]).collect();
     assert_eq!(numbers, [4, 3], "{kept}");
-    assert_eq!(hotdock(&host, &["rollback", "hello", "1"]).status.code(), Some(3));
+    assert_eq!(hotdock(&host, &["rollback", "hello", "1"]).status.code(), Some(6));
 }
 
 #[tokio::test]
@@ -88,6 +147,20 @@ async fn a_token_is_asked_for_where_there_is_one_and_never_logged() {
     let path = file.path().to_str().expect("text");
     assert!(hotdock(&host, &["status", "--token-file", path]).status.success());
     assert!(!host.log().contains(TOKEN));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_environment_may_have_the_token_itself() {
+    const TOKEN: &str = "correct-horse-battery-staple";
+    let host = Host::builder().environment("HOTDOCK_TOKEN", Path::new(TOKEN)).start().await;
+    let status = |token: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hotdock"));
+        command.arg("status").env("HOTDOCK_ADMIN", host.admin_url("")).env("HOTDOCK_TOKEN", token);
+        command.output().expect("it ends").status.code()
+    };
+    assert_eq!(status(TOKEN), Some(0));
+    assert_eq!(status("wrong-horse-battery-staple"), Some(7));
+    assert_eq!(hotdock(&host, &["status"]).status.code(), Some(7), "it shows none");
 }
 
 #[test]

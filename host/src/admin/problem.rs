@@ -56,7 +56,7 @@ pub(super) enum Unchanged {
     /// There is no token, and it was not asked from this machine.
     #[response(status = 403, content_type = "application/problem+json")]
     Forbidden(Problem),
-    /// There is no such service.
+    /// There is no such service, or no such version of it.
     #[response(status = 404, content_type = "application/problem+json")]
     NotFound(Problem),
     /// Something else is under way, or there is nothing to do it to.

@@ -37,7 +37,7 @@ pub(super) async fn get(
 }
 
 /// Ends a service. Its store, its versions and its plugin file are kept; the file
-/// acts again when it changes.
+/// acts again when it changes. Only a deployment brings the service back.
 #[utoipa::path(delete, path = "/v1/services/{name}", tag = "services",
     params(
         ("name" = String, Path, description = "The service", example = "cart"),

@@ -36,7 +36,8 @@ pub(super) struct Promotion {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Rollback {
-    /// The version's number; by default the one before.
+    /// The version's number; by default the one that served before: in a canary the
+    /// one that it is compared with.
     #[schema(minimum = 1)]
     version: Option<u64>,
     /// Kept with the version that loses the traffic.
@@ -119,7 +120,8 @@ pub(super) async fn rollback(
 }
 
 /// Ends what is still on versions that have no traffic any more, at once or after a
-/// while, instead of after `[deploy] drain`. Answers before they are gone.
+/// while, instead of after `[deploy] drain`. Answers before they are gone, and the same
+/// where nothing drains.
 #[utoipa::path(post, path = "/v1/services/{name}/drain", tag = "traffic",
     params(
         ("name" = String, Path, description = "The service", example = "cart"),

@@ -4,11 +4,13 @@
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::{Body, BodyDataStream};
 use axum::extract::{DefaultBodyLimit, FromRequest as _, Multipart, Path, Query, Request, State};
 use axum::http::header::{CONTENT_TYPE, FROM, LOCATION};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
@@ -17,6 +19,7 @@ use bytes::Bytes;
 use futures_util::stream::{Stream, StreamExt as _, poll_fn};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
+use tokio::time::{Instant, Sleep, sleep};
 use utoipa::ToSchema;
 
 use super::Admin;
@@ -61,7 +64,9 @@ pub(super) struct Form {
 
 /// Deploys a component: as it is, with its manifest embedded or none, or as a form
 /// with the manifest as another part. `Content-Digest`, `Repr-Digest` or `Digest`
-/// with SHA-256 are checked. `From` says who brings it.
+/// with SHA-256 are checked. `From` says who brings it. `If-Match` is looked at when it
+/// was received and once more before it gets traffic: if the service was changed by
+/// then, the deployment ends as superseded.
 #[utoipa::path(put, path = "/v1/services/{name}", tag = "services",
     params(
         ("name" = String, Path, description = "The service", example = "cart"),
@@ -76,6 +81,8 @@ pub(super) struct Form {
     responses(
         (status = 202, description = "It is on its way", body = Deployment,
          headers(("Location" = String, description = "The deployment"))),
+        (status = 408, description = "Nothing came of the body for too long", body = Problem,
+         content_type = "application/problem+json"),
         Unchanged,
     ))]
 pub(super) async fn put(
@@ -160,40 +167,60 @@ async fn receive(
     expected: Option<[u8; 32]>,
 ) -> Result<(Spool, Option<Vec<u8>>), Problem> {
     let (head, body) = request.into_parts();
-    let kind = head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim().to_owned();
-    let shared =
-        Arc::new(Mutex::new(Hashed { body: body.into_data_stream(), seen: Sha256::new() }));
-    let mut stream = stream_of(&shared);
-    let manifest = match kind.as_str() {
-        "application/wasm" | "application/octet-stream" => {
-            while let Some(chunk) = stream.next().await {
-                spool.write(&chunk.map_err(broken)?).await?;
-            }
-            None
+    let idle_timeout = spool.idle_timeout();
+    let shared = Arc::new(Mutex::new(Hashed {
+        body: body.into_data_stream(),
+        seen: Sha256::new(),
+        idle_timeout,
+        gives_up: Box::pin(sleep(idle_timeout)),
+        stalled: false,
+    }));
+    let manifest = take_in(head, &shared, &mut spool).await.map_err(|problem| {
+        if lock(&shared).stalled {
+            let detail = format!("nothing came of the body for {idle_timeout:?}");
+            return Problem::new(StatusCode::REQUEST_TIMEOUT, detail);
         }
-        "multipart/form-data" => {
-            let mut request = Request::from_parts(head, Body::from_stream(stream_of(&shared)));
-            // Its parts have limits of their own.
-            DefaultBodyLimit::disable().apply(&mut request);
-            let form = Multipart::from_request(request, &()).await.map_err(broken)?;
-            let manifest = parts(form, &mut spool).await?;
-            // What comes after the last part belongs to the digest, too.
-            while let Some(chunk) = stream.next().await {
-                chunk.map_err(broken)?;
-            }
-            manifest
-        }
-        _ => {
-            let detail = "application/wasm or multipart/form-data is expected";
-            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
-        }
-    };
+        problem
+    })?;
     let found: [u8; 32] = lock(&shared).seen.clone().finalize().into();
     if expected.is_some_and(|expected| expected != found) {
         return Err(Problem::bad_request("the body does not have the SHA-256 that was said"));
     }
     Ok((spool, manifest))
+}
+
+async fn take_in(
+    head: Parts,
+    shared: &Arc<Mutex<Hashed>>,
+    spool: &mut Spool,
+) -> Result<Option<Vec<u8>>, Problem> {
+    let kind = head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim().to_owned();
+    let mut stream = stream_of(shared);
+    match kind.as_str() {
+        "application/wasm" | "application/octet-stream" => {
+            while let Some(chunk) = stream.next().await {
+                spool.write(&chunk.map_err(broken)?).await?;
+            }
+            Ok(None)
+        }
+        "multipart/form-data" => {
+            let mut request = Request::from_parts(head, Body::from_stream(stream_of(shared)));
+            // Its parts have limits of their own.
+            DefaultBodyLimit::disable().apply(&mut request);
+            let form = Multipart::from_request(request, &()).await.map_err(broken)?;
+            let manifest = parts(form, spool).await?;
+            // What comes after the last part belongs to the digest, too.
+            while let Some(chunk) = stream.next().await {
+                chunk.map_err(broken)?;
+            }
+            Ok(manifest)
+        }
+        _ => {
+            let detail = "application/wasm or multipart/form-data is expected";
+            Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail))
+        }
+    }
 }
 
 /// The component goes to the spool; the manifest is returned.
@@ -239,6 +266,10 @@ fn broken(error: impl std::fmt::Display) -> Problem {
 struct Hashed {
     body: BodyDataStream,
     seen: Sha256,
+    idle_timeout: Duration,
+    /// When it is given up unless something comes.
+    gives_up: Pin<Box<Sleep>>,
+    stalled: bool,
 }
 
 /// The rest of the body, for whoever reads it next.
@@ -252,8 +283,19 @@ fn stream_of(
 impl Hashed {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, axum::Error>>> {
         let polled = Pin::new(&mut self.body).poll_next(context);
-        if let Poll::Ready(Some(Ok(chunk))) = &polled {
-            self.seen.update(chunk);
+        match &polled {
+            Poll::Ready(chunk) => {
+                if let Some(Ok(chunk)) = chunk {
+                    self.seen.update(chunk);
+                }
+                self.gives_up.as_mut().reset(Instant::now() + self.idle_timeout);
+            }
+            Poll::Pending if self.gives_up.as_mut().poll(context).is_ready() => {
+                self.stalled = true;
+                let error = axum::Error::new(std::io::Error::from(std::io::ErrorKind::TimedOut));
+                return Poll::Ready(Some(Err(error)));
+            }
+            Poll::Pending => {}
         }
         polled
     }

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use super::console;
 use super::inspect::{bullets, description, lines};
+use super::{console, exit};
 use crate::config::OutboundConfig;
 use crate::deploy::{DeployConfig, Description};
 use crate::outbound::Outbound;
@@ -34,7 +34,7 @@ impl Check {
                 let checked =
                     crate::deploy::check(&runtime, &compiler, compile_timeout, file).await;
                 if checked.is_err() {
-                    code = ExitCode::FAILURE;
+                    code = ExitCode::from(exit::REFUSED);
                 }
                 if self.json {
                     console::line(&json(file, &checked));

@@ -99,7 +99,7 @@ impl Deploy {
     async fn pair(&self) -> anyhow::Result<(Pair, Option<Reference>)> {
         let Some(text) = self.component.to_str().filter(|text| Reference::is_meant(text)) else {
             let pair = Pair::read(&self.component, self.manifest.as_deref());
-            return Ok((pair.map_err(anyhow::Error::msg)?, None));
+            return Ok((pair.map_err(exit::Unusable)?, None));
         };
         let wanted: Reference = text.parse()?;
         let Pulled { component, reference } = self.registry.pull(&wanted).await?;

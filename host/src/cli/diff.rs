@@ -10,8 +10,9 @@ use crate::deploy::Diff;
 /// Show what differs between two components, sorted by whom it breaks.
 ///
 /// Exports and imports are compared by their types, interfaces of one package as semantic
-/// versioning has it; manifests by what they declare. What is breaking, a host refuses unless it
-/// is allowed; the exit code is 8 then.
+/// versioning has it; manifests by what they declare. What is breaking, a host refuses: a
+/// migration that was changed and an import that nobody provides in any case, the rest unless it
+/// is allowed. The exit code is 8 then.
 #[derive(Debug, clap::Args)]
 pub(super) struct DiffCommand {
     /// The older component

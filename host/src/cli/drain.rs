@@ -42,6 +42,9 @@ impl Drain {
             let body = json!({ "version": self.version, "within_ms": within });
             let told = host.send_json(Method::POST, &format!("{path}/drain"), &[], &body).await?;
             let mut draining = self.wanted(&told.body);
+            if draining.is_empty() {
+                console::line(&format!("{}: nothing drains", self.service));
+            }
             for version in &draining {
                 console::line(&format!("{} v{version} drains", self.service));
             }

@@ -4,11 +4,12 @@
 pub(super) const DONE: u8 = 0;
 /// It could not be asked for, or it failed.
 pub(super) const FAILED: u8 = 1;
-/// The host refuses what was asked for, and says why.
+/// What was asked for is refused, or a file cannot be used, and it is said why.
 pub(super) const REFUSED: u8 = 3;
-/// The version was rolled back by itself.
+/// The version was rolled back before it had all the traffic: by itself, or by an
+/// operator's word.
 pub(super) const ROLLED_BACK: u8 = 4;
-/// Someone else was first, or something else is under way.
+/// Someone else was first, something else is under way, or there is nothing to do it to.
 pub(super) const CONFLICT: u8 = 5;
 /// There is no such service, version, deployment, subscription or dead letter.
 pub(super) const NOT_FOUND: u8 = 6;
@@ -17,6 +18,11 @@ pub(super) const DENIED: u8 = 7;
 /// The newer component breaks what relies on the older one.
 pub(super) const BREAKING: u8 = 8;
 
+/// A file of the user's that cannot be used, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Unusable(pub(super) String);
+
 /// What `--help` says of them.
 pub(super) const HELP: &str = "\
 Exit codes:
@@ -24,8 +30,8 @@ Exit codes:
   1  it could not be asked for, or it failed
   2  wrong usage
   3  refused: what is asked for cannot be, for the reasons that are printed
-  4  the version was rolled back by itself
-  5  someone else was first, or something else is under way
+  4  the version was rolled back before it had all the traffic, by itself or by someone (deploy)
+  5  someone else was first, something else is under way, or there is nothing to do it to
   6  there is no such service, version, deployment, subscription or dead letter
   7  the admin token is missing or wrong
   8  the newer component breaks what relies on the older one (diff)";

@@ -77,7 +77,7 @@ impl Pack {
                 registry::pair(reference, pulled.component, self.manifest.as_ref())
             }
             (None, Some(file)) => {
-                Pair::read(file, self.manifest.as_deref()).map_err(anyhow::Error::msg)
+                Ok(Pair::read(file, self.manifest.as_deref()).map_err(exit::Unusable)?)
             }
             (None, None) => anyhow::bail!("a component is needed"),
         }

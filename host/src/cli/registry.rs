@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
-
+use super::exit;
 use crate::deploy::Pair;
 use crate::oci::{self, Access, Credentials, Pulled, Reference};
 
@@ -41,9 +40,11 @@ pub(super) fn pair(
     let beside = match manifest {
         Some(path) => {
             let shown = path.display().to_string();
-            Some((shown.clone(), std::fs::read(path).context(shown)?))
+            let unusable = |error| exit::Unusable(format!("{shown}: {error}"));
+            let bytes = std::fs::read(path).map_err(unusable)?;
+            Some((shown, bytes))
         }
         None => None,
     };
-    Pair::of(reference.name(), component, beside).map_err(anyhow::Error::msg)
+    Ok(Pair::of(reference.name(), component, beside).map_err(exit::Unusable)?)
 }

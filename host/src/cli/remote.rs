@@ -1,6 +1,8 @@
 //! A running host, asked over its admin listener.
 
+use std::ffi::OsStr;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -15,10 +17,16 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use percent_encoding::{AsciiSet, CONTROLS};
 use serde_json::Value;
 
 use super::exit;
 use crate::config::Token;
+
+/// How long a host lets the name of who asks be.
+const MAX_WHO_BYTES: usize = 254;
+/// Besides what isn't ASCII; and `%`, so that the name can be had back.
+const NOT_VISIBLE: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
 
 /// Which host, and what lets one in.
 #[derive(Debug, clap::Args)]
@@ -142,8 +150,8 @@ impl Host {
             value.set_sensitive(true);
             request = request.header(AUTHORIZATION, value);
         }
-        if let Ok(user) = std::env::var("USER") {
-            request = request.header(FROM, user);
+        if let Some(who) = who(std::env::var_os("USER").as_deref()) {
+            request = request.header(FROM, who);
         }
         let request = request.body(Full::new(body)).context("the request")?;
         let response = self.client.request(request).await.with_context(|| self.silent())?;
@@ -196,6 +204,16 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
+/// Who asks, in visible ASCII: by the name in `USER`, else by number. None where that
+/// is empty or longer than a host takes.
+fn who(user: Option<&OsStr>) -> Option<String> {
+    let Some(user) = user else {
+        return Some(format!("uid {}", rustix::process::getuid().as_raw()));
+    };
+    let name = percent_encoding::percent_encode(user.as_bytes(), NOT_VISIBLE).to_string();
+    (1..=MAX_WHO_BYTES).contains(&name.len()).then_some(name)
+}
+
 /// The part of a path that a name is.
 pub(super) fn segment(name: &str) -> String {
     percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC)
@@ -222,6 +240,16 @@ fn base(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_asks_is_said_in_visible_ascii() {
+        let named = |user: &str| who(Some(OsStr::new(user)));
+        assert_eq!(named("ann").as_deref(), Some("ann"));
+        assert_eq!(named("jürgen o%").as_deref(), Some("j%C3%BCrgen%20o%25"));
+        assert_eq!(named(""), None);
+        assert_eq!(named(&"ü".repeat(43)), None, "it has more than 254 bytes");
+        assert!(who(None).is_some_and(|who| who.starts_with("uid ")));
+    }
 
     #[test]
     fn an_address_may_leave_its_scheme_out() {

@@ -69,7 +69,10 @@ enum Stickiness {
     By(Sticky),
 }
 
-/// Undeploy a service; its state, its versions and its file are kept
+/// Undeploy a service; its state, its versions and its file are kept.
+///
+/// A newer deployment brings it back, also of a component that it had before; promote and
+/// rollback share the traffic of what is deployed.
 #[derive(Debug, clap::Args)]
 pub(super) struct Undeploy {
     #[command(flatten)]

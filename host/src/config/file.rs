@@ -47,6 +47,8 @@ pub struct FileConfig {
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct FileDeploy {
     keep_versions: Option<usize>,
+    #[serde(deserialize_with = "duration")]
+    pub(super) upload_idle_timeout: Option<Duration>,
 }
 
 /// `[http]`.

@@ -224,7 +224,9 @@ async fn change(
     let current = parts.registry.load().services.get(service).cloned();
     let current = current.ok_or_else(|| NotShared::NotDeployed(service.clone()))?;
     let plan = keeping(current.traffic.plan(), versions);
-    share(parts, &swapping, service, Change { plan, canary: goes_on, rolled_back }).await?;
+    // Both versions have traffic, so none is brought back.
+    let change = Change { plan, canary: goes_on, rolled_back, revived: Vec::new() };
+    share(parts, &swapping, service, change).await?;
     Ok(true)
 }
 

@@ -40,7 +40,7 @@ pub(super) async fn compile(parts: &Arc<Parts>, candidate: &Candidate) -> Result
     candidate.progress.step(Step::Waiting);
     let _slot = parts.compile_slots.acquire().await.expect("the semaphore is never closed");
     if candidate.is_superseded(parts) {
-        return Err(Stop::Superseded);
+        return Err(Stop::Superseded("its file changed meanwhile".to_owned()));
     }
     // Another candidate of the same bytes may have been compiled meanwhile.
     if let Some(component) = load_cached(parts, parts.blobs.compiled(&candidate.digest)).await {

@@ -27,12 +27,15 @@ pub struct DeployConfig {
     pub data: PathBuf,
     /// Where secrets are: `<folder>/<service>/<NAME>`.
     pub secrets: Option<PathBuf>,
-    /// How many of a service's versions are kept, besides those with traffic.
+    /// How many of a service's versions are kept, besides those with traffic and the
+    /// one that served before.
     pub keep_versions: usize,
     /// The program that is run as `<compiler> compile INPUT OUTPUT`.
     pub compiler: PathBuf,
     /// How long a component may take to compile.
     pub compile_timeout: Duration,
+    /// How long nothing may come of an upload before it is given up.
+    pub upload_idle_timeout: Duration,
     /// How long the files of a pair wait for each other after one of them was
     /// closed or renamed into place, so that `cp cart.wasm cart.toml plugins/`
     /// makes one version.
@@ -58,6 +61,7 @@ impl Default for DeployConfig {
             keep_versions: 10,
             compiler: PathBuf::from("/proc/self/exe"),
             compile_timeout: Duration::from_secs(120),
+            upload_idle_timeout: Duration::from_secs(30),
             pair: Duration::from_millis(50),
             quiet: Duration::from_millis(300),
             stalled: Duration::from_secs(10),

@@ -75,6 +75,10 @@ impl Deployer {
             let parts = Arc::clone(&parts);
             async move {
                 restore::recompile(&parts, missing).await;
+                parts.tasks.spawn({
+                    let parts = Arc::clone(&parts);
+                    async move { restore::recompile_kept(&parts).await }
+                });
                 coordinate(&parts).await;
             }
         });

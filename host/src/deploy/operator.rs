@@ -5,19 +5,20 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{MutexGuard, broadcast};
+use tokio::sync::broadcast;
 
-use super::board::{RunningCanary, Serving};
-use super::canary::keeping;
-use super::deployments::{Deployment, DeploymentState};
+use super::board::Serving;
+use super::decide::{Word, decide};
+use super::deployments::Deployment;
 use super::notice::Notice;
 use super::parts::Parts;
 use super::record::{RecordError, VersionRecord};
-use super::share::{Change, NotShared, share};
+use super::revive::NotRevived;
+use super::share::NotShared;
 use super::status::{KeptVersion, ServiceStatus, Status};
 use super::undeploy::undeploy_service;
 use super::upload::{self, Spool, Upload};
-use crate::service::{Service, ServiceName, Share, TrafficPlan, VersionId};
+use crate::service::{ServiceName, TrafficError, TrafficPlan};
 
 /// Does what operators ask for. Cheap to clone.
 #[derive(Clone)]
@@ -139,7 +140,8 @@ impl Operator {
         Spool::begin(&self.parts).await
     }
 
-    /// Begins to deploy what was uploaded; returns the deployment's id.
+    /// Begins to deploy what was uploaded; returns the deployment's id. Its version
+    /// gets traffic only if the condition still holds by then.
     ///
     /// # Errors
     /// When the condition does not hold, a deployment of the service is on its way
@@ -147,7 +149,7 @@ impl Operator {
     pub async fn deploy(&self, upload: Upload, condition: Condition) -> Result<String, NotDone> {
         let turn = self.turn(&upload.service)?;
         check(&upload.service, self.parts.board.serving(&upload.service).as_ref(), condition)?;
-        upload::deploy(&self.parts, turn, upload).await
+        upload::deploy(&self.parts, turn, upload, condition).await
     }
 
     /// Shares a service's traffic among its kept versions.
@@ -160,15 +162,7 @@ impl Operator {
         plan: TrafficPlan,
         condition: Condition,
     ) -> Result<Changed, NotDone> {
-        let decision = Decision {
-            plan,
-            rolled_back: None,
-            canary_ends: (
-                DeploymentState::Superseded,
-                "the operator shared the traffic".to_owned(),
-            ),
-        };
-        self.decide(name, condition, async |_| Ok(decision)).await
+        self.decide(name, condition, &Word::Share(plan)).await
     }
 
     /// Gives a version all of its service's traffic: by default the one on trial.
@@ -181,29 +175,11 @@ impl Operator {
         version: Option<u64>,
         condition: Condition,
     ) -> Result<Changed, NotDone> {
-        self.decide(name, condition, async |now: Now<'_>| {
-            let newest = now.newest();
-            let on_trial = now.canary().map(|canary| canary.record.new);
-            let by_default = on_trial.or_else(|| now.current.traffic.is_split().then_some(newest));
-            let to = version.or(by_default).ok_or_else(|| {
-                NotDone::Busy(format!("{name} v{newest} has all the traffic already"))
-            })?;
-            let state = match on_trial {
-                Some(new) if new == to => DeploymentState::Serving,
-                _ => DeploymentState::Superseded,
-            };
-            Ok(Decision {
-                plan: keeping(now.current.traffic.plan(), vec![Share { version: to, weight: 100 }]),
-                rolled_back: None,
-                canary_ends: (state, "the operator promoted it".to_owned()),
-            })
-        })
-        .await
+        self.decide(name, condition, &Word::Promote(version)).await
     }
 
     /// Gives all of a service's traffic to an earlier version: by default the one
-    /// that the version on trial is compared with, else the newest before those
-    /// with traffic that was not rolled back itself.
+    /// that the version on trial is compared with, else the one that served before.
     ///
     /// # Errors
     /// When there is no such version, or the condition does not hold.
@@ -215,33 +191,7 @@ impl Operator {
         condition: Condition,
     ) -> Result<Changed, NotDone> {
         let reason = reason.unwrap_or_else(|| "by the operator".to_owned());
-        let noted = reason.clone();
-        let mut lost = None;
-        let changed = self.decide(name, condition, async |now: Now<'_>| {
-            let newest = now.newest();
-            let to = match version.or(now.canary().map(|canary| canary.record.old)) {
-                Some(to) => to,
-                None => self.earlier(now.service, newest).await?,
-            };
-            if to >= newest {
-                return Err(NotDone::Busy(format!(
-                    "{name} v{to} is not earlier than v{newest}, which has traffic: promote it"
-                )));
-            }
-            lost = Some((newest, to));
-            Ok(Decision {
-                plan: keeping(now.current.traffic.plan(), vec![Share { version: to, weight: 100 }]),
-                rolled_back: Some((newest, reason.clone())),
-                canary_ends: (DeploymentState::RolledBack, reason),
-            })
-        });
-        let changed = Box::pin(changed).await?;
-        if let (Some((number, to)), Ok(service)) = (lost, name.parse()) {
-            tracing::info!(service = name, version = number, to, reason = noted, "rolled back");
-            let version = VersionId { service, number };
-            self.parts.board.announce(Notice::RolledBack { version, to, reason: noted });
-        }
-        Ok(changed)
+        self.decide(name, condition, &Word::RollBack { to: version, reason }).await
     }
 
     /// Ends a service; its store and its versions are kept, and so is its file.
@@ -262,7 +212,8 @@ impl Operator {
     /// latest: on all of a service's that drain, or on one.
     ///
     /// # Errors
-    /// When none drains, the one still has traffic, or the condition does not hold.
+    /// When there is no such version, it still has traffic, or the condition does not
+    /// hold; not when nothing drains.
     pub async fn drain(
         &self,
         name: &str,
@@ -286,55 +237,26 @@ impl Operator {
             )));
         }
         if !self.parts.board.ends_after(&service, version, within) {
-            let what =
-                version.map_or_else(|| name.to_owned(), |number| format!("{name} v{number}"));
-            return Err(NotDone::Busy(format!("nothing drains of {what}")));
+            if let Some(number) = version {
+                must_be_kept(&self.parts, &service, number).await?;
+            }
+            return Ok(drains);
         }
         tracing::info!(service = name, version, within_ms = within.as_millis(), "ending drains");
         // As it was when they were told: they may be gone by now, and the service with them.
         Ok(self.service(name).unwrap_or(drains))
     }
 
-    /// Has the traffic shared as `decision` says, unless someone else decided
-    /// first; the canary under way ends with it.
+    /// Does what the word is; the service as it is then.
     async fn decide(
         &self,
         name: &str,
         condition: Condition,
-        decision: impl AsyncFnOnce(Now<'_>) -> Result<Decision, NotDone>,
+        word: &Word,
     ) -> Result<Changed, NotDone> {
         let service: ServiceName = name.parse().map_err(|_| no_service(name))?;
-        let swapping: MutexGuard<'_, ()> = self.parts.swapping.lock().await;
-        let serving = self.parts.board.serving(&service).ok_or_else(|| no_service(name))?;
-        check(&service, Some(&serving), condition)?;
-        let current = self.parts.registry.load().services.get(&service).cloned();
-        let current = current.ok_or_else(|| no_service(name))?;
-        let now = Now { service: &service, current: &current, serving: &serving };
-        let Decision { plan, rolled_back, canary_ends: (state, reason) } = decision(now).await?;
-        let weights = plan.clone();
-        let change = Change { plan, canary: None, rolled_back };
-        share(&self.parts, &swapping, &service, change).await?;
-        if let Some(canary) = serving.canary {
-            // Still in the turn: its next step would undo this.
-            canary.overruled.cancel();
-            if state == DeploymentState::Serving {
-                let number = canary.record.new;
-                canary.progress.shares(number, weights.weight(number), None);
-            }
-            canary.progress.ended(state, vec![reason]);
-        }
-        drop(swapping);
+        decide(&self.parts, &service, condition, word).await?;
         self.service(name)
-    }
-
-    /// The newest version before `newest` that is worth going back to.
-    async fn earlier(&self, service: &ServiceName, newest: u64) -> Result<u64, NotDone> {
-        let records = self.kept(service).await?;
-        let mut good = records.iter().filter(|record| record.rolled_back.is_none());
-        let found = good.find(|record| record.id.number < newest);
-        found.map(|record| record.id.number).ok_or_else(|| {
-            NotDone::Busy(format!("no version of {service} before v{newest} is kept"))
-        })
     }
 
     async fn kept(&self, service: &ServiceName) -> Result<Vec<VersionRecord>, RecordError> {
@@ -349,33 +271,8 @@ impl Operator {
     }
 }
 
-/// How a service stands when it is decided about.
-struct Now<'a> {
-    service: &'a ServiceName,
-    current: &'a Service,
-    serving: &'a Serving,
-}
-
-/// What is decided.
-struct Decision {
-    plan: TrafficPlan,
-    rolled_back: Option<(u64, String)>,
-    /// What the canary under way comes to, and why.
-    canary_ends: (DeploymentState, String),
-}
-
-impl Now<'_> {
-    fn newest(&self) -> u64 {
-        let mut versions = self.current.traffic.versions();
-        versions.next().map_or(0, |version| version.id.number)
-    }
-
-    fn canary(&self) -> Option<&RunningCanary> {
-        self.serving.canary.as_ref()
-    }
-}
-
-fn check(
+/// Whether the condition holds of the service as it serves.
+pub(super) fn check(
     service: &ServiceName,
     serving: Option<&Serving>,
     condition: Condition,
@@ -405,7 +302,19 @@ fn kept(record: &VersionRecord, weight: u8) -> KeptVersion {
     }
 }
 
-fn no_service(name: &str) -> NotDone {
+/// Refuses a version that there is not.
+pub(super) async fn must_be_kept(
+    parts: &Arc<Parts>,
+    service: &ServiceName,
+    number: u64,
+) -> Result<(), NotDone> {
+    let service = service.clone();
+    let found = parts.blocking(move |parts| parts.record.version(&service, number)).await?;
+    let missing = || NotDone::NotFound(TrafficError::NoSuchVersion(number).to_string());
+    found.map(drop).ok_or_else(missing)
+}
+
+pub(super) fn no_service(name: &str) -> NotDone {
     NotDone::NotFound(format!("there is no service {name}"))
 }
 
@@ -418,13 +327,21 @@ impl From<RecordError> for NotDone {
 impl From<NotShared> for NotDone {
     fn from(error: NotShared) -> Self {
         match error {
-            NotShared::NotDeployed(_) => Self::NotFound(error.to_string()),
+            NotShared::NotDeployed(_) | NotShared::Traffic(TrafficError::NoSuchVersion(_)) => {
+                Self::NotFound(error.to_string())
+            }
             NotShared::Record(_) => Self::Failed(error.to_string()),
             NotShared::Routes(conflicts) => {
                 Self::Refused(conflicts.iter().map(ToString::to_string).collect())
             }
             NotShared::Traffic(_) | NotShared::Revive(_) => Self::Refused(vec![error.to_string()]),
         }
+    }
+}
+
+impl From<NotRevived> for NotDone {
+    fn from(error: NotRevived) -> Self {
+        Self::Refused(vec![error.to_string()])
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError};
 use super::blobs::Hold;
 use super::config::MAX_COMPONENT_BYTES;
 use super::deployments::Progress;
+use super::operator::Condition;
 use super::origin::Origin;
 use super::pair::{Content, manifest_of, too_large};
 use super::parts::Parts;
@@ -30,6 +31,8 @@ pub(super) struct Candidate {
     pub(super) manifest: Arc<Manifest>,
     pub(super) text: Option<ManifestText>,
     pub(super) seen: Seen,
+    /// What must hold of its service when it gets its traffic.
+    pub(super) condition: Condition,
     /// How it takes the traffic over; at once where there is none.
     pub(super) canary: Option<Canary>,
     /// Whether it may break what relies on the version that serves.
@@ -154,6 +157,7 @@ fn candidate(
                 who,
                 text,
                 seen,
+                condition: Condition::None,
                 _hold: parts.blobs.put(digest, &bytes)?,
             })))
         }

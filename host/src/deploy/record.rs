@@ -256,13 +256,23 @@ impl Record {
         Ok(rows::versions(&self.lock(), service)?)
     }
 
-    /// One of them.
+    /// All services' versions that are kept; first those that served before.
+    pub(super) fn all_versions(&self) -> Result<Vec<VersionRecord>, RecordError> {
+        Ok(rows::all_versions(&self.lock())?)
+    }
+
+    /// One of a service's.
     pub(super) fn version(
         &self,
         service: &ServiceName,
         number: u64,
     ) -> Result<Option<VersionRecord>, RecordError> {
         Ok(rows::version(&self.lock(), service, number)?)
+    }
+
+    /// The version that had the greatest share before the one that has it now.
+    pub(super) fn previous(&self, service: &ServiceName) -> Result<Option<u64>, RecordError> {
+        Ok(rows::previous(&self.lock(), service.as_str())?)
     }
 
     /// The refusals by file.
@@ -309,11 +319,13 @@ impl Record {
     }
 }
 
-/// Forgets a service's oldest versions, but none that has traffic.
+/// Forgets a service's oldest versions, but none that has traffic, and not the one
+/// that a rollback leads to.
 fn prune(change: &Transaction<'_>, service: &str, keep: u64) -> rusqlite::Result<usize> {
     change.execute(
         "DELETE FROM version WHERE service = ?1
          AND number NOT IN (SELECT number FROM share WHERE service = ?1)
+         AND number IS NOT (SELECT previous FROM deployed WHERE service = ?1)
          AND number NOT IN (SELECT number FROM version WHERE service = ?1 ORDER BY number DESC LIMIT ?2)",
         params![service, keep],
     )

@@ -17,8 +17,9 @@ pub(super) struct Refusal {
 #[derive(Debug)]
 pub(super) enum Stop {
     Refused(Refusal),
-    /// The files changed again while the candidate waited for its turn.
-    Superseded,
+    /// Its files changed again while the candidate waited for its turn, or its
+    /// service did where it was to stay as it was; which of them.
+    Superseded(String),
     /// The host is being stopped.
     Stopping,
 }

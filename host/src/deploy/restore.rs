@@ -59,6 +59,35 @@ pub(super) async fn recompile(parts: &Arc<Parts>, missing: Vec<Deployed>) {
     }
 }
 
+/// Compiles the other kept versions anew where the cache doesn't have them, so that
+/// a rollback is from the cache also after another host has been installed. Those
+/// that served before come first.
+pub(super) async fn recompile_kept(parts: &Arc<Parts>) {
+    let kept = match parts.blocking(|parts| parts.record.all_versions()).await {
+        Ok(kept) => kept,
+        Err(error) => return tracing::error!(%error, "the kept versions could not be read"),
+    };
+    for record in kept {
+        if parts.blobs.compiled(&record.component).exists() {
+            continue;
+        }
+        let version = &record.id;
+        let compiled = async {
+            // One at a time, so that a candidate waits for no more than that.
+            let slot = parts.compile_slots.acquire().await;
+            let _slot = slot.expect("the semaphore is never closed");
+            tracing::info!(%version, "compiling anew");
+            compile_into_cache(parts, record.component).await
+        };
+        tokio::select! {
+            compiled = compiled => if let Err(error) = compiled {
+                tracing::warn!(%version, %error, "could not be compiled anew");
+            },
+            () = parts.stopping.cancelled() => return,
+        }
+    }
+}
+
 /// Gives a service its traffic back.
 async fn serve(parts: &Arc<Parts>, deployed: DeployedRecord, loaded: Vec<Loaded>) {
     let (service, file) = (deployed.service.clone(), deployed.file.clone());

@@ -24,7 +24,7 @@ pub(super) enum NotRevived {
 }
 
 /// The version, ready for traffic. Its code is compiled anew where the cache
-/// doesn't have it in usable form.
+/// doesn't have it in usable form, which takes as long as it takes.
 pub(super) async fn revive(
     parts: &Arc<Parts>,
     record: &VersionRecord,
@@ -37,6 +37,9 @@ pub(super) async fn revive(
     let (manifest, program) = match load().await {
         Some(loaded) => loaded,
         None => {
+            let slot = parts.compile_slots.acquire().await;
+            let _slot = slot.expect("the semaphore is never closed");
+            tracing::info!(version = %record.id, "compiling anew");
             let compiled = compile_into_cache(parts, record.component).await;
             compiled.map_err(|error| NotRevived::Compile(id(), error.to_string()))?;
             load().await.ok_or_else(|| NotRevived::Useless(id()))?

@@ -10,9 +10,11 @@ use super::drain::drain;
 use super::notice::Notice;
 use super::parts::Parts;
 use super::record::{RecordError, VersionRecord};
-use super::revive::{self, NotRevived};
+use super::revive::NotRevived;
 use crate::failpoint;
-use crate::service::{RouteConflict, Service, ServiceName, Traffic, TrafficError, TrafficPlan};
+use crate::service::{
+    RouteConflict, Service, ServiceName, Traffic, TrafficError, TrafficPlan, Version,
+};
 
 /// A change of a service's traffic among versions that are kept.
 pub(super) struct Change {
@@ -21,6 +23,8 @@ pub(super) struct Change {
     pub(super) canary: Option<RunningCanary>,
     /// The version that loses its share by its fault or the operator's word, and why.
     pub(super) rolled_back: Option<(u64, String)>,
+    /// The versions that have no traffic yet and get some; others may be among them.
+    pub(super) revived: Vec<Arc<Version>>,
 }
 
 /// Why traffic cannot be shared so.
@@ -38,8 +42,25 @@ pub(super) enum NotShared {
     Record(#[from] RecordError),
 }
 
-/// Shares the traffic of `service` as `change` says, in `swapping`'s turn. Versions
-/// that have no traffic yet are brought back from the cache.
+/// The records of the versions that are to get traffic, and are neither among those
+/// that have some nor in `revived`.
+pub(super) async fn missing(
+    parts: &Arc<Parts>,
+    current: &Service,
+    plan: &TrafficPlan,
+    revived: &[Arc<Version>],
+) -> Result<Vec<VersionRecord>, NotShared> {
+    plan.check()?;
+    let mut records = records(parts, &current.name, plan).await?;
+    let is_there = |record: &VersionRecord| {
+        let mut there = current.traffic.versions().chain(revived);
+        there.any(|version| version.id == record.id)
+    };
+    records.retain(|record| !is_there(record));
+    Ok(records)
+}
+
+/// Shares the traffic of `service` as `change` says, in `swapping`'s turn.
 ///
 /// `host.db` is committed first: a host that dies between the two has answered as
 /// it was shared before, and comes back as it is shared now.
@@ -57,11 +78,13 @@ pub(super) async fn share(
     let records = records(parts, service, &change.plan).await?;
     let mut versions: Vec<_> = current.traffic.versions().cloned().collect();
     for record in &records {
-        if versions.iter().all(|version| version.id != record.id) {
-            let revived = revive::revive(parts, record).await?;
+        if versions.iter().any(|version| version.id == record.id) {
+            continue;
+        }
+        if let Some(revived) = change.revived.iter().find(|revived| revived.id == record.id) {
             let prepared = parts.events.prepare(service, &current.store, &revived.manifest).await;
             prepared.map_err(|error| NotRevived::Events(record.id.clone(), error.to_string()))?;
-            versions.push(revived);
+            versions.push(Arc::clone(revived));
         }
     }
     let traffic = Traffic::new(change.plan.clone(), &versions)?;

@@ -10,6 +10,7 @@ use super::canary;
 use super::claims::Claim;
 use super::deployments::DeploymentState;
 use super::notice::Notice;
+use super::operator;
 use super::parts::Parts;
 use super::plugin_file::Part;
 use super::receive::Candidate;
@@ -46,6 +47,9 @@ pub(super) async fn swap(
     let new = warmed.version.id.number;
     let current = parts.registry.load().services.get(service).cloned();
     let before = parts.board.serving(service);
+    // Once more: what was decided while it was compiled and warmed is not undone.
+    operator::check(service, before.as_ref(), candidate.condition)
+        .map_err(|changed| Stop::Superseded(changed.to_string()))?;
     let old = parts.compared_with(service).map(|old| old.id.number);
     let canary = old.and_then(|old| begun(candidate, old, new));
     let plan = plan(current.as_deref(), canary.as_ref(), new);

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt as _;
@@ -12,7 +13,7 @@ use super::blobs::Hold;
 use super::config::MAX_COMPONENT_BYTES;
 use super::drain::close_store;
 use super::notice::Notice;
-use super::operator::NotDone;
+use super::operator::{Condition, NotDone};
 use super::origin::Origin;
 use super::pair::{Content, manifest_of};
 use super::parts::Parts;
@@ -33,6 +34,7 @@ pub struct Spool {
     file: NamedTempFile,
     writer: tokio::fs::File,
     bytes: u64,
+    idle_timeout: Duration,
     _slot: OwnedSemaphorePermit,
 }
 
@@ -82,7 +84,15 @@ impl Spool {
             Ok::<_, io::Error>((file, writer))
         });
         let (file, writer) = file.await.map_err(NotDone::unkept)?;
-        Ok(Self { file, writer: tokio::fs::File::from_std(writer), bytes: 0, _slot: slot })
+        let (writer, idle_timeout) =
+            (tokio::fs::File::from_std(writer), parts.config.upload_idle_timeout);
+        Ok(Self { file, writer, bytes: 0, idle_timeout, _slot: slot })
+    }
+
+    /// How long nothing may come: there are few places, and one who stalls has one.
+    #[must_use]
+    pub fn idle_timeout(&self) -> Duration {
+        self.idle_timeout
     }
 
     /// Takes in the next part of the component.
@@ -120,6 +130,7 @@ pub(super) async fn deploy(
     parts: &Arc<Parts>,
     turn: Turn,
     upload: Upload,
+    condition: Condition,
 ) -> Result<String, NotDone> {
     let Upload { service, mut component, manifest, who, takeover, allow_breaking, reference } =
         upload;
@@ -147,6 +158,7 @@ pub(super) async fn deploy(
         manifest: Arc::new(manifest),
         text,
         seen: Seen::default(),
+        condition,
         progress,
         _hold: hold,
     };
@@ -159,7 +171,8 @@ pub(super) async fn deploy(
         match result {
             Ok(()) => parts.look_at_blocked(),
             Err(Stop::Refused(refusal)) => refused(&parts, &service, refusal.reasons).await,
-            Err(Stop::Superseded | Stop::Stopping) => {}
+            Err(Stop::Superseded(reason)) => superseded(&parts, &service, &reason).await,
+            Err(Stop::Stopping) => {}
         }
     });
     Ok(id)
@@ -175,6 +188,12 @@ async fn refused(parts: &Arc<Parts>, service: &ServiceName, reasons: Vec<String>
     let service = service.clone();
     close_store(parts, &service).await;
     parts.board.announce(Notice::Refused { service: Some(service), file: None, reasons });
+    parts.sweep();
+}
+
+async fn superseded(parts: &Arc<Parts>, service: &ServiceName, reason: &str) {
+    tracing::info!(service = service.as_str(), reason, "an upload is superseded");
+    close_store(parts, service).await;
     parts.sweep();
 }
 

@@ -100,7 +100,7 @@ async fn deploy(parts: &Arc<Parts>, file: &Stem, candidate: Candidate) {
                 parts.note(&holder, Part::Component, Change::Other);
             }
         }
-        Err(Stop::Superseded) => tracing::debug!(%file, "superseded by a newer file"),
+        Err(Stop::Superseded(_)) => tracing::debug!(%file, "superseded by a newer file"),
         Err(Stop::Stopping) => {}
     }
 }

@@ -114,7 +114,7 @@ impl Window {
             None => self.take(key),
             Some(queue) => {
                 let waiting = queue.events.split_off(1);
-                self.len -= waiting.len();
+                waiting.iter().for_each(|event| self.load.remove(&event.event));
                 waiting
             }
         }

@@ -44,20 +44,29 @@ pub(super) fn insert_version(
     Ok(())
 }
 
-/// Writes how a service's traffic is shared; returns its revision.
+/// Writes how a service's traffic is shared, and what had the greatest share until
+/// then if that changes; returns its revision.
 pub(super) fn share(
     connection: &Connection,
     service: &str,
     plan: &TrafficPlan,
     canary: Option<&CanaryRecord>,
 ) -> rusqlite::Result<u64> {
+    let before = Share::greatest(&shares(connection, service)?);
+    let previous = before.filter(|before| Some(*before) != Share::greatest(&plan.versions));
     let revision = connection.query_row(
         "INSERT INTO deployed (service, revision, rules, sticky, canary) VALUES (?1, 1, ?2, ?3, ?4)
          ON CONFLICT (service) DO UPDATE
          SET revision = revision + 1, rules = excluded.rules, sticky = excluded.sticky,
-             canary = excluded.canary
+             canary = excluded.canary, previous = coalesce(?5, previous)
          RETURNING revision",
-        params![service, json(&plan.rules), plan.sticky.as_ref().map(json), canary.map(json)],
+        params![
+            service,
+            json(&plan.rules),
+            plan.sticky.as_ref().map(json),
+            canary.map(json),
+            previous
+        ],
         |row| row.get(0),
     )?;
     connection.execute("DELETE FROM share WHERE service = ?1", [service])?;
@@ -68,6 +77,13 @@ pub(super) fn share(
         )?;
     }
     Ok(revision)
+}
+
+/// What had the greatest share before what has it now.
+pub(super) fn previous(connection: &Connection, service: &str) -> rusqlite::Result<Option<u64>> {
+    let select = "SELECT previous FROM deployed WHERE service = ?1";
+    let previous = connection.query_row(select, [service], |row| row.get(0)).optional()?;
+    Ok(previous.flatten())
 }
 
 pub(super) fn insert_acted(
@@ -149,6 +165,15 @@ pub(super) fn versions(
     let mut statement =
         connection.prepare_cached(&format!("{VERSION} WHERE service = ?1 ORDER BY number DESC"))?;
     statement.query_map([service.as_str()], read_version)?.collect()
+}
+
+pub(super) fn all_versions(connection: &Connection) -> rusqlite::Result<Vec<VersionRecord>> {
+    let mut statement = connection.prepare(&format!(
+        "{VERSION} ORDER BY number IS (SELECT previous FROM deployed
+                                       WHERE deployed.service = version.service) DESC,
+                            number DESC"
+    ))?;
+    statement.query_map([], read_version)?.collect()
 }
 
 pub(super) fn version(

@@ -10,7 +10,7 @@ const APPLICATION: i64 = 0x686f_7464;
 
 /// The formats: each takes a file from the one before it to its own, and the
 /// first a new file. Older files are upgraded when they are opened.
-const FORMATS: [&str; 3] = [FORMAT_1, FORMAT_2, FORMAT_3];
+const FORMATS: [&str; 4] = [FORMAT_1, FORMAT_2, FORMAT_3, FORMAT_4];
 /// The newest of them.
 const FORMAT: i64 = FORMATS.len() as i64;
 
@@ -81,6 +81,12 @@ const FORMAT_2: &str = "
 /// Versions remember what they were in a registry; `origin` may be 'oci'.
 const FORMAT_3: &str = "
     ALTER TABLE version ADD COLUMN reference TEXT; -- `oci://…@sha256:…`
+";
+
+/// A service remembers what had the greatest share before what has it now, so
+/// that a rollback leads there and not to whatever has the number before.
+const FORMAT_4: &str = "
+    ALTER TABLE deployed ADD COLUMN previous INTEGER; -- NULL: nothing had it before, or nobody knows
 ";
 
 /// Makes an empty file this format's, and upgrades an older one; refuses newer

@@ -105,15 +105,47 @@ fn the_last_versions_of_each_service_are_kept() {
 }
 
 #[test]
+fn what_served_before_is_known_and_kept() {
+    let data = tempfile::tempdir().expect("a folder");
+    let record = open(&data.path().join("host.db"));
+    let cart: ServiceName = "cart".parse().expect("a name");
+    let previous = || record.previous(&cart).expect("read");
+    deploy(&record, &version("cart", 1, "cart"));
+    assert_eq!(previous(), None);
+    let split = |weight, number| TrafficPlan {
+        versions: vec![
+            Share { version: 1, weight: 100 - weight },
+            Share { version: number, weight },
+        ],
+        ..TrafficPlan::all(1)
+    };
+    // However many are tried out meanwhile.
+    let last = KEEP as u64 + 2;
+    for number in 2..last {
+        let tried = version("cart", number, "cart");
+        record.deploy(&tried, &Seen::default(), &split(10, number), None).expect("deployed");
+        assert_eq!(previous(), None, "v1 has the greatest share all the while");
+    }
+    deploy(&record, &version("cart", last, "cart"));
+    assert_eq!(previous(), Some(1));
+    assert!(record.version(&cart, 1).expect("read").is_some(), "a rollback leads to it");
+    assert!(record.version(&cart, 2).expect("read").is_none());
+    record.share(&cart, &split(50, last), None, None).expect("shared");
+    assert_eq!(previous(), Some(last), "the older of two equals counts");
+    record.share(&cart, &split(50, last), None, None).expect("shared");
+    assert_eq!(previous(), Some(last), "nothing changed");
+}
+
+#[test]
 fn another_format_and_another_programs_file_are_refused_and_left_alone() {
     let data = tempfile::tempdir().expect("a folder");
     let path = data.path().join("host.db");
     drop(open(&path));
     let raw = Connection::open(&path).expect("SQLite");
-    raw.pragma_update(None, "user_version", 4).expect("a pragma");
+    raw.pragma_update(None, "user_version", 5).expect("a pragma");
     drop(raw);
     let refused = Record::open(&path, KEEP, Alarm::default()).expect_err("a refusal");
-    assert!(matches!(refused, RecordError::Newer { found: 4, known: 3 }), "{refused}");
+    assert!(matches!(refused, RecordError::Newer { found: 5, known: 4 }), "{refused}");
     let other = data.path().join("other.db");
     Connection::open(&other).expect("SQLite").execute_batch("CREATE TABLE t (a)").expect("a table");
     assert!(matches!(Record::open(&other, KEEP, Alarm::default()), Err(RecordError::Foreign)));

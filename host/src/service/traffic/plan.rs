@@ -1,6 +1,8 @@
 //! How traffic is to be shared, by numbers: what an operator says and `host.db`
 //! keeps.
 
+use std::cmp::Reverse;
+
 use http::{HeaderMap, HeaderName};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -95,6 +97,14 @@ pub enum TrafficError {
     /// The service has no such version, or keeps it no longer.
     #[error("there is no version {0}, or it is kept no longer")]
     NoSuchVersion(u64),
+}
+
+impl Share {
+    /// The version with the greatest of these shares, the older of two equals.
+    pub(crate) fn greatest(shares: &[Self]) -> Option<u64> {
+        let greatest = shares.iter().max_by_key(|share| (share.weight, Reverse(share.version)));
+        greatest.map(|share| share.version)
+    }
 }
 
 impl TrafficPlan {

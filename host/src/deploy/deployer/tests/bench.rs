@@ -25,7 +25,7 @@ use crate::service::{Registry, Version};
 use crate::state::StoreOptions;
 
 /// Far more than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One engine for all tests of the process: each reserves its address space.
 pub(super) static RUNTIME: LazyLock<Runtime> =

@@ -3,8 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::bench::{Bench, component, digest};
-use crate::deploy::{DeployConfig, Notice};
+use tokio::time::timeout;
+
+use super::bench::{Bench, PATIENCE, component, digest};
+use crate::deploy::{Condition, DeployConfig, Notice, Status};
+use crate::service::{Sticky, TrafficPlan};
 
 fn no_compiler(config: &mut DeployConfig) {
     config.compiler = PathBuf::from("/nowhere/compiler");
@@ -62,6 +65,61 @@ async fn files_that_changed_or_went_while_the_host_was_down_are_acted_on() {
     assert!(bench.version("gone").is_none());
     assert_eq!(bench.version("changed").expect("a version").id.number, 2);
     assert_eq!(bench.version("new").expect("a version").id.number, 1);
+}
+
+/// The code in the cache, without what is being written.
+fn code(folders: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folders.join("data/compiled")).expect("a folder");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    paths.filter(|path| path.extension().is_some_and(|extension| extension == "cwasm")).collect()
+}
+
+#[tokio::test]
+async fn kept_versions_without_traffic_are_compiled_anew_too() {
+    let mut bench = Bench::start().await;
+    for name in ["one", "two", "three"] {
+        bench.drop_component("cart", name);
+        bench.serving().await;
+    }
+    let meanwhile = |folders: &Path| {
+        code(folders).iter().for_each(|path| fs::remove_file(path).expect("removed"));
+    };
+    let bench = bench.restart(meanwhile, |_| {}).await;
+    bench.ready().await;
+    bench.until_status(|_| code(bench.folders.path()).len() == 3).await;
+    let bench = bench.restart(|_| {}, no_compiler).await;
+    let operator = bench.deployer.operator();
+    let rolled_back = operator.rollback("cart", Some(1), None, Condition::None);
+    assert_eq!(rolled_back.await.expect("from the cache").serving.expect("a version").version, 1);
+}
+
+#[tokio::test]
+async fn a_rollback_that_compiles_holds_nobody_else_up() {
+    let mut bench = Bench::start().await;
+    for (service, name) in [("order", "three"), ("cart", "one"), ("cart", "two")] {
+        bench.drop_component(service, name);
+        bench.serving().await;
+    }
+    let folders = bench.folders.path();
+    let of_one =
+        code(folders).into_iter().find(|path| path.to_string_lossy().contains(&digest("one")));
+    fs::remove_file(of_one.expect("its code")).expect("removed");
+    bench.close_compiler(true);
+    let operator = bench.deployer.operator();
+    let rollback = operator.rollback("cart", None, None, Condition::None);
+    let others = async {
+        let being_written = |_: &Status| {
+            fs::read_dir(folders.join("data/compiled")).expect("a folder").count()
+                > code(folders).len()
+        };
+        bench.until_status(being_written).await;
+        let plan = TrafficPlan { sticky: Some(Sticky::Cookie), ..TrafficPlan::all(1) };
+        let shared = timeout(PATIENCE, operator.set_traffic("order", plan, Condition::None)).await;
+        bench.close_compiler(false);
+        shared.expect("while the rollback waits").expect("shared");
+    };
+    let (rolled_back, ()) = tokio::join!(rollback, others);
+    assert_eq!(rolled_back.expect("done").serving.expect("a version").version, 1);
 }
 
 #[tokio::test]

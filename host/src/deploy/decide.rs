@@ -1,0 +1,200 @@
+//! What an operator decides about a service's traffic, in one turn with nobody
+//! else's. The kept versions that it takes are brought back before the turn:
+//! compiling one anew takes seconds, in which nothing else could be decided.
+
+use std::sync::Arc;
+
+use super::board::{RunningCanary, Serving};
+use super::canary::keeping;
+use super::deployments::DeploymentState;
+use super::notice::Notice;
+use super::operator::{Condition, NotDone, check, must_be_kept, no_service};
+use super::parts::Parts;
+use super::revive::revive;
+use super::share::{self, Change, share};
+use crate::service::{Service, ServiceName, Share, TrafficPlan, Version, VersionId};
+
+/// An operator's word about a service's traffic.
+pub(super) enum Word {
+    /// Shared so.
+    Share(TrafficPlan),
+    /// All to this version: by default to the one on trial.
+    Promote(Option<u64>),
+    /// All to an earlier version: by default to the one that served before.
+    RollBack { to: Option<u64>, reason: String },
+}
+
+/// How a service stands when it is decided about.
+struct Now<'a> {
+    service: &'a ServiceName,
+    current: &'a Service,
+    serving: &'a Serving,
+}
+
+/// What the word comes to.
+struct Decision {
+    plan: TrafficPlan,
+    /// The version that loses its share for good, and why.
+    rolled_back: Option<(u64, String)>,
+    /// What the canary under way comes to, and why.
+    canary_ends: (DeploymentState, String),
+}
+
+/// Has the traffic shared as the word is, if the condition holds; the canary under
+/// way ends with it.
+pub(super) async fn decide(
+    parts: &Arc<Parts>,
+    service: &ServiceName,
+    condition: Condition,
+    word: &Word,
+) -> Result<(), NotDone> {
+    let mut revived: Vec<Arc<Version>> = Vec::new();
+    // Once more where a version had to be brought back, as something else may have
+    // been decided in between.
+    loop {
+        let swapping = parts.swapping.lock().await;
+        let unknown = || no_service(service.as_str());
+        let serving = parts.board.serving(service).ok_or_else(unknown)?;
+        check(service, Some(&serving), condition)?;
+        let current = parts.registry.load().services.get(service).cloned();
+        let current = current.ok_or_else(unknown)?;
+        let now = Now { service, current: &current, serving: &serving };
+        let decision = now.decision(parts, word).await?;
+        let missing = share::missing(parts, &current, &decision.plan, &revived).await?;
+        if missing.is_empty() {
+            let Decision { plan, rolled_back, canary_ends } = decision;
+            let (shared, lost) = (plan.clone(), rolled_back.clone());
+            let change = Change { plan, canary: None, rolled_back, revived };
+            share(parts, &swapping, service, change).await?;
+            // Still in the turn: its next step would undo this.
+            end(serving.canary, &shared, canary_ends);
+            drop(swapping);
+            announce(parts, service, &shared, lost);
+            return Ok(());
+        }
+        drop(swapping);
+        for record in &missing {
+            revived.push(revive(parts, record).await?);
+        }
+    }
+}
+
+impl Now<'_> {
+    async fn decision(&self, parts: &Arc<Parts>, word: &Word) -> Result<Decision, NotDone> {
+        match word {
+            Word::Share(plan) => Ok(Decision {
+                plan: plan.clone(),
+                rolled_back: None,
+                canary_ends: (
+                    DeploymentState::Superseded,
+                    "the operator shared the traffic".to_owned(),
+                ),
+            }),
+            Word::Promote(to) => self.promotion(*to),
+            Word::RollBack { to, reason } => self.rollback(parts, *to, reason).await,
+        }
+    }
+
+    fn promotion(&self, to: Option<u64>) -> Result<Decision, NotDone> {
+        let newest = self.newest();
+        let on_trial = self.serving.canary.as_ref().map(|canary| canary.record.new);
+        let by_default = on_trial.or_else(|| self.current.traffic.is_split().then_some(newest));
+        let to = to.or(by_default).ok_or_else(|| {
+            NotDone::Busy(format!("{} v{newest} has all the traffic already", self.service))
+        })?;
+        let state = match on_trial {
+            Some(new) if new == to => DeploymentState::Serving,
+            _ => DeploymentState::Superseded,
+        };
+        Ok(Decision {
+            plan: self.all_to(to),
+            rolled_back: None,
+            canary_ends: (state, "the operator promoted it".to_owned()),
+        })
+    }
+
+    async fn rollback(
+        &self,
+        parts: &Arc<Parts>,
+        to: Option<u64>,
+        reason: &str,
+    ) -> Result<Decision, NotDone> {
+        if let Some(to) = to {
+            must_be_kept(parts, self.service, to).await?;
+        }
+        let newest = self.newest();
+        let compared_with = self.serving.canary.as_ref().map(|canary| canary.record.old);
+        let to = match to.or(compared_with) {
+            Some(to) => to,
+            None => self.earlier(parts, newest).await?,
+        };
+        if to >= newest {
+            return Err(NotDone::Busy(format!(
+                "{} v{to} is not earlier than v{newest}, which has traffic: promote it",
+                self.service
+            )));
+        }
+        Ok(Decision {
+            plan: self.all_to(to),
+            rolled_back: Some((newest, reason.to_owned())),
+            canary_ends: (DeploymentState::RolledBack, reason.to_owned()),
+        })
+    }
+
+    /// What served before the newest version with traffic: the one that has the
+    /// greatest share beside it, else the one that had it before; where that is
+    /// worth nothing any more, the newest that is.
+    async fn earlier(&self, parts: &Arc<Parts>, newest: u64) -> Result<u64, NotDone> {
+        let primary = self.current.traffic.primary().id.number;
+        if primary < newest {
+            return Ok(primary);
+        }
+        let service = self.service.clone();
+        let found = parts.blocking(move |parts| {
+            Ok::<_, NotDone>((parts.record.previous(&service)?, parts.record.versions(&service)?))
+        });
+        let (previous, kept) = found.await?;
+        let good: Vec<u64> = kept
+            .iter()
+            .filter(|record| record.rolled_back.is_none() && record.id.number < newest)
+            .map(|record| record.id.number)
+            .collect();
+        let found = previous.filter(|previous| good.contains(previous));
+        found.or_else(|| good.first().copied()).ok_or_else(|| {
+            NotDone::Busy(format!("no version of {} before v{newest} is kept", self.service))
+        })
+    }
+
+    fn newest(&self) -> u64 {
+        let mut versions = self.current.traffic.versions();
+        versions.next().map_or(0, |version| version.id.number)
+    }
+
+    fn all_to(&self, version: u64) -> TrafficPlan {
+        keeping(self.current.traffic.plan(), vec![Share { version, weight: 100 }])
+    }
+}
+
+/// Ends the canary that was under way.
+fn end(
+    canary: Option<RunningCanary>,
+    plan: &TrafficPlan,
+    (state, reason): (DeploymentState, String),
+) {
+    let Some(canary) = canary else { return };
+    canary.overruled.cancel();
+    if state == DeploymentState::Serving {
+        canary.progress.shares(canary.record.new, plan.weight(canary.record.new), None);
+    }
+    canary.progress.ended(state, vec![reason]);
+}
+
+/// Says which version lost its share for good.
+fn announce(parts: &Parts, service: &ServiceName, plan: &TrafficPlan, lost: Option<(u64, String)>) {
+    let (Some((number, reason)), Some(to)) = (lost, Share::greatest(&plan.versions)) else {
+        return;
+    };
+    tracing::info!(service = service.as_str(), version = number, to, reason, "rolled back");
+    let version = VersionId { service: service.clone(), number };
+    parts.board.announce(Notice::RolledBack { version, to, reason });
+}
