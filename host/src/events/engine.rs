@@ -319,7 +319,7 @@ impl Events {
     }
 
     /// Stops all deliveries, waits for those under way, and brings what was
-    /// published to the bus.
+    /// published to the bus. Closes the webhooks' store.
     pub async fn stop(&self) {
         let (active, relays) = {
             let mut table = self.table().await;
@@ -330,6 +330,10 @@ impl Events {
         };
         stop_all(active.into_values().collect()).await;
         join_all(relays.into_values().map(Relay::stop)).await;
+        // No deployment has it, so nobody else closes it.
+        if let Some(webhooks) = &self.inner.webhooks {
+            webhooks.store().close().await;
+        }
     }
 
     async fn remove_ended(&self, table: &mut Table) {
@@ -481,5 +485,27 @@ impl fmt::Display for Name {
 impl fmt::Debug for Events {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Events").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::BusOptions;
+    use crate::state::StoreOptions;
+
+    #[tokio::test]
+    async fn stopping_closes_the_webhooks_store() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let bus = Bus::open(&folder.path().join("bus.db"), BusOptions::default());
+        let path = folder.path().join("_webhooks.db");
+        let store = Store::new(path.clone(), "_webhooks", StoreOptions::default());
+        let webhooks = Webhooks::new(Arc::clone(&store), Vec::new());
+        let events = Events::new(bus.expect("a bus"), Arc::default(), Some(webhooks));
+        store.cursors().await.expect("a store");
+        let log = path.with_extension("db-wal");
+        assert!(store.is_open() && log.exists());
+        events.stop().await;
+        assert!(!store.is_open() && !log.exists());
     }
 }
