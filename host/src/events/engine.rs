@@ -506,3 +506,25 @@ impl fmt::Debug for Events {
         f.debug_struct("Events").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::BusOptions;
+    use crate::state::StoreOptions;
+
+    #[tokio::test]
+    async fn stopping_closes_the_webhooks_store() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let bus = Bus::open(&folder.path().join("bus.db"), BusOptions::default());
+        let path = folder.path().join("_webhooks.db");
+        let store = Store::new(path.clone(), "_webhooks", StoreOptions::default());
+        let webhooks = Webhooks::new(Arc::clone(&store), Vec::new());
+        let events = Events::new(bus.expect("a bus"), Arc::default(), Some(webhooks));
+        store.cursors().await.expect("a store");
+        let log = path.with_extension("db-wal");
+        assert!(store.is_open() && log.exists());
+        events.stop().await;
+        assert!(!store.is_open() && !log.exists());
+    }
+}
