@@ -101,7 +101,7 @@ fn check_says_what_a_component_is_and_every_reason_why_not() {
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("can be deployed") && said.contains("wasi:http 0.2"), "{said}");
     let (code, said) = check(&[&good, &bad]);
-    assert_eq!(code, Some(1));
+    assert_eq!(code, Some(3));
     assert!(said.contains("cannot be deployed") && said.contains("module"), "{said}");
 }
 
