@@ -1,6 +1,6 @@
 //! The wiring: the only place that constructs the parts and ties them together.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -28,6 +28,12 @@ use crate::telemetry::{Logs, LogsCollector};
 
 /// How often idle instances and stores are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long the data folder may still be locked.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long it waits between two looks at it.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// A running host.
 pub struct App {
@@ -73,7 +79,7 @@ impl App {
                 config.admin
             );
         }
-        let lock = lock_data_folder(&config.data)?;
+        let lock = lock_data_folder(&config.data).await?;
         let outbound = Outbound::new(config.outbound.clone());
         let runtime = Runtime::new(outbound.clone())?;
         let registry = Arc::new(Registry::default());
@@ -215,7 +221,7 @@ impl App {
 }
 
 /// Takes the data folder for this process; the lock ends with it, however it ends.
-fn lock_data_folder(data: &Path) -> anyhow::Result<File> {
+async fn lock_data_folder(data: &Path) -> anyhow::Result<File> {
     std::fs::create_dir_all(data)
         .with_context(|| format!("the data folder {} cannot be made", data.display()))?;
     let path = data.join("lock");
@@ -225,16 +231,25 @@ fn lock_data_folder(data: &Path) -> anyhow::Result<File> {
         .write(true)
         .open(&path)
         .with_context(|| format!("{} cannot be opened", path.display()))?;
-    file.try_lock().map_err(|error| match error {
-        std::fs::TryLockError::WouldBlock => anyhow::anyhow!(
-            "another host runs on the data folder {}: stop it, or name another folder with --data",
-            data.display()
-        ),
-        std::fs::TryLockError::Error(error) => {
-            anyhow::anyhow!("{} cannot be locked: {error}", path.display())
+    let end = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            // A child that a host had begun to start when it was killed has its descriptors,
+            // and so its lock, until it runs the compiler.
+            Err(TryLockError::WouldBlock) if Instant::now() < end => {
+                tokio::time::sleep(LOCK_PAUSE).await;
+            }
+            Err(TryLockError::WouldBlock) => anyhow::bail!(
+                "another host runs on the data folder {}: stop it, or name another folder with \
+                 --data",
+                data.display()
+            ),
+            Err(TryLockError::Error(error)) => {
+                anyhow::bail!("{} cannot be locked: {error}", path.display())
+            }
         }
-    })?;
-    Ok(file)
+    }
 }
 
 /// The operator's webhooks, if there are any; their cursors are in a store of
