@@ -49,7 +49,8 @@ def main():
             host = start_host(folder)
             running["hotdock"] = host
             if "works" in wanted:
-                peers = [servers.native(folder), *servers.wasmtime_serve(folder), *servers.flask(folder)]
+                peers = [start_interpreters(folder), servers.native(folder),
+                         *servers.wasmtime_serve(folder), *servers.flask(folder)]
                 running |= {server.name: server for server in peers}
                 plan = works.plan(running)
                 works.measure(plan, running)
@@ -80,34 +81,47 @@ def start_host(folder):
     """The host with everything that the parts ask for."""
     plugins = folder / "plugins"
     plugins.mkdir()
-    paths = ["/cart", "/order/health"]
-
-    def deploy(guest, name=None, manifest=REUSED, path=None):
-        source = GUESTS / f"{guest}.wasm"
-        if not source.exists():
-            return
-        shutil.copy(source, plugins / f"{name or guest}.wasm")
-        if manifest:
-            (plugins / f"{name or guest}.toml").write_text(manifest)
-        paths.append(path or f"/{name or guest}")
-
     for name in ("cart", "order"):
         for suffix in (".wasm", ".toml"):
             shutil.copy(TARGET / "plugins" / (name + suffix), plugins)
-    deploy("hello", manifest=REUSED + '[limits]\nrequest-body = "4MiB"\n')
-    deploy("hello3")
-    deploy("hello", "fresh", manifest="")
-    deploy("hello", "swapped")
-    deploy("js")
-    deploy("py")
-    deploy("js", "js-fresh", manifest="")
-    deploy("py", "py-fresh", manifest="")
-    deploy("probe", manifest=(Path(__file__).parents[1] / "guests/probe/probe.toml").read_text(),
-           path="/probe/count")
-    deploy("probe3", manifest="", path="/probe3/count")
+    probe = (Path(__file__).parents[1] / "guests/probe/probe.toml").read_text()
+    paths = [
+        "/cart", "/order/health",
+        *deploy(plugins, "hello", manifest=REUSED + '[limits]\nrequest-body = "4MiB"\n'),
+        *deploy(plugins, "hello3"),
+        *deploy(plugins, "hello", "fresh", manifest=""),
+        *deploy(plugins, "hello", "swapped"),
+        *deploy(plugins, "js", "js-fresh", manifest=""),
+        *deploy(plugins, "py", "py-fresh", manifest=""),
+        *deploy(plugins, "probe", manifest=probe, path="/probe/count"),
+        *deploy(plugins, "probe3", manifest="", path="/probe3/count"),
+    ]
     host = servers.hotdock(folder, plugins, paths)
     host.paths = paths
     return host
+
+
+def start_interpreters(folder):
+    """A host of their own for JavaScript and Python, as each has of its peer's: their instances
+    have tens of megabytes, and are freed while the next work is measured."""
+    folder = folder / "interpreters"
+    plugins = folder / "plugins"
+    plugins.mkdir(parents=True)
+    paths = [*deploy(plugins, "js"), *deploy(plugins, "py")]
+    host = servers.hotdock(folder, plugins, paths, "interpreters")
+    host.paths = paths
+    return host
+
+
+def deploy(plugins, guest, name=None, manifest=REUSED, path=None):
+    """Puts a guest into the folder, if it is there. Returns the path that it answers, if so."""
+    source = GUESTS / f"{guest}.wasm"
+    if not source.exists():
+        return []
+    shutil.copy(source, plugins / f"{name or guest}.wasm")
+    if manifest:
+        (plugins / f"{name or guest}.toml").write_text(manifest)
+    return [path or f"/{name or guest}"]
 
 
 if __name__ == "__main__":

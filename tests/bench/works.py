@@ -36,6 +36,8 @@ class Target:
 
     server: str
     path: str = ""
+    # Which of its processes, where it has several.
+    process: str = ""
 
 
 @dataclass
@@ -64,9 +66,9 @@ def plan(servers):
              floors={"wasmtime-0.3": 1.4}),
         Work("echo of 1 MiB", [Target("hotdock", "/hello"), Target("wasmtime-reuse")], ECHO, 8,
              floors={"wasmtime-reuse": 1.2}),
-        Work("JavaScript, reused", [Target("hotdock", "/js"), Target("wasmtime-js")],
+        Work("JavaScript, reused", [Target("hotdock", "/js", "interpreters"), Target("wasmtime-js")],
              floors={"wasmtime-js": 10}),
-        Work("Python, reused", [Target("hotdock", "/py"), Target("wasmtime-py")],
+        Work("Python, reused", [Target("hotdock", "/py", "interpreters"), Target("wasmtime-py")],
              floors={"wasmtime-py": 10}),
         Work("GET /cart", [Target("hotdock"), Target("native"), Target("flask-cart")], READ_CART,
              floors={"flask-cart": 10}),
@@ -80,8 +82,8 @@ def plan(servers):
     for work in works:
         work.targets = [target for target in work.targets if target.server in servers]
     there = {"JavaScript, reused": "/js", "Python, reused": "/py"}
-    paths = servers["hotdock"].paths
-    return [work for work in works if there.get(work.name, "/hello") in paths]
+    paths = servers["interpreters"].paths
+    return [work for work in works if work.name not in there or there[work.name] in paths]
 
 
 def measure(works, servers):
@@ -113,8 +115,8 @@ def does(work, target, servers):
 
 
 def run(work, target, servers, seconds):
-    return load(servers[target.server], target.path, seconds, work.request,
-                connections=work.connections)
+    server = servers[target.process or target.server]
+    return load(server, target.path, seconds, work.request, connections=work.connections)
 
 
 def fill(server):
