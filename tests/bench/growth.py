@@ -1,6 +1,7 @@
 """Many services: how long the host takes to start with them, what an idle one costs, and whether
 others become slower."""
 
+import json
 import re
 import shutil
 import statistics
@@ -62,7 +63,7 @@ def start(folder, count):
     while not answers(f"http://127.0.0.1:{server.admin}/readyz"):
         time.sleep(0.01)
     with urllib.request.urlopen(f"http://127.0.0.1:{server.admin}/v1/services") as response:
-        serving = response.read().count(b'"state":"serving"')
+        serving = sum(each["state"] == "serving" for each in json.load(response)["services"])
     if serving != count:
         raise SystemExit(f"bench: {serving} of {count} services are serving")
     return server

@@ -1,6 +1,8 @@
 //! All relays and subscriptions of the host: which there are follows from what
 //! is deployed.
 
+mod prepare;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
@@ -16,10 +18,12 @@ use super::relay::Relay;
 use super::status::Status;
 use super::subscriber::{Subscriber, Webhooks};
 use super::subscription::{Dispatcher, Parts};
-use crate::bus::{Bus, BusError, Mirror};
-use crate::manifest::{Manifest, StartPosition, Subscription};
+use crate::bus::Bus;
+use crate::manifest::Subscription;
 use crate::service::{Registry, ServiceName};
-use crate::state::{self, Cursor, Store};
+use crate::state::{self, Store};
+
+pub use self::prepare::PrepareError;
 
 /// How often what failed is tried again, and the bus is looked after.
 const TICK: Duration = Duration::from_secs(5);
@@ -100,17 +104,6 @@ pub(super) struct Active {
     ended: CancellationToken,
 }
 
-/// Why a version's subscriptions could not be made ready.
-#[derive(Debug, thiserror::Error)]
-pub enum PrepareError {
-    /// Its store.
-    #[error("its subscriptions could not be recorded in its store: {0}")]
-    Store(#[from] state::Error),
-    /// The bus.
-    #[error("its subscriptions could not be recorded on the bus: {0}")]
-    Bus(#[from] BusError),
-}
-
 impl Events {
     /// The events of what `registry` has, and of the operator's webhooks, over
     /// `bus`.
@@ -179,63 +172,6 @@ impl Events {
             until: active.until,
         };
         self.inner.shown.store(Arc::new(table.active.iter().map(shown).collect()));
-    }
-
-    /// Gives the subscriptions of a version that is about to get traffic their
-    /// start, where they are new. Durable when it returns.
-    ///
-    /// # Errors
-    /// When the store or the bus cannot be written.
-    pub async fn prepare(
-        &self,
-        service: &ServiceName,
-        store: &Arc<Store>,
-        manifest: &Manifest,
-    ) -> Result<(), PrepareError> {
-        self.end_dropped(service, store).await?;
-        let subscriptions: Vec<&Subscription> = manifest.subscriptions.iter().collect();
-        self.begin(service, store, &subscriptions).await
-    }
-
-    /// Takes out of a store what was dropped while its service was gone.
-    async fn end_dropped(
-        &self,
-        service: &ServiceName,
-        store: &Arc<Store>,
-    ) -> Result<(), PrepareError> {
-        let bus = &self.inner.bus;
-        for name in bus.dropped().await? {
-            if let Some((of, subscription)) = name.split_once('/')
-                && of == service.as_str()
-            {
-                store.end_subscription(&Arc::from(subscription)).await?;
-                bus.end_dropped(&name).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn begin(
-        &self,
-        service: &ServiceName,
-        store: &Arc<Store>,
-        subscriptions: &[&Subscription],
-    ) -> Result<(), PrepareError> {
-        if subscriptions.is_empty() {
-            return Ok(());
-        }
-        let bus = &self.inner.bus;
-        let cursors = subscriptions.iter().map(|subscription| start(bus, subscription));
-        store.begin_subscriptions(cursors.collect()).await?;
-        let wanted = |name: &str| subscriptions.iter().any(|each| each.name == name);
-        let cursors = store.cursors().await?.into_iter();
-        let mirrors = cursors.filter(|cursor| wanted(&cursor.subscription)).map(|cursor| Mirror {
-            subscription: format!("{service}/{}", cursor.subscription),
-            position: cursor.position,
-            active: true,
-        });
-        bus.mirror(mirrors.collect()).await?;
-        Ok(())
     }
 
     /// Follows what is deployed until the host stops.
@@ -476,15 +412,6 @@ async fn update(table: &mut Table, subscriber: Subscriber<'_>) {
 /// The subscription that a replay is of; itself where it is none.
 pub(super) fn base(subscription: &str) -> &str {
     subscription.split(REPLAY).next().unwrap_or_default()
-}
-
-/// Where a new subscription begins.
-fn start(bus: &Bus, subscription: &Subscription) -> Cursor {
-    let position = match subscription.from {
-        StartPosition::Now => bus.last(),
-        StartPosition::Beginning => bus.first().saturating_sub(1),
-    };
-    Cursor { subscription: subscription.name.clone(), position, until: None }
 }
 
 /// Stops dispatchers and waits for what is under way.

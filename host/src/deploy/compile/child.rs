@@ -10,7 +10,7 @@ use crate::runtime::{self, Processor};
 /// How far behind the host's own threads the compiler's stand. Behind them, but
 /// not last of all: at 19 a saturated host gave it under one per cent of a
 /// processor, and a deployment of half a second took a minute.
-const NICENESS: i32 = 10;
+const NICENESS: i32 = 14;
 /// How much memory the compiler may write to; a 20 MB component takes less than
 /// a quarter of it.
 pub(super) const MAX_MEMORY_BYTES: u64 = 4 << 30;
