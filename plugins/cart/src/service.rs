@@ -63,7 +63,7 @@ fn check_out(user: &Id) -> Result<Response<Vec<u8>>, Problem> {
 }
 
 /// An order was placed: what was ordered need not be in the cart any more.
-pub(crate) fn ordered(_: &Delivery, placed: Placed) -> Result<(), Failure> {
+pub(crate) fn ordered(_: &Delivery, placed: &Placed) -> Result<(), Failure> {
     let (carts, user) = (bucket()?, Some(&placed.user_id));
     let mut cart = load(&carts, user)?;
     if placed.take_from(&mut cart) {

@@ -47,7 +47,7 @@ fn run(call: Call) -> Result<Response<Vec<u8>>, Problem> {
 }
 
 /// A checkout becomes an order for each of its items.
-pub(crate) fn checked_out(delivery: &Delivery, checked_out: CheckedOut) -> Result<(), Failure> {
+pub(crate) fn checked_out(delivery: &Delivery, checked_out: &CheckedOut) -> Result<(), Failure> {
     checked_out.check()?;
     let checkout_id = &delivery.event.id;
     let mut published = Vec::with_capacity(checked_out.items.len());

@@ -11,7 +11,9 @@
 //! any other, and its types say what it reads:
 //!
 //! ```ignore
-//! fn placed(delivery: &Delivery, order: Placed) -> Result<(), Failure> { … }
+//! fn placed(delivery: &Delivery, order: &Placed) -> Result<(), Failure> {
+//!     carts.take(&order.user_id, &order.product_id)
+//! }
 //!
 //! hotdock_sdk::event_handler! {
 //!     "shop.order.placed" => placed,
@@ -32,7 +34,7 @@ pub use crate::bindings::hotdock::events::types::{
 };
 
 /// Makes functions the service's handlers of events, each of one type: it is called with
-/// the delivery and with the event's data, read as JSON into what the function takes. Data
+/// the delivery and with the event's data, read as JSON into what the function looks at. Data
 /// of another shape and events of other types are rejected.
 ///
 /// With one function alone that is called for each event that the manifest subscribes to.
@@ -44,7 +46,7 @@ macro_rules! event_handler {
         const _: () = {
             fn handle(delivery: &$crate::events::Delivery) -> Result<(), $crate::events::Failure> {
                 match delivery.event_type() {
-                    $($event_type => $handle(delivery, delivery.json()?),)+
+                    $($event_type => $handle(delivery, &delivery.json()?),)+
                     _ => Err(delivery.unexpected()),
                 }
             }
@@ -69,7 +71,7 @@ macro_rules! event_handler {
     };
 }
 
-/// The same of asynchronous functions, which own their deliveries: for components that
+/// The same of asynchronous functions, which own delivery and data: for components that
 /// await (WASI 0.3).
 #[macro_export]
 macro_rules! async_event_handler {

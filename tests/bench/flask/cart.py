@@ -9,6 +9,7 @@ import os
 from flask import Flask, jsonify, request
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.exc import OperationalError
 
 app = Flask(__name__)
 app.config["SQLALCHEMY_DATABASE_URI"] = os.environ["DATABASE"]
@@ -26,7 +27,12 @@ class Item(db.Model):
 
 
 with app.app_context():
-    db.create_all()
+    try:
+        db.create_all()
+    except OperationalError:
+        # The other worker made the table between the look for it and now; ending here would end
+        # both.
+        db.create_all()
 
 
 @app.get("/health")
