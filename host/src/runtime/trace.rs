@@ -1,16 +1,20 @@
 //! The trace that an invocation is part of, so that the events it publishes are, too:
 //! the CloudEvents extension for distributed tracing.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 use super::handlers::types::{Delivery, ExtensionValue};
 
-/// The header (W3C Trace Context), and the attribute of an event.
+/// The attribute of an event.
 pub(super) const TRACEPARENT: &str = "traceparent";
+
+/// The header of a request (W3C Trace Context). Each request is looked through for it, so
+/// it is not to be made of a text each time.
+static HEADER: HeaderName = HeaderName::from_static(TRACEPARENT);
 
 /// What a request says of it.
 pub(super) fn of_request(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get(TRACEPARENT)?.to_str().ok()?;
+    let value = headers.get(&HEADER)?.to_str().ok()?;
     is_traceparent(value).then(|| value.to_owned())
 }
 

@@ -60,12 +60,9 @@ impl Traffic {
     /// are the service's.
     #[must_use]
     pub fn primary(&self) -> &Arc<Version> {
-        let greatest = self
-            .shares
-            .iter()
-            .rev()
-            .max_by_key(|(version, weight)| (*weight, std::cmp::Reverse(version.id.number)));
-        &greatest.expect("a plan names at least one version").0
+        let greatest = Share::greatest(&self.plan.versions);
+        let found = self.versions().find(|version| Some(version.id.number) == greatest);
+        found.expect("a plan names at least one version, and each is there")
     }
 
     /// Every version that may get a request, the newest first.
