@@ -1,5 +1,6 @@
 //! The program under test.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -326,6 +327,15 @@ impl Host {
         let status = read(Path::new(&format!("/proc/{}/status", self.pid())));
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
         line.split_whitespace().nth(1).expect("a number").parse::<u64>().expect("a number") << 10
+    }
+
+    /// The compiled components whose code it has in memory.
+    pub fn mapped_artifacts(&self) -> BTreeSet<String> {
+        read(Path::new(&format!("/proc/{}/maps", self.pid())))
+            .lines()
+            .filter(|line| line.contains(".cwasm"))
+            .filter_map(|line| Some(line.rsplit_once('/')?.1.to_owned()))
+            .collect()
     }
 
     /// Ends it as a power cut would, as far as this process goes.
