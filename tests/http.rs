@@ -6,4 +6,5 @@ mod idempotency;
 mod limits;
 mod malformed;
 mod messages;
+mod sdk;
 mod streaming;

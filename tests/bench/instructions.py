@@ -39,6 +39,7 @@ ADD = b'{"user_id": 7, "product_id": 42, "quantity": 1}'
 CASES = {
     "hello 0.2, reused": [GUESTS / "hello.wasm"],
     "hello 0.2, fresh": [GUESTS / "hello.wasm", "--fresh"],
+    "hello 0.2 by the SDK": [GUESTS / "greeter.wasm"],
     "hello 0.3, reused": [GUESTS / "hello3.wasm"],
     "GET cart": [CART, "--path", "/cart?user_id=7"],
     "POST cart": [CART, "--path", "/cart", "--body", "BODY"],

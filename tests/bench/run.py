@@ -88,6 +88,7 @@ def start_host(folder):
     paths = [
         "/cart", "/order/health",
         *deploy(plugins, "hello", manifest=REUSED + '[limits]\nrequest-body = "4MiB"\n'),
+        *deploy(plugins, "greeter"),
         *deploy(plugins, "hello3"),
         *deploy(plugins, "hello", "fresh", manifest=""),
         *deploy(plugins, "hello", "swapped"),

@@ -24,6 +24,7 @@ KEEP_RESIDENT = [
     "-O", "pooling-memory-keep-resident=2097152", "-O", "pooling-table-keep-resident=524288",
     "-O", "pooling-async-stack-keep-resident=131072",
 ]
+REUSE = [*KEEP_RESIDENT, "--max-instance-reuse-count", "1000000"]
 
 
 @dataclass
@@ -73,7 +74,8 @@ def wasmtime_serve(folder):
     return [
         *serve("wasmtime", "hello"),
         *serve("wasmtime-tuned", "hello", *KEEP_RESIDENT),
-        *serve("wasmtime-reuse", "hello", *KEEP_RESIDENT, "--max-instance-reuse-count", "1000000"),
+        *serve("wasmtime-reuse", "hello", *REUSE),
+        *serve("wasmtime-sdk", "greeter", *REUSE),
         *serve("wasmtime-0.3", "hello3"),
         *serve("wasmtime-js", "js"),
         *serve("wasmtime-py", "py"),

@@ -1,9 +1,9 @@
 //! What a request asks for.
 
-use hotdock_sdk::http::{Fields, Query};
+use hotdock_sdk::http::{Fields, Query, Request};
 use hotdock_sdk::id::Id;
 use hotdock_sdk::problem::Problem;
-use http::{Method, Request};
+use http::Method;
 
 /// How much one request may add.
 const MAX_QUANTITY: i64 = 1_000_000;
@@ -19,9 +19,9 @@ pub(crate) enum Call {
 }
 
 impl Call {
-    pub(crate) fn of(request: &Request<Vec<u8>>) -> Result<Self, Problem> {
+    pub(crate) fn of(request: &Request) -> Result<Self, Problem> {
         let method = request.method();
-        match request.uri().path() {
+        match request.path() {
             "/cart" => match *method {
                 Method::GET | Method::HEAD => Self::show(request),
                 Method::POST => Self::add(request),
@@ -40,28 +40,28 @@ impl Call {
         }
     }
 
-    fn show(request: &Request<Vec<u8>>) -> Result<Self, Problem> {
-        Ok(Self::Show { user: Query::of(request.uri()).optional_id("user_id")? })
+    fn show(request: &Request) -> Result<Self, Problem> {
+        Ok(Self::Show { user: request.query().optional_id("user_id")? })
     }
 
-    fn add(request: &Request<Vec<u8>>) -> Result<Self, Problem> {
-        let fields = Fields::of(request.body())?;
+    fn add(request: &Request) -> Result<Self, Problem> {
+        let fields = Fields::of(request.body()?)?;
         Ok(Self::Add {
-            user: user(&fields, &Query::of(request.uri()))?,
+            user: user(&fields, &request.query())?,
             product: fields.id("product_id")?,
             quantity: fields.integer("quantity", &(1..=MAX_QUANTITY))?,
         })
     }
 
-    fn remove(request: &Request<Vec<u8>>) -> Result<Self, Problem> {
-        let query = Query::of(request.uri());
-        let fields = Fields::of_optional(request.body())?;
+    fn remove(request: &Request) -> Result<Self, Problem> {
+        let query = request.query();
+        let fields = Fields::of_optional(request.body()?)?;
         Ok(Self::Remove { user: user(&fields, &query)?, product: query.id("product_id")? })
     }
 
     /// There are no orders of anonymous visitors.
-    fn check_out(request: &Request<Vec<u8>>) -> Result<Self, Problem> {
-        Ok(Self::CheckOut { user: Fields::of(request.body())?.id("user_id")? })
+    fn check_out(request: &Request) -> Result<Self, Problem> {
+        Ok(Self::CheckOut { user: Fields::of(request.body()?)?.id("user_id")? })
     }
 }
 

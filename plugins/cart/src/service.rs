@@ -6,11 +6,11 @@
 )]
 
 use hotdock_sdk::events::{self, Delivery, Failure};
-use hotdock_sdk::http::json;
+use hotdock_sdk::http::{Request, json};
 use hotdock_sdk::id::Id;
 use hotdock_sdk::kv::{self, Bucket};
 use hotdock_sdk::problem::Problem;
-use http::{Request, Response};
+use http::Response;
 use serde_json::json as object;
 
 use crate::call::Call;
@@ -18,8 +18,8 @@ use crate::cart::{Cart, key};
 use crate::events::{Placed, checked_out};
 
 /// The answer to a request, whole.
-pub(crate) fn answer(request: &Request<Vec<u8>>) -> Response<Vec<u8>> {
-    Call::of(request).and_then(run).unwrap_or_else(Problem::into_response)
+pub(crate) fn answer(request: &Request) -> Result<Response<Vec<u8>>, Problem> {
+    Call::of(request).and_then(run)
 }
 
 fn run(call: Call) -> Result<Response<Vec<u8>>, Problem> {

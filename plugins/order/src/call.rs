@@ -1,9 +1,9 @@
 //! What a request asks for.
 
-use hotdock_sdk::http::{Fields, Query};
+use hotdock_sdk::http::{Fields, Request};
 use hotdock_sdk::id::Id;
 use hotdock_sdk::problem::Problem;
-use http::{Method, Request};
+use http::Method;
 
 /// How much one order may have.
 const MAX_QUANTITY: i64 = 1_000_000;
@@ -22,10 +22,10 @@ pub(crate) enum Call {
 }
 
 impl Call {
-    pub(crate) fn of(request: &Request<Vec<u8>>) -> Result<Self, Problem> {
+    pub(crate) fn of(request: &Request) -> Result<Self, Problem> {
         let method = request.method();
         let reads = matches!(*method, Method::GET | Method::HEAD);
-        match Path::of(request.uri().path())? {
+        match Path::of(request.path())? {
             Path::Orders if reads => Self::list(request),
             Path::Orders if method == Method::POST => Self::place(request),
             Path::Orders => Err(Problem::method_not_allowed(method, "GET, HEAD, POST")),
@@ -35,8 +35,8 @@ impl Call {
         }
     }
 
-    fn list(request: &Request<Vec<u8>>) -> Result<Self, Problem> {
-        let query = Query::of(request.uri());
+    fn list(request: &Request) -> Result<Self, Problem> {
+        let query = request.query();
         Ok(Self::List {
             user: query.id("user_id")?,
             limit: query.integer("limit", &(1..=MAX_LIMIT))?.unwrap_or(DEFAULT_LIMIT),
@@ -44,8 +44,8 @@ impl Call {
         })
     }
 
-    fn place(request: &Request<Vec<u8>>) -> Result<Self, Problem> {
-        let fields = Fields::of(request.body())?;
+    fn place(request: &Request) -> Result<Self, Problem> {
+        let fields = Fields::of(request.body()?)?;
         Ok(Self::Place {
             user: fields.id("user_id")?,
             product: fields.id("product_id")?,

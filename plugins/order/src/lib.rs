@@ -28,13 +28,6 @@ mod service;
 
 #[cfg(target_family = "wasm")]
 mod entry {
-    use wstd::http::{Body, Error, Request, Response};
-
     hotdock_sdk::event_handler! { "shop.cart.checked-out" => crate::service::checked_out }
-
-    #[wstd::http_server]
-    async fn main(request: Request<Body>) -> Result<Response<Vec<u8>>, Error> {
-        let request = hotdock_sdk::http::whole(request).await?;
-        Ok(crate::service::answer(&request))
-    }
+    hotdock_sdk::http_handler!(crate::service::answer);
 }

@@ -1,31 +1,26 @@
-//! Whole requests and whole answers.
+//! Requests, and whole answers.
 //!
-//! A request's body is read before the service looks at it, and an answer's is
-//! written in one piece, so that the host can send `Content-Length`.
+//! A service is a function from a [`Request`] to an [`Answer`], which
+//! [`http_handler!`](crate::http_handler) makes the component's entry point. Of a request the
+//! host is asked for what the service looks at; an answer's body is written in one piece, so
+//! that the host can send `Content-Length`.
 
 pub mod body;
+#[doc(hidden)]
+pub mod entry;
+mod host;
 pub mod query;
+mod request;
 
 use ::http::header::CONTENT_TYPE;
 use ::http::{HeaderValue, Response};
 use serde::Serialize;
 
 pub use self::body::Fields;
+pub use self::entry::Answer;
 pub use self::query::Query;
+pub use self::request::Request;
 use crate::problem::Problem;
-
-/// Reads the request's body to its end.
-///
-/// # Errors
-/// The body broke off; handing the error on gives the invocation up.
-#[cfg(target_family = "wasm")]
-pub async fn whole(
-    request: wstd::http::Request<wstd::http::Body>,
-) -> Result<::http::Request<Vec<u8>>, wstd::http::Error> {
-    let (head, mut body) = request.into_parts();
-    let bytes = body.contents().await?.to_vec();
-    Ok(::http::Request::from_parts(head, bytes))
-}
 
 /// 200 with this value as JSON.
 ///

@@ -1,19 +1,19 @@
 //! What a Hotdock service in Rust uses, thin and pleasant.
 //!
-//! A service is a `wasi:http` component; `wstd` makes the entry point. With
-//! this crate the rest of it is plain functions from a whole request to a whole
-//! answer, which are tested natively:
+//! A service is a function from a request to an answer, tested natively as any other:
 //!
 //! ```ignore
-//! #[wstd::http_server]
-//! async fn main(request: Request<Body>) -> Result<Response<Vec<u8>>, Error> {
-//!     Ok(answer(&hotdock_sdk::http::whole(request).await?))
+//! fn answer(request: &Request) -> Result<Response<Vec<u8>>, Problem> {
+//!     let user = request.query().id("user_id")?;
+//!     json(&Bucket::open("carts")?.get(&user.to_string())?)
 //! }
+//!
+//! hotdock_sdk::http_handler!(answer);
 //! ```
 //!
 //! In the order a request meets them:
 //!
-//! - [`http`]: the whole request, its query and its JSON body; the JSON answer
+//! - [`http`]: the request, its query and its JSON body; the JSON answer
 //! - [`id`]: identifiers as JSON has them, integers or strings
 //! - [`kv`]: buckets of the service's own store
 //! - [`sql`]: tables in the same store

@@ -1,8 +1,9 @@
 //! What the native tests of a service use.
 
-use http::Request;
+use http::{Method, Uri};
 
 use crate::events::{Delivery, Event};
+use crate::http::Request;
 use crate::id::Id;
 use crate::problem::Problem;
 
@@ -11,9 +12,9 @@ use crate::problem::Problem;
 /// # Panics
 /// The method or the URI is not one.
 #[must_use]
-pub fn request(method: &str, uri: &str, body: &str) -> Request<Vec<u8>> {
-    let request = Request::builder().method(method).uri(uri).body(body.as_bytes().to_vec());
-    request.expect("the request is well-formed")
+pub fn request(method: &str, uri: &str, body: &str) -> Request {
+    let method = Method::try_from(method).expect("a method");
+    Request::whole(method, Uri::try_from(uri).expect("a URI"), body.as_bytes().to_vec())
 }
 
 /// The status and the field that a request was refused with.

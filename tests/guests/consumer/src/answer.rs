@@ -1,22 +1,18 @@
 //! Requests.
 
 use crate::publish::{self, Told};
-use hotdock_sdk::http::{Query, json};
+use hotdock_sdk::http::{Request, json};
 use hotdock_sdk::kv::Bucket;
 use hotdock_sdk::problem::Problem;
 use hotdock_sdk::sql;
-use http::{Request, Response};
+use http::Response;
 
-pub fn answer(request: &Request<Vec<u8>>) -> Response<Vec<u8>> {
-    run(request).unwrap_or_else(Problem::into_response)
-}
-
-fn run(request: &Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Problem> {
-    let query = Query::of(request.uri());
+pub fn answer(request: &Request) -> Result<Response<Vec<u8>>, Problem> {
+    let query = request.query();
     let text = |name| Ok::<_, Problem>(query.get(name)?.unwrap_or_default());
-    match request.uri().path() {
+    match request.path() {
         "/consumer/publish" => {
-            let told: Vec<Told> = serde_json::from_slice(request.body())
+            let told: Vec<Told> = serde_json::from_slice(request.body()?)
                 .map_err(|error| Problem::malformed(error.to_string()))?;
             let at_once = text("at-once")? == "true";
             // As it is told, not as a client should see it.
@@ -28,6 +24,12 @@ fn run(request: &Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Problem> {
         "/consumer/value" => {
             let value = Bucket::open(text("bucket")?)?.get(text("key")?)?;
             value.map(Response::new).ok_or_else(|| Problem::not_found("no value"))
+        }
+        "/consumer/careless" => {
+            // It writes before it knows whether the body is whole, and doesn't care.
+            Bucket::open("careless")?.set(text("key")?, b"written")?;
+            let length = request.body().map_or(0, <[u8]>::len);
+            json(&length)
         }
         "/consumer/effects" => {
             let rows = sql::rows("SELECT id || ' ' || text FROM effects ORDER BY rowid", &[])?;

@@ -3,6 +3,7 @@
 //! ```text
 //! POST /consumer/publish          publishes the body's events [{"type", "key"?, …}]: their ids
 //! GET  /consumer/value?bucket=&key=   the value, or 404
+//! POST /consumer/careless?key=    writes a value in bucket `careless`, then reads the body: its length
 //! GET  /consumer/effects          the rows of `effects`, as ["id text", …]
 //! ```
 //!
@@ -26,11 +27,5 @@ mod answer;
 mod publish;
 mod steps;
 
-use wstd::http::{Body, Error, Request, Response};
-
 hotdock_sdk::event_handler!(crate::steps::handle);
-
-#[wstd::http_server]
-async fn main(request: Request<Body>) -> Result<Response<Vec<u8>>, Error> {
-    Ok(answer::answer(&hotdock_sdk::http::whole(request).await?))
-}
+hotdock_sdk::http_handler!(crate::answer::answer);

@@ -20,11 +20,11 @@
 //! ```
 
 use hotdock_sdk::events::{self, Delivery, Failure, NewEvent};
-use hotdock_sdk::http::json;
+use hotdock_sdk::http::{Request, json};
 use hotdock_sdk::kv::Bucket;
 use hotdock_sdk::problem::Problem;
 use hotdock_sdk::{params, sql};
-use http::{Request, Response};
+use http::Response;
 use serde::{Deserialize, Serialize};
 
 /// Tests patch it to make another version, so its bytes occur exactly once.
@@ -55,18 +55,13 @@ enum By {
 }
 
 hotdock_sdk::event_handler!(handle);
+hotdock_sdk::http_handler!(publish);
 
-#[wstd::http_server]
-async fn main(request: Request<wstd::http::Body>) -> Result<Response<Vec<u8>>, wstd::http::Error> {
-    let request = hotdock_sdk::http::whole(request).await?;
-    Ok(publish(&request).unwrap_or_else(Problem::into_response))
-}
-
-fn publish(request: &Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Problem> {
-    if !request.uri().path().ends_with("/publish") {
+fn publish(request: &Request) -> Result<Response<Vec<u8>>, Problem> {
+    if !request.path().ends_with("/publish") {
         return json(&version());
     }
-    let entries: Vec<Entry> = serde_json::from_slice(request.body())
+    let entries: Vec<Entry> = serde_json::from_slice(request.body()?)
         .map_err(|error| Problem::malformed(error.to_string()))?;
     let events: Result<Vec<_>, _> = entries.iter().map(|entry| event("first", entry)).collect();
     json(&events::publish_all(&events?)?)
