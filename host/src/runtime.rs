@@ -16,6 +16,7 @@ mod engine;
 mod entry;
 mod exchange;
 mod failure;
+mod field_lines;
 mod handlers;
 mod idempotent;
 mod imports;
@@ -36,6 +37,7 @@ mod runs;
 mod secrets;
 mod stages;
 mod trace;
+mod whole;
 
 pub use compile::{CompileError, Processor, compatibility_key, compile, compile_for};
 pub use component::{

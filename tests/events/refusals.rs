@@ -24,7 +24,7 @@ async fn a_route_and_a_health_path_need_an_answer() {
     let manifest = "[[route]]\npath = \"/a\"\n[deploy]\nhealth = \"/a/health\"\n";
     let host = Host::builder().plugin_with("consumer3", manifest).start().await;
     let reasons = host.until_refused("consumer3.wasm").await;
-    let exports = "the component exports neither wasi:http/incoming-handler nor wasi:http/handler";
+    let exports = "the component exports none of hotdock:http/handler, wasi:http/incoming-handler and wasi:http/handler";
     let expected = format!(
         "[[route]] /a has no answer: {exports}\n\
          [deploy] health = \"/a/health\" has no answer: {exports}"

@@ -105,8 +105,8 @@ fn requests(
         (Some(_), None) => {
             let routes: Vec<String> = old.routes.iter().map(ToString::to_string).collect();
             differences.breaking.push(format!(
-                "requests to {} have no answer any more: it exports neither \
-                 wasi:http/incoming-handler nor wasi:http/handler",
+                "requests to {} have no answer any more: it exports none of \
+                 hotdock:http/handler, wasi:http/incoming-handler and wasi:http/handler",
                 routes.join(", ")
             ));
         }

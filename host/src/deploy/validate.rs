@@ -70,7 +70,7 @@ pub(super) fn unserved(servable: Servable, manifest: &Manifest) -> Vec<String> {
         }));
     }
     if servable.requests.is_none() {
-        let exports = "the component exports neither wasi:http/incoming-handler nor \
+        let exports = "the component exports none of hotdock:http/handler, wasi:http/incoming-handler and \
                        wasi:http/handler";
         // The default is not what anyone asked for.
         let default = Manifest::default_for(manifest.service.clone()).routes;

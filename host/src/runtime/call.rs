@@ -2,12 +2,14 @@
 
 use std::future::poll_fn;
 
+use bytes::Bytes;
 use http::request::Parts;
 use tokio_util::sync::CancellationToken;
 use wasmtime::Store;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::{WasiHttpView, p2, p3};
 
+use super::component::RequestInterface;
 use super::entry::{EventGuest, Guest, RequestGuest};
 use super::exchange::{Exchange, Given};
 use super::handlers::AsyncHandling;
@@ -15,8 +17,9 @@ use super::handlers::types::Delivery;
 use super::instance::InstanceState;
 use super::limits::LimitReached;
 use super::pool::Pool;
+use super::respond::AnswerBody;
 use super::run::Ended;
-use super::trace;
+use super::{trace, whole};
 
 /// What a guest is called with.
 #[expect(clippy::large_enum_variant, reason = "moved once a call: a box costs more")]
@@ -43,6 +46,14 @@ pub(super) async fn call(
     exchange: Exchange,
     body_sent: CancellationToken,
 ) -> Ended {
+    // Before it takes an instance: a client may be slow.
+    let body = match (&what, pool.servable().requests) {
+        (Call::Request(_), Some(RequestInterface::Whole)) => match exchange.body().whole().await {
+            Ok(body) => body,
+            Err(broken) => return Ended { instance: None, result: Err(broken.into()) },
+        },
+        _ => Bytes::new(),
+    };
     let mut instance = match pool.take().await {
         Ok(instance) => instance,
         Err(error) => return Ended { instance: None, result: Err(error) },
@@ -52,6 +63,7 @@ pub(super) async fn call(
     let store = &mut instance.store;
     let result = match (what, &instance.guest) {
         (Call::Request(head), Guest { requests: Some(guest), .. }) => match guest {
+            RequestGuest::Whole(guest) => whole::call(store, guest, &head, &body, &exchange).await,
             RequestGuest::P2(guest) => call_p2(store, guest, head, exchange).await,
             // Boxed, as the other below, so that those who are called plainly don't carry it.
             RequestGuest::P3(guest) => {
@@ -96,6 +108,7 @@ async fn call_p2(
     let mut view = store.data_mut().http();
     let request = view.new_incoming_request(scheme, request)?;
     let out = view.new_response_outparam_from_callback(move |response| {
+        let response = response.map(|response| response.map(AnswerBody::Coming));
         exchange.answer(Given::Response(response.map_err(|code| format!("{code:?}"))));
     })?;
     guest.wasi_http_incoming_handler().call_handle(store, request, out).await
@@ -116,7 +129,7 @@ async fn call_p3(
                 Ok(response) => {
                     let response =
                         accessor.with(|mut access| response.into_http(&mut access, received))?;
-                    exchange.answer(Given::Response(Ok(response)));
+                    exchange.answer(Given::Response(Ok(response.map(AnswerBody::Coming))));
                     // The body is moved by this store's event loop, so the loop
                     // goes on until it is sent.
                     body_sent.cancelled().await;

@@ -12,6 +12,7 @@ use super::instance::InstanceState;
 use super::limits::MAX_MEMORIES;
 use crate::manifest::{Manifest, Route};
 
+const WHOLE: &str = "hotdock:http/handler@0.1.";
 const HTTP_02: &str = "wasi:http/incoming-handler@0.2.";
 const HTTP_03: &str = "wasi:http/handler@0.3.";
 const EVENTS_SYNC: &str = "hotdock:events/handler@0.1.";
@@ -45,6 +46,8 @@ pub struct Servable {
 /// The interface through which a component takes requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestInterface {
+    /// `hotdock:http/handler@0.1.x`
+    Whole,
     /// `wasi:http/incoming-handler@0.2.x`
     Http02,
     /// `wasi:http/handler@0.3.x`
@@ -87,12 +90,14 @@ impl LoadedComponent {
 }
 
 impl Servable {
-    /// How a component with these exports can be served, if at all. The newer
-    /// interface and the asynchronous one are preferred where it has both.
+    /// How a component with these exports can be served, if at all. Where it has several,
+    /// whole requests are preferred, then the newer interface and the asynchronous one.
     #[must_use]
     pub fn of(exports: &[String]) -> Option<Self> {
         let has = |interface: &str| exports.iter().any(|export| export.starts_with(interface));
-        let requests = if has(HTTP_03) {
+        let requests = if has(WHOLE) {
+            Some(RequestInterface::Whole)
+        } else if has(HTTP_03) {
             Some(RequestInterface::Http03)
         } else if has(HTTP_02) {
             Some(RequestInterface::Http02)
@@ -112,7 +117,9 @@ impl Servable {
     /// Whether it is the host that calls this export.
     #[must_use]
     pub fn is_entry(export: &str) -> bool {
-        [HTTP_03, HTTP_02, EVENTS_ASYNC, EVENTS_SYNC].iter().any(|entry| export.starts_with(entry))
+        [WHOLE, HTTP_03, HTTP_02, EVENTS_ASYNC, EVENTS_SYNC]
+            .iter()
+            .any(|entry| export.starts_with(entry))
     }
 
     /// The requests that a component like this answers: none where it takes
@@ -204,7 +211,7 @@ pub fn not_servable(exports: &[String]) -> String {
     format!(
         "it exports {found}; a service exports any of wasi:http/incoming-handler@0.2.x \
          (world wasi:http/proxy), wasi:http/handler@0.3.x (world wasi:http/service), \
-         hotdock:events/handler@0.1.x and hotdock:events/async-handler@0.1.x"
+         hotdock:http/handler@0.1.x, hotdock:events/handler@0.1.x and hotdock:events/async-handler@0.1.x"
     )
 }
 
@@ -233,6 +240,7 @@ impl fmt::Display for Servable {
 impl fmt::Display for RequestInterface {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Whole => "hotdock:http",
             Self::Http02 => "wasi:http 0.2",
             Self::Http03 => "wasi:http 0.3",
         })

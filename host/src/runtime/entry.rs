@@ -4,7 +4,10 @@ use wasmtime::component::{Instance, InstancePre};
 use wasmtime_wasi_http::{p2, p3};
 
 use super::component::{EventInterface, RequestInterface, Servable};
-use super::handlers::{AsyncHandling, AsyncHandlingIndices, Handling, HandlingIndices};
+use super::handlers::{
+    AsyncHandling, AsyncHandlingIndices, Handling, HandlingIndices, WholeService,
+    WholeServiceIndices,
+};
 use super::instance::InstanceState;
 
 /// Where a program's exports are, looked up by name once.
@@ -16,6 +19,7 @@ pub(super) struct Entries {
 
 #[derive(Clone)]
 enum RequestEntry {
+    Whole(WholeServiceIndices),
     P2(p2::bindings::ProxyIndices),
     P3(p3::bindings::ServiceIndices),
 }
@@ -34,6 +38,7 @@ pub(super) struct Guest {
 
 /// Takes requests.
 pub(super) enum RequestGuest {
+    Whole(WholeService),
     P2(p2::bindings::Proxy),
     P3(p3::bindings::Service),
 }
@@ -51,6 +56,9 @@ impl Entries {
     ) -> wasmtime::Result<Self> {
         let requests = match servable.requests {
             None => None,
+            Some(RequestInterface::Whole) => {
+                Some(RequestEntry::Whole(WholeServiceIndices::new(pre)?))
+            }
             Some(RequestInterface::Http02) => {
                 Some(RequestEntry::P2(p2::bindings::ProxyIndices::new(pre)?))
             }
@@ -74,6 +82,9 @@ impl Entries {
     ) -> wasmtime::Result<Guest> {
         let requests = match &self.requests {
             None => None,
+            Some(RequestEntry::Whole(entry)) => {
+                Some(RequestGuest::Whole(entry.load(&mut *store, instance)?))
+            }
             Some(RequestEntry::P2(entry)) => {
                 Some(RequestGuest::P2(entry.load(&mut *store, instance)?))
             }

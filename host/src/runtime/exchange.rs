@@ -9,11 +9,11 @@ use std::task::Waker;
 
 use http::{Method, Response};
 use tokio::sync::oneshot;
-use wasmtime_wasi_http::WasiBody;
 
 use super::handlers::types::Failure;
 use super::outside::{self, Departure, Outside, RequestKeys, Withheld};
 use super::replay::ReplayBody;
+use super::respond::AnswerBody;
 use crate::state::Transaction;
 
 /// One invocation's meeting place. Clones are the same place.
@@ -80,7 +80,7 @@ pub(super) struct Answer {
 /// What the guest said.
 pub(super) enum Given {
     /// The response, or the name of the `wasi:http` error the guest chose.
-    Response(Result<Response<WasiBody>, String>),
+    Response(Result<Response<AnswerBody>, String>),
     /// Whether it handled the event.
     Verdict(Result<(), Failure>),
 }

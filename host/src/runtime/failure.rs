@@ -41,7 +41,8 @@ pub enum Failure {
     /// The request has an idempotency key and a body that is not kept whole.
     #[error("the request's body is larger than the {0} bytes that are kept beside its key")]
     KeyedBodyTooLarge(u64),
-    /// The request has an idempotency key and its body broke off.
+    /// The request's body broke off, of a request that is taken whole or has an
+    /// idempotency key.
     #[error("the request's body broke off")]
     BodyBroken,
     /// The first request with this key still runs.

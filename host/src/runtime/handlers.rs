@@ -1,4 +1,4 @@
-//! Bindings of the exports that handle events, generated from `wit/`.
+//! Bindings of the exports that are called, generated from `wit/`.
 
 mod sync {
     wasmtime::component::bindgen!({
@@ -17,6 +17,17 @@ mod concurrent {
     });
 }
 
+mod whole {
+    wasmtime::component::bindgen!({
+        path: "../wit/hotdock-http",
+        world: "hotdock:http/service",
+        ownership: Borrowing { duplicate_if_necessary: false },
+        exports: { default: async },
+    });
+}
+
 pub(super) use concurrent::{AsyncHandling, AsyncHandlingIndices};
 pub(super) use sync::hotdock::events::types;
 pub(super) use sync::{Handling, HandlingIndices};
+pub(super) use whole::exports::hotdock::http::handler as whole_requests;
+pub(super) use whole::{Service as WholeService, ServiceIndices as WholeServiceIndices};

@@ -11,10 +11,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{HeaderMap, Response, StatusCode};
+use http::{Response, StatusCode};
 use http_body::Frame;
 
 use super::failure::Failure;
+use super::field_lines;
 use super::replay::ReplayBody;
 use super::response::ResponseBody;
 use crate::digest::Digest;
@@ -104,9 +105,12 @@ impl Keyed {
         let answer = KeptAnswer {
             request: self.request,
             status: head.status.as_u16(),
-            headers: lines(&head.headers),
+            headers: field_lines::write(&head.headers).into(),
             body: body(frames),
-            trailers: frames.iter().find_map(Frame::trailers_ref).map(lines),
+            trailers: frames
+                .iter()
+                .find_map(Frame::trailers_ref)
+                .map(|trailers| field_lines::write(trailers).into()),
         };
         transaction.keep_answer(self.claim.clone(), answer).map_err(|error| match error {
             state::Error::Limit(_) => Failure::AnswerTooLarge(self.answer_limit),
@@ -131,60 +135,20 @@ fn response(kept: KeptAnswer) -> Option<Response<ResponseBody>> {
         frames.push_back(Frame::data(kept.body));
     }
     if let Some(trailers) = kept.trailers {
-        frames.push_back(Frame::trailers(headers(&trailers)?));
+        frames.push_back(Frame::trailers(field_lines::read(&trailers)?));
     }
     let mut response = Response::new(ResponseBody::finished(frames));
     *response.status_mut() = StatusCode::from_u16(kept.status).ok()?;
-    *response.headers_mut() = headers(&kept.headers)?;
+    *response.headers_mut() = field_lines::read(&kept.headers)?;
     response.headers_mut().insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
     Some(response)
 }
 
-/// `name: value` lines as in HTTP/1: a value never has CR or LF in it.
-fn lines(headers: &HeaderMap) -> Bytes {
-    let mut lines = Vec::new();
-    for (name, value) in headers {
-        lines.extend_from_slice(name.as_str().as_bytes());
-        lines.extend_from_slice(b": ");
-        lines.extend_from_slice(value.as_bytes());
-        lines.extend_from_slice(b"\r\n");
-    }
-    lines.into()
-}
-
-fn headers(lines: &[u8]) -> Option<HeaderMap> {
-    let mut headers = HeaderMap::new();
-    let mut rest = lines;
-    while !rest.is_empty() {
-        let end = rest.windows(2).position(|window| window == b"\r\n")?;
-        let line = &rest[..end];
-        let colon = line.windows(2).position(|window| window == b": ")?;
-        headers.append(
-            HeaderName::from_bytes(&line[..colon]).ok()?,
-            HeaderValue::from_bytes(&line[colon + 2..]).ok()?,
-        );
-        rest = &rest[end + 2..];
-    }
-    Some(headers)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use http::HeaderMap;
 
-    #[test]
-    fn headers_read_back_as_they_were() {
-        let mut given = HeaderMap::new();
-        given.append("set-cookie", HeaderValue::from_static("a=b"));
-        given.append("set-cookie", HeaderValue::from_static("c: d"));
-        given.append("x-empty", HeaderValue::from_static(""));
-        given.append("x-opaque", HeaderValue::from_bytes(b"\xff\t\xfe").expect("a value"));
-        assert_eq!(headers(&lines(&given)), Some(given));
-        assert_eq!(headers(b""), Some(HeaderMap::new()));
-        for damaged in [&b"x"[..], b"x: y", b"x\r\n", b": y\r\n"] {
-            assert_eq!(headers(damaged), None);
-        }
-    }
+    use super::*;
 
     #[test]
     fn a_body_in_pieces_is_kept_as_one() {

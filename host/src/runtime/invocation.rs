@@ -164,7 +164,7 @@ impl Work for Request {
         let response = response.map_err(|code| Unanswered::Failed(Failure::ErrorCode(code)))?;
         let (head, body) = response.into_parts();
         let body = match &self.keyed {
-            None => AnswerBody::Coming(body),
+            None => body.within(limits.response_body),
             Some(keyed) => {
                 let limit = keyed.answer_limit;
                 let frames = Box::pin(read_whole(&mut running, &mut ended, body, limit)).await;

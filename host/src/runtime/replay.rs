@@ -29,6 +29,11 @@ pub struct BodyTooLarge {
     pub limit: u64,
 }
 
+/// The body ended too early: it broke off, or it is too large.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("the request's body broke off")]
+pub(super) struct Broken;
+
 struct Shared {
     source: WasiBody,
     /// Frames that were read: all of them while it is replayable, then only
@@ -69,6 +74,15 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 enum Kept {
     Data(Bytes),
     Trailers(http::HeaderMap),
+}
+
+impl Kept {
+    fn data(&self) -> Option<&Bytes> {
+        match self {
+            Self::Data(data) => Some(data),
+            Self::Trailers(_) => None,
+        }
+    }
 }
 
 /// One reading of the body, from its start.
@@ -166,15 +180,26 @@ impl ReplayBody {
         .await
     }
 
+    /// All of it, once it has come to its end. While it is replayable it can be had again.
+    ///
+    /// # Errors
+    /// When it breaks off, or is larger than what is read.
+    pub(super) async fn whole(&self) -> Result<Bytes, Broken> {
+        std::future::poll_fn(|context| {
+            let mut shared = self.lock();
+            while !shared.ended {
+                std::task::ready!(shared.poll_source(context));
+            }
+            Poll::Ready(if shared.failed.is_some() { Err(Broken) } else { Ok(shared.joined()) })
+        })
+        .await
+    }
+
     /// The digest of all of it, once it is buffered; `None` where it broke off.
     pub(super) fn digest(&self) -> Option<Digest> {
         let shared = self.lock();
-        let data = |kept: &'_ Kept| match kept {
-            Kept::Data(data) => Some(data.clone()),
-            Kept::Trailers(_) => None,
-        };
         (shared.ended && shared.replayable)
-            .then(|| Digest::of_chunks(shared.kept.iter().filter_map(data)))
+            .then(|| Digest::of_chunks(shared.kept.iter().filter_map(Kept::data).cloned()))
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
@@ -214,6 +239,16 @@ impl Shared {
         self.replayable &= self.read_bytes <= self.keep_limit;
         self.kept.push_back(frame);
         Poll::Ready(Some(()))
+    }
+
+    /// All data that is kept as one; not copied where it is in one piece.
+    fn joined(&self) -> Bytes {
+        let mut data = self.kept.iter().filter_map(Kept::data);
+        match (data.next(), data.next()) {
+            (None, _) => Bytes::new(),
+            (Some(only), None) => only.clone(),
+            _ => self.kept.iter().filter_map(Kept::data).flatten().copied().collect(),
+        }
     }
 
     /// Ends it too early. What follows is lost, so it can't be read twice.

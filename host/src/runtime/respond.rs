@@ -10,15 +10,16 @@ use std::task::Poll;
 use bytes::Bytes;
 use http::Response;
 use http_body::Frame;
+use http_body_util::BodyExt as _;
 use tokio::task::unconstrained;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use wasmtime_wasi_http::WasiBody;
+use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::afterwards::{Hold, drive, settle};
 use super::failure::Failure;
 use super::invocation::Validated;
-use super::response::{GuestBody, ResponseBody};
+use super::response::{GuestBody, ResponseBody, Truncated};
 use super::run::{Ended, OverBudget, Running};
 use crate::manifest::Limits;
 use crate::state::Committed;
@@ -27,6 +28,32 @@ use crate::state::Committed;
 pub(super) enum AnswerBody {
     Coming(WasiBody),
     Whole(VecDeque<Frame<Bytes>>),
+}
+
+impl AnswerBody {
+    /// The same where it is whole and has no more bytes than may be sent; else one that is
+    /// cut off there, as one that is coming would be.
+    pub(super) fn within(self, limit: u64) -> Self {
+        match self {
+            Self::Whole(frames) if length(&frames) > limit => Self::Coming(coming(frames)),
+            body => body,
+        }
+    }
+
+    fn into_coming(self) -> WasiBody {
+        match self {
+            Self::Coming(body) => body,
+            Self::Whole(frames) => coming(frames),
+        }
+    }
+}
+
+fn coming(frames: VecDeque<Frame<Bytes>>) -> WasiBody {
+    ResponseBody::finished(frames).map_err(|Truncated| Error::ConnectionTerminated).boxed_unsync()
+}
+
+fn length(frames: &VecDeque<Frame<Bytes>>) -> u64 {
+    frames.iter().filter_map(Frame::data_ref).map(|data| data.len() as u64).sum()
 }
 
 /// Why an answer's body could not be had as a whole.
@@ -117,11 +144,12 @@ async fn stream(
 pub(super) async fn read_whole(
     running: &mut Running,
     ended: &mut Option<Ended>,
-    body: WasiBody,
+    body: AnswerBody,
     limit: u64,
 ) -> Result<VecDeque<Frame<Bytes>>, Unreadable> {
     // It has the narrower limit here.
-    let mut body = GuestBody::new(body, running.body_sent(), running.pool(), u64::MAX);
+    let mut body =
+        GuestBody::new(body.into_coming(), running.body_sent(), running.pool(), u64::MAX);
     let mut frames = VecDeque::new();
     let mut bytes = 0;
     // Unconstrained, as below.

@@ -17,7 +17,7 @@ use super::failure::Failure;
 use super::imports::Abort;
 use super::limits::LimitReached;
 use super::outside::RequestKeys;
-use super::replay::ReplayBody;
+use super::replay::{Broken, ReplayBody};
 use super::run::{Ended, Running, Step};
 use crate::deadline::by;
 use crate::manifest::Limits;
@@ -242,6 +242,9 @@ pub(super) fn unanswered(ended: Ended, exchange: &Exchange, limits: &Limits) -> 
     // The client's fault, not the guest's, where its body was cut off.
     if exchange.body().is_too_large() {
         return Unanswered::Failed(Failure::BodyTooLarge(limits.request_body));
+    }
+    if error.is::<Broken>() {
+        return Unanswered::Failed(Failure::BodyBroken);
     }
     let reason = format!("{error:#}");
     Unanswered::Failed(match error.downcast_ref() {

@@ -11,6 +11,7 @@ pub mod entry;
 mod host;
 pub mod query;
 mod request;
+mod whole;
 
 use ::http::header::CONTENT_TYPE;
 use ::http::{HeaderValue, Response};

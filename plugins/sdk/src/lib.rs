@@ -60,6 +60,17 @@ mod bindings {
     });
 }
 
+/// For [`http_handler!`] only.
+#[doc(hidden)]
+pub mod whole_requests {
+    wit_bindgen::generate!({
+        path: "../../wit/hotdock-http",
+        world: "service",
+        pub_export_macro: true,
+        export_macro_name: "export_whole_requests",
+    });
+}
+
 /// For [`event_handler!`] only.
 #[doc(hidden)]
 pub mod handling {

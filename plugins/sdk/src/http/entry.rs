@@ -3,10 +3,11 @@
 use ::http::Response;
 use wasip2::http::types as wasi;
 
-use super::{Request, host};
+use super::{Request, host, whole};
 use crate::problem::Problem;
+use crate::whole_requests::exports::hotdock::http::handler;
 
-/// Makes a function the service's handler of requests (`wasi:http/incoming-handler` 0.2):
+/// Makes a function the service's handler of requests:
 ///
 /// ```ignore
 /// fn answer(request: &Request) -> Result<Response<Vec<u8>>, Problem> {
@@ -19,15 +20,40 @@ use crate::problem::Problem;
 /// hotdock_sdk::http_handler!(answer);
 /// ```
 ///
-/// The function is called once it is known what is asked for, and looks at the rest of the
-/// [`Request`](crate::http::Request) as it likes; its answer is whole, an
+/// It looks at the [`Request`](crate::http::Request) as it likes, and its answer is whole, an
 /// [`Answer`](crate::http::Answer). A service that awaits something, or streams, takes `wstd`
 /// instead.
 ///
-/// To be used once, where the component's other entry points are.
+/// The component exports `hotdock:http/handler`, by which Hotdock calls it, and
+/// `wasi:http/incoming-handler` 0.2 for every other host; [`wasi_http_handler!`] makes the
+/// latter alone. To be used once, where the component's other entry points are.
 #[macro_export]
 macro_rules! http_handler {
-    ($handle:path) => {
+    ($handler:path) => {
+        const _: () = {
+            struct Service;
+
+            impl $crate::whole_requests::exports::hotdock::http::handler::Guest for Service {
+                fn handle(
+                    request: $crate::whole_requests::exports::hotdock::http::handler::Request,
+                ) -> $crate::whole_requests::exports::hotdock::http::handler::Response {
+                    $crate::http::entry::handle_whole(request, $handler)
+                }
+            }
+
+            $crate::whole_requests::export_whole_requests!(
+                Service with_types_in $crate::whole_requests
+            );
+        };
+
+        $crate::wasi_http_handler!($handler);
+    };
+}
+
+/// As [`http_handler!`], but what Hotdock calls is `wasi:http/incoming-handler` 0.2, too.
+#[macro_export]
+macro_rules! wasi_http_handler {
+    ($handler:path) => {
         const _: () = {
             struct Service;
 
@@ -36,7 +62,7 @@ macro_rules! http_handler {
                     request: $crate::http::entry::IncomingRequest,
                     out: $crate::http::entry::ResponseOutparam,
                 ) {
-                    $crate::http::entry::handle(request, out, $handle);
+                    $crate::http::entry::handle(request, out, $handler);
                 }
             }
 
@@ -69,6 +95,14 @@ impl Answer for Result<Response<Vec<u8>>, Problem> {
 }
 
 /// For [`http_handler!`] only.
+pub fn handle_whole<A: Answer>(
+    request: handler::Request,
+    handle: impl FnOnce(&Request) -> A,
+) -> handler::Response {
+    whole::response(handle(&Request::of_whole(request)).into_response())
+}
+
+/// For [`wasi_http_handler!`] only.
 pub fn handle<A: Answer>(
     request: IncomingRequest,
     out: ResponseOutparam,

@@ -32,12 +32,12 @@ pub(super) fn method(method: wasi::Method) -> Method {
     }
 }
 
-/// A request without a path, as `OPTIONS *` may be, asks for `/`.
-pub(super) fn target(path_with_query: Option<String>) -> Uri {
-    let target = path_with_query.filter(|target| !target.is_empty());
-    target.map_or_else(Uri::default, |target| {
-        Uri::try_from(target).expect("the host has read it as a target")
-    })
+/// A request without a path asks for `/`.
+pub(super) fn target(path_with_query: String) -> Uri {
+    if path_with_query.is_empty() {
+        return Uri::default();
+    }
+    Uri::try_from(path_with_query).expect("the host has read it as a target")
 }
 
 pub(super) fn headers(request: &wasi::IncomingRequest) -> HeaderMap {

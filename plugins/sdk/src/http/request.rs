@@ -5,20 +5,30 @@ use std::cell::OnceCell;
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use wasip2::http::types as wasi;
 
-use super::Query;
 use super::host::{self, Broken};
+use super::{Query, whole};
 use crate::problem::Problem;
 
-/// A request. Headers and body are fetched from the host when the service first looks at
-/// them, so what it doesn't look at costs nothing.
+/// A request. Headers and body are fetched or read when the service first looks at them, so
+/// what it doesn't look at costs next to nothing.
 #[derive(Debug)]
 pub struct Request {
     method: Method,
     uri: Uri,
     headers: OnceCell<HeaderMap>,
     body: OnceCell<Result<Vec<u8>, Broken>>,
-    /// Who has the rest; a test gives it all at once.
-    host: Option<wasi::IncomingRequest>,
+    rest: Rest,
+}
+
+/// Where what was not looked at yet is to be had.
+#[derive(Debug)]
+enum Rest {
+    /// There is nothing more.
+    Nothing,
+    /// The headers, as lines; it came with its body.
+    Lines(Vec<u8>),
+    /// At the host.
+    Host(wasi::IncomingRequest),
 }
 
 impl Request {
@@ -30,17 +40,27 @@ impl Request {
             uri,
             headers: HeaderMap::new().into(),
             body: OnceCell::from(Ok(body)),
-            host: None,
+            rest: Rest::Nothing,
+        }
+    }
+
+    pub(super) fn of_whole(request: whole::Request) -> Self {
+        Self {
+            method: whole::method(request.method),
+            uri: host::target(request.target),
+            headers: OnceCell::new(),
+            body: OnceCell::from(Ok(request.body)),
+            rest: Rest::Lines(request.headers),
         }
     }
 
     pub(super) fn of_host(request: wasi::IncomingRequest) -> Self {
         Self {
             method: host::method(request.method()),
-            uri: host::target(request.path_with_query()),
+            uri: host::target(request.path_with_query().unwrap_or_default()),
             headers: OnceCell::new(),
             body: OnceCell::new(),
-            host: Some(request),
+            rest: Rest::Host(request),
         }
     }
 
@@ -70,7 +90,11 @@ impl Request {
 
     /// All header fields.
     pub fn headers(&self) -> &HeaderMap {
-        self.headers.get_or_init(|| self.host.as_ref().map(host::headers).unwrap_or_default())
+        self.headers.get_or_init(|| match &self.rest {
+            Rest::Nothing => HeaderMap::new(),
+            Rest::Lines(lines) => whole::headers(lines),
+            Rest::Host(request) => host::headers(request),
+        })
     }
 
     /// The first value of a header field, whose name may be in any case.
@@ -84,8 +108,10 @@ impl Request {
     /// It broke off. Whatever the service answers then, the invocation is given up: nothing
     /// that it wrote is kept.
     pub fn body(&self) -> Result<&[u8], Problem> {
-        let body =
-            self.body.get_or_init(|| self.host.as_ref().map_or_else(|| Ok(Vec::new()), host::body));
+        let body = self.body.get_or_init(|| match &self.rest {
+            Rest::Host(request) => host::body(request),
+            Rest::Nothing | Rest::Lines(_) => Ok(Vec::new()),
+        });
         body.as_deref().map_err(|_| Problem::malformed("the request's body broke off"))
     }
 

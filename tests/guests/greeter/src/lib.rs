@@ -1,4 +1,4 @@
-//! Answers as a service with the SDK does (`wasi:http` 0.2).
+//! Answers as a service with the SDK does (`hotdock:http`, `wasi:http` 0.2).
 //!
 //! ```text
 //! GET  <any>    hello
@@ -6,38 +6,6 @@
 //! PUT  <any>    what it sees of the request, as JSON
 //! ```
 
-use hotdock_sdk::http::{Request, json};
-use hotdock_sdk::problem::Problem;
-use http::header::ACCEPT;
-use http::{HeaderValue, Method, Response};
-use serde_json::json as object;
+mod answer;
 
-hotdock_sdk::http_handler!(answer);
-
-fn answer(request: &Request) -> Result<Response<Vec<u8>>, Problem> {
-    match *request.method() {
-        Method::GET => {
-            let mut response = Response::new(b"Hello, world! VERSION-00000001\n".to_vec());
-            let version = HeaderValue::from_static("VERSION-00000001");
-            response.headers_mut().insert("x-version", version);
-            Ok(response)
-        }
-        Method::POST => Ok(Response::new(request.body()?.to_vec())),
-        Method::PUT => see(request),
-        ref method => Err(Problem::method_not_allowed(method, "GET, POST, PUT")),
-    }
-}
-
-fn see(request: &Request) -> Result<Response<Vec<u8>>, Problem> {
-    let accepted = request.headers().get_all(ACCEPT).iter();
-    let accepted: Vec<_> =
-        accepted.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
-    json(&object!({
-        "path": request.path(),
-        "target": request.uri().to_string(),
-        "name": request.query().get("name")?,
-        "accept": accepted,
-        "agent": request.header("x-agent").map(HeaderValue::as_bytes),
-        "bytes": request.body()?.len(),
-    }))
-}
+hotdock_sdk::http_handler!(crate::answer::answer);

@@ -1,0 +1,55 @@
+//! Header fields as HTTP/1.1 writes them (RFC 9112 §5): `name: value` and CR LF each. A value
+//! never has CR or LF in it.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// What a line may take, so that most are written in one place.
+const LINE: usize = 64;
+
+/// The lines of these fields, in their order.
+pub(super) fn write(headers: &HeaderMap) -> Vec<u8> {
+    let mut lines = Vec::with_capacity(LINE * headers.len());
+    for (name, value) in headers {
+        lines.extend_from_slice(name.as_str().as_bytes());
+        lines.extend_from_slice(b": ");
+        lines.extend_from_slice(value.as_bytes());
+        lines.extend_from_slice(b"\r\n");
+    }
+    lines
+}
+
+/// The fields of these lines; `None` where one is no field.
+pub(super) fn read(lines: &[u8]) -> Option<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    let mut rest = lines;
+    while !rest.is_empty() {
+        let end = rest.windows(2).position(|window| window == b"\r\n")?;
+        let line = &rest[..end];
+        let colon = line.windows(2).position(|window| window == b": ")?;
+        headers.append(
+            HeaderName::from_bytes(&line[..colon]).ok()?,
+            HeaderValue::from_bytes(&line[colon + 2..]).ok()?,
+        );
+        rest = &rest[end + 2..];
+    }
+    Some(headers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_read_back_as_they_were() {
+        let mut given = HeaderMap::new();
+        given.append("set-cookie", HeaderValue::from_static("a=b"));
+        given.append("set-cookie", HeaderValue::from_static("c: d"));
+        given.append("x-empty", HeaderValue::from_static(""));
+        given.append("x-opaque", HeaderValue::from_bytes(b"\xff\t\xfe").expect("a value"));
+        assert_eq!(read(&write(&given)), Some(given));
+        assert_eq!(read(b""), Some(HeaderMap::new()));
+        for damaged in [&b"x"[..], b"x: y", b"x\r\n", b": y\r\n"] {
+            assert_eq!(read(damaged), None);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Requests to guests that take them whole (`hotdock:http/handler`).
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use http::request::Parts;
+use http::{Method, Response, StatusCode};
+use http_body::Frame;
+use wasmtime::Store;
+
+use super::exchange::{Exchange, Given};
+use super::field_lines;
+use super::handlers::WholeService;
+use super::handlers::whole_requests::{self, Request};
+use super::instance::InstanceState;
+use super::limits::MAX_FIELD_BYTES;
+use super::respond::AnswerBody;
+
+/// Calls the guest with a request that is all there.
+pub(super) async fn call(
+    store: &mut Store<InstanceState>,
+    guest: &WholeService,
+    head: &Parts,
+    body: &Bytes,
+    exchange: &Exchange,
+) -> wasmtime::Result<()> {
+    let headers = field_lines::write(&head.headers);
+    let request = Request {
+        method: method(&head.method),
+        target: head.uri.path_and_query().map_or("/", |target| target.as_str()),
+        headers: &headers,
+        body,
+    };
+    let response = guest.hotdock_http_handler().call_handle(store, request).await?;
+    exchange.answer(Given::Response(answer(response)));
+    Ok(())
+}
+
+fn method(method: &Method) -> whole_requests::Method<'_> {
+    match *method {
+        Method::GET => whole_requests::Method::Get,
+        Method::HEAD => whole_requests::Method::Head,
+        Method::POST => whole_requests::Method::Post,
+        Method::PUT => whole_requests::Method::Put,
+        Method::DELETE => whole_requests::Method::Delete,
+        Method::CONNECT => whole_requests::Method::Connect,
+        Method::OPTIONS => whole_requests::Method::Options,
+        Method::TRACE => whole_requests::Method::Trace,
+        Method::PATCH => whole_requests::Method::Patch,
+        ref other => whole_requests::Method::Other(other.as_str()),
+    }
+}
+
+/// What the guest returned as a response, or what is wrong with it.
+fn answer(returned: whole_requests::Response) -> Result<Response<AnswerBody>, String> {
+    let whole_requests::Response { status, headers, body } = returned;
+    let status = StatusCode::from_u16(status)
+        .map_err(|_| format!("its answer's status is {status}, which is none"))?;
+    if headers.len() > MAX_FIELD_BYTES {
+        return Err(format!("its answer's header fields are larger than {MAX_FIELD_BYTES} bytes"));
+    }
+    let mut fields = field_lines::read(&headers)
+        .ok_or_else(|| "its answer has a line that is no header field".to_owned())?;
+    // The body's own, whatever the guest says.
+    fields.remove(CONTENT_LENGTH);
+    let mut frames = VecDeque::new();
+    if !body.is_empty() {
+        frames.push_back(Frame::data(Bytes::from(body)));
+    }
+    let mut response = Response::new(AnswerBody::Whole(frames));
+    *response.status_mut() = status;
+    *response.headers_mut() = fields;
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(status: u16, headers: &[u8]) -> Result<Response<AnswerBody>, String> {
+        let (headers, body) = (headers.to_vec(), b"body".to_vec());
+        answer(whole_requests::Response { status, headers, body })
+    }
+
+    #[test]
+    fn an_answer_is_what_was_returned() {
+        let response = answered(404, b"x-a: 1\r\nX-A: 2\r\ncontent-length: 7\r\n").expect("good");
+        assert_eq!(response.status(), 404);
+        assert_eq!(response.headers().get_all("x-a").iter().count(), 2);
+        assert!(!response.headers().contains_key(CONTENT_LENGTH));
+        assert!(matches!(response.body(), AnswerBody::Whole(frames) if frames.len() == 1));
+    }
+
+    #[test]
+    fn what_is_no_answer_is_refused() {
+        let large = format!("x: {}\r\n", "y".repeat(MAX_FIELD_BYTES));
+        for (status, headers) in [
+            (0, &b""[..]),
+            (99, b""),
+            (1000, b""),
+            (200, b"x"),
+            (200, b"x: a\nb\r\n"),
+            (200, b"a b: c\r\n"),
+            (200, large.as_bytes()),
+        ] {
+            assert!(answered(status, headers).is_err(), "{status} {headers:?}");
+        }
+    }
+}
