@@ -20,6 +20,7 @@ mod options;
 mod readers;
 mod record;
 mod retention;
+mod rows;
 mod schedules;
 mod schema;
 mod shared;

@@ -8,7 +8,7 @@ use super::encoding::Entry;
 use super::error::{BusError, JobError};
 use super::ids::{IdDigest, Ids};
 use super::shared::{Extent, Shared};
-use super::{Appended, Position, Recorded, skipped};
+use super::{Appended, Position, Recorded, rows, skipped};
 use crate::failpoint;
 
 /// Tells one that waits what became of the group.
@@ -76,9 +76,7 @@ impl<'w> Group<'w> {
             return Err(full);
         }
         let accepted = fresh.len();
-        for (_, entry) in fresh {
-            self.insert(entry)?;
-        }
+        self.insert(fresh.into_iter().map(|(_, entry)| entry).collect())?;
         Ok(Appended { accepted, repeated: given - accepted })
     }
 
@@ -98,9 +96,7 @@ impl<'w> Group<'w> {
             is_new
         });
         self.room_for(entries.iter().map(|(_, entry)| entry))?;
-        for (_, entry) in entries {
-            self.insert(entry)?;
-        }
+        self.insert(entries.into_iter().map(|(_, entry)| entry).collect())?;
         if last > known {
             self.connection
                 .prepare_cached("INSERT OR REPLACE INTO source (store_id, last) VALUES (?1, ?2)")?
@@ -125,22 +121,21 @@ impl<'w> Group<'w> {
         ))))
     }
 
-    /// Appends one event; there must be room for it.
-    pub(super) fn insert(&mut self, entry: Entry) -> Result<(), JobError> {
-        let position = self.extent.last + 1;
-        self.connection
-            .prepare_cached("INSERT INTO event (position, recorded_at, event) VALUES (?1, ?2, ?3)")?
-            .execute((position, self.recorded_at, &entry))?;
-        let bytes = entry.text.len();
-        self.extent.last = position;
-        self.extent.bytes += bytes as u64;
-        self.changed_bytes += bytes as u64;
-        self.appended.push(Recorded {
-            position,
-            recorded_at: self.recorded_at,
-            bytes,
-            event: entry.event,
-        });
+    /// Appends events; there must be room for them.
+    pub(super) fn insert(&mut self, entries: Vec<Entry>) -> Result<(), JobError> {
+        rows::insert(self.connection, self.extent.last + 1, self.recorded_at, &entries)?;
+        for entry in entries {
+            let bytes = entry.text.len();
+            self.extent.last += 1;
+            self.extent.bytes += bytes as u64;
+            self.changed_bytes += bytes as u64;
+            self.appended.push(Recorded {
+                position: self.extent.last,
+                recorded_at: self.recorded_at,
+                bytes,
+                event: entry.event,
+            });
+        }
         Ok(())
     }
 

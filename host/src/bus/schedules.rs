@@ -46,7 +46,7 @@ pub(super) fn append_tick(
     if ticked == 0 {
         return Ok(false);
     }
-    entry.map_or(Ok(()), |entry| group.insert(entry))?;
+    group.insert(entry.into_iter().collect())?;
     Ok(true)
 }
 

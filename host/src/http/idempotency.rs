@@ -23,10 +23,11 @@ const UNSAFE: [Method; 4] = [Method::POST, Method::PATCH, Method::PUT, Method::D
 /// # Errors
 /// 400 where there are several keys, or one that is malformed or too long.
 pub fn scope(head: &Parts) -> Result<Option<Digest>, Problem> {
-    let mut values = head.headers.get_all(IDEMPOTENCY_KEY).iter();
-    let Some(value) = values.next().filter(|_| UNSAFE.contains(&head.method)) else {
+    if !UNSAFE.contains(&head.method) {
         return Ok(None);
-    };
+    }
+    let mut values = head.headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
         return Err(Problem::bad_request("the request has more than one Idempotency-Key"));
     }

@@ -9,7 +9,7 @@ use wasmtime::Store;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::{WasiHttpView, p2, p3};
 
-use super::component::RequestInterface;
+use super::component::{RequestInterface, Servable};
 use super::entry::{EventGuest, Guest, RequestGuest};
 use super::exchange::{Exchange, Given};
 use super::handlers::AsyncHandling;
@@ -26,13 +26,24 @@ use super::{trace, whole};
 pub(super) enum Call {
     /// A request's head; its body is where it meets the host.
     Request(Parts),
+    /// The same of one that is handed over whole.
+    Whole(whole::Head),
     Delivery(Box<Delivery>),
 }
 
 impl Call {
+    /// A request, to be handed over as this program takes requests.
+    pub(super) fn of_request(servable: Servable, head: &Parts) -> Self {
+        match servable.requests {
+            Some(RequestInterface::Whole) => Self::Whole(whole::Head::of(head)),
+            _ => Self::Request(head.clone()),
+        }
+    }
+
     fn trace(&self) -> Option<String> {
         match self {
             Self::Request(head) => trace::of_request(&head.headers),
+            Self::Whole(head) => head.trace.clone(),
             Self::Delivery(delivery) => trace::of_delivery(delivery),
         }
     }
@@ -47,12 +58,12 @@ pub(super) async fn call(
     body_sent: CancellationToken,
 ) -> Ended {
     // Before it takes an instance: a client may be slow.
-    let body = match (&what, pool.servable().requests) {
-        (Call::Request(_), Some(RequestInterface::Whole)) => match exchange.body().whole().await {
+    let body = match &what {
+        Call::Whole(_) => match exchange.body().whole().await {
             Ok(body) => body,
             Err(broken) => return Ended { instance: None, result: Err(broken.into()) },
         },
-        _ => Bytes::new(),
+        Call::Request(_) | Call::Delivery(_) => Bytes::new(),
     };
     let mut instance = match pool.take().await {
         Ok(instance) => instance,
@@ -63,13 +74,16 @@ pub(super) async fn call(
     let store = &mut instance.store;
     let result = match (what, &instance.guest) {
         (Call::Request(head), Guest { requests: Some(guest), .. }) => match guest {
-            RequestGuest::Whole(guest) => whole::call(store, guest, &head, &body, &exchange).await,
             RequestGuest::P2(guest) => call_p2(store, guest, head, exchange).await,
             // Boxed, as the other below, so that those who are called plainly don't carry it.
             RequestGuest::P3(guest) => {
                 Box::pin(call_p3(store, guest, head, exchange, body_sent)).await
             }
+            RequestGuest::Whole(_) => Err(wasmtime::Error::msg("it takes requests whole")),
         },
+        (Call::Whole(head), Guest { requests: Some(RequestGuest::Whole(guest)), .. }) => {
+            whole::call(store, guest, &head, &body, &exchange).await
+        }
         (Call::Delivery(delivery), Guest { events: Some(guest), .. }) => match guest {
             EventGuest::Sync(guest) => {
                 let guest = guest.hotdock_events_handler();
@@ -80,7 +94,9 @@ pub(super) async fn call(
                 Box::pin(call_async(store, guest, *delivery, exchange)).await
             }
         },
-        (Call::Request(_), _) => Err(wasmtime::Error::msg("the component takes no requests")),
+        (Call::Request(_) | Call::Whole(_), _) => {
+            Err(wasmtime::Error::msg("the component takes no requests"))
+        }
         (Call::Delivery(_), _) => Err(wasmtime::Error::msg("the component takes no events")),
     };
     let state = instance.store.data_mut();

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::afterwards::{Hold, drive, settle};
 use super::call::Call;
+use super::component::Servable;
 use super::exchange::{Given, Occasion};
 use super::failure::Failure;
 use super::handlers::types;
@@ -124,7 +125,7 @@ async fn handle(delivery: Delivery) -> Result<Verdict, Failure> {
 impl Work for Handling {
     type Outcome = Outcome;
 
-    fn call(&self) -> Call {
+    fn call(&self, _: Servable) -> Call {
         let delivery = types::Delivery {
             event: (&*self.event).into(),
             subscription: self.subscription.clone(),

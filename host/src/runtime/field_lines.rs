@@ -23,14 +23,12 @@ pub(super) fn read(lines: &[u8]) -> Option<HeaderMap> {
     let mut headers = HeaderMap::new();
     let mut rest = lines;
     while !rest.is_empty() {
-        let end = rest.windows(2).position(|window| window == b"\r\n")?;
-        let line = &rest[..end];
-        let colon = line.windows(2).position(|window| window == b": ")?;
-        headers.append(
-            HeaderName::from_bytes(&line[..colon]).ok()?,
-            HeaderValue::from_bytes(&line[colon + 2..]).ok()?,
-        );
-        rest = &rest[end + 2..];
+        let end = rest.iter().position(|byte| *byte == b'\n')?;
+        let line = rest[..end].strip_suffix(b"\r")?;
+        let colon = line.iter().position(|byte| *byte == b':')?;
+        let (name, value) = (&line[..colon], line[colon..].strip_prefix(b": ")?);
+        headers.append(HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value).ok()?);
+        rest = &rest[end + 1..];
     }
     Some(headers)
 }

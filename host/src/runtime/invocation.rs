@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::afterwards::Hold;
 use super::call::Call;
+use super::component::Servable;
 use super::exchange::{Given, Occasion};
 use super::failure::Failure;
 use super::idempotent::{self, Claimed, Keyed};
@@ -129,8 +130,8 @@ async fn answer(invocation: Invocation) -> Result<Response<ResponseBody>, Failur
 impl Work for Request {
     type Outcome = Outcome;
 
-    fn call(&self) -> Call {
-        Call::Request(self.head.clone())
+    fn call(&self, servable: Servable) -> Call {
+        Call::of_request(servable, &self.head)
     }
 
     fn occasion(&self, keys: RequestKeys) -> Occasion {

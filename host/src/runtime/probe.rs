@@ -128,7 +128,8 @@ async fn ask(version: &Arc<Version>, store: &Arc<Store>, path: &str) -> Result<(
     let exchange = Exchange::new(store.begin(), ReplayBody::empty(), Occasion::Probe);
     let limits = &version.manifest.limits;
     let (head, ()) = request.into_parts();
-    let mut running = Running::start(&version.pool, Call::Request(head), exchange, limits.cpu);
+    let call = Call::of_request(version.pool.servable(), &head);
+    let mut running = Running::start(&version.pool, call, exchange, limits.cpu);
     running.stay(true);
     let status = match running.until_answer().await {
         // The transaction is dropped with the answer: nothing of it stays.

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use wasmtime::PoolConcurrencyLimitError;
 
 use super::call::Call;
+use super::component::Servable;
 use super::exchange::{Answer, Exchange, Given, LeaseRequest, Occasion};
 use super::failure::Failure;
 use super::imports::Abort;
@@ -34,7 +35,7 @@ pub(super) trait Work: Send + Sync + 'static {
     type Outcome: Send + 'static;
 
     /// What the guest is called with.
-    fn call(&self) -> Call;
+    fn call(&self, servable: Servable) -> Call;
 
     /// What kind of invocation it is.
     fn occasion(&self, keys: RequestKeys) -> Occasion;
@@ -226,7 +227,8 @@ impl<W: Work> Runs<W> {
     pub(super) fn start(&self, transaction: Transaction) -> Running {
         let occasion = self.work.occasion(self.keys.clone());
         let exchange = Exchange::new(transaction, self.work.body().clone(), occasion);
-        Running::start(&self.version.pool, self.work.call(), exchange, self.limits().cpu)
+        let pool = &self.version.pool;
+        Running::start(pool, self.work.call(pool.servable()), exchange, self.limits().cpu)
     }
 }
 

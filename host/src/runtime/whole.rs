@@ -5,31 +5,50 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
-use http::{Method, Response, StatusCode};
+use http::{Method, Response, StatusCode, Uri};
 use http_body::Frame;
 use wasmtime::Store;
 
 use super::exchange::{Exchange, Given};
-use super::field_lines;
 use super::handlers::WholeService;
 use super::handlers::whole_requests::{self, Request};
 use super::instance::InstanceState;
 use super::limits::MAX_FIELD_BYTES;
 use super::respond::AnswerBody;
+use super::{field_lines, trace};
+
+/// A request's head as such a guest sees it.
+pub(super) struct Head {
+    method: Method,
+    uri: Uri,
+    headers: Vec<u8>,
+    /// The trace that it is part of.
+    pub(super) trace: Option<String>,
+}
+
+impl Head {
+    pub(super) fn of(head: &Parts) -> Self {
+        Self {
+            method: head.method.clone(),
+            uri: head.uri.clone(),
+            headers: field_lines::write(&head.headers),
+            trace: trace::of_request(&head.headers),
+        }
+    }
+}
 
 /// Calls the guest with a request that is all there.
 pub(super) async fn call(
     store: &mut Store<InstanceState>,
     guest: &WholeService,
-    head: &Parts,
+    head: &Head,
     body: &Bytes,
     exchange: &Exchange,
 ) -> wasmtime::Result<()> {
-    let headers = field_lines::write(&head.headers);
     let request = Request {
         method: method(&head.method),
         target: head.uri.path_and_query().map_or("/", |target| target.as_str()),
-        headers: &headers,
+        headers: &head.headers,
         body,
     };
     let response = guest.hotdock_http_handler().call_handle(store, request).await?;
