@@ -8,7 +8,7 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 
 use crate::harness::raw::Raw;
-use crate::harness::{Host, built};
+use crate::harness::{Host, built, eventually};
 
 /// The same service, called by `hotdock:http/handler` and by `wasi:http/incoming-handler`.
 const GREETERS: [&str; 2] = ["greeter", "greeter02"];
@@ -65,7 +65,7 @@ async fn methods_statuses_and_headers_go_through() {
         assert_eq!(hello.header("x-version"), "VERSION-00000001");
         let length = hello.body.len().to_string();
         assert_eq!(hello.header("content-length"), length);
-        for method in ["PATCH", "OPTIONS", "DELETE", "PURGE"] {
+        for method in ["OPTIONS", "TRACE", "PURGE"] {
             let reply = host.request(Method::try_from(method).expect("a method"), &path, "").await;
             assert_eq!(
                 (reply.status.as_u16(), reply.header("allow")),
@@ -117,6 +117,42 @@ async fn a_body_that_is_too_large_is_refused_and_an_answer_is_cut_off() {
         let cut = host.client.try_request(Method::GET, &host.url(&format!("/{name}")), "").await;
         assert!(cut.is_err(), "{name}: the connection says that it is not whole: {cut:?}");
     }
+}
+
+#[tokio::test]
+async fn a_trap_and_a_status_that_is_no_answer_are_the_services_failures() {
+    let host = greeters().await;
+    for name in GREETERS {
+        let path = format!("/{name}");
+        host.request(Method::DELETE, &path, "").await.problem(502, "failed");
+        host.request(Method::PATCH, &path, "").await.problem(502, "no-answer");
+        assert_eq!(host.get(&path).await.status, 200);
+    }
+}
+
+/// Nothing runs while it comes, so nothing is used up by it but a place in the queue.
+#[tokio::test]
+async fn a_slow_upload_takes_an_instance_once_it_is_there() {
+    let host = Host::builder().plugin_with("greeter", LIMITS).start().await;
+    let made = "hotdock_instances_made_total{service=\"greeter\"}";
+    // That of the warming.
+    host.until_metric(made, 1).await;
+    let mut uploads = Vec::new();
+    for _ in 0..8 {
+        let mut raw = Raw::connect(host.address).await;
+        raw.send("POST /greeter HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nsl").await;
+        uploads.push(raw);
+    }
+    eventually("all are being taken", async || {
+        (host.service("greeter").await["serving"]["leases"] == 8).then_some(())
+    })
+    .await;
+    host.until_metric(made, 1).await;
+    for raw in &mut uploads {
+        raw.send("ow").await;
+        assert!(raw.until("slow").await.starts_with("HTTP/1.1 200"));
+    }
+    host.until_idle().await;
 }
 
 #[tokio::test]

@@ -62,21 +62,19 @@ impl<'w> Group<'w> {
 
     /// Appends those from outside that are not here.
     pub(super) fn append(&mut self, entries: Vec<(IdDigest, Entry)>) -> Result<Appended, JobError> {
-        let given = entries.len();
+        let (given, known) = (entries.len(), self.ids.added());
         let mut fresh = Vec::with_capacity(given);
         for (id, entry) in entries {
             if self.ids.add(self.connection, id)? {
-                fresh.push((id, entry));
+                fresh.push(entry);
             }
         }
-        if let Err(full) = self.room_for(fresh.iter().map(|(_, entry)| entry)) {
-            for (id, _) in fresh {
-                self.ids.take_back(id);
-            }
+        if let Err(full) = self.room_for(fresh.iter()) {
+            self.ids.take_back_to(known);
             return Err(full);
         }
         let accepted = fresh.len();
-        self.insert(fresh.into_iter().map(|(_, entry)| entry).collect())?;
+        self.insert(fresh)?;
         Ok(Appended { accepted, repeated: given - accepted })
     }
 

@@ -41,6 +41,7 @@ pub(super) fn digest(event: &Event) -> IdDigest {
 
 /// The ids of outside events, and what the open group changes of them.
 pub(super) struct Ids {
+    /// With those that the open group adds.
     recent: HashSet<IdDigest>,
     /// Oldest first.
     runs: Vec<Run>,
@@ -58,7 +59,7 @@ struct Run {
 /// What becomes so when the group is committed.
 #[derive(Default)]
 struct Change {
-    added: HashSet<IdDigest>,
+    added: Vec<IdDigest>,
     trimmed: Vec<IdDigest>,
     trimmed_runs: usize,
     sealed: Option<Run>,
@@ -87,7 +88,7 @@ impl Ids {
 
     /// Adds an id, unless it is here.
     pub(super) fn add(&mut self, connection: &Connection, id: IdDigest) -> rusqlite::Result<bool> {
-        if self.recent.contains(&id) || self.change.added.contains(&id) {
+        if self.recent.contains(&id) {
             return Ok(false);
         }
         // A client repeats what it sent lately.
@@ -96,13 +97,21 @@ impl Ids {
                 return Ok(false);
             }
         }
-        self.change.added.insert(id);
+        self.recent.insert(id);
+        self.change.added.push(id);
         Ok(true)
     }
 
-    /// Takes an id back that was added to the open group.
-    pub(super) fn take_back(&mut self, id: IdDigest) {
-        self.change.added.remove(&id);
+    /// How many the open group has added.
+    pub(super) fn added(&self) -> usize {
+        self.change.added.len()
+    }
+
+    /// Takes back what the open group added after it had added so many.
+    pub(super) fn take_back_to(&mut self, added: usize) {
+        for id in self.change.added.drain(added..) {
+            self.recent.remove(&id);
+        }
     }
 
     /// Writes what the group added; `last` is its last event's position.
@@ -114,7 +123,7 @@ impl Ids {
         if self.change.added.is_empty() {
             return Ok(());
         }
-        if self.recent.len() + self.change.added.len() >= self.run_ids {
+        if self.recent.len() >= self.run_ids {
             return self.seal(connection, last);
         }
         let row: Vec<u8> = self.change.added.iter().flat_map(|id| id.to_be_bytes()).collect();
@@ -163,20 +172,19 @@ impl Ids {
                 for id in change.trimmed {
                     self.recent.remove(&id);
                 }
-                self.recent.extend(change.added);
             }
         }
     }
 
     /// The group is given up.
     pub(super) fn give_up(&mut self) {
+        self.take_back_to(0);
         self.change = Change::default();
     }
 
     /// Makes all that is recent a run.
     fn seal(&mut self, connection: &Connection, last: Position) -> rusqlite::Result<()> {
-        let mut all: Vec<IdDigest> =
-            self.recent.iter().chain(&self.change.added).copied().collect();
+        let mut all: Vec<IdDigest> = self.recent.iter().copied().collect();
         all.sort_unstable();
         let number = self.runs.last().map_or(1, |run| run.number + 1);
         let mut filter = filter(all.len());

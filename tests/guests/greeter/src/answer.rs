@@ -3,7 +3,7 @@
 use hotdock_sdk::http::{Request, json};
 use hotdock_sdk::problem::Problem;
 use http::header::ACCEPT;
-use http::{HeaderValue, Method, Response};
+use http::{HeaderValue, Method, Response, StatusCode};
 use serde_json::json as object;
 
 pub fn answer(request: &Request) -> Result<Response<Vec<u8>>, Problem> {
@@ -16,6 +16,12 @@ pub fn answer(request: &Request) -> Result<Response<Vec<u8>>, Problem> {
         }
         Method::POST => Ok(Response::new(request.body()?.to_vec())),
         Method::PUT => see(request),
+        Method::DELETE => panic!("the greeter was asked to trap"),
+        Method::PATCH => {
+            let mut response = Response::new(Vec::new());
+            *response.status_mut() = StatusCode::EARLY_HINTS;
+            Ok(response)
+        }
         ref method => Err(Problem::method_not_allowed(method, "GET, HEAD, POST, PUT")),
     }
 }

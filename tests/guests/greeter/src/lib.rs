@@ -4,6 +4,8 @@
 //! GET  <any>    hello
 //! POST <any>    the body
 //! PUT  <any>    what it sees of the request, as JSON
+//! DELETE <any>  traps
+//! PATCH <any>   103, which is no answer
 //! ```
 
 mod answer;
