@@ -22,7 +22,6 @@ use super::run::Ended;
 use super::{trace, whole};
 
 /// What a guest is called with.
-#[expect(clippy::large_enum_variant, reason = "moved once a call: a box costs more")]
 pub(super) enum Call {
     /// A request's head; its body is where it meets the host.
     Request(Parts),

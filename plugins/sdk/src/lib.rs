@@ -60,7 +60,7 @@ mod bindings {
     });
 }
 
-/// For [`http_handler!`] only.
+/// For [`http_handler!`](crate::http_handler) only.
 #[doc(hidden)]
 pub mod whole_requests {
     wit_bindgen::generate!({

@@ -25,8 +25,8 @@ use crate::whole_requests::exports::hotdock::http::handler;
 /// instead.
 ///
 /// The component exports `hotdock:http/handler`, by which Hotdock calls it, and
-/// `wasi:http/incoming-handler` 0.2 for every other host; [`wasi_http_handler!`] makes the
-/// latter alone. To be used once, where the component's other entry points are.
+/// `wasi:http/incoming-handler` 0.2 for every other host;
+/// [`wasi_http_handler!`](crate::wasi_http_handler) makes the latter alone. To be used once, where the component's other entry points are.
 #[macro_export]
 macro_rules! http_handler {
     ($handler:path) => {
@@ -50,7 +50,8 @@ macro_rules! http_handler {
     };
 }
 
-/// As [`http_handler!`], but what Hotdock calls is `wasi:http/incoming-handler` 0.2, too.
+/// As [`http_handler!`](crate::http_handler), but Hotdock, too, calls it by
+/// `wasi:http/incoming-handler` 0.2.
 #[macro_export]
 macro_rules! wasi_http_handler {
     ($handler:path) => {
@@ -94,7 +95,7 @@ impl Answer for Result<Response<Vec<u8>>, Problem> {
     }
 }
 
-/// For [`http_handler!`] only.
+/// For [`http_handler!`](crate::http_handler) only.
 pub fn handle_whole<A: Answer>(
     request: handler::Request,
     handle: impl FnOnce(&Request) -> A,
@@ -102,7 +103,7 @@ pub fn handle_whole<A: Answer>(
     whole::response(handle(&Request::of_whole(request)).into_response())
 }
 
-/// For [`wasi_http_handler!`] only.
+/// For [`wasi_http_handler!`](crate::wasi_http_handler) only.
 pub fn handle<A: Answer>(
     request: IncomingRequest,
     out: ResponseOutparam,
