@@ -26,7 +26,8 @@ use crate::whole_requests::exports::hotdock::http::handler;
 ///
 /// The component exports `hotdock:http/handler`, by which Hotdock calls it, and
 /// `wasi:http/incoming-handler` 0.2 for every other host;
-/// [`wasi_http_handler!`](crate::wasi_http_handler) makes the latter alone. To be used once, where the component's other entry points are.
+/// [`wasi_http_handler!`](crate::wasi_http_handler) makes the latter alone. To be used once,
+/// where the component's other entry points are.
 #[macro_export]
 macro_rules! http_handler {
     ($handler:path) => {
