@@ -34,12 +34,13 @@ mod operate;
 mod problem;
 mod services;
 mod traffic;
+mod unread;
 mod upload;
 
 use std::sync::Arc;
 
 use axum::http::{Method, StatusCode, Uri};
-use axum::middleware::{from_fn_with_state, map_response};
+use axum::middleware::{from_fn_with_state, map_request, map_response};
 use axum::routing::get;
 use axum::{Json, Router};
 use prometheus_client::registry::Registry as Metrics;
@@ -131,5 +132,6 @@ fn router(admin: Admin, access: Access) -> Router {
         })
         .layer(from_fn_with_state(access, access::check))
         .layer(map_response(problem::from_plain))
+        .layer(map_request(unread::read_later))
         .with_state(admin)
 }

@@ -65,6 +65,7 @@ pub mod config;
 mod deadline;
 pub mod deploy;
 pub mod digest;
+mod drain;
 pub mod event;
 pub mod events;
 mod failpoint;

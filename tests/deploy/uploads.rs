@@ -55,6 +55,24 @@ async fn what_is_wrong_with_an_upload_is_said_and_changes_nothing() {
 }
 
 #[tokio::test]
+async fn who_is_refused_in_the_middle_of_sending_learns_why() {
+    let host = Host::builder().start().await;
+    let mut stream = Raw::connect(host.admin).await;
+    let part = vec![b'x'; 1 << 20];
+    for _ in 0..2 {
+        let head =
+            "PUT /v1/services/hello HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\n";
+        stream.send(format!("{head}Content-Length: {}\r\n\r\n", 8 * part.len())).await;
+        let answer = stream.until("\r\n\r\n").await;
+        assert!(answer.contains("HTTP/1.1 415 "), "{answer}");
+        // The connection takes the rest, and the next request.
+        for _ in 0..8 {
+            stream.send(&part).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_component_that_is_too_large_is_not_kept() {
     let host = Host::builder().start().await;
     let mut stream = Raw::connect(host.admin).await;

@@ -5,15 +5,14 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Empty};
-use tokio::runtime::Handle;
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use crate::digest::Digest;
+use crate::drain;
 
 /// A request's body. Clones are the same body; the guest reads it through one.
 #[derive(Clone)]
@@ -66,9 +65,6 @@ pub enum Unread {
     /// The same, unless the client waits to be asked for it and never was.
     DrainIfAsked,
 }
-
-/// How long the rest of a body that nobody reads may take.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
 enum Kept {
@@ -283,21 +279,7 @@ impl Drop for Shared {
         if self.ended || !drains || self.source.size_hint().lower() > room {
             return;
         }
-        let source = std::mem::take(&mut self.source);
-        if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(tokio::time::timeout(DRAIN_TIMEOUT, drain(source, room)));
-        }
-    }
-}
-
-/// Reads a body to its end, or until it has more than `room` bytes.
-async fn drain(mut body: WasiBody, mut room: u64) {
-    while let Some(Ok(frame)) = body.frame().await {
-        let length = frame.data_ref().map_or(0, Bytes::len) as u64;
-        match room.checked_sub(length) {
-            Some(left) => room = left,
-            None => return,
-        }
+        drain::later(std::mem::take(&mut self.source), room);
     }
 }
 
