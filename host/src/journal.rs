@@ -29,8 +29,10 @@ pub(crate) fn begin(connection: &Connection, path: &Path) -> Result<(), JournalE
         return Err(JournalError::NotBegun(mode));
     }
     // What an earlier process left in the log looks written, but where a sync of it
-    // failed it may not be on disk: nothing is built on it before it is in the file.
-    run(connection, "PRAGMA wal_checkpoint(PASSIVE)")?;
+    // failed it may never be on disk: nothing is built on it before it is in the file,
+    // and nothing is written behind it in the log, which would end before that after a
+    // power cut. Who reads the file from outside at this moment can keep the log.
+    run(connection, "PRAGMA wal_checkpoint(TRUNCATE)")?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = std::fs::File::open(folder.unwrap_or(Path::new(".")));
     folder.and_then(|folder| folder.sync_all()).map_err(JournalError::Folder)
