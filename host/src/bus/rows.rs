@@ -13,7 +13,7 @@ use super::encoding::Entry;
 const ROWS: [usize; 3] = [64, 8, 1];
 
 /// A statement of each size.
-static STATEMENTS: LazyLock<[String; 3]> = LazyLock::new(|| {
+static STATEMENTS: LazyLock<[String; ROWS.len()]> = LazyLock::new(|| {
     ROWS.map(|rows| {
         let values = vec!["(?, ?, ?)"; rows].join(", ");
         format!("INSERT INTO event (position, recorded_at, event) VALUES {values}")

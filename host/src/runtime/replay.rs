@@ -186,7 +186,15 @@ impl ReplayBody {
             while !shared.ended {
                 std::task::ready!(shared.poll_source(context));
             }
-            Poll::Ready(if shared.failed.is_some() { Err(Broken) } else { Ok(shared.joined()) })
+            if shared.failed.is_some() {
+                return Poll::Ready(Err(Broken));
+            }
+            let whole = shared.joined();
+            if !shared.replayable {
+                // Nobody reads it again, so it is not held twice.
+                shared.kept.clear();
+            }
+            Poll::Ready(Ok(whole))
         })
         .await
     }
@@ -243,7 +251,13 @@ impl Shared {
         match (data.next(), data.next()) {
             (None, _) => Bytes::new(),
             (Some(only), None) => only.clone(),
-            _ => self.kept.iter().filter_map(Kept::data).flatten().copied().collect(),
+            _ => {
+                let mut all = Vec::new();
+                for data in self.kept.iter().filter_map(Kept::data) {
+                    all.extend_from_slice(data);
+                }
+                all.into()
+            }
         }
     }
 
