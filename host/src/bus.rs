@@ -36,8 +36,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::event::{Event, Outgoing, Value};
-use encoding::Entry;
+use crate::event::{Event, Outgoing, Value, Written};
 use error::JobError;
 use group::Group;
 use ids::Ids;
@@ -140,9 +139,12 @@ impl Bus {
     ///
     /// # Errors
     /// When there is no room, or the file failed; nothing is appended then.
-    pub async fn append(&self, events: Vec<Event>) -> Result<Appended, BusError> {
-        let entry = |event: Event| (ids::digest(&event), Entry::new(Arc::new(event)));
-        let entries: Vec<_> = events.into_iter().map(entry).collect();
+    pub async fn append(
+        &self,
+        events: impl IntoIterator<Item = impl Into<Written>>,
+    ) -> Result<Appended, BusError> {
+        let known_by = |written: Written| (ids::digest(&written.event), written);
+        let entries: Vec<_> = events.into_iter().map(Into::into).map(known_by).collect();
         self.write(move |group| group.append(entries)).await
     }
 
@@ -291,7 +293,7 @@ impl Bus {
         event: Option<Event>,
     ) -> Result<bool, BusError> {
         let (service, schedule) = (service.to_owned(), schedule.to_owned());
-        let entry = event.map(|event| Entry::new(Arc::new(event)));
+        let entry = event.map(Written::from);
         self.write(move |group| schedules::append_tick(group, &service, &schedule, tick, entry))
             .await
     }
@@ -355,9 +357,9 @@ impl Bus {
 }
 
 /// An outbox's row as it is kept.
-fn sequenced(outgoing: Outgoing) -> (u64, Entry) {
+fn sequenced(outgoing: Outgoing) -> (u64, Written) {
     let Outgoing { sequence, mut event } = outgoing;
     let text = Value::Text(format!("{sequence:020}"));
     Arc::make_mut(&mut event).extensions.insert(SEQUENCE.to_owned(), text);
-    (sequence, Entry::new(event))
+    (sequence, event.into())
 }

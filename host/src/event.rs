@@ -8,15 +8,17 @@ mod invalid;
 mod json;
 mod media_type;
 mod pattern;
+mod written;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use litemap::LiteMap;
 
 pub use attribute::{MAX_ATTRIBUTE_BYTES, MAX_EVENT_BYTES, MAX_EXTENSIONS, MAX_NAME_BYTES};
 pub use invalid::InvalidEvent;
 pub use pattern::{PatternError, TypePattern};
+pub use written::Written;
 
 /// The extension that says which events are delivered in order.
 pub const PARTITION_KEY: &str = "partitionkey";
@@ -39,10 +41,14 @@ pub struct Event {
     /// `dataschema`: a URI.
     pub data_schema: Option<String>,
     /// Extension attributes by name: lower-case letters and digits.
-    pub extensions: BTreeMap<String, Value>,
+    pub extensions: Extensions,
     /// What its consumers read.
     pub data: Option<Bytes>,
 }
+
+/// Extension attributes by name, in the names' order. They are few, and memory is full of
+/// events: a tree's node would take as much as all the rest of one.
+pub type Extensions = LiteMap<String, Value>;
 
 /// An extension attribute's value. Binary data, URIs and timestamps have a text.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -46,8 +46,7 @@ def measure(server, folder):
     rounds = {"hotdock": []}
     peer = nats.start(folder)
     for number in range(ROUNDS):
-        published = load(server, "/events", SECONDS, PUBLISH, port=server.admin, connections=4)
-        rounds["hotdock"].append(published["per_second"] * BATCH)
+        rounds["hotdock"].append(publish_batches(server, SECONDS))
         if peer:
             rounds.setdefault("nats, one by one", []).append(peer.publish(SECONDS))
             rounds.setdefault("nats, atomic batches", []).append(peer.publish_batches(SECONDS, BATCH))
@@ -56,6 +55,12 @@ def measure(server, folder):
     if peer:
         peer.stop()
     return {"published": rounds, **effects(server), "latency_ms": latencies(server)}
+
+
+def publish_batches(server, seconds):
+    """Events a second in batches, as many on their way as of the peer."""
+    published = load(server, "/events", seconds, PUBLISH, port=server.admin, connections=nats.BATCHES)
+    return published["per_second"] * BATCH
 
 
 def effects(server):

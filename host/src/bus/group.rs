@@ -4,11 +4,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::Connection;
 
-use super::encoding::Entry;
 use super::error::{BusError, JobError};
 use super::ids::{IdDigest, Ids};
 use super::shared::{Extent, Shared};
 use super::{Appended, Position, Recorded, rows, skipped};
+use crate::event::Written;
 use crate::failpoint;
 
 /// Tells one that waits what became of the group.
@@ -61,7 +61,10 @@ impl<'w> Group<'w> {
     }
 
     /// Appends those from outside that are not here.
-    pub(super) fn append(&mut self, entries: Vec<(IdDigest, Entry)>) -> Result<Appended, JobError> {
+    pub(super) fn append(
+        &mut self,
+        entries: Vec<(IdDigest, Written)>,
+    ) -> Result<Appended, JobError> {
         let (given, known) = (entries.len(), self.ids.added());
         let mut fresh = Vec::with_capacity(given);
         for (id, entry) in entries {
@@ -83,7 +86,7 @@ impl<'w> Group<'w> {
     pub(super) fn relay(
         &mut self,
         store_id: &str,
-        mut entries: Vec<(u64, Entry)>,
+        mut entries: Vec<(u64, Written)>,
     ) -> Result<u64, JobError> {
         let mut last = super::readers::relayed(self.connection, store_id)?;
         let known = last;
@@ -106,7 +109,7 @@ impl<'w> Group<'w> {
     /// Refuses what there is no room for, before anything of it is written.
     pub(super) fn room_for<'e>(
         &self,
-        entries: impl Iterator<Item = &'e Entry>,
+        entries: impl Iterator<Item = &'e Written>,
     ) -> Result<(), JobError> {
         let wanted: usize = entries.map(|entry| entry.text.len()).sum();
         let (has, max) = (self.extent.bytes, self.shared.options.max_bytes);
@@ -120,7 +123,7 @@ impl<'w> Group<'w> {
     }
 
     /// Appends events; there must be room for them.
-    pub(super) fn insert(&mut self, entries: Vec<Entry>) -> Result<(), JobError> {
+    pub(super) fn insert(&mut self, entries: Vec<Written>) -> Result<(), JobError> {
         rows::insert(self.connection, self.extent.last + 1, self.recorded_at, &entries)?;
         for entry in entries {
             let bytes = entry.text.len();

@@ -4,28 +4,24 @@
 //! so each event would change a page of its own. Here, what a commit appends is
 //! one row of `recent_ids`, and all that is recent is in memory too. When there
 //! are enough they become a *run*: sorted, cut into blocks by their first bits,
-//! written once, and in memory no more than a filter that says which run a block
+//! written once, and in memory no more than filters that say which run a block
 //! is worth reading of. A run goes when all its events are trimmed. (The shape is
 //! that of a log-structured merge tree, O'Neil et al. 1996, that never merges.)
 
-use std::collections::HashSet;
-use std::ops::RangeInclusive;
+mod runs;
 
-use fastbloom::BloomFilter;
+use std::collections::HashSet;
+
+use foldhash::fast::RandomState;
 use rusqlite::Connection;
 use sha2::{Digest as _, Sha256};
 
 use super::Position;
 use crate::event::Event;
+use runs::{Run, Runs};
 
 /// What an event is known by: 128 bits of a SHA-256 digest.
 pub(super) type IdDigest = u128;
-
-/// The bits of a digest that say which block of a run it is in.
-const BLOCK_BITS: u32 = 12;
-
-/// How often a filter may say that a run has a digest when it has not.
-const FALSE_POSITIVES: f64 = 0.001;
 
 /// The digest of an event's `source` and `id`.
 pub(super) fn digest(event: &Event) -> IdDigest {
@@ -41,19 +37,12 @@ pub(super) fn digest(event: &Event) -> IdDigest {
 
 /// The ids of outside events, and what the open group changes of them.
 pub(super) struct Ids {
-    /// With those that the open group adds.
-    recent: HashSet<IdDigest>,
-    /// Oldest first.
-    runs: Vec<Run>,
+    /// With those that the open group adds. Hashed with a seed of this process's own, since
+    /// who publishes can choose digests.
+    recent: HashSet<IdDigest, RandomState>,
+    runs: Runs,
     run_ids: usize,
     change: Change,
-}
-
-struct Run {
-    number: u64,
-    /// Of the last event in it.
-    position: Position,
-    filter: BloomFilter,
 }
 
 /// What becomes so when the group is committed.
@@ -62,44 +51,35 @@ struct Change {
     added: Vec<IdDigest>,
     trimmed: Vec<IdDigest>,
     trimmed_runs: usize,
+    /// All that is recent became this run.
     sealed: Option<Run>,
 }
 
 impl Ids {
     /// Reads what the file has.
     pub(super) fn load(connection: &Connection, run_ids: usize) -> rusqlite::Result<Self> {
-        let mut recent = HashSet::new();
+        let mut recent = HashSet::default();
         let mut statement = connection.prepare("SELECT digests FROM recent_ids")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             recent.extend(digests(row.get_ref(0)?.as_blob()?));
         }
-        let mut runs = Vec::new();
-        let mut statement =
-            connection.prepare("SELECT run, position, ids FROM id_run ORDER BY run")?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            let (number, ids): (u64, usize) = (row.get(0)?, row.get(2)?);
-            let filter = load_filter(connection, number, ids)?;
-            runs.push(Run { number, position: row.get(1)?, filter });
-        }
+        let runs = Runs::load(connection, run_ids)?;
         Ok(Self { recent, runs, run_ids, change: Change::default() })
     }
 
     /// Adds an id, unless it is here.
     pub(super) fn add(&mut self, connection: &Connection, id: IdDigest) -> rusqlite::Result<bool> {
-        if self.recent.contains(&id) {
+        if !self.recent.insert(id) {
             return Ok(false);
         }
-        // A client repeats what it sent lately.
-        for run in self.runs.iter().rev() {
-            if run.filter.contains_hash(filtered(id)) && run.has(connection, id)? {
-                return Ok(false);
-            }
+        let known = self.runs.have(connection, id);
+        if let Ok(false) = known {
+            self.change.added.push(id);
+            return Ok(true);
         }
-        self.recent.insert(id);
-        self.change.added.push(id);
-        Ok(true)
+        self.recent.remove(&id);
+        known.map(|_| false)
     }
 
     /// How many the open group has added.
@@ -139,17 +119,8 @@ impl Ids {
         connection: &Connection,
         first: Position,
     ) -> rusqlite::Result<()> {
-        let gone = self.runs.iter().take_while(|run| run.position < first).count();
-        for run in self.runs.iter().take(gone).skip(self.change.trimmed_runs) {
-            let blocks = blocks(run.number);
-            connection
-                .prepare_cached("DELETE FROM id_block WHERE block BETWEEN ?1 AND ?2")?
-                .execute((blocks.start(), blocks.end()))?;
-            connection
-                .prepare_cached("DELETE FROM id_run WHERE run = ?1")?
-                .execute([run.number])?;
-        }
-        self.change.trimmed_runs = gone;
+        self.change.trimmed_runs =
+            self.runs.delete_before(connection, first, self.change.trimmed_runs)?;
         let mut statement = connection
             .prepare_cached("DELETE FROM recent_ids WHERE position < ?1 RETURNING digests")?;
         let mut rows = statement.query([first])?;
@@ -162,12 +133,9 @@ impl Ids {
     /// The group is committed.
     pub(super) fn keep(&mut self) {
         let change = std::mem::take(&mut self.change);
-        self.runs.drain(..change.trimmed_runs);
+        self.runs.forget_first(change.trimmed_runs);
         match change.sealed {
-            Some(run) => {
-                self.recent = HashSet::new();
-                self.runs.push(run);
-            }
+            Some(run) => self.runs.push(run, self.recent.drain()),
             None => {
                 for id in change.trimmed {
                     self.recent.remove(&id);
@@ -186,70 +154,13 @@ impl Ids {
     fn seal(&mut self, connection: &Connection, last: Position) -> rusqlite::Result<()> {
         let mut all: Vec<IdDigest> = self.recent.iter().copied().collect();
         all.sort_unstable();
-        let number = self.runs.last().map_or(1, |run| run.number + 1);
-        let mut filter = filter(all.len());
-        let mut insert = connection.prepare_cached("INSERT INTO id_block VALUES (?1, ?2)")?;
-        for chunk in all.chunk_by(|one, next| block(number, *one) == block(number, *next)) {
-            let row: Vec<u8> = chunk.iter().flat_map(|id| id.to_be_bytes()).collect();
-            insert.execute((block(number, chunk[0]), row))?;
-        }
-        for id in all.iter().copied() {
-            filter.insert_hash(filtered(id));
-        }
-        connection
-            .prepare_cached("INSERT INTO id_run (run, ids, position) VALUES (?1, ?2, ?3)")?
-            .execute((number, all.len(), last))?;
+        self.change.sealed = Some(self.runs.write(connection, &all, last)?);
         connection.execute("DELETE FROM recent_ids", [])?;
-        self.change.sealed = Some(Run { number, position: last, filter });
         Ok(())
     }
-}
-
-impl Run {
-    fn has(&self, connection: &Connection, id: IdDigest) -> rusqlite::Result<bool> {
-        let mut statement =
-            connection.prepare_cached("SELECT digests FROM id_block WHERE block = ?1")?;
-        let mut rows = statement.query([block(self.number, id)])?;
-        let Some(row) = rows.next()? else { return Ok(false) };
-        Ok(digests(row.get_ref(0)?.as_blob()?).any(|other| other == id))
-    }
-}
-
-fn load_filter(connection: &Connection, run: u64, ids: usize) -> rusqlite::Result<BloomFilter> {
-    let mut filter = filter(ids);
-    let blocks = blocks(run);
-    let mut statement =
-        connection.prepare_cached("SELECT digests FROM id_block WHERE block BETWEEN ?1 AND ?2")?;
-    let mut rows = statement.query((blocks.start(), blocks.end()))?;
-    while let Some(row) = rows.next()? {
-        for id in digests(row.get_ref(0)?.as_blob()?) {
-            filter.insert_hash(filtered(id));
-        }
-    }
-    Ok(filter)
-}
-
-fn filter(ids: usize) -> BloomFilter {
-    BloomFilter::with_false_pos(FALSE_POSITIVES).expected_items(ids)
-}
-
-/// What the filters know an id by: no hash of it, as it is one.
-fn filtered(id: IdDigest) -> u64 {
-    id as u64
 }
 
 fn digests(row: &[u8]) -> impl Iterator<Item = IdDigest> {
     let (digests, _) = row.as_chunks::<16>();
     digests.iter().map(|digest| IdDigest::from_be_bytes(*digest))
-}
-
-/// The block of a run that an id is in.
-fn block(run: u64, id: IdDigest) -> u64 {
-    let first_bits = (id >> (IdDigest::BITS - BLOCK_BITS)) as u64;
-    run << BLOCK_BITS | first_bits
-}
-
-/// All blocks of a run.
-fn blocks(run: u64) -> RangeInclusive<u64> {
-    run << BLOCK_BITS..=((run + 1) << BLOCK_BITS) - 1
 }

@@ -7,7 +7,8 @@ use std::sync::LazyLock;
 use rusqlite::Connection;
 
 use super::Position;
-use super::encoding::Entry;
+use super::encoding::Text;
+use crate::event::Written;
 
 /// How many rows the statements have, the largest first.
 const ROWS: [usize; 3] = [64, 8, 1];
@@ -25,7 +26,7 @@ pub(super) fn insert(
     connection: &Connection,
     first: Position,
     recorded_at: u64,
-    entries: &[Entry],
+    entries: &[Written],
 ) -> rusqlite::Result<()> {
     let (mut position, mut rest) = (first, entries);
     for (rows, statement) in ROWS.into_iter().zip(STATEMENTS.iter()) {
@@ -37,7 +38,7 @@ pub(super) fn insert(
             for entry in chunk {
                 statement.raw_bind_parameter(parameter, position)?;
                 statement.raw_bind_parameter(parameter + 1, recorded_at)?;
-                statement.raw_bind_parameter(parameter + 2, entry)?;
+                statement.raw_bind_parameter(parameter + 2, Text(&entry.text))?;
                 (parameter, position) = (parameter + 3, position + 1);
             }
             statement.raw_execute()?;

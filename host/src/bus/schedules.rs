@@ -3,9 +3,9 @@
 
 use rusqlite::{Connection, OptionalExtension as _};
 
-use super::encoding::Entry;
 use super::error::JobError;
 use super::group::Group;
+use crate::event::Written;
 
 /// Notes a schedule that ticks by `rule`; one that is new, or had another rule,
 /// begins at `now`. Returns its last tick.
@@ -33,7 +33,7 @@ pub(super) fn append_tick(
     service: &str,
     name: &str,
     tick: u64,
-    entry: Option<Entry>,
+    entry: Option<Written>,
 ) -> Result<bool, JobError> {
     group.room_for(entry.iter())?;
     let ticked = group

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::*;
+use crate::event::{Extensions, PARTITION_KEY};
 
 mod appending;
 mod bench;
@@ -56,8 +57,10 @@ fn event(id: impl ToString) -> Event {
         time: None,
         data_content_type: Some("application/json".to_owned()),
         data_schema: None,
-        extensions: [(crate::event::PARTITION_KEY.to_owned(), Value::Text("ann".to_owned()))]
-            .into(),
+        extensions: Extensions::from_iter([(
+            PARTITION_KEY.to_owned(),
+            Value::Text("ann".to_owned()),
+        )]),
         data: Some(r#"{"product":"pear","quantity":3}"#.into()),
     }
 }

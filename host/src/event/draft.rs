@@ -1,12 +1,9 @@
 //! An event in the making: attributes come one by one, in any order.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
-
 use bytes::Bytes;
 
 use super::attribute::{SPEC_VERSION, check_rules, shown};
-use super::{Event, InvalidEvent, Value};
+use super::{Event, Extensions, InvalidEvent, Value};
 
 /// What was read of an event so far.
 #[derive(Default)]
@@ -19,7 +16,7 @@ pub(super) struct Draft {
     time: Option<String>,
     data_content_type: Option<String>,
     data_schema: Option<String>,
-    extensions: BTreeMap<String, Value>,
+    extensions: Extensions,
 }
 
 impl Draft {
@@ -35,12 +32,9 @@ impl Draft {
             "datacontenttype" => &mut self.data_content_type,
             "dataschema" => &mut self.data_schema,
             _ => {
-                return match self.extensions.entry(name.to_owned()) {
-                    Entry::Vacant(entry) => {
-                        entry.insert(value);
-                        Ok(())
-                    }
-                    Entry::Occupied(_) => Err(twice(name)),
+                return match self.extensions.try_insert(name.to_owned(), value) {
+                    None => Ok(()),
+                    Some(_) => Err(twice(name)),
                 };
             }
         };

@@ -6,9 +6,12 @@
 mod read;
 mod write;
 
+use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use super::{Event, InvalidEvent};
+use super::{Event, InvalidEvent, Written};
+
+pub(super) use write::ENVELOPE_BYTES;
 
 impl Event {
     /// Reads an event in the JSON event format and checks the rules for
@@ -24,11 +27,12 @@ impl Event {
     ///
     /// # Errors
     /// With the first event that is wrong, its index, and the attribute.
-    pub fn batch_from_json(text: &[u8]) -> Result<Vec<Self>, InvalidEvent> {
+    pub fn batch_from_json(text: &Bytes) -> Result<Vec<Written>, InvalidEvent> {
         let events: Vec<&RawValue> = serde_json::from_str(utf8(text)?)
             .map_err(|error| InvalidEvent::whole(format!("not a JSON array of events: {error}")))?;
-        let read = |(index, event): (usize, &RawValue)| {
-            read::event(event.get()).map_err(|invalid| invalid.at(index))
+        let read = |(index, raw): (usize, &RawValue)| {
+            let event = read::event(raw.get()).map_err(|invalid| invalid.at(index))?;
+            Ok(Written::read(event, text.slice_ref(raw.get().as_bytes())))
         };
         events.into_iter().enumerate().map(read).collect()
     }
@@ -36,7 +40,7 @@ impl Event {
     /// Its text in the JSON event format, on one line if its data is.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
-        let mut text = Vec::with_capacity(self.size() + write::ENVELOPE_BYTES);
+        let mut text = Vec::with_capacity(self.size() + ENVELOPE_BYTES);
         write::event(self, &mut text);
         text
     }

@@ -4,6 +4,9 @@ mod binding;
 mod json;
 mod round_trip;
 
+use http::HeaderMap;
+
+use super::binding::BindingError;
 use super::*;
 
 /// The least that an event has to have.
@@ -16,13 +19,22 @@ fn least() -> Event {
         time: None,
         data_content_type: None,
         data_schema: None,
-        extensions: BTreeMap::new(),
+        extensions: Extensions::new(),
         data: None,
     }
 }
 
 fn text(value: &str) -> Value {
     Value::Text(value.to_owned())
+}
+
+/// The events of a message, whose texts say the same.
+fn receive(headers: &HeaderMap, body: &Bytes) -> Result<Vec<Event>, BindingError> {
+    let events = super::binding::receive(headers, body)?;
+    for Written { event, text } in &events {
+        assert_eq!(Event::from_json(text).as_ref(), Ok(&**event));
+    }
+    Ok(events.into_iter().map(|written| Arc::unwrap_or_clone(written.event)).collect())
 }
 
 #[test]
@@ -132,7 +144,7 @@ fn an_event_has_bounds() {
     let invalid = event.check().expect_err("too large");
     assert_eq!(invalid.to_string(), "the event has 1048577 bytes, at most 1048576 are taken");
     let message = crate::event::binding::structured(&event);
-    assert!(crate::event::binding::receive(&message.headers, &message.body).is_err());
+    assert!(receive(&message.headers, &message.body).is_err());
     Event::from_json(&event.to_json()).expect("what the host has is not measured again");
 }
 

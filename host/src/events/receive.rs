@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::bus::{Appended, Bus, BusError};
 use crate::event::binding::{self, BindingError};
-use crate::event::{Event, InvalidEvent, TypePattern};
+use crate::event::{Event, InvalidEvent, TypePattern, Written};
 
 /// Where events are taken.
 pub const PATH: &str = "/events";
@@ -112,7 +112,9 @@ impl Intake {
             None => true,
             Some(types) => types.iter().any(|pattern| pattern.matches(&event.event_type)),
         };
-        if let Some(closed) = events.iter().find(|event| !is_open(event)) {
+        if let Some(closed) =
+            events.iter().map(|written| &*written.event).find(|event| !is_open(event))
+        {
             return Err(IntakeError::NotOpened(closed.event_type.clone()));
         }
         if events.is_empty() {
@@ -139,7 +141,7 @@ fn permits(bytes: u64) -> u64 {
     1 + bytes / PERMIT_BYTES
 }
 
-async fn parse(headers: &HeaderMap, body: Bytes) -> Result<Vec<Event>, IntakeError> {
+async fn parse(headers: &HeaderMap, body: Bytes) -> Result<Vec<Written>, IntakeError> {
     let parsed = if body.len() <= PARSE_INLINE_BYTES {
         binding::receive(headers, &body)
     } else {

@@ -182,7 +182,7 @@ mod tests {
             time: None,
             data_content_type: None,
             data_schema: None,
-            extensions: std::collections::BTreeMap::new(),
+            extensions: crate::event::Extensions::new(),
             data: None,
         };
         Positioned { position, event: Arc::new(event) }

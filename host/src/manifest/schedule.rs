@@ -11,7 +11,7 @@ use super::Cron;
 use super::cron::rfc3339;
 use super::fields::{Field, Fields};
 use super::problem::Problems;
-use crate::event::{Event, PARTITION_KEY, Value};
+use crate::event::{Event, Extensions, PARTITION_KEY, Value};
 use crate::service::ServiceName;
 
 /// How many schedules a manifest may have.
@@ -62,7 +62,7 @@ impl Schedule {
             time: Some(time),
             data_content_type: self.data.as_ref().map(|_| "application/json".to_owned()),
             data_schema: None,
-            extensions: [(PARTITION_KEY.to_owned(), Value::Text(key))].into(),
+            extensions: Extensions::from_iter([(PARTITION_KEY.to_owned(), Value::Text(key))]),
             data: self.data.clone().map(Into::into),
         }
     }

@@ -74,12 +74,11 @@ async fn an_event_is_read_as_it_was_given() {
         time: Some("2026-11-23T17:57:42.5Z".to_owned()),
         data_content_type: Some("application/octet-stream".to_owned()),
         data_schema: Some("https://shop.example/order".to_owned()),
-        extensions: [
+        extensions: Extensions::from_iter([
             ("flag".to_owned(), Value::Boolean(true)),
             ("number".to_owned(), Value::Integer(-7)),
             ("text".to_owned(), Value::Text("ä\u{1f980}".to_owned())),
-        ]
-        .into(),
+        ]),
         data: Some(bytes::Bytes::from_static(b"\0\xff")),
         ..event("a")
     };

@@ -11,7 +11,7 @@ use super::{BindingError, PREFIX};
 use crate::event::attribute::{check_bounds, shown};
 use crate::event::draft::Draft;
 use crate::event::media_type::{Content, content, is_utf8};
-use crate::event::{Event, InvalidEvent, Value};
+use crate::event::{Event, InvalidEvent, Value, Written};
 
 /// What the media types of all event formats begin with.
 const CLOUDEVENTS: &str = "application/cloudevents";
@@ -28,16 +28,16 @@ const BATCH: MediaType<'_> =
 /// # Errors
 /// With the attribute that is wrong, and in a batch which event; and where the
 /// events are in a format other than JSON.
-pub fn receive(headers: &HeaderMap, body: &Bytes) -> Result<Vec<Event>, BindingError> {
+pub fn receive(headers: &HeaderMap, body: &Bytes) -> Result<Vec<Written>, BindingError> {
     let events = read(headers, body)?;
-    for (index, event) in events.iter().enumerate() {
-        let checked = check_bounds(event);
+    for (index, written) in events.iter().enumerate() {
+        let checked = check_bounds(&written.event);
         checked.map_err(|invalid| if events.len() > 1 { invalid.at(index) } else { invalid })?;
     }
     Ok(events)
 }
 
-fn read(headers: &HeaderMap, body: &Bytes) -> Result<Vec<Event>, BindingError> {
+fn read(headers: &HeaderMap, body: &Bytes) -> Result<Vec<Written>, BindingError> {
     // RFC 9110 §8.4: `identity` says that there is none.
     let encodings = headers.get_all(CONTENT_ENCODING).iter();
     if let Some(encoding) = encodings
@@ -48,12 +48,15 @@ fn read(headers: &HeaderMap, body: &Bytes) -> Result<Vec<Event>, BindingError> {
     }
     let content_type = content_type(headers)?;
     let Some(format) = content_type.filter(|text| is_event_format(text)) else {
-        return Ok(vec![binary(headers, content_type, body)?]);
+        return Ok(vec![binary(headers, content_type, body)?.into()]);
     };
     match MediaType::parse(format) {
         Ok(media_type) if !is_utf8(&media_type) => {}
         Ok(media_type) if media_type.essence() == STRUCTURED => {
-            return Ok(vec![Event::from_json(body)?]);
+            return Ok(vec![Written::read(
+                Event::from_json(body)?,
+                body.slice_ref(body.trim_ascii()),
+            )]);
         }
         Ok(media_type) if media_type.essence() == BATCH => {
             return Ok(Event::batch_from_json(body)?);

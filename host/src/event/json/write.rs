@@ -8,7 +8,7 @@ use crate::event::media_type::{Content, content};
 use crate::event::{Event, Value};
 
 /// What the members' names and punctuation take, roughly: nothing depends on it.
-pub(super) const ENVELOPE_BYTES: usize = 192;
+pub(in crate::event) const ENVELOPE_BYTES: usize = 192;
 
 /// Appends the event.
 pub(super) fn event(event: &Event, text: &mut Vec<u8>) {

@@ -1,7 +1,7 @@
 //! Events of every kind, the same in every run.
 
 use super::*;
-use crate::event::binding::{self, receive};
+use crate::event::binding;
 
 const EVENTS: usize = 3_000;
 
@@ -36,7 +36,7 @@ impl Numbers {
     }
 
     fn event(&mut self) -> Event {
-        let mut extensions = BTreeMap::new();
+        let mut extensions = Extensions::new();
         for _ in 0..self.below(4) {
             let name: String =
                 (0..=self.below(20)).map(|_| self.one_of(&["x", "y", "0"])).collect();
@@ -112,7 +112,7 @@ fn an_event_is_the_same_after_http() {
         assert_eq!(receive(&message.headers, &message.body), Ok(vec![event.clone()]));
         let message = binding::binary(&event).expect("an event");
         // A header says no type, and what is implied elsewhere is said.
-        for value in event.extensions.values_mut() {
+        for (_, value) in event.extensions.iter_mut() {
             *value = match value {
                 Value::Boolean(boolean) => Value::Text(boolean.to_string()),
                 Value::Integer(integer) => Value::Text(integer.to_string()),

@@ -214,7 +214,7 @@ mod tests {
             );
             Event::from_json(json.as_bytes()).expect("an event")
         };
-        bus.append((1..=count).map(event).collect()).await.expect("room");
+        bus.append((1..=count).map(event)).await.expect("room");
         Events::new(bus, Arc::new(Registry::default()), None)
     }
 

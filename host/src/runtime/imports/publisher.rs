@@ -1,7 +1,5 @@
 //! `hotdock:events/publisher`: events that leave with the transaction.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::time::SystemTime;
 
 use uuid::Uuid;
@@ -11,7 +9,7 @@ use super::bindings::hotdock::events::publisher::{self, Error, NewEvent};
 use super::bindings::hotdock::events::types::{Extension, ExtensionValue};
 use super::{Abort, Host, hold};
 use crate::bus::SEQUENCE;
-use crate::event::{Event, MAX_EVENT_BYTES, MAX_EXTENSIONS, PARTITION_KEY, Value};
+use crate::event::{Event, Extensions, MAX_EVENT_BYTES, MAX_EXTENSIONS, PARTITION_KEY, Value};
 use crate::runtime::exchange::Held;
 use crate::runtime::instance::InstanceState;
 use crate::runtime::trace::TRACEPARENT;
@@ -113,8 +111,8 @@ impl InstanceState {
 }
 
 /// The extensions by name, without those that are given elsewhere or by the host.
-fn extensions_of(given: Vec<Extension>) -> Result<BTreeMap<String, Value>, Refused> {
-    let mut extensions = BTreeMap::new();
+fn extensions_of(given: Vec<Extension>) -> Result<Extensions, Refused> {
+    let mut extensions = Extensions::new();
     for Extension { name, value } in given {
         match name.as_str() {
             PARTITION_KEY => {
@@ -128,12 +126,9 @@ fn extensions_of(given: Vec<Extension>) -> Result<BTreeMap<String, Value>, Refus
             ExtensionValue::Integer(value) => Value::Integer(value),
             ExtensionValue::Text(value) => Value::Text(value),
         };
-        match extensions.entry(name) {
-            Entry::Vacant(place) => place.insert(value),
-            Entry::Occupied(other) => {
-                return Err(Refused::Invalid(format!("{}: is there twice", other.key())));
-            }
-        };
+        if let Some((name, _)) = extensions.try_insert(name, value) {
+            return Err(Refused::Invalid(format!("{name}: is there twice")));
+        }
     }
     Ok(extensions)
 }

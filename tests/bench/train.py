@@ -1,0 +1,70 @@
+#!/usr/bin/env python3
+"""Records how often each part of the host runs, for the compiler to arrange it by (profile-guided
+optimisation). `make profile` runs it, with a host that counts; what it writes is a part of the
+source, and `make host` compiles with it.
+
+The host does the benchmark's works, each for a few seconds. Needs wrk, and llvm-profdata of the
+toolchain's LLVM or a later one: `rustup component add llvm-tools`, or Debian's package llvm.
+
+usage: train.py HOST COUNTS PROFILE
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import events
+import run
+import servers
+import works
+from settings import say
+
+SECONDS = 3
+
+
+def main(host, counts, profile):
+    merge = find_merger()
+    servers.HOTDOCK = Path(host)
+    with tempfile.TemporaryDirectory(prefix="hotdock-profile-") as folder:
+        folder = Path(folder)
+        running = {"hotdock": run.start_host(folder), "interpreters": run.start_interpreters(folder)}
+        try:
+            works.fill(running["hotdock"])
+            for work in works.plan(running):
+                for target in work.targets:
+                    rate = works.run(work, target, running, SECONDS)["per_second"]
+                    say(f"{work.name:<22} {rate:>9.0f}/s")
+            rate = events.publish_batches(running["hotdock"], SECONDS)
+            say(f"{'events published':<22} {rate:>9.0f}/s")
+            events.effects(running["hotdock"])
+            events.latencies(running["hotdock"])
+        finally:
+            # They write down what they counted when they end.
+            for server in running.values():
+                servers.stop(server)
+    found = sorted(Path(counts).glob("*.profraw"))
+    if not found:
+        sys.exit(f"profile: {host} wrote no counts into {counts}: is it built with -C profile-generate?")
+    subprocess.run([merge, "merge", "--sparse", "-o", profile, *found], check=True)
+    say(f"{profile}: {Path(profile).stat().st_size / 1e6:.1f} MB")
+
+
+def find_merger():
+    """The newest llvm-profdata there is: the toolchain's own, or Debian's."""
+    sysroot = subprocess.run(["rustc", "--print", "sysroot"], capture_output=True, text=True).stdout.strip()
+    own = sorted(Path(sysroot).glob("lib/rustlib/*/bin/llvm-profdata"))
+    debians = sorted(Path("/usr/lib").glob("llvm-*/bin/llvm-profdata"),
+                     key=lambda path: int(path.parts[3].removeprefix("llvm-")))
+    found = [*own, *reversed(debians)] or [shutil.which("llvm-profdata")]
+    if not found[0]:
+        sys.exit("profile: there is no llvm-profdata: rustup component add llvm-tools, or on Debian "
+                 "apt install llvm")
+    return found[0]
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
+    main(*sys.argv[1:])
