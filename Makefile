@@ -10,12 +10,15 @@ WASM := --manifest-path plugins/Cargo.toml --target wasm32-wasip2
 BUILT := plugins/target/wasm32-wasip2/release
 PLUGINS := cart order
 GUESTS := $(notdir $(patsubst %/,%,$(wildcard tests/guests/*/)))
+# How often each part of the host runs under load, and where the one that counts leaves what it counted.
+PROFILE := host/hotdock.profdata
+COUNTS := $(CURDIR)/target/counting/counts
 UNUSED := target/tools/bin/cargo-machete
 
 # Cargo says what it compiles, but not that there was nothing to do.
 unless_idle = 2>&1 | { grep --line-buffered -v '^ *Finished ' || true; }
 
-.PHONY: help setup run build host plugins guests other-guests registry test soak api bench instructions lint clean
+.PHONY: help setup run build host profile plugins guests other-guests registry test soak api bench instructions lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,7 +32,14 @@ run: build ## build everything, then serve cart and order on 127.0.0.1:8080
 build: host plugins ## target/release/hotdock, and target/plugins/ with cart and order
 
 host: ## target/release/hotdock
-	@$(CARGO) build --release --bin hotdock $(unless_idle)
+	@used=$$(bash .ci/place-profile.sh $(PROFILE)); \
+	RUSTFLAGS="$${RUSTFLAGS-} -Cprofile-use=$$used" $(CARGO) build --release --bin hotdock $(unless_idle)
+
+profile: plugins guests other-guests ## count how often each part of the host runs, for `make host` to compile by
+	@RUSTFLAGS="$${RUSTFLAGS-} -Cprofile-generate=$(COUNTS)" CARGO_TARGET_DIR=target/counting \
+	    $(CARGO) build --release --bin hotdock $(unless_idle)
+	@rm -rf $(COUNTS)
+	@python3 -B tests/bench/train.py target/counting/release/hotdock $(COUNTS) $(PROFILE)
 
 plugins: setup ## target/plugins/<name>.wasm and <name>.toml
 	@$(CARGO) build --release $(WASM) $(addprefix -p ,$(PLUGINS)) $(unless_idle)

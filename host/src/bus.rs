@@ -5,12 +5,13 @@
 //! and in order, so a cursor is one number. Positions have no holes but those that
 //! an older copy of the file lacks (`skip_to`).
 //!
-//! One writer commits what is queued when it is free (a *group*). An event is
-//! durable, and shown, when that commit is synced. Who keeps up reads the newest
+//! One writer commits what is queued when it is free (a *group*), and another thread
+//! syncs it while the next is filled. An event is durable, and shown, when that is done. Who keeps up reads the newest
 //! events from memory, who is behind from the file.
 //!
 //! SQLite's particulars stay in this module.
 
+mod checkpoints;
 mod cursors;
 mod encoding;
 mod error;
@@ -25,6 +26,7 @@ mod schedules;
 mod schema;
 mod shared;
 mod skipped;
+mod syncer;
 mod tail;
 mod writer;
 
@@ -34,6 +36,7 @@ mod tests;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::event::{Event, Outgoing, Value, Written};
@@ -82,6 +85,7 @@ impl Bus {
         let shared = Arc::new(Shared::new(path.to_owned(), options, extent));
         let readers = Readers::new(path.to_owned(), Arc::clone(&shared));
         let writer = Writer::new(connection, Arc::clone(&shared), ids, extent);
+        let writer = writer.map_err(|error| failed(&error))?;
         let ended = writer.start(queue).map_err(|error| failed(&error))?;
         let jobs = Arc::new(Mutex::new(Some(jobs)));
         Ok(Self { shared, readers: Arc::new(readers), jobs, ended })
@@ -130,7 +134,7 @@ impl Bus {
     /// When the file cannot be read.
     pub async fn relayed(&self, store_id: &str) -> Result<u64, BusError> {
         let store_id = store_id.to_owned();
-        self.readers.run(move |file| Ok(readers::relayed(file, &store_id)?)).await
+        self.ask(move |file| readers::relayed(file, &store_id)).await
     }
 
     /// Appends events from outside, but none whose source and id are those of an
@@ -220,7 +224,7 @@ impl Bus {
     /// # Errors
     /// When the file cannot be read.
     pub async fn dropped(&self) -> Result<Vec<String>, BusError> {
-        self.readers.run(|file| Ok(cursors::dropped(file)?)).await
+        self.ask(cursors::dropped).await
     }
 
     /// A dropped subscription is gone from its service's store, too.
@@ -237,7 +241,7 @@ impl Bus {
     /// # Errors
     /// When the file cannot be read.
     pub async fn mirrors(&self) -> Result<Vec<MirrorRow>, BusError> {
-        self.readers.run(|file| Ok(cursors::all(file)?)).await
+        self.ask(cursors::all).await
     }
 
     /// Takes out what is no longer needed at `now`, in ms since 1970: what is
@@ -304,7 +308,7 @@ impl Bus {
     /// When the file cannot be read.
     pub async fn last_tick(&self, service: &str, schedule: &str) -> Result<Option<u64>, BusError> {
         let (service, schedule) = (service.to_owned(), schedule.to_owned());
-        self.readers.run(move |file| Ok(schedules::last_tick(file, &service, &schedule)?)).await
+        self.ask(move |file| schedules::last_tick(file, &service, &schedule)).await
     }
 
     /// The schedules that have begun, as service and name.
@@ -312,7 +316,7 @@ impl Bus {
     /// # Errors
     /// When the file cannot be read.
     pub async fn schedules(&self) -> Result<Vec<(String, String)>, BusError> {
-        self.readers.run(|file| Ok(schedules::all(file)?)).await
+        self.ask(schedules::all).await
     }
 
     /// A schedule is no longer; should it come again, it begins anew.
@@ -332,6 +336,15 @@ impl Bus {
         self.readers.close().await;
         drop(jobs);
         self.ended.clone().wait().await;
+    }
+
+    /// Reads what the writer has written, and tells it once that is durable: a reader's
+    /// connection also sees what is not.
+    async fn ask<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, BusError> {
+        self.write(move |group| Ok(read(group.connection)?)).await
     }
 
     /// Has the writer do `work`; returns once its group is durable.

@@ -9,6 +9,7 @@ toolchain's LLVM or a later one: `rustup component add llvm-tools`, or Debian's 
 usage: train.py HOST COUNTS PROFILE
 """
 
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,8 @@ import works
 from settings import say
 
 SECONDS = 3
+# What runs at least so often is in the profile.
+OFTEN = 1000
 
 
 def main(host, counts, profile):
@@ -47,8 +50,25 @@ def main(host, counts, profile):
     found = sorted(Path(counts).glob("*.profraw"))
     if not found:
         sys.exit(f"profile: {host} wrote no counts into {counts}: is it built with -C profile-generate?")
-    subprocess.run([merge, "merge", "--sparse", "-o", profile, *found], check=True)
+    text = subprocess.run([merge, "merge", "--sparse", "--text", "-o", "-", *found],
+                          check=True, capture_output=True, text=True).stdout
+    with tempfile.NamedTemporaryFile("w", suffix=".proftext") as kept:
+        kept.write(often(text))
+        kept.flush()
+        subprocess.run([merge, "merge", "-o", profile, kept.name], check=True)
     say(f"{profile}: {Path(profile).stat().st_size / 1e6:.1f} MB")
+
+
+def often(profile):
+    """A profile in LLVM's text format without the functions of which nothing ran often: they would
+    be most of it, and the compiler does well without."""
+    header, *functions = re.split(r"\n(?=[^\n]+\n# Func Hash:)", profile)
+
+    def most(function):
+        _, _, counters = function.partition("# Counter Values:\n")
+        return max((int(count) for count in re.match(r"(?:\d+\n)*", counters)[0].split()), default=0)
+
+    return "\n".join([header, *(function for function in functions if most(function) >= OFTEN)])
 
 
 def find_merger():

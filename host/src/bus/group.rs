@@ -12,7 +12,7 @@ use crate::event::Written;
 use crate::failpoint;
 
 /// Tells one that waits what became of the group.
-type Waiting = Box<dyn FnOnce(Result<(), BusError>) + Send>;
+pub(super) type Waiting = Box<dyn FnOnce(Result<(), BusError>) + Send>;
 
 /// Jobs that are in SQLite's open transaction.
 pub(super) struct Group<'w> {
@@ -169,7 +169,7 @@ impl<'w> Group<'w> {
         Ok(())
     }
 
-    /// Commits it. Durable when it returns.
+    /// Commits it. It is durable once the log is synced.
     pub(super) fn commit(&mut self) -> rusqlite::Result<()> {
         self.ids.write(self.connection, self.extent.last)?;
         if self.extent.bytes != self.before.bytes {
@@ -181,9 +181,7 @@ impl<'w> Group<'w> {
             before_commit();
         }
         failpoint::pass("before bus commit");
-        self.connection.execute_batch("COMMIT")?;
-        failpoint::pass("after bus commit");
-        Ok(())
+        self.connection.execute_batch("COMMIT")
     }
 }
 

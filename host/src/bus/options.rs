@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::alarm::Alarm;
 
-/// What is called right before each COMMIT, on the writer's thread.
+/// What is called at a step of each commit.
 pub type BeforeCommit = Arc<dyn Fn() + Send + Sync>;
 
 /// The bus's limits, and what it tells of itself.
@@ -38,6 +38,8 @@ pub struct BusOptions {
     /// Called on the writer's thread right before each COMMIT; tests stall and
     /// crash with it.
     pub before_commit: Option<BeforeCommit>,
+    /// The same between a COMMIT and its sync, on the thread that syncs.
+    pub before_sync: Option<BeforeCommit>,
     /// Rings when the file fails; once it has, for whatever reason, nothing more is
     /// acknowledged.
     pub alarm: Alarm,
@@ -57,6 +59,7 @@ impl Default for BusOptions {
             queue: 1 << 10,
             run_ids: 1 << 18,
             before_commit: None,
+            before_sync: None,
             alarm: Alarm::default(),
         }
     }

@@ -95,6 +95,8 @@ pub(super) enum OpenError {
     Sqlite(#[from] rusqlite::Error),
     #[error("{0}")]
     Journal(#[from] JournalError),
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
     #[error(
         "it has format {0}, this host knows up to {FORMAT}: use the host that made it, or a newer one"
     )]
@@ -116,13 +118,25 @@ pub(super) fn open_writer(path: &Path, options: &BusOptions) -> Result<Connectio
     connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     connection.pragma_update(None, "journal_size_limit", JOURNAL_SIZE_LIMIT)?;
     connection.pragma_update(None, "max_page_count", options.max_pages)?;
-    // The writer does it itself, when nobody waits for it.
+    // It is carried over elsewhere, and synced by the syncer.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
     if format < FORMAT {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         upgrade(&transaction, format)?;
         transaction.commit()?;
     }
+    Ok(connection)
+}
+
+/// Opens a file that the writer has open, to carry its log over.
+pub(super) fn open_beside_writer(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.pragma_update(None, "journal_size_limit", JOURNAL_SIZE_LIMIT)?;
     Ok(connection)
 }
 

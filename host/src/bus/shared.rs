@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::thread;
 
 use tokio::sync::watch;
 
@@ -23,6 +24,26 @@ pub(super) struct Shared {
     skipped: AtomicU64,
     bytes: AtomicU64,
     full: AtomicBool,
+}
+
+/// Nobody writes any more after a panic: held by a thread of the bus's for as long as it runs.
+pub(super) struct Broken {
+    how: &'static str,
+    shared: Arc<Shared>,
+}
+
+impl Broken {
+    pub(super) fn of(how: &'static str, shared: &Arc<Shared>) -> Self {
+        Self { how, shared: Arc::clone(shared) }
+    }
+}
+
+impl Drop for Broken {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.shared.poison(self.how);
+        }
+    }
 }
 
 /// How much of the log there is.

@@ -108,8 +108,12 @@ struct State {
 
 impl Valve {
     fn options(&self) -> BusOptions {
+        BusOptions { before_commit: Some(self.hook()), ..BusOptions::default() }
+    }
+
+    fn hook(&self) -> BeforeCommit {
         let valve = self.clone();
-        let before_commit = move || {
+        Arc::new(move || {
             let (state, changed) = &*valve.0;
             let mut state = state.lock().expect("a lock");
             while state.closed {
@@ -120,8 +124,7 @@ impl Valve {
                 state = waited.0;
             }
             state.waits = false;
-        };
-        BusOptions { before_commit: Some(Arc::new(before_commit)), ..BusOptions::default() }
+        })
     }
 
     fn set(&self, closed: bool) {

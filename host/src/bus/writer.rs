@@ -1,4 +1,5 @@
-//! The writer: the one connection that writes, on a thread of its own.
+//! The writer: the one connection that writes, on a thread of its own. What it commits is
+//! synced by another ([`super::syncer`]).
 
 use std::sync::Arc;
 use std::thread;
@@ -6,21 +7,24 @@ use std::thread;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::checkpoints::Checkpoints;
 use super::error::{BusError, JobError};
 use super::group::Group;
 use super::ids::Ids;
-use super::shared::{Extent, Shared};
-
-/// After how many bytes the write-ahead log is carried over into the file.
-const CHECKPOINT_BYTES: u64 = 16 << 20;
+use super::schema::OpenError;
+use super::shared::{Broken, Extent, Shared};
+use super::syncer::{Committed, Syncer};
 
 /// What a commit adds to the log besides the events' texts: a few pages, also
 /// where it has no events.
 const COMMIT_BYTES: u64 = 16 << 10;
 
-/// Pages that the log may have before the writer waits for readers to be done
-/// with it, so that it starts over.
-const MAX_LOG_PAGES: i64 = 64 << 10;
+/// A group of so many bytes is committed also while others are being synced; a smaller one
+/// takes what comes meanwhile, since a commit costs about as much as a hundred events.
+const WORTH_A_COMMIT: u64 = 64 << 10;
+
+/// Groups that may be committed and not synced.
+const UNDER_WAY: u64 = 2;
 
 /// Something to be done in a group.
 pub(super) trait Job: Send {
@@ -77,48 +81,55 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     ids: Ids,
     extent: Extent,
-    since_checkpoint: u64,
+    syncer: Syncer,
+    checkpoints: Checkpoints,
 }
 
 impl Writer {
+    /// Starts the threads that are its own.
     pub(super) fn new(
         connection: Connection,
         shared: Arc<Shared>,
         ids: Ids,
         extent: Extent,
-    ) -> Self {
-        Self { connection, shared, ids, extent, since_checkpoint: 0 }
+    ) -> Result<Self, OpenError> {
+        let checkpoints = Checkpoints::start(&shared.path, Arc::clone(&shared))?;
+        let syncer = Syncer::start(&shared.path, Arc::clone(&shared))?;
+        Ok(Self { connection, shared, ids, extent, syncer, checkpoints })
     }
 
     /// Starts the thread, which ends when the queue is closed. What is returned
     /// says so.
     pub(super) fn start(self, jobs: mpsc::Receiver<Box<dyn Job>>) -> std::io::Result<Ended> {
         let (running, ended) = watch::channel(());
-        let thread = thread::Builder::new().name("bus".to_owned());
-        thread.spawn(move || {
-            let broken = Broken(Arc::clone(&self.shared));
-            self.run(jobs);
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        thread::Builder::new().name("bus".to_owned()).spawn(move || {
+            let broken = Broken::of("its writer panicked", &self.shared);
+            runtime.block_on(self.run(jobs));
             drop(broken);
             drop(running);
         })?;
         Ok(Ended(ended))
     }
 
-    fn run(mut self, mut jobs: mpsc::Receiver<Box<dyn Job>>) {
-        while let Some(job) = jobs.blocking_recv() {
-            match self.run_group(job, &mut jobs) {
-                Ok(()) => self.checkpoint_if_due(),
+    async fn run(mut self, mut jobs: mpsc::Receiver<Box<dyn Job>>) {
+        while let Some(job) = jobs.recv().await {
+            match self.run_group(job, &mut jobs).await {
+                Ok(bytes) => self.checkpoints.committed(&self.connection, bytes),
                 Err(error) => tracing::warn!(%error, "a commit of the bus did not go through"),
             }
         }
+        self.syncer.finish();
+        self.checkpoints.finish();
     }
 
-    /// Commits what is queued now; it never waits for more.
-    fn run_group(
+    /// Commits what is queued, and what comes while others are being synced. Returns how
+    /// many bytes that were.
+    async fn run_group(
         &mut self,
         first: Box<dyn Job>,
         jobs: &mut mpsc::Receiver<Box<dyn Job>>,
-    ) -> Result<(), BusError> {
+    ) -> Result<u64, BusError> {
         let begun = self.shared.check().and_then(|()| {
             let begun = self.connection.execute_batch("BEGIN IMMEDIATE");
             begun.map_err(|error| self.shared.failed(&error))
@@ -127,34 +138,29 @@ impl Writer {
             first.refuse(error.clone());
             return Err(error);
         }
+        let changes = self.connection.total_changes();
         let mut group = Group::new(&self.connection, &self.shared, &mut self.ids, self.extent);
-        let mut done = first.run(&mut group);
-        while done.is_ok() && !group.is_large() {
-            let Ok(job) = jobs.try_recv() else { break };
-            done = job.run(&mut group);
-        }
-        let done = done.and_then(|()| group.commit());
+        let filled = fill(&mut group, first, jobs, &mut self.syncer).await;
+        let committed = filled.and_then(|()| group.commit());
         let Group { extent, appended, changed_bytes, waiting, .. } = group;
-        let result = match done {
+        match committed {
             Ok(()) => {
-                self.since_checkpoint += changed_bytes + COMMIT_BYTES;
                 self.extent = extent;
                 self.ids.keep();
-                self.shared.publish(appended, extent);
-                // Another file may have failed meanwhile.
-                self.shared.check()
+                let changed = self.connection.total_changes() != changes;
+                self.syncer.hand_over(Committed { appended, extent, changed, waiting });
+                Ok(changed_bytes + COMMIT_BYTES)
             }
             Err(error) => {
                 self.ids.give_up();
                 let error = self.shared.failed(&error);
                 self.roll_back();
+                for tell in waiting {
+                    tell(Err(error.clone()));
+                }
                 Err(error)
             }
-        };
-        for tell in waiting {
-            tell(result.clone());
         }
-        result
     }
 
     fn roll_back(&self) {
@@ -164,28 +170,40 @@ impl Writer {
             self.shared.poison(error);
         }
     }
+}
 
-    /// Carries the write-ahead log over into the file. Not a part of COMMIT, as
-    /// SQLite would have it, since there someone waits.
-    fn checkpoint_if_due(&mut self) {
-        if self.since_checkpoint < CHECKPOINT_BYTES {
-            return;
+/// Does the first job, those that are queued, and those that come while it is no use to
+/// commit.
+async fn fill(
+    group: &mut Group<'_>,
+    first: Box<dyn Job>,
+    jobs: &mut mpsc::Receiver<Box<dyn Job>>,
+    syncer: &mut Syncer,
+) -> rusqlite::Result<()> {
+    first.run(group)?;
+    loop {
+        while !group.is_large() {
+            let Ok(job) = jobs.try_recv() else { break };
+            job.run(group)?;
         }
-        self.since_checkpoint = 0;
-        let checkpointed = self.checkpoint("PASSIVE").and_then(|pages| {
-            // Readers kept it from starting over.
-            if pages > MAX_LOG_PAGES { self.checkpoint("RESTART") } else { Ok(pages) }
-        });
-        if let Err(error) = checkpointed {
-            let error = self.shared.failed(&error);
-            tracing::warn!(%error, "the bus's write-ahead log is carried over later");
+        let under_way = syncer.under_way();
+        let is_worth_it = group.changed_bytes >= WORTH_A_COMMIT || group.is_large();
+        if under_way == 0 || (under_way < UNDER_WAY && is_worth_it) {
+            return Ok(());
         }
-    }
-
-    /// Returns how many pages the log has.
-    fn checkpoint(&self, mode: &str) -> rusqlite::Result<i64> {
-        let pragma = format!("PRAGMA wal_checkpoint({mode})");
-        self.connection.query_row(&pragma, [], |row| row.get(1))
+        tokio::select! {
+            biased;
+            goes_on = syncer.progress() => {
+                if !goes_on {
+                    return Ok(());
+                }
+            }
+            job = jobs.recv(), if !group.is_large() => match job {
+                Some(job) => job.run(group)?,
+                // The queue is closed.
+                None => return Ok(()),
+            }
+        }
     }
 }
 
@@ -197,16 +215,5 @@ impl Ended {
     pub(super) async fn wait(&mut self) {
         // Nothing is ever sent: what ends is the sender.
         let _ = self.0.changed().await;
-    }
-}
-
-/// Nobody writes any more after a panic.
-struct Broken(Arc<Shared>);
-
-impl Drop for Broken {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            self.0.poison("its writer panicked");
-        }
     }
 }

@@ -121,7 +121,7 @@ impl Runs {
         }
         generation.runs.push_back((run, own));
         // Also when older ones of them are gone by then, whose bits stay.
-        generation.is_full |= run.number % RUNS_TOGETHER as u64 == 0;
+        generation.is_full |= run.number.is_multiple_of(RUNS_TOGETHER as u64);
     }
 
     /// Deletes those from the file whose events are all before `first`; the first `deleted`

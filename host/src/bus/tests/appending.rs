@@ -27,6 +27,49 @@ async fn an_event_is_shown_to_nobody_before_it_is_durable() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_that_is_committed_is_told_before_it_is_synced() {
+    let valve = Valve::default();
+    let options = BusOptions { before_sync: Some(valve.hook()), ..BusOptions::default() };
+    let Fixture { bus, folder: _folder } = Fixture::new(options);
+    valve.set(true);
+    let mut appending = Box::pin(bus.append(events(["a"])));
+    assert!((&mut appending).now_or_never().is_none());
+    valve.until_someone_waits().await;
+    // SQLite has it, as any reader's connection can see.
+    let count =
+        |file: &Connection| Ok(file.query_row("SELECT count(*) FROM event", [], count_of)?);
+    assert_eq!(bus.readers.run(count).await, Ok(1));
+    assert_eq!((bus.last(), ids(&bus).await), (0, Vec::new()));
+
+    // Nor is what follows from it, however far the writer has come with that.
+    let mut repeating = Box::pin(bus.append(events(["a"])));
+    let mut relaying = Box::pin(bus.relay("one", outgoing(1..=400)));
+    let mut asking = Box::pin(bus.relayed("one"));
+    assert!((&mut repeating).now_or_never().is_none());
+    assert!((&mut relaying).now_or_never().is_none());
+    assert!((&mut asking).now_or_never().is_none());
+    let committed = async || bus.readers.run(count).await == Ok(401);
+    while !committed().await {
+        tokio::task::yield_now().await;
+    }
+    assert!((&mut appending).now_or_never().is_none());
+    assert!((&mut repeating).now_or_never().is_none());
+    assert!((&mut relaying).now_or_never().is_none());
+    assert!((&mut asking).now_or_never().is_none());
+    assert_eq!(bus.last(), 0);
+
+    valve.set(false);
+    assert_eq!(appending.await, Ok(Appended { accepted: 1, repeated: 0 }));
+    assert_eq!(repeating.await, Ok(Appended { accepted: 0, repeated: 1 }));
+    assert_eq!((relaying.await, asking.await), (Ok(400), Ok(400)));
+    assert_eq!(bus.last(), 401);
+}
+
+fn count_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<u64> {
+    row.get(0)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_queued_during_a_commit_is_the_next_commit_in_its_order() {
     let (valve, commits) = (Valve::default(), Arc::new(AtomicUsize::new(0)));
     let (stall, counted) = (valve.options().before_commit, Arc::clone(&commits));

@@ -65,7 +65,7 @@ async fn a_file_of_someone_else_or_a_newer_host_is_refused_and_left_alone() {
     let Fixture { bus, folder } = Fixture::new(BusOptions::default());
     bus.close().await;
     let path = folder.path().join("bus.db");
-    let file = rusqlite::Connection::open(&path).expect("a file");
+    let file = Connection::open(&path).expect("a file");
     file.pragma_update(None, "user_version", 99).expect("written");
     drop(file);
     assert!(
@@ -75,7 +75,7 @@ async fn a_file_of_someone_else_or_a_newer_host_is_refused_and_left_alone() {
     );
 
     let other = folder.path().join("other.db");
-    let file = rusqlite::Connection::open(&other).expect("a file");
+    let file = Connection::open(&other).expect("a file");
     file.execute_batch("CREATE TABLE theirs (x)").expect("written");
     drop(file);
     let before = std::fs::read(&other).expect("a file");

@@ -108,7 +108,7 @@ async fn events_of_a_clock_that_was_ahead_are_as_old_as_what_follows() {
     let Fixture { bus, folder } = Fixture::new(BusOptions::default());
     append(&bus, 0..10).await;
     bus.close().await;
-    let file = rusqlite::Connection::open(folder.path().join("bus.db")).expect("a file");
+    let file = Connection::open(folder.path().join("bus.db")).expect("a file");
     let ahead = "UPDATE event SET recorded_at = recorded_at * 2 WHERE position IN (1, 2, 5, 10)";
     file.execute(ahead, []).expect("written");
     drop(file);
