@@ -36,6 +36,7 @@ mod tests;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use compact_str::format_compact;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -372,7 +373,7 @@ impl Bus {
 /// An outbox's row as it is kept.
 fn sequenced(outgoing: Outgoing) -> (u64, Written) {
     let Outgoing { sequence, mut event } = outgoing;
-    let text = Value::Text(format!("{sequence:020}"));
-    Arc::make_mut(&mut event).extensions.insert(SEQUENCE.to_owned(), text);
+    let text = Value::Text(format_compact!("{sequence:020}"));
+    Arc::make_mut(&mut event).extensions.insert(SEQUENCE.into(), text);
     (sequence, event.into())
 }

@@ -13,6 +13,7 @@ mod written;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use compact_str::CompactString;
 use litemap::LiteMap;
 
 pub use attribute::{MAX_ATTRIBUTE_BYTES, MAX_EVENT_BYTES, MAX_EXTENSIONS, MAX_NAME_BYTES};
@@ -27,19 +28,19 @@ pub const PARTITION_KEY: &str = "partitionkey";
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     /// `id`: with `source`, what makes it this event and no other.
-    pub id: String,
+    pub id: CompactString,
     /// `source`: where it happened, a URI reference.
-    pub source: String,
+    pub source: CompactString,
     /// `type`: what happened, `shop.order.placed`.
-    pub event_type: String,
+    pub event_type: CompactString,
     /// `subject`: what it happened to.
-    pub subject: Option<String>,
+    pub subject: Option<CompactString>,
     /// `time`: when, as RFC 3339 says it.
-    pub time: Option<String>,
+    pub time: Option<CompactString>,
     /// `datacontenttype`: a media type; JSON where it is absent.
-    pub data_content_type: Option<String>,
+    pub data_content_type: Option<CompactString>,
     /// `dataschema`: a URI.
-    pub data_schema: Option<String>,
+    pub data_schema: Option<CompactString>,
     /// Extension attributes by name: lower-case letters and digits.
     pub extensions: Extensions,
     /// What its consumers read.
@@ -48,7 +49,7 @@ pub struct Event {
 
 /// Extension attributes by name, in the names' order. They are few, and memory is full of
 /// events: a tree's node would take as much as all the rest of one.
-pub type Extensions = LiteMap<String, Value>;
+pub type Extensions = LiteMap<CompactString, Value>;
 
 /// An extension attribute's value. Binary data, URIs and timestamps have a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +59,7 @@ pub enum Value {
     /// `Integer`
     Integer(i32),
     /// `String`, or the text of any other type.
-    Text(String),
+    Text(CompactString),
 }
 
 /// An event in a store's outbox.
@@ -94,7 +95,7 @@ impl Event {
     /// Its size in bytes: the attributes' names and texts, and the data.
     #[must_use]
     pub fn size(&self) -> usize {
-        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let text = |text: &Option<CompactString>| text.as_ref().map_or(0, |text| text.len());
         let extensions: usize =
             self.extensions.iter().map(|(name, value)| name.len() + value.size()).sum();
         self.id.len()

@@ -50,17 +50,14 @@ fn open(folder: &TempDir, options: BusOptions) -> Bus {
 #[expect(clippy::needless_pass_by_value, reason = "a test gives numbers and texts")]
 fn event(id: impl ToString) -> Event {
     Event {
-        id: id.to_string(),
-        source: "https://shop.example/orders".to_owned(),
-        event_type: "shop.order.placed".to_owned(),
+        id: id.to_string().into(),
+        source: "https://shop.example/orders".into(),
+        event_type: "shop.order.placed".into(),
         subject: None,
         time: None,
-        data_content_type: Some("application/json".to_owned()),
+        data_content_type: Some("application/json".into()),
         data_schema: None,
-        extensions: Extensions::from_iter([(
-            PARTITION_KEY.to_owned(),
-            Value::Text("ann".to_owned()),
-        )]),
+        extensions: Extensions::from_iter([(PARTITION_KEY.into(), Value::Text("ann".into()))]),
         data: Some(r#"{"product":"pear","quantity":3}"#.into()),
     }
 }
@@ -92,7 +89,7 @@ async fn ids(bus: &Bus) -> Vec<String> {
             return ids;
         }
         after = batch.upto;
-        ids.extend(batch.events.iter().map(|recorded| recorded.event.id.clone()));
+        ids.extend(batch.events.iter().map(|recorded| recorded.event.id.to_string()));
     }
 }
 

@@ -1,6 +1,7 @@
 //! An event in the making: attributes come one by one, in any order.
 
 use bytes::Bytes;
+use compact_str::CompactString;
 
 use super::attribute::{SPEC_VERSION, check_rules, shown};
 use super::{Event, Extensions, InvalidEvent, Value};
@@ -8,14 +9,14 @@ use super::{Event, Extensions, InvalidEvent, Value};
 /// What was read of an event so far.
 #[derive(Default)]
 pub(super) struct Draft {
-    specversion: Option<String>,
-    id: Option<String>,
-    source: Option<String>,
-    event_type: Option<String>,
-    subject: Option<String>,
-    time: Option<String>,
-    data_content_type: Option<String>,
-    data_schema: Option<String>,
+    specversion: Option<CompactString>,
+    id: Option<CompactString>,
+    source: Option<CompactString>,
+    event_type: Option<CompactString>,
+    subject: Option<CompactString>,
+    time: Option<CompactString>,
+    data_content_type: Option<CompactString>,
+    data_schema: Option<CompactString>,
     extensions: Extensions,
 }
 
@@ -32,7 +33,7 @@ impl Draft {
             "datacontenttype" => &mut self.data_content_type,
             "dataschema" => &mut self.data_schema,
             _ => {
-                return match self.extensions.try_insert(name.to_owned(), value) {
+                return match self.extensions.try_insert(name.into(), value) {
                     None => Ok(()),
                     Some(_) => Err(twice(name)),
                 };
@@ -76,7 +77,7 @@ impl Draft {
     }
 }
 
-fn required(name: &str, value: Option<String>) -> Result<String, InvalidEvent> {
+fn required(name: &str, value: Option<CompactString>) -> Result<CompactString, InvalidEvent> {
     value.ok_or_else(|| InvalidEvent::attribute(name, "is missing"))
 }
 

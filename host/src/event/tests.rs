@@ -4,6 +4,7 @@ mod binding;
 mod json;
 mod round_trip;
 
+use compact_str::format_compact;
 use http::HeaderMap;
 
 use super::binding::BindingError;
@@ -12,9 +13,9 @@ use super::*;
 /// The least that an event has to have.
 fn least() -> Event {
     Event {
-        id: "A234-1234".to_owned(),
-        source: "/mycontext".to_owned(),
-        event_type: "com.example.someevent".to_owned(),
+        id: "A234-1234".into(),
+        source: "/mycontext".into(),
+        event_type: "com.example.someevent".into(),
         subject: None,
         time: None,
         data_content_type: None,
@@ -25,7 +26,7 @@ fn least() -> Event {
 }
 
 fn text(value: &str) -> Value {
-    Value::Text(value.to_owned())
+    Value::Text(value.into())
 }
 
 /// The events of a message, whose texts say the same.
@@ -41,9 +42,9 @@ fn receive(headers: &HeaderMap, body: &Bytes) -> Result<Vec<Event>, BindingError
 fn the_key_is_the_partition_key_or_the_subject_or_the_id() {
     let mut event = least();
     assert_eq!(event.key(), "A234-1234");
-    event.subject = Some("user-1".to_owned());
+    event.subject = Some("user-1".into());
     assert_eq!(event.key(), "user-1");
-    event.extensions.insert(PARTITION_KEY.to_owned(), text("shard"));
+    event.extensions.insert(PARTITION_KEY.into(), text("shard"));
     assert_eq!(event.key(), "shard");
 }
 
@@ -54,7 +55,7 @@ fn what_the_specification_allows_is_taken() {
     for source in
         ["/a", "urn:uuid:6e8bc430", "https://a.example/b?c#d", "mailto:a@b.example", "a%20b"]
     {
-        event.source = source.to_owned();
+        event.source = source.into();
         event.check().expect(source);
     }
     for time in [
@@ -64,16 +65,16 @@ fn what_the_specification_allows_is_taken() {
         "2016-12-31T23:59:60Z",
         "2018-04-05T17:31:00-00:00",
     ] {
-        event.time = Some(time.to_owned());
+        event.time = Some(time.into());
         event.check().expect(time);
     }
     for content_type in ["text/plain", "application/vnd.a+json; charset=\"utf-8\"", "a/b;c=d"] {
-        event.data_content_type = Some(content_type.to_owned());
+        event.data_content_type = Some(content_type.into());
         event.check().expect(content_type);
     }
-    event.data_schema = Some("https://a.example/schema.json#/definitions/a".to_owned());
-    event.subject = Some("a b/ü😀\u{FFFD}".to_owned());
-    event.extensions.insert("e".repeat(MAX_NAME_BYTES), text(""));
+    event.data_schema = Some("https://a.example/schema.json#/definitions/a".into());
+    event.subject = Some("a b/ü😀\u{FFFD}".into());
+    event.extensions.insert("e".repeat(MAX_NAME_BYTES).into(), text(""));
     event.check().expect("all of them");
 }
 
@@ -82,42 +83,42 @@ fn what_breaks_a_rule_is_refused_with_its_attribute() {
     type Break = (&'static str, fn(&mut Event));
     let breaks: &[Break] = &[
         ("id", |event| event.id.clear()),
-        ("id", |event| event.id = "a\nb".to_owned()),
-        ("id", |event| event.id = "a\u{7f}".to_owned()),
-        ("id", |event| event.id = "a\u{85}".to_owned()),
-        ("id", |event| event.id = "a\u{FDD0}".to_owned()),
-        ("id", |event| event.id = "a\u{1FFFE}".to_owned()),
-        ("id", |event| event.id = "a".repeat(MAX_ATTRIBUTE_BYTES + 1)),
+        ("id", |event| event.id = "a\nb".into()),
+        ("id", |event| event.id = "a\u{7f}".into()),
+        ("id", |event| event.id = "a\u{85}".into()),
+        ("id", |event| event.id = "a\u{FDD0}".into()),
+        ("id", |event| event.id = "a\u{1FFFE}".into()),
+        ("id", |event| event.id = "a".repeat(MAX_ATTRIBUTE_BYTES + 1).into()),
         ("source", |event| event.source.clear()),
-        ("source", |event| event.source = "a b".to_owned()),
-        ("source", |event| event.source = "/ü".to_owned()),
-        ("source", |event| event.source = "a%2".to_owned()),
-        ("source", |event| event.source = "1:a".to_owned()),
+        ("source", |event| event.source = "a b".into()),
+        ("source", |event| event.source = "/ü".into()),
+        ("source", |event| event.source = "a%2".into()),
+        ("source", |event| event.source = "1:a".into()),
         ("type", |event| event.event_type.clear()),
-        ("subject", |event| event.subject = Some(String::new())),
-        ("time", |event| event.time = Some(String::new())),
-        ("time", |event| event.time = Some("yesterday".to_owned())),
-        ("time", |event| event.time = Some("2018-04-05".to_owned())),
-        ("time", |event| event.time = Some("2018-04-05T17:31:00".to_owned())),
-        ("time", |event| event.time = Some("2018-04-05 17:31:00Z".to_owned())),
-        ("time", |event| event.time = Some("2018-02-30T17:31:00Z".to_owned())),
-        ("time", |event| event.time = Some("2018-04-05T17:31:00\u{2212}02:00".to_owned())),
-        ("datacontenttype", |event| event.data_content_type = Some("json".to_owned())),
-        ("datacontenttype", |event| event.data_content_type = Some("a/b c".to_owned())),
-        ("datacontenttype", |event| event.data_content_type = Some("a/b;c=\"ü\"".to_owned())),
-        ("dataschema", |event| event.data_schema = Some("/relative".to_owned())),
-        ("dataschema", |event| event.data_schema = Some(String::new())),
-        ("Upper", |event| drop(event.extensions.insert("Upper".to_owned(), text("a")))),
-        ("with_line", |event| drop(event.extensions.insert("with_line".to_owned(), text("a")))),
-        ("", |event| drop(event.extensions.insert(String::new(), text("a")))),
-        ("id", |event| drop(event.extensions.insert("id".to_owned(), text("a")))),
-        ("data", |event| drop(event.extensions.insert("data".to_owned(), text("a")))),
-        ("ext", |event| drop(event.extensions.insert("ext".to_owned(), text("a\0")))),
+        ("subject", |event| event.subject = Some(CompactString::default())),
+        ("time", |event| event.time = Some(CompactString::default())),
+        ("time", |event| event.time = Some("yesterday".into())),
+        ("time", |event| event.time = Some("2018-04-05".into())),
+        ("time", |event| event.time = Some("2018-04-05T17:31:00".into())),
+        ("time", |event| event.time = Some("2018-04-05 17:31:00Z".into())),
+        ("time", |event| event.time = Some("2018-02-30T17:31:00Z".into())),
+        ("time", |event| event.time = Some("2018-04-05T17:31:00\u{2212}02:00".into())),
+        ("datacontenttype", |event| event.data_content_type = Some("json".into())),
+        ("datacontenttype", |event| event.data_content_type = Some("a/b c".into())),
+        ("datacontenttype", |event| event.data_content_type = Some("a/b;c=\"ü\"".into())),
+        ("dataschema", |event| event.data_schema = Some("/relative".into())),
+        ("dataschema", |event| event.data_schema = Some(CompactString::default())),
+        ("Upper", |event| drop(event.extensions.insert("Upper".into(), text("a")))),
+        ("with_line", |event| drop(event.extensions.insert("with_line".into(), text("a")))),
+        ("", |event| drop(event.extensions.insert(CompactString::default(), text("a")))),
+        ("id", |event| drop(event.extensions.insert("id".into(), text("a")))),
+        ("data", |event| drop(event.extensions.insert("data".into(), text("a")))),
+        ("ext", |event| drop(event.extensions.insert("ext".into(), text("a\0")))),
         (PARTITION_KEY, |event| {
-            drop(event.extensions.insert(PARTITION_KEY.to_owned(), text("")));
+            drop(event.extensions.insert(PARTITION_KEY.into(), text("")));
         }),
         (PARTITION_KEY, |event| {
-            drop(event.extensions.insert(PARTITION_KEY.to_owned(), Value::Integer(1)));
+            drop(event.extensions.insert(PARTITION_KEY.into(), Value::Integer(1)));
         }),
     ];
     for (number, (attribute, change)) in breaks.iter().enumerate() {
@@ -133,14 +134,14 @@ fn what_breaks_a_rule_is_refused_with_its_attribute() {
 fn an_event_has_bounds() {
     let mut event = least();
     for number in 0..=MAX_EXTENSIONS {
-        event.extensions.insert(format!("e{number}"), Value::Boolean(true));
+        event.extensions.insert(format_compact!("e{number}"), Value::Boolean(true));
     }
     let invalid = event.check().expect_err("too many extensions");
     assert_eq!(invalid.to_string(), "the event has 65 extensions, at most 64 are taken");
     let mut event = least();
     event.data = Some(Bytes::from(vec![b'1'; MAX_EVENT_BYTES - event.size()]));
     event.check().expect("just as large as may be");
-    event.subject = Some("a".to_owned());
+    event.subject = Some("a".into());
     let invalid = event.check().expect_err("too large");
     assert_eq!(invalid.to_string(), "the event has 1048577 bytes, at most 1048576 are taken");
     let message = crate::event::binding::structured(&event);
@@ -150,7 +151,7 @@ fn an_event_has_bounds() {
 
 #[test]
 fn an_error_repeats_only_the_beginning_of_a_long_text() {
-    let event = Event { time: Some("é".repeat(1000)), ..least() };
+    let event = Event { time: Some("é".repeat(1000).into()), ..least() };
     let reason = event.check().expect_err("no time").reason;
     assert_eq!(reason.matches('é').count(), 64, "{reason}");
 }

@@ -115,7 +115,7 @@ impl Intake {
         if let Some(closed) =
             events.iter().map(|written| &*written.event).find(|event| !is_open(event))
         {
-            return Err(IntakeError::NotOpened(closed.event_type.clone()));
+            return Err(IntakeError::NotOpened(closed.event_type.to_string()));
         }
         if events.is_empty() {
             return Ok(Appended::default());

@@ -175,9 +175,9 @@ mod tests {
 
     fn event(position: u64) -> Positioned {
         let event = Event {
-            id: position.to_string(),
-            source: "/test".to_owned(),
-            event_type: "test".to_owned(),
+            id: position.to_string().into(),
+            source: "/test".into(),
+            event_type: "test".into(),
             subject: None,
             time: None,
             data_content_type: None,

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 
+use compact_str::format_compact;
 use serde::de::IgnoredAny;
 use toml::de::DeTable;
 
@@ -53,16 +54,16 @@ impl Schedule {
     #[must_use]
     pub fn event(&self, service: &ServiceName, tick: u64) -> Event {
         let time = rfc3339(tick);
-        let key = self.key.as_ref().unwrap_or(&self.name).clone();
+        let key = self.key.as_ref().unwrap_or(&self.name).as_str();
         Event {
-            id: format!("{}-{time}", self.name),
-            source: format!("/services/{service}"),
-            event_type: self.event_type.clone(),
+            id: format_compact!("{}-{time}", self.name),
+            source: format_compact!("/services/{service}"),
+            event_type: self.event_type.as_str().into(),
             subject: None,
-            time: Some(time),
-            data_content_type: self.data.as_ref().map(|_| "application/json".to_owned()),
+            time: Some(time.into()),
+            data_content_type: self.data.as_ref().map(|_| "application/json".into()),
             data_schema: None,
-            extensions: Extensions::from_iter([(PARTITION_KEY.to_owned(), Value::Text(key))]),
+            extensions: Extensions::from_iter([(PARTITION_KEY.into(), Value::Text(key.into()))]),
             data: self.data.clone().map(Into::into),
         }
     }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use compact_str::CompactString;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -182,21 +183,22 @@ impl From<&Event> for types::Event {
         let mut extensions = Vec::with_capacity(event.extensions.len());
         for (name, value) in &event.extensions {
             match value {
-                Value::Text(key) if name == PARTITION_KEY => partition_key = Some(key.clone()),
+                Value::Text(key) if name == PARTITION_KEY => partition_key = Some(key.to_string()),
                 value => {
                     let value = value.clone().into();
-                    extensions.push(types::Extension { name: name.clone(), value });
+                    extensions.push(types::Extension { name: name.to_string(), value });
                 }
             }
         }
+        let text = |text: &Option<CompactString>| text.as_ref().map(CompactString::to_string);
         Self {
-            id: event.id.clone(),
-            source: event.source.clone(),
-            type_: event.event_type.clone(),
-            subject: event.subject.clone(),
-            time: event.time.clone(),
-            data_content_type: event.data_content_type.clone(),
-            data_schema: event.data_schema.clone(),
+            id: event.id.to_string(),
+            source: event.source.to_string(),
+            type_: event.event_type.to_string(),
+            subject: text(&event.subject),
+            time: text(&event.time),
+            data_content_type: text(&event.data_content_type),
+            data_schema: text(&event.data_schema),
             partition_key,
             extensions,
             data: event.data.as_ref().map(|data| data.to_vec()),
@@ -209,7 +211,7 @@ impl From<Value> for types::ExtensionValue {
         match value {
             Value::Boolean(value) => Self::Boolean(value),
             Value::Integer(value) => Self::Integer(value),
-            Value::Text(value) => Self::Text(value),
+            Value::Text(value) => Self::Text(value.into_string()),
         }
     }
 }

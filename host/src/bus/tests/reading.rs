@@ -70,14 +70,14 @@ async fn a_reader_that_falls_behind_and_catches_up_sees_every_event_once() {
 async fn an_event_is_read_as_it_was_given() {
     let fixture = Fixture::new(BusOptions::default());
     let given = Event {
-        subject: Some("an \"order\"".to_owned()),
-        time: Some("2026-11-23T17:57:42.5Z".to_owned()),
-        data_content_type: Some("application/octet-stream".to_owned()),
-        data_schema: Some("https://shop.example/order".to_owned()),
+        subject: Some("an \"order\"".into()),
+        time: Some("2026-11-23T17:57:42.5Z".into()),
+        data_content_type: Some("application/octet-stream".into()),
+        data_schema: Some("https://shop.example/order".into()),
         extensions: Extensions::from_iter([
-            ("flag".to_owned(), Value::Boolean(true)),
-            ("number".to_owned(), Value::Integer(-7)),
-            ("text".to_owned(), Value::Text("ä\u{1f980}".to_owned())),
+            ("flag".into(), Value::Boolean(true)),
+            ("number".into(), Value::Integer(-7)),
+            ("text".into(), Value::Text("ä\u{1f980}".into())),
         ]),
         data: Some(bytes::Bytes::from_static(b"\0\xff")),
         ..event("a")

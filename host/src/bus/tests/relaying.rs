@@ -38,7 +38,7 @@ async fn a_relayed_event_says_where_in_the_outbox_it_was() {
     let published = Arc::clone(&entries[0].event);
     bus.relay("one", entries).await.expect("room");
     let read = bus.read(0, ALL).await.expect("a read");
-    let sequence = Value::Text("00000000000000000042".to_owned());
+    let sequence = Value::Text("00000000000000000042".into());
     assert_eq!(read.events[0].event.extensions.get(SEQUENCE), Some(&sequence));
     assert!(!published.extensions.contains_key(SEQUENCE), "others' copy is left alone");
 }

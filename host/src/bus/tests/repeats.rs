@@ -19,9 +19,9 @@ async fn an_outside_event_is_dropped_while_the_same_is_here() {
     assert_eq!(appended, Ok(Appended { accepted: 2, repeated: 1 }));
     let appended = bus.append(events(["b", "c"])).await;
     assert_eq!(appended, Ok(Appended { accepted: 1, repeated: 1 }));
-    let other = Event { source: "https://other.example".to_owned(), ..event("a") };
+    let other = Event { source: "https://other.example".into(), ..event("a") };
     // Neither the two together nor the one at the other's cost.
-    let shifted = Event { source: "https://other.exampl".to_owned(), ..event("ea") };
+    let shifted = Event { source: "https://other.exampl".into(), ..event("ea") };
     let appended = bus.append(vec![other, shifted]).await;
     assert_eq!(appended, Ok(Appended { accepted: 2, repeated: 0 }));
 

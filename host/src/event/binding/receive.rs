@@ -91,7 +91,7 @@ fn binary(
             return Err(InvalidEvent::attribute(name, "belongs into the header Content-Type"));
         }
         let text = decode(value).map_err(|reason| InvalidEvent::attribute(shown(name), reason))?;
-        draft.set(name, Value::Text(text))?;
+        draft.set(name, Value::Text(text.into()))?;
         attributes += 1;
     }
     if attributes == 0 {
@@ -102,7 +102,7 @@ fn binary(
         ));
     }
     if let Some(content_type) = content_type {
-        draft.set("datacontenttype", Value::Text(content_type.to_owned()))?;
+        draft.set("datacontenttype", Value::Text(content_type.into()))?;
     }
     let data = match content(content_type) {
         Content::Json => body.slice_ref(body.trim_ascii()),

@@ -63,7 +63,7 @@ impl<'a> Members<'a> {
     fn set(&mut self, name: &str, value: Member<'a>) -> Result<(), InvalidEvent> {
         let value = match value {
             Member::Unset => return Ok(()),
-            Member::Text(text) => Value::Text(text.into_owned()),
+            Member::Text(text) => Value::Text(text.into()),
             Member::Boolean(boolean) => Value::Boolean(boolean),
             Member::Integer(integer) => Value::Integer(integer),
             Member::Other(what) => {

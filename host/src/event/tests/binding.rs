@@ -220,5 +220,5 @@ fn nothing_is_said_of_data_that_says_nothing_itself() {
     assert_eq!(binding::binary(&bytes).expect("an event").headers.get(CONTENT_TYPE), None);
     let nothing = binding::binary(&least()).expect("an event");
     assert_eq!((nothing.headers.get(CONTENT_TYPE), nothing.body.len()), (None, 0));
-    assert!(binding::binary(&Event { id: String::new(), ..least() }).is_err());
+    assert!(binding::binary(&Event { id: CompactString::default(), ..least() }).is_err());
 }

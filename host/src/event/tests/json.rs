@@ -86,7 +86,7 @@ fn data_that_is_not_what_its_type_says_is_written_as_base64() {
         (Some("image/svg+xml"), b"<svg/>", r#""data":"<svg/>""#),
     ] {
         let event = Event {
-            data_content_type: content_type.map(str::to_owned),
+            data_content_type: content_type.map(Into::into),
             data: Some(Bytes::copy_from_slice(data)),
             ..least()
         };

@@ -28,7 +28,7 @@ impl Numbers {
         if self.below(2) == 0 { None } else { Some(make(self)) }
     }
 
-    fn text(&mut self) -> String {
+    fn text(&mut self) -> CompactString {
         const PIECES: &[&str] =
             &["a", "Z", "0", "/", " ", "\"", "\\", "%", "%41", "é", "€", "😀", "\u{A0}", "'", "+"];
         let length = 1 + self.below(8);
@@ -38,7 +38,7 @@ impl Numbers {
     fn event(&mut self) -> Event {
         let mut extensions = Extensions::new();
         for _ in 0..self.below(4) {
-            let name: String =
+            let name: CompactString =
                 (0..=self.below(20)).map(|_| self.one_of(&["x", "y", "0"])).collect();
             let value = match self.below(3) {
                 0 => Value::Boolean(self.below(2) == 0),
@@ -56,15 +56,15 @@ impl Numbers {
                 "application/xml",
                 "application/octet-stream",
             ];
-            numbers.one_of(TYPES).to_owned()
+            numbers.one_of(TYPES).into()
         });
         Event {
             id: self.text(),
-            source: self.one_of(&["/s", "urn:a:b", "https://a.example/?q#f", "a%20b"]).to_owned(),
+            source: self.one_of(&["/s", "urn:a:b", "https://a.example/?q#f", "a%20b"]).into(),
             event_type: self.text(),
             subject: self.maybe(Self::text),
-            time: self.maybe(|_| "2018-04-05T17:31:00.5+01:00".to_owned()),
-            data_schema: self.maybe(|_| "urn:schema".to_owned()),
+            time: self.maybe(|_| "2018-04-05T17:31:00.5+01:00".into()),
+            data_schema: self.maybe(|_| "urn:schema".into()),
             extensions,
             data: self.data(),
             data_content_type,
@@ -114,13 +114,13 @@ fn an_event_is_the_same_after_http() {
         // A header says no type, and what is implied elsewhere is said.
         for (_, value) in event.extensions.iter_mut() {
             *value = match value {
-                Value::Boolean(boolean) => Value::Text(boolean.to_string()),
-                Value::Integer(integer) => Value::Text(integer.to_string()),
+                Value::Boolean(boolean) => Value::Text(boolean.to_string().into()),
+                Value::Integer(integer) => Value::Text(integer.to_string().into()),
                 Value::Text(text) => Value::Text(std::mem::take(text)),
             };
         }
         if let Some(said) = message.headers.get(http::header::CONTENT_TYPE) {
-            event.data_content_type = said.to_str().ok().map(str::to_owned);
+            event.data_content_type = said.to_str().ok().map(Into::into);
         }
         assert_eq!(receive(&message.headers, &message.body), Ok(vec![event]));
     }

@@ -87,7 +87,7 @@ impl Dispatcher {
         let Attempt { key, position, event, number, held } = attempt;
         let event = event.expect("an event that was delivered is in memory");
         let subscription = &*self.parts.name;
-        let (id, event_type) = (&event.id, &event.event_type);
+        let (id, event_type) = (event.id.as_str(), event.event_type.as_str());
         tracing::warn!(subscription, position, id, event_type, reason, "dead letter");
         let settlement = Settlement::Bury {
             consumption: self.consumption(position, held),

@@ -139,7 +139,7 @@ async fn an_endpoint_is_asked_once_and_then_sent_events() {
     assert_eq!(first.headers["idempotency-key"], first.headers["webhook-id"]);
     assert_eq!(first.headers["webhook-id"], second.headers["webhook-id"]);
     assert!(!first.headers.contains_key("webhook-signature"));
-    let other = Event { id: "2".to_owned(), ..event() };
+    let other = Event { id: "2".into(), ..event() };
     assert_ne!(id(&other), id(&event()));
 }
 
@@ -247,7 +247,7 @@ async fn what_fails_says_why() {
     for _ in 0..2 {
         assert_eq!(deliver(&structured, &event()).await, WebhookOutcome::Gone, "asked once");
     }
-    let wrong = Event { id: String::new(), ..event() };
+    let wrong = Event { id: "".into(), ..event() };
     let binary = WebhookConfig { handshake: false, mode: WebhookMode::Binary, ..endpoint.config() };
     let rejected = deliver(&target(binary), &wrong).await;
     assert!(matches!(rejected, WebhookOutcome::Reject(reason) if reason.contains("id: must not")));
@@ -289,10 +289,9 @@ async fn an_endpoint_that_does_not_answer_is_tried_again() {
 
 #[test]
 fn an_id_is_of_source_and_id_together() {
-    let event =
-        |source: &str, id: &str| Event { source: source.to_owned(), id: id.to_owned(), ..event() };
+    let event = |source: &str, id: &str| Event { source: source.into(), id: id.into(), ..event() };
     assert_ne!(id(&event("/a", "bc")), id(&event("/ab", "c")));
     let mut same = event("/a", "b");
-    same.extensions.insert("sequence".to_owned(), Value::Text("1".to_owned()));
+    same.extensions.insert("sequence".into(), Value::Text("1".into()));
     assert_eq!(id(&same), id(&event("/a", "b")));
 }

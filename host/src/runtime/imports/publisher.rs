@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use compact_str::format_compact;
 use uuid::Uuid;
 use wasmtime::component::Linker;
 
@@ -30,7 +31,7 @@ impl publisher::Host for InstanceState {
     async fn publish(&mut self, event: NewEvent) -> Result<String, PublishError> {
         let mut held = hold(self).map_err(|_| Error::Answered)?;
         let event = self.event_of(event).map_err(Refused::into_error)?;
-        let id = event.id.clone();
+        let id = event.id.to_string();
         publish(&mut held, event)?;
         Ok(id)
     }
@@ -44,7 +45,7 @@ impl publisher::Host for InstanceState {
         let events: Vec<Event> = events.collect::<Result<_, _>>()?;
         let mut ids = Vec::with_capacity(events.len());
         for event in events {
-            ids.push(event.id.clone());
+            ids.push(event.id.to_string());
             publish(&mut held, event)?;
         }
         Ok(ids)
@@ -81,21 +82,21 @@ impl InstanceState {
     fn event_of(&self, new: NewEvent) -> Result<Event, Refused> {
         let mut extensions = extensions_of(new.extensions)?;
         if let Some(key) = new.partition_key {
-            extensions.insert(PARTITION_KEY.to_owned(), Value::Text(key));
+            extensions.insert(PARTITION_KEY.into(), Value::Text(key.into()));
         }
         if let Some(trace) = self.trace.as_ref().filter(|_| extensions.len() < MAX_EXTENSIONS) {
-            let place = extensions.entry(TRACEPARENT.to_owned());
-            place.or_insert_with(|| Value::Text(trace.clone()));
+            let place = extensions.entry(TRACEPARENT.into());
+            place.or_insert_with(|| Value::Text(trace.into()));
         }
-        let now = || humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+        let now = || format_compact!("{}", humantime::format_rfc3339_millis(SystemTime::now()));
         let event = Event {
-            id: new.id.unwrap_or_else(|| Uuid::now_v7().to_string()),
-            source: format!("/services/{}", self.version.service),
-            event_type: new.type_,
-            subject: new.subject,
-            time: Some(new.time.unwrap_or_else(now)),
-            data_content_type: new.data_content_type,
-            data_schema: new.data_schema,
+            id: new.id.map_or_else(|| format_compact!("{}", Uuid::now_v7()), Into::into),
+            source: format_compact!("/services/{}", self.version.service),
+            event_type: new.type_.into(),
+            subject: new.subject.map(Into::into),
+            time: Some(new.time.map_or_else(now, Into::into)),
+            data_content_type: new.data_content_type.map(Into::into),
+            data_schema: new.data_schema.map(Into::into),
             extensions,
             data: new.data.map(Into::into),
         };
@@ -124,9 +125,9 @@ fn extensions_of(given: Vec<Extension>) -> Result<Extensions, Refused> {
         let value = match value {
             ExtensionValue::Boolean(value) => Value::Boolean(value),
             ExtensionValue::Integer(value) => Value::Integer(value),
-            ExtensionValue::Text(value) => Value::Text(value),
+            ExtensionValue::Text(value) => Value::Text(value.into()),
         };
-        if let Some((name, _)) = extensions.try_insert(name, value) {
+        if let Some((name, _)) = extensions.try_insert(name.into(), value) {
             return Err(Refused::Invalid(format!("{name}: is there twice")));
         }
     }

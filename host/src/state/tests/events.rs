@@ -22,7 +22,7 @@ const ALL: OutgoingLimit = OutgoingLimit { max_events: 1_000, max_bytes: usize::
 
 async fn published(store: &Arc<Store>, after: u64) -> Vec<(u64, String)> {
     let outgoing = store.outgoing(after, ALL).await.expect("a store");
-    outgoing.into_iter().map(|each| (each.sequence, each.event.id.clone())).collect()
+    outgoing.into_iter().map(|each| (each.sequence, each.event.id.to_string())).collect()
 }
 
 fn named(rows: &[(u64, &str)]) -> Vec<(u64, String)> {
