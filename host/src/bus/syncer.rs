@@ -38,11 +38,12 @@ pub(super) struct Syncer {
 }
 
 impl Syncer {
-    /// Starts the thread; `database` has its write-ahead log beside it.
+    /// Starts the thread; the file is open, and has its write-ahead log beside it.
     pub(super) fn start(database: &Path, shared: Arc<Shared>) -> std::io::Result<Self> {
-        let mut log = database.as_os_str().to_owned();
+        // As SQLite names it, which follows links.
+        let mut log = database.canonicalize()?.into_os_string();
         log.push("-wal");
-        let log = File::open(Path::new(&log))?;
+        let log = File::open(log)?;
         let (queue, groups) = mpsc::channel();
         let (progress, done) = watch::channel(0);
         let thread = thread::Builder::new().name("bus-sync".to_owned()).spawn(move || {

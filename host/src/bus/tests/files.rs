@@ -55,6 +55,20 @@ async fn a_closed_log_is_one_file() {
     assert_eq!(files, ["bus.db"], "whoever copies it has all of it");
 }
 
+#[tokio::test]
+async fn a_log_may_be_elsewhere_by_a_link() {
+    let (folder, elsewhere) = (tempfile::tempdir(), tempfile::tempdir());
+    let (folder, elsewhere) = (folder.expect("a folder"), elsewhere.expect("a folder"));
+    let file = elsewhere.path().join("kept.db");
+    std::fs::File::create(&file).expect("a file");
+    std::os::unix::fs::symlink(&file, folder.path().join("bus.db")).expect("a link");
+    let bus = open(&folder, BusOptions::default());
+    append(&bus, ["a"]).await;
+    bus.close().await;
+    let bus = open(&folder, BusOptions::default());
+    assert_eq!(ids(&bus).await, ["a"]);
+}
+
 fn refused(path: &Path) -> String {
     let refused = Bus::open(path, BusOptions::default());
     refused.expect_err("a refusal").to_string()
