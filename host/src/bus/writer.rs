@@ -19,12 +19,13 @@ use super::syncer::{Committed, Syncer};
 /// where it has no events.
 const COMMIT_BYTES: u64 = 16 << 10;
 
-/// A group of so many bytes is committed also while others are being synced; a smaller one
-/// takes what comes meanwhile, since a commit costs about as much as a hundred events.
+/// A group of so many bytes is committed also while another is being synced; a smaller one
+/// takes what comes meanwhile, since each commit writes a few pages anew, however little it
+/// adds.
 const WORTH_A_COMMIT: u64 = 64 << 10;
 
 /// Groups that may be committed and not synced.
-const UNDER_WAY: u64 = 2;
+const MAX_UNDER_WAY: u64 = 2;
 
 /// Something to be done in a group.
 pub(super) trait Job: Send {
@@ -188,7 +189,7 @@ async fn fill(
         }
         let under_way = syncer.under_way();
         let is_worth_it = group.changed_bytes >= WORTH_A_COMMIT || group.is_large();
-        if under_way == 0 || (under_way < UNDER_WAY && is_worth_it) {
+        if under_way == 0 || (under_way < MAX_UNDER_WAY && is_worth_it) {
             return Ok(());
         }
         tokio::select! {
