@@ -39,6 +39,7 @@ def load(server, path, seconds, script="", port=None, connections=CONNECTIONS):
     found = re.search(r"^RESULT (.*)$", output, re.MULTILINE)
     result = json.loads(found.group(1))
     if result["failed"]:
-        raise Failed(f"{result['failed']} requests to {server.name} {path} failed:\n{output}")
+        said = "\n".join(server.log.read_text(errors="replace").splitlines()[-20:])
+        raise Failed(f"{result['failed']} requests to {server.name} {path} failed:\n{output}\nIt said:\n{said}")
     result["per_second"] = result["requests"] / (result["us"] / 1e6)
     return result

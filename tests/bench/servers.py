@@ -34,6 +34,8 @@ class Server:
     name: str
     port: int
     process: subprocess.Popen
+    # What it says of itself.
+    log: Path
     admin: int = 0
     folder: Path = None
     paths: list = ()
@@ -149,7 +151,7 @@ def start(name, paths, command, log, environment=None):
                 process.kill()
                 sys.exit(f"bench: {name} did not answer {path} within {PATIENCE} s: {tail(log)}")
             time.sleep(0.05)
-    return Server(name, port, process)
+    return Server(name, port, process, Path(log))
 
 
 def answers(url):
