@@ -75,10 +75,19 @@ impl Sandbox {
 
     /// From here on statements are a guest's, until `deadline`.
     pub(super) fn enter(&self, deadline: Instant) -> Entered<'_> {
-        let left = deadline.saturating_duration_since(self.shared.start);
-        self.shared.deadline.store(micros(left).max(1), Ordering::Relaxed);
+        let entered = Entered(self);
+        entered.until(deadline);
         self.shared.guest.store(true, Ordering::Relaxed);
-        Entered(self)
+        entered
+    }
+}
+
+impl Entered<'_> {
+    /// It ends then and not before.
+    pub(super) fn until(&self, deadline: Instant) {
+        let Shared { start, deadline: place, .. } = &*self.0.shared;
+        let left = deadline.saturating_duration_since(*start);
+        place.store(micros(left).max(1), Ordering::Relaxed);
     }
 }
 

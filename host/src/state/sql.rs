@@ -46,6 +46,18 @@ pub struct Execution {
     pub last_insert_id: i64,
 }
 
+/// When a statement is stopped, at the latest.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadlines {
+    /// One that only reads.
+    pub(super) reading: Instant,
+    /// One that writes. With it SQLite gives up its whole transaction, and so all that is
+    /// to be committed together ("If the interrupted SQL operation is an INSERT, UPDATE, or
+    /// DELETE that is inside an explicit transaction, then the entire transaction will be
+    /// rolled back automatically", `sqlite3_interrupt`).
+    pub(super) writing: Instant,
+}
+
 /// A connection on which a guest's statement runs.
 pub(super) struct Scope<'a> {
     pub(super) connection: &'a Connection,
@@ -53,8 +65,7 @@ pub(super) struct Scope<'a> {
     pub(super) options: &'a StoreOptions,
     /// Whether it may write; if not, a writing statement needs a lease first.
     pub(super) writable: bool,
-    /// When the statement ends, at the latest.
-    pub(super) deadline: Instant,
+    pub(super) deadlines: Deadlines,
 }
 
 impl Scope<'_> {
@@ -64,8 +75,11 @@ impl Scope<'_> {
         statement: &str,
         parameters: &[Value],
     ) -> Result<(Rows, bool), Error> {
-        let _guest = self.sandbox.enter(self.deadline);
+        let guest = self.sandbox.enter(self.deadlines.reading);
         let mut prepared = self.prepare(statement)?;
+        if !prepared.readonly() {
+            guest.until(self.deadlines.writing);
+        }
         self.check(&prepared, parameters)?;
         let writes = !prepared.readonly();
         let columns: Vec<String> = prepared.column_names().map(str::to_owned).collect();
@@ -94,8 +108,11 @@ impl Scope<'_> {
 
     /// Runs a statement to its end and returns how many rows it changed.
     pub(super) fn execute(&self, statement: &str, parameters: &[Value]) -> Result<u64, Error> {
-        let _guest = self.sandbox.enter(self.deadline);
+        let guest = self.sandbox.enter(self.deadlines.reading);
         let mut prepared = self.prepare(statement)?;
+        if !prepared.readonly() {
+            guest.until(self.deadlines.writing);
+        }
         self.check(&prepared, parameters)?;
         let before = self.connection.total_changes();
         let mut rows = prepared.query(params_from_iter(parameters)).map_err(Error::of_guest)?;

@@ -12,7 +12,7 @@ use super::inbox::Consumption;
 use super::keyvalue::KeyPage;
 use super::outbox::Publication;
 use super::snapshot::{Snapshot, Writes, page};
-use super::sql::{Execution, Rows, Value};
+use super::sql::{Deadlines, Execution, Rows, Value};
 use super::store::Store;
 use super::writer::{Durable, Writer};
 use crate::event::Event;
@@ -35,8 +35,8 @@ pub(super) struct Leased {
     writer: Option<Box<Writer>>,
     home: Home,
     footprint: Footprint,
-    deadline: Instant,
-    /// What it comes to when the deadline passes.
+    deadlines: Deadlines,
+    /// What it comes to when the deadline of what reads passes.
     late: Error,
     keeping: Option<Keeping>,
     publications: Vec<Publication>,
@@ -150,8 +150,8 @@ impl Transaction {
         match &mut self.mode {
             // Guests cannot see `_kv` by SQL, so buffered pairs need not be there.
             Mode::Optimistic(snapshot) => snapshot.query(statement, parameters).await,
-            Mode::Leased(leased) => leased.run(|writer, deadline, footprint| {
-                writer.query(statement, &parameters, deadline, footprint)
+            Mode::Leased(leased) => leased.run(|writer, deadlines, footprint| {
+                writer.query(statement, &parameters, deadlines, footprint)
             }),
         }
     }
@@ -167,8 +167,8 @@ impl Transaction {
     ) -> Result<Execution, Error> {
         match &mut self.mode {
             Mode::Optimistic(snapshot) => snapshot.execute(statement, parameters).await,
-            Mode::Leased(leased) => leased.run(|writer, deadline, footprint| {
-                writer.execute(statement, &parameters, deadline, footprint)
+            Mode::Leased(leased) => leased.run(|writer, deadlines, footprint| {
+                writer.execute(statement, &parameters, deadlines, footprint)
             }),
         }
     }
@@ -341,7 +341,7 @@ impl Leased {
         home: &Home,
         footprint: Footprint,
         publications: Vec<Publication>,
-        deadline: Instant,
+        deadlines: Deadlines,
         late: Error,
     ) -> Self {
         let published_bytes = publications.iter().map(|publication| publication.json.len()).sum();
@@ -349,7 +349,7 @@ impl Leased {
             writer: Some(writer),
             home: Arc::clone(home),
             footprint,
-            deadline,
+            deadlines,
             late,
             keeping: None,
             publications,
@@ -359,7 +359,7 @@ impl Leased {
     }
 
     fn writer(&mut self) -> Result<&mut Writer, Error> {
-        if Instant::now() >= self.deadline {
+        if Instant::now() >= self.deadlines.reading {
             return Err(self.late.clone());
         }
         Ok(self.writer.as_mut().expect("held until it goes home"))
@@ -368,14 +368,14 @@ impl Leased {
     /// Runs a statement; one that the lease's deadline ended ends the lease, too.
     fn run<R>(
         &mut self,
-        run: impl FnOnce(&mut Writer, Instant, &mut Footprint) -> Result<R, Error>,
+        run: impl FnOnce(&mut Writer, Deadlines, &mut Footprint) -> Result<R, Error>,
     ) -> Result<R, Error> {
-        let deadline = self.deadline;
+        let deadlines = self.deadlines;
         let mut footprint = std::mem::take(&mut self.footprint);
-        let result = run(self.writer()?, deadline, &mut footprint);
+        let result = run(self.writer()?, deadlines, &mut footprint);
         self.footprint = footprint;
         match result {
-            Err(Error::Sql(_)) if Instant::now() >= deadline => Err(self.late.clone()),
+            Err(Error::Sql(_)) if Instant::now() >= deadlines.reading => Err(self.late.clone()),
             result => result,
         }
     }

@@ -11,6 +11,7 @@ use super::error::{Error, Rerun};
 use super::history::Footprint;
 use super::migration;
 use super::snapshot::{Reads, Writes};
+use super::sql::Deadlines;
 use super::store::{Job, LeaseJob, Store};
 use super::transaction::{Home, Leased, Transaction};
 use super::writer::{Durable, Writer};
@@ -122,6 +123,7 @@ fn lease(store: &Arc<Store>, mut writer: Box<Writer>, job: LeaseJob) -> Option<B
     let patience = store.core.options.group_patience;
     // Members that are done would wait for it: not for one that must come
     // first, and not where there is little time left.
+    let alone = alone || writer.is_wary();
     if writer.first_done().is_some_and(|first| alone || first.elapsed() > patience / 2) {
         writer.commit_group();
     }
@@ -142,12 +144,16 @@ fn lease(store: &Arc<Store>, mut writer: Box<Writer>, job: LeaseJob) -> Option<B
         let _ = ended.send(Err(error));
         return Some(writer);
     }
+    let timeout = Instant::now() + store.core.options.lease_timeout;
     let (deadline, late) = match writer.first_done() {
+        // A statement that writes may go on all the same: those who are done rather wait
+        // for it than go with it.
         Some(first) => (first + patience, Error::Rerun(Rerun::Alone)),
-        None => (Instant::now() + store.core.options.lease_timeout, Error::LeaseExpired),
+        None => (timeout, Error::LeaseExpired),
     };
+    let deadlines = Deadlines { reading: deadline, writing: timeout };
     let home = Home::new(Mutex::new(None));
-    let leased = Leased::new(writer, &home, footprint, publications, deadline, late.clone());
+    let leased = Leased::new(writer, &home, footprint, publications, deadlines, late.clone());
     let running = run(Transaction::leased(store, leased));
     let result = hold(running, &mut ended, deadline).unwrap_or(Err(late));
     let _ = ended.send(result);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rusqlite::Connection;
@@ -19,10 +19,13 @@ use super::keyvalue;
 use super::outbox::{self, Publication};
 use super::sandbox::Sandbox;
 use super::snapshot::{Reads, Writes};
-use super::sql::{Execution, Rows, Scope, Value};
+use super::sql::{Deadlines, Execution, Rows, Scope, Value};
 use super::store::Core;
 use crate::event::Outgoing;
 use crate::failpoint;
+
+/// For how long lease holders join no others after one's statement was stopped.
+const WARY: Duration = Duration::from_secs(1);
 
 /// Resolves when the group is committed.
 pub(super) type Durable = oneshot::Receiver<Result<(), Error>>;
@@ -36,6 +39,7 @@ pub(super) struct Writer {
     history: History,
     core: Arc<Core>,
     group: Option<Group>,
+    wary_until: Option<Instant>,
 }
 
 /// Members that are in SQLite's open transaction and wait for its commit.
@@ -76,12 +80,18 @@ impl Writer {
             history,
             core,
             group: None,
+            wary_until: None,
         }))
     }
 
     /// When the first member of the open group was done.
     pub(super) fn first_done(&self) -> Option<Instant> {
         self.group.as_ref()?.first_done
+    }
+
+    /// Whether a statement was stopped lately, so that lease holders join no others.
+    pub(super) fn is_wary(&self) -> bool {
+        self.wary_until.is_some_and(|until| Instant::now() < until)
     }
 
     /// Whether what `reads` saw is still so, also after the open group.
@@ -211,6 +221,11 @@ impl Writer {
             // A failure undid the whole group with it.
             return Err(Error::Unavailable("the store's transaction failed".to_owned()));
         }
+        if self.connection.is_autocommit() {
+            // A statement that wrote was stopped, and took all with it.
+            self.wary_until = Some(Instant::now() + WARY);
+            return Err(self.group_failed(&stopped()));
+        }
         let undone = self
             .run("ROLLBACK TO lease")
             .and_then(|()| if keep { Ok(()) } else { self.run("RELEASE lease") });
@@ -298,10 +313,10 @@ impl Writer {
         &mut self,
         statement: &str,
         parameters: &[Value],
-        deadline: Instant,
+        deadlines: Deadlines,
         footprint: &mut Footprint,
     ) -> Result<Rows, Error> {
-        let (rows, wrote) = self.scope(deadline).query(statement, parameters)?;
+        let (rows, wrote) = self.scope(deadlines).query(statement, parameters)?;
         footprint.sql |= wrote;
         Ok(rows)
     }
@@ -310,12 +325,12 @@ impl Writer {
         &mut self,
         statement: &str,
         parameters: &[Value],
-        deadline: Instant,
+        deadlines: Deadlines,
         footprint: &mut Footprint,
     ) -> Result<Execution, Error> {
         // Even a statement that fails may have been most of the way there.
         footprint.sql = true;
-        let changes = self.scope(deadline).execute(statement, parameters)?;
+        let changes = self.scope(deadlines).execute(statement, parameters)?;
         let inserted = self.inserted.load(Ordering::Relaxed);
         let last_insert_id = if inserted { self.connection.last_insert_rowid() } else { 0 };
         Ok(Execution { changes, last_insert_id })
@@ -325,15 +340,17 @@ impl Writer {
         &self.sandbox
     }
 
-    fn scope(&self, deadline: Instant) -> Scope<'_> {
+    fn scope(&self, deadlines: Deadlines) -> Scope<'_> {
         let options = &self.core.options;
-        let deadline = deadline.min(Instant::now() + options.statement_timeout);
+        let timeout = Instant::now() + options.statement_timeout;
+        let Deadlines { reading, writing } = deadlines;
+        let deadlines = Deadlines { reading: reading.min(timeout), writing: writing.min(timeout) };
         Scope {
             connection: &self.connection,
             sandbox: &self.sandbox,
             options,
             writable: true,
-            deadline,
+            deadlines,
         }
     }
 
@@ -420,6 +437,14 @@ impl Writer {
         self.connection.prepare_cached(statement)?.execute(())?;
         Ok(())
     }
+}
+
+/// What SQLite says of a statement that took too long.
+fn stopped() -> rusqlite::Error {
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_INTERRUPT);
+    let reason = "a statement that wrote took too long, and was undone with all that was to be \
+                  committed together";
+    rusqlite::Error::SqliteFailure(code, Some(reason.to_owned()))
 }
 
 fn before_commit(advances: &[Advance], trim: Option<u64>) {

@@ -139,3 +139,81 @@ async fn one_that_only_wanted_to_write_by_sql_has_read_nothing_that_others_could
         leased.expect("valid").durable().await.expect("durable");
     }
 }
+
+/// Has a member and then a holder, which runs this statement, in one group: what becomes of
+/// either.
+async fn together(
+    store: &Arc<Store>,
+    valve: &Valve,
+    statement: &'static str,
+) -> (Result<(), Error>, Result<(), Error>) {
+    valve.set(true);
+    let mut first = store.begin();
+    put(&mut first, "first", 1).await.expect("a write");
+    let first = tokio::spawn(first.finish().await.expect("valid").durable());
+    valve.until_someone_waits().await;
+    let mut member = store.begin();
+    put(&mut member, "member", 1).await.expect("a write");
+    let mut member = Box::pin(async move { member.finish().await?.durable().await });
+    assert!((&mut member).now_or_never().is_none());
+    let mut holder = Box::pin(store.lease(false, None, move |mut transaction| async move {
+        transaction.execute(statement, Vec::new()).await?;
+        transaction.finish().await
+    }));
+    assert!((&mut holder).now_or_never().is_none());
+    valve.set(false);
+    first.await.expect("no panic").expect("durable");
+    let held = match holder.await {
+        Ok(Ok(committed)) => committed.durable().await,
+        Ok(Err(error)) | Err(error) => Err(error),
+    };
+    (member.await, held)
+}
+
+/// Patient enough for a holder to begin beside those who are done.
+fn with_patience(valve: &Valve, lease_timeout: Duration) -> StoreOptions {
+    let group_patience = Duration::from_millis(50);
+    StoreOptions { lease_timeout, group_patience, ..valve.options() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_that_writes_for_longer_than_others_wait_does_not_take_them_with_it() {
+    let valve = Valve::default();
+    let options = StoreOptions {
+        statement_timeout: Duration::from_secs(30),
+        ..with_patience(&valve, Duration::from_secs(30))
+    };
+    let Fixture { store, _folder } = fixture(options);
+    store.migrate(&[migration("1", "CREATE TABLE t (x)")]).await.expect("migrated");
+    let (member, holder) = together(
+        &store,
+        &valve,
+        "INSERT INTO t WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n \
+         WHERE i < 1000000) SELECT count(*) FROM n",
+    )
+    .await;
+    member.expect("durable");
+    assert!(matches!(holder, Err(Error::Rerun(Rerun::Alone))), "{holder:?}");
+    assert_eq!(read(&store, "member").await, 1);
+    let rows = store.begin().query("SELECT x FROM t", Vec::new()).await.expect("a query");
+    assert_eq!(rows.values, Vec::<Vec<Value>>::new(), "the holder comes again, alone");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_is_stopped_takes_its_group_with_it_and_the_next_joins_no_group() {
+    const ENDLESS: &str = "INSERT INTO t WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL \
+                           SELECT i + 1 FROM n) SELECT count(*) FROM n";
+    let valve = Valve::default();
+    let Fixture { store, _folder } = fixture(with_patience(&valve, Duration::from_millis(60)));
+    store.migrate(&[migration("1", "CREATE TABLE t (x)")]).await.expect("migrated");
+    let (member, holder) = together(&store, &valve, ENDLESS).await;
+    assert!(matches!(holder, Err(Error::Rerun(Rerun::Alone))), "{holder:?}");
+    let Err(Error::Unavailable(reason)) = member else { panic!("{member:?}") };
+    assert!(reason.contains("took too long, and was undone with all"), "{reason}");
+    assert_eq!(read(&store, "member").await, 0);
+
+    let (member, holder) = together(&store, &valve, ENDLESS).await;
+    member.expect("durable");
+    assert!(matches!(holder, Err(Error::LeaseExpired)), "{holder:?}");
+    assert_eq!(read(&store, "member").await, 1);
+}
