@@ -10,7 +10,8 @@ WASM := --manifest-path plugins/Cargo.toml --target wasm32-wasip2
 BUILT := plugins/target/wasm32-wasip2/release
 PLUGINS := cart order
 GUESTS := $(notdir $(patsubst %/,%,$(wildcard tests/guests/*/)))
-# How often each part of the host runs under load, and where the one that counts leaves what it counted.
+# How often each part of the host runs under load, and where the one that counts leaves what it
+# counted. What has changed since is compiled as if it had no count.
 PROFILE := host/hotdock.profdata
 COUNTS := $(CURDIR)/target/counting/counts
 UNUSED := target/tools/bin/cargo-machete
@@ -33,7 +34,8 @@ build: host plugins ## target/release/hotdock, and target/plugins/ with cart and
 
 host: ## target/release/hotdock
 	@used=$$(bash .ci/place-profile.sh $(PROFILE)); \
-	RUSTFLAGS="$${RUSTFLAGS-} -Cprofile-use=$$used" $(CARGO) build --release --bin hotdock $(unless_idle)
+	RUSTFLAGS="$${RUSTFLAGS-} -Cprofile-use=$$used -Cllvm-args=-no-pgo-warn-mismatch" \
+	    $(CARGO) build --release --bin hotdock $(unless_idle)
 
 profile: plugins guests other-guests ## count how often each part of the host runs, for `make host` to compile by
 	@RUSTFLAGS="$${RUSTFLAGS-} -Cprofile-generate=$(COUNTS)" CARGO_TARGET_DIR=target/counting \

@@ -2,7 +2,7 @@
 """Counts the instructions of an invocation and compares them with those that were recorded.
 
 `make instructions` runs it; `make instructions UPDATE=1` records what it counts. A count is the
-same on a busy machine and on an idle one, so a change of a few per cent is a change of the code.
+same on a busy machine and on an idle one, so a change of more than TOLERANCE is a change of the code.
 
 Each case is a run of `hotdock bench-invoke --count` in valgrind's callgrind, which writes down what
 was executed between two calls of a marker, by all threads: REQUESTS requests from their bytes to
@@ -25,8 +25,9 @@ RECORD = ROOT / "tests" / "bench" / "instructions.json"
 HOST = TARGET / "release" / "hotdock"
 MARKER = "*instructions_mark*"
 REQUESTS = 400
-# How far a count may be from the recorded one, either way.
-TOLERANCE = 0.03
+# How far a count may be from the recorded one, either way. The host is compiled by a profile, and
+# a change anywhere moves what the compiler makes of it: by 5 % when this was measured.
+TOLERANCE = 0.08
 # The functions that are recorded of each case, and those that are shown of one that changed.
 RECORDED = 30
 SHOWN = 10
