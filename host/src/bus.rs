@@ -6,8 +6,8 @@
 //! an older copy of the file lacks (`skip_to`).
 //!
 //! One writer commits what is queued when it is free (a *group*), and another thread
-//! syncs it while the next is filled. An event is durable, and shown, when that is done. Who keeps up reads the newest
-//! events from memory, who is behind from the file.
+//! syncs it while the next is filled. An event is durable, and shown, when that is done.
+//! Who keeps up reads the newest events from memory, who is behind from the file.
 //!
 //! SQLite's particulars stay in this module.
 
