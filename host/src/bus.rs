@@ -122,7 +122,8 @@ impl Bus {
     /// sequence here. Doing it again does nothing.
     ///
     /// # Errors
-    /// When there is no room, or the file failed; nothing is appended then.
+    /// When there is no room, a sequence is not above those before it, or the file failed;
+    /// nothing is appended then.
     pub async fn relay(&self, store_id: &str, entries: Vec<Outgoing>) -> Result<u64, BusError> {
         let store_id = store_id.to_owned();
         let entries: Vec<_> = entries.into_iter().map(sequenced).collect();

@@ -25,6 +25,8 @@ mod migration;
 mod options;
 mod outbox;
 mod positions;
+mod raw;
+mod rollback;
 mod sandbox;
 mod schema;
 mod snapshot;

@@ -13,6 +13,15 @@ pub enum BusError {
     /// end.
     #[error("{0}")]
     Failed(String),
+    /// An outbox has given out this sequence, or a higher one, before: what it gives out now
+    /// would be taken for what is here. Nothing was appended.
+    #[error("sequence {sequence} of the outbox is not above {last}, the last that is here")]
+    NotAbove {
+        /// What was to be appended.
+        sequence: u64,
+        /// The last that is here of this outbox.
+        last: u64,
+    },
     /// It did not work this time, and the file is as it was.
     #[error("{0}")]
     Unavailable(String),

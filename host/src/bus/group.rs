@@ -81,21 +81,21 @@ impl<'w> Group<'w> {
         Ok(Appended { accepted, repeated: given - accepted })
     }
 
-    /// Appends those of a store's outbox that are above what is here of it.
-    /// Returns its highest sequence here.
+    /// Appends a store's outbox, which goes on above what is here of it. Returns its highest
+    /// sequence here. One that is not above is not skipped: it may be another event.
     pub(super) fn relay(
         &mut self,
         store_id: &str,
-        mut entries: Vec<(u64, Written)>,
+        entries: Vec<(u64, Written)>,
     ) -> Result<u64, JobError> {
-        let mut last = super::readers::relayed(self.connection, store_id)?;
-        let known = last;
-        entries.sort_by_key(|(sequence, _)| *sequence);
-        entries.retain(|(sequence, _)| {
-            let is_new = *sequence > last;
-            last = last.max(*sequence);
-            is_new
-        });
+        let known = super::readers::relayed(self.connection, store_id)?;
+        let mut last = known;
+        for &(sequence, _) in &entries {
+            if sequence <= last {
+                return Err(JobError::Refused(BusError::NotAbove { sequence, last }));
+            }
+            last = sequence;
+        }
         self.room_for(entries.iter().map(|(_, entry)| entry))?;
         self.insert(entries.into_iter().map(|(_, entry)| entry).collect())?;
         if last > known {

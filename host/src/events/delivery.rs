@@ -9,7 +9,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::event::Event;
 use crate::runtime::{self, Failure, Verdict};
 use crate::service::{Kind, Outcome, Registry, ServiceName, Version};
-use crate::state::{Consumption, Store};
+use crate::state::{Consumption, Error, Store};
 
 /// How long a subscription rests when its service could not be reached at all.
 const UNREACHABLE_PAUSE: Duration = Duration::from_millis(100);
@@ -39,6 +39,14 @@ pub(super) enum Ending {
     /// It did not come to its handler, or the handler could not do its work for a
     /// reason that is not its own. It is no attempt.
     Undelivered { reason: String, pause: Duration },
+}
+
+impl Ending {
+    /// Of one in which the host itself panicked. It counts: what makes the host panic may be
+    /// in the event.
+    pub(super) fn panicked() -> Self {
+        Self::Failed { reason: "the host panicked in the delivery".to_owned(), after: None }
+    }
 }
 
 /// Hands an event to its service. `slot` is given back when its handler has
@@ -83,15 +91,26 @@ pub(super) async fn to_service(
     let verdict = runtime::deliver(delivery).await;
     drop(slot);
     let ended = match verdict {
-        Ok(Verdict::Handled(committed)) => {
-            committed.durable().await.map(|()| Ending::Finished).map_err(Failure::from)
-        }
+        Ok(Verdict::Handled(committed)) => match committed.durable().await {
+            Ok(()) => Ok(Ending::Finished),
+            // Another's statement undid it: it comes again, and has not failed.
+            Err(error @ Error::Rerun(_)) => {
+                let reason = error.to_string();
+                Ok(Ending::Undelivered { reason, pause: Duration::ZERO })
+            }
+            Err(error) => Err(error.into()),
+        },
         Ok(Verdict::Repeated) => Ok(Ending::Finished),
         Ok(Verdict::Retry(reason)) => Ok(Ending::Failed { reason, after: None }),
         Ok(Verdict::Reject(reason)) => Ok(Ending::Rejected(reason)),
         Err(failure) => Err(failure),
     };
     match ended {
+        Ok(ending @ Ending::Undelivered { .. }) => {
+            count.ended(Outcome::Conflict);
+            measure.ended(Outcome::Conflict, None);
+            ending
+        }
         Ok(ending) => {
             count.ended(Outcome::Answered);
             let finished = matches!(ending, Ending::Finished);

@@ -2,7 +2,9 @@
 //!
 //! Each store has one, which sleeps until something is committed there. The bus
 //! notes which sequence it has of each store in the commit that appends, so a
-//! relay that is interrupted anywhere begins again and nothing is there twice.
+//! relay that is interrupted anywhere begins again and nothing is there twice. A sequence
+//! that the bus has already is no repetition then, but another event under a used number (a
+//! file that was copied or edited): the relay stops, and says so.
 
 use std::mem::{Discriminant, discriminant};
 use std::sync::Arc;
@@ -19,6 +21,11 @@ use crate::state::{Error, OutgoingLimit, Store, StoreIdentity};
 
 /// What is handed to the bus at once.
 const BATCH: OutgoingLimit = OutgoingLimit { max_events: 512, max_bytes: 4 << 20 };
+
+/// What an operator is to do about an outbox that gives out a sequence again.
+const WHAT_TO_DO: &str = "its file was copied to another service's or changed by hand; nothing \
+                          more of it is relayed and nothing is lost: once that is ended, start \
+                          the host again, and it publishes under a new identity";
 
 /// How long the bus or a store that refuses is left alone.
 const PAUSE: Backoff = Backoff { first: Duration::from_millis(200), max: Duration::from_secs(2) };
@@ -80,6 +87,8 @@ async fn run(bus: Bus, store: Arc<Store>, stop: CancellationToken) {
 struct Source {
     store_id: String,
     relayed: u64,
+    /// Whether the bus may have taken more than it said.
+    is_unsure: bool,
     /// Events that are handed over at once: few while there is hardly any room.
     most: usize,
 }
@@ -99,6 +108,11 @@ async fn until_relayed(
         // Each kind once, however often it is tried.
         if warned.replace(error.kind()) != Some(error.kind()) {
             tracing::warn!(?store, %error, "published events wait for the bus");
+        }
+        if let RelayError::Bus(BusError::NotAbove { sequence, last }) = error {
+            stop_for_good(store, source.as_ref(), sequence, last).await;
+            stop.cancelled().await;
+            return false;
         }
         if stop.is_cancelled() {
             return false;
@@ -125,6 +139,10 @@ async fn relay(
         Some(source) => source,
         None => source.insert(identify(bus, store).await?),
     };
+    if source.is_unsure {
+        source.relayed = bus.relayed(&source.store_id).await?.max(source.relayed);
+        source.is_unsure = false;
+    }
     loop {
         let published = store.published();
         let limit = OutgoingLimit { max_events: source.most, ..BATCH };
@@ -143,11 +161,29 @@ async fn relay(
                 source.most = events / 2;
                 continue;
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                source.is_unsure = !matches!(error, BusError::NotAbove { .. });
+                return Err(error.into());
+            }
         }
         failpoint::pass("after relay append");
         source.most = (source.most * 2).min(BATCH.max_events);
         store.note_relayed(source.relayed);
+    }
+}
+
+/// Notes that the outbox is not relayed any further, and tells the operator.
+async fn stop_for_good(store: &Arc<Store>, source: Option<&Source>, sequence: u64, last: u64) {
+    tracing::error!(
+        ?store,
+        service = store.service(),
+        sequence,
+        last,
+        "an event was published under a sequence that the bus has already: {WHAT_TO_DO}"
+    );
+    let relayed = source.map_or(0, |source| source.relayed);
+    if let Err(error) = store.stop_relaying(relayed).await {
+        tracing::error!(?store, %error, "that its outbox is not relayed is not written down");
     }
 }
 
@@ -165,18 +201,29 @@ impl RelayError {
 /// sequences than the bus has of it was restored from a copy, and would give them
 /// out again: it gets another identity.
 async fn identify(bus: &Bus, store: &Arc<Store>) -> Result<Source, RelayError> {
-    let StoreIdentity { store_id, opened_at } = store.identity().await?;
+    let StoreIdentity { store_id, opened_at, stopped_at } = store.identity().await?;
+    if let Some(relayed) = stopped_at {
+        tracing::warn!(?store, "its outbox was not relayed: it is now, under a new identity");
+        let StoreIdentity { store_id, .. } = store.renew_identity(relayed).await?;
+        return Ok(Source::new(store_id, relayed));
+    }
     let relayed = bus.relayed(&store_id).await?;
     if relayed <= opened_at {
         store.note_relayed(relayed);
-        return Ok(Source { store_id, relayed, most: BATCH.max_events });
+        return Ok(Source::new(store_id, relayed));
     }
     tracing::warn!(
         ?store,
         "it was restored from a copy: it publishes under a new identity from here on"
     );
-    let StoreIdentity { store_id, opened_at } = store.renew_identity().await?;
-    Ok(Source { store_id, relayed: opened_at, most: BATCH.max_events })
+    let StoreIdentity { store_id, .. } = store.renew_identity(opened_at).await?;
+    Ok(Source::new(store_id, opened_at))
+}
+
+impl Source {
+    fn new(store_id: String, relayed: u64) -> Self {
+        Self { store_id, relayed, is_unsure: false, most: BATCH.max_events }
+    }
 }
 
 #[cfg(test)]

@@ -9,9 +9,11 @@ mod commands;
 mod failing;
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -271,7 +273,9 @@ impl Dispatcher {
             self.under_way += 1;
             let (parts, tell) = (Arc::clone(&self.parts), self.tell.clone());
             tokio::spawn(async move {
-                let ending = parts.attempt(&mut attempt, slot).await;
+                let attempted = AssertUnwindSafe(parts.attempt(&mut attempt, slot)).catch_unwind();
+                // Whatever it held was given back, and it is an attempt as any other.
+                let ending = attempted.await.unwrap_or_else(|_| Ending::panicked());
                 // The dispatcher waits for it, so it is there.
                 let _ = tell.send(News::Ended(attempt, ending));
             });

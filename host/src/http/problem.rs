@@ -178,6 +178,13 @@ impl Problem {
                 "lease-expired",
                 "the request held the service's store for longer than it may",
             ),
+            Failure::ForeignKey => failed(
+                "foreign-key",
+                "the service's transaction ended with a foreign key that is violated",
+            ),
+            Failure::GivenUp(_) => {
+                failed("transaction-undone", "a statement undid the service's transaction")
+            }
             Failure::StoreFull => Self::unavailable("store-full", "the service's store is full"),
             Failure::OutboxFull => {
                 Self::unavailable("outbox-full", "the service's events wait for the bus")
@@ -211,7 +218,8 @@ impl Problem {
             IntakeError::Bus(BusError::Full(_)) => {
                 Self::unavailable("bus-full", "the bus has no room for more events")
             }
-            IntakeError::Bus(BusError::Unavailable(_)) => {
+            // The latter only of an outbox.
+            IntakeError::Bus(BusError::Unavailable(_) | BusError::NotAbove { .. }) => {
                 Self::unavailable("bus-unavailable", "the bus does not answer")
             }
             IntakeError::Bus(BusError::Failed(_)) => Self::new(

@@ -69,6 +69,12 @@ pub enum Failure {
     /// It held the store's writer for too long.
     #[error("the service held its store's writer for longer than it may")]
     LeaseExpired,
+    /// Its transaction violates a foreign key that is judged at its end.
+    #[error("the service's transaction ends with a deferred foreign key that is violated")]
+    ForeignKey,
+    /// A statement of its failed so that SQLite undid the whole transaction.
+    #[error("the service's transaction was undone at a statement: {0}")]
+    GivenUp(String),
     /// The store cannot take more.
     #[error("the service's store is full")]
     StoreFull,
@@ -99,6 +105,7 @@ impl Failure {
             Self::Drained => Outcome::Drained,
             Self::Conflict => Outcome::Conflict,
             Self::LeaseExpired => Outcome::LeaseExpired,
+            Self::ForeignKey | Self::GivenUp(_) => Outcome::Refused,
             Self::StoreFull | Self::OutboxFull | Self::TooManyKeys => Outcome::StoreFull,
             Self::Store(_) => Outcome::StoreFailed,
         }
@@ -111,6 +118,8 @@ impl From<Error> for Failure {
             Error::Rerun(_) => Self::Conflict,
             Error::LeaseExpired => Self::LeaseExpired,
             Error::Full => Self::StoreFull,
+            Error::ForeignKey => Self::ForeignKey,
+            Error::GivenUp(reason) => Self::GivenUp(reason),
             Error::OutboxFull => Self::OutboxFull,
             Error::TooManyKeys => Self::TooManyKeys,
             error => Self::Store(error.to_string()),

@@ -47,6 +47,8 @@ pub enum Outcome {
     Conflict,
     /// It held the writer for too long.
     LeaseExpired,
+    /// Its transaction was refused at its end or undone at a statement.
+    Refused,
     /// Its store is full.
     StoreFull,
     /// Its store failed.
@@ -75,7 +77,7 @@ pub struct RequestCount {
 }
 
 impl Outcome {
-    const ALL: [(Self, &'static str); 17] = [
+    const ALL: [(Self, &'static str); 18] = [
         (Self::Answered, "answered"),
         (Self::Trapped, "trapped"),
         (Self::Memory, "memory"),
@@ -89,6 +91,7 @@ impl Outcome {
         (Self::Drained, "drained"),
         (Self::Conflict, "conflict"),
         (Self::LeaseExpired, "lease-expired"),
+        (Self::Refused, "transaction-refused"),
         (Self::StoreFull, "store-full"),
         (Self::StoreFailed, "store-failed"),
         (Self::Overloaded, "overloaded"),

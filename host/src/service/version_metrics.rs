@@ -118,7 +118,8 @@ impl Measure {
             | Outcome::Deadline
             | Outcome::NoAnswer
             | Outcome::AnswerCut
-            | Outcome::LeaseExpired => true,
+            | Outcome::LeaseExpired
+            | Outcome::Refused => true,
             // The client's doing, the load's or the host's: nothing is said of the version.
             Outcome::BodyTooLarge
             | Outcome::KeyRefused

@@ -32,6 +32,12 @@ pub enum Error {
     /// The store has as many pages as it may, or the disk is full.
     #[error("the store is full")]
     Full,
+    /// A foreign key is violated that is judged at the transaction's end.
+    #[error("the transaction ends with a deferred foreign key that is violated")]
+    ForeignKey,
+    /// A statement failed in a way that SQLite undoes the whole transaction for.
+    #[error("the transaction was undone at a statement: {0}")]
+    GivenUp(String),
     /// The store could not be read or written.
     #[error("{0}")]
     Unavailable(String),
@@ -84,6 +90,14 @@ impl Error {
         }
     }
 
+    /// A failure of a COMMIT: what it judges is the members'.
+    pub(super) fn of_commit(error: &rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::ConstraintViolation) => Self::GivenUp(error.to_string()),
+            _ => Self::of_host(error),
+        }
+    }
+
     /// A failure of a guest's statement.
     #[expect(clippy::needless_pass_by_value, reason = "as `map_err` hands it over")]
     pub(super) fn of_guest(error: rusqlite::Error) -> Self {
@@ -131,6 +145,11 @@ impl Error {
 /// Whether the file itself failed: nothing that this process believes of it is
 /// certain any more (a failed sync may have dropped pages that look written).
 pub(super) fn is_io_failure(error: &rusqlite::Error) -> bool {
+    // Memory that was refused in the middle of I/O is no fault of the file's.
+    let extended = error.sqlite_error().map(|error| error.extended_code);
+    if extended == Some(rusqlite::ffi::SQLITE_IOERR_NOMEM) {
+        return false;
+    }
     matches!(
         error.sqlite_error_code(),
         Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)

@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 
 use super::error::Error;
 use super::history::Footprint;
+use super::rollback;
 use super::schema;
 use super::snapshot::Writes;
 use super::writer::Writer;
@@ -62,20 +63,23 @@ pub(super) fn run(
     let deadline = Instant::now() + MIGRATION_TIMEOUT;
     let applied = apply_all(writer, migrations, deadline);
     if applied.is_err() || !apply {
-        writer.undo_lease(false)?;
+        // It may have undone all of it already.
+        let undone = writer.undo_lease(false);
+        writer.redo();
         writer.commit_group();
-        return applied;
+        return applied.and_then(|names| undone.map(|()| names).map_err(MigrationError::from));
     }
     let mut durable = writer.end_lease(&footprint)?;
     writer.commit_group();
     durable.try_recv().unwrap_or_else(|_| {
         Err(Error::Unavailable("the migrations' commit has no known outcome".to_owned()))
     })?;
+    writer.schema_changed()?;
     applied
 }
 
 fn apply_all(
-    writer: &Writer,
+    writer: &mut Writer,
     migrations: &[Migration],
     deadline: Instant,
 ) -> Result<Vec<String>, MigrationError> {
@@ -108,18 +112,23 @@ fn is_applied(connection: &Connection, migration: &Migration) -> Result<bool, Mi
 }
 
 fn apply_one(
-    writer: &Writer,
+    writer: &mut Writer,
     migration: &Migration,
     deadline: Instant,
 ) -> Result<(), MigrationError> {
-    let connection = &writer.connection;
     let name = || migration.name.clone();
-    {
+    let failed = |reason| MigrationError::Failed { name: name(), reason };
+    rollback::refuse_clause(&migration.sql).map_err(|error| failed(error.to_string()))?;
+    let ran = {
         let _guest = writer.sandbox().enter(deadline);
-        connection
-            .execute_batch(&migration.sql)
-            .map_err(|error| MigrationError::Failed { name: name(), reason: error.to_string() })?;
-    }
+        writer.connection.execute_batch(&migration.sql)
+    };
+    let reason = ran.as_ref().err().map(ToString::to_string);
+    let survived = writer.survive(ran.err().map(Error::of_guest));
+    survived.map_err(|error| failed(error.to_string()))?;
+    reason.map_or(Ok(()), |reason| Err(failed(reason)))?;
+    writer.judge_lease().map_err(|error| failed(error.to_string()))?;
+    let connection = &writer.connection;
     if let Some(table) = foreign_host_table(connection)? {
         let reason = format!("{table} is a name of the host's: names that begin with _ are");
         return Err(MigrationError::Failed { name: name(), reason });

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension as _};
 use tokio::sync::Notify;
 
 use super::error::Error;
@@ -20,6 +20,9 @@ use crate::event::{Event, Outgoing};
 /// event at the least.
 const MAX_TAIL: usize = 4_096;
 const MAX_TAIL_BYTES: usize = 16 << 20;
+
+/// Where `_meta` says that an outbox is not relayed any further.
+const STOPPED_AT: &str = "relay_stopped_at";
 
 /// How much is taken out of an outbox at once; one event at the least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +40,9 @@ pub struct StoreIdentity {
     pub store_id: String,
     /// The highest sequence that the file had given out when it was opened.
     pub opened_at: u64,
+    /// Up to where the bus has it, where it is not relayed any further
+    /// ([`Store::stop_relaying`]).
+    pub stopped_at: Option<u64>,
 }
 
 /// An event to be published, with its text.
@@ -62,6 +68,7 @@ struct State {
     relayed: u64,
     trimmed: u64,
     opened_at: Option<u64>,
+    stopped: bool,
 }
 
 impl State {
@@ -113,7 +120,13 @@ impl Outbox {
     /// Up to which row the outbox can be cut, if it can.
     pub(super) fn to_trim(&self) -> Option<u64> {
         let state = self.lock();
-        (state.relayed > state.trimmed).then_some(state.relayed)
+        (state.relayed > state.trimmed && !state.stopped).then_some(state.relayed)
+    }
+
+    /// The highest sequence that was given out, as far as memory knows: another must be above.
+    pub(super) fn highest(&self) -> u64 {
+        let state = self.lock();
+        state.last.max(state.relayed)
     }
 
     pub(super) fn trimmed(&self, sequence: u64) {
@@ -194,27 +207,46 @@ impl Store {
     /// When the store cannot be read.
     pub async fn identity(self: &Arc<Self>) -> Result<StoreIdentity, Error> {
         let core = Arc::clone(&self.core);
-        let store_id = self
+        let (store_id, stopped_at) = self
             .read(move |connection| {
                 // Nothing may have opened it for writing yet.
                 core.outbox.open(connection)?;
-                connection.query_row("SELECT value FROM _meta WHERE key = 'store_id'", (), |row| {
-                    row.get(0)
-                })
+                let mut meta = connection.prepare("SELECT value FROM _meta WHERE key = ?1")?;
+                let store_id: String = meta.query_row(["store_id"], |row| row.get(0))?;
+                let stopped_at: Option<String> =
+                    meta.query_row([STOPPED_AT], |row| row.get(0)).optional()?;
+                Ok((store_id, stopped_at))
             })
             .await?;
         let opened_at = self.core.outbox.lock().opened_at.unwrap_or(0);
-        Ok(StoreIdentity { store_id, opened_at })
+        let stopped_at = stopped_at.map(|sequence| sequence.parse().unwrap_or(0));
+        Ok(StoreIdentity { store_id, opened_at, stopped_at })
     }
 
-    /// Gives a file that was restored from a copy another identity: the bus has
-    /// had sequences of it that it will give out again. What it had in its outbox
-    /// when it was opened is on the bus, so it is taken out. Durable when it returns.
+    /// Notes in the file that the bus has the outbox up to `relayed` and takes no more of it;
+    /// nothing is taken out of it from here on.
     ///
     /// # Errors
     /// When the store cannot be written.
-    pub async fn renew_identity(self: &Arc<Self>) -> Result<StoreIdentity, Error> {
-        let opened_at = self.core.outbox.lock().opened_at.unwrap_or(0);
+    pub async fn stop_relaying(self: &Arc<Self>, relayed: u64) -> Result<(), Error> {
+        self.core.outbox.lock().stopped = true;
+        let (committed, ()) = self
+            .host_member(move |writer| {
+                let row = (STOPPED_AT, relayed.to_string());
+                let sql = "INSERT OR REPLACE INTO _meta (key, value) VALUES (?1, ?2)";
+                writer.connection.execute(sql, row).map(drop)
+            })
+            .await?;
+        committed.durable().await
+    }
+
+    /// Gives a file that was restored from a copy another identity: the bus has
+    /// had sequences of it that it will give out again. What it has in its outbox up to
+    /// `relayed` is on the bus, so it is taken out. Durable when it returns.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn renew_identity(self: &Arc<Self>, relayed: u64) -> Result<StoreIdentity, Error> {
         let store_id = uuid::Uuid::new_v4().to_string();
         let renewed = store_id.clone();
         let (committed, ()) = self
@@ -222,11 +254,13 @@ impl Store {
                 writer
                     .connection
                     .execute("UPDATE _meta SET value = ?1 WHERE key = 'store_id'", [&renewed])?;
-                trim(&writer.connection, opened_at)
+                writer.connection.execute("DELETE FROM _meta WHERE key = ?1", [STOPPED_AT])?;
+                trim(&writer.connection, relayed)
             })
             .await?;
         committed.durable().await?;
-        Ok(StoreIdentity { store_id, opened_at })
+        let opened_at = self.core.outbox.lock().opened_at.unwrap_or(0);
+        Ok(StoreIdentity { store_id, opened_at, stopped_at: None })
     }
 
     /// The first committed events after `after`, as many as `limit` lets.

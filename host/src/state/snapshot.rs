@@ -16,7 +16,7 @@ use super::keyvalue::{self, KeyPage};
 use super::outbox::Publication;
 use super::sandbox::Sandbox;
 use super::schema;
-use super::sql::{Deadlines, Execution, Rows, Scope, Value, begins_with_write};
+use super::sql::{Access, Deadlines, Execution, Rows, Scope, Value, begins_with_write};
 use super::store::Store;
 
 /// What a transaction read, and in which snapshot.
@@ -224,7 +224,7 @@ impl Snapshot {
             let options = &store.core.options;
             let deadline = Instant::now() + options.statement_timeout;
             let deadlines = Deadlines { reading: deadline, writing: deadline };
-            let scope = Scope { connection, sandbox, options, writable: false, deadlines };
+            let scope = Scope { connection, sandbox, options, access: Access::Read, deadlines };
             let result = run(scope, &statement);
             (reader, result)
         });

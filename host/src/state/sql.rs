@@ -7,6 +7,7 @@ use rusqlite::{CachedStatement, Connection, ToSql, params_from_iter};
 
 use super::error::{Error, SqlErrorKind};
 use super::options::StoreOptions;
+use super::rollback;
 use super::sandbox::Sandbox;
 
 /// Put in front of guests' statements: prepared statements are cached by their
@@ -63,9 +64,24 @@ pub(super) struct Scope<'a> {
     pub(super) connection: &'a Connection,
     pub(super) sandbox: &'a Sandbox,
     pub(super) options: &'a StoreOptions,
-    /// Whether it may write; if not, a writing statement needs a lease first.
-    pub(super) writable: bool,
+    pub(super) access: Access,
     pub(super) deadlines: Deadlines,
+}
+
+/// What a guest's statement may do.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Access {
+    /// It may only read; one that writes needs a lease first.
+    Read,
+    /// It may write. One that fails leaves nothing, whatever its conflict clause: SQLite's
+    /// `FAIL` keeps what was done before, and so does a function that fails, and a limit of
+    /// the host's that is met after the rows are written.
+    Write {
+        /// Whether it needs a savepoint for that, besides the lease's.
+        savepoint: bool,
+        /// Whether its program is looked at for what the schema has of ROLLBACK.
+        programs: bool,
+    },
 }
 
 impl Scope<'_> {
@@ -75,13 +91,80 @@ impl Scope<'_> {
         statement: &str,
         parameters: &[Value],
     ) -> Result<(Rows, bool), Error> {
+        self.run(statement, parameters, |prepared| self.rows(prepared, parameters))
+    }
+
+    /// Runs a statement to its end and returns how many rows it changed by itself (not by
+    /// triggers or cascades), and whether it wrote.
+    pub(super) fn execute(
+        &self,
+        statement: &str,
+        parameters: &[Value],
+    ) -> Result<(u64, bool), Error> {
+        self.run(statement, parameters, |prepared| {
+            let before = self.connection.total_changes();
+            let mut rows = prepared.query(params_from_iter(parameters)).map_err(Error::of_guest)?;
+            while rows.next().map_err(Error::of_guest)?.is_some() {}
+            // A statement that changes no rows, such as CREATE, leaves the number of the last
+            // that did.
+            let changed = self.connection.total_changes() != before;
+            Ok(if changed { self.connection.changes() } else { 0 })
+        })
+    }
+
+    fn run<R>(
+        &self,
+        statement: &str,
+        parameters: &[Value],
+        step: impl FnOnce(&mut CachedStatement<'_>) -> Result<R, Error>,
+    ) -> Result<(R, bool), Error> {
         let guest = self.sandbox.enter(self.deadlines.reading);
         let mut prepared = self.prepare(statement)?;
-        if !prepared.readonly() {
-            guest.until(self.deadlines.writing);
-        }
         self.check(&prepared, parameters)?;
-        let writes = !prepared.readonly();
+        if prepared.readonly() {
+            return Ok((step(&mut prepared)?, false));
+        }
+        drop(guest);
+        let Access::Write { savepoint, .. } = self.access else { return Err(Error::NeedsLease) };
+        if savepoint {
+            self.host("SAVEPOINT statement")?;
+        }
+        let result = {
+            let _guest = self.sandbox.enter(self.deadlines.writing);
+            step(&mut prepared)
+        };
+        drop(prepared);
+        // Where SQLite gave the whole transaction up there is nothing to undo.
+        if !self.connection.is_autocommit() {
+            self.settle(savepoint, result.is_ok())?;
+        }
+        Ok((result?, true))
+    }
+
+    /// Keeps what a statement did, or undoes it.
+    fn settle(&self, savepoint: bool, keep: bool) -> Result<(), Error> {
+        match (savepoint, keep) {
+            (true, true) => self.host("RELEASE statement"),
+            (true, false) => {
+                self.host("ROLLBACK TO statement")?;
+                self.host("RELEASE statement")
+            }
+            (false, true) => Ok(()),
+            (false, false) => self.host("ROLLBACK TO lease"),
+        }
+    }
+
+    /// Runs a statement of the host's own.
+    fn host(&self, statement: &str) -> Result<(), Error> {
+        let run = || self.connection.prepare_cached(statement)?.execute(());
+        run().map(drop).map_err(|error| Error::of_host(&error))
+    }
+
+    fn rows(
+        &self,
+        prepared: &mut CachedStatement<'_>,
+        parameters: &[Value],
+    ) -> Result<Rows, Error> {
         let columns: Vec<String> = prepared.column_names().map(str::to_owned).collect();
         let mut found = prepared.query(params_from_iter(parameters)).map_err(Error::of_guest)?;
         let mut values = Vec::new();
@@ -103,26 +186,17 @@ impl Scope<'_> {
             }
             values.push(cells);
         }
-        Ok((Rows { columns, values }, writes))
-    }
-
-    /// Runs a statement to its end and returns how many rows it changed.
-    pub(super) fn execute(&self, statement: &str, parameters: &[Value]) -> Result<u64, Error> {
-        let guest = self.sandbox.enter(self.deadlines.reading);
-        let mut prepared = self.prepare(statement)?;
-        if !prepared.readonly() {
-            guest.until(self.deadlines.writing);
-        }
-        self.check(&prepared, parameters)?;
-        let before = self.connection.total_changes();
-        let mut rows = prepared.query(params_from_iter(parameters)).map_err(Error::of_guest)?;
-        while rows.next().map_err(Error::of_guest)?.is_some() {}
-        Ok(self.connection.total_changes() - before)
+        Ok(Rows { columns, values })
     }
 
     fn prepare(&self, statement: &str) -> Result<CachedStatement<'_>, Error> {
+        rollback::refuse_clause(statement)?;
         let text = format!("{GUEST_PREFIX}{statement}");
-        self.connection.prepare_cached(&text).map_err(Error::of_guest)
+        let prepared = self.connection.prepare_cached(&text).map_err(Error::of_guest)?;
+        if matches!(self.access, Access::Write { programs: true, .. }) && !prepared.readonly() {
+            rollback::refuse_program(self.connection, &text)?;
+        }
+        Ok(prepared)
     }
 
     fn check(&self, prepared: &CachedStatement<'_>, parameters: &[Value]) -> Result<(), Error> {
@@ -138,7 +212,7 @@ impl Scope<'_> {
             let limit = self.options.max_value_bytes;
             return Err(limited(format!("a value of {} bytes; {limit} are taken", size(large))));
         }
-        if !self.writable && !prepared.readonly() {
+        if matches!(self.access, Access::Read) && !prepared.readonly() {
             return Err(Error::NeedsLease);
         }
         Ok(())

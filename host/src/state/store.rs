@@ -217,6 +217,12 @@ impl Store {
         now.saturating_duration_since(last_used) >= self.core.options.idle_close && self.close_now()
     }
 
+    /// The service whose store it is, for messages.
+    #[must_use]
+    pub fn service(&self) -> &str {
+        &self.core.service
+    }
+
     /// Closes the file once the writer is free.
     pub async fn close(&self) {
         while !self.close_now() {

@@ -13,6 +13,8 @@ use super::*;
 mod events;
 mod leases;
 mod sql;
+mod statements;
+mod undone;
 
 struct Fixture {
     store: Arc<Store>,

@@ -52,6 +52,7 @@ pub(super) type Home = Arc<Mutex<Option<Box<Writer>>>>;
 #[must_use = "nothing that depends on it may leave before it is durable"]
 pub struct Committed {
     durable: Option<Durable>,
+    leased: bool,
 }
 
 impl Transaction {
@@ -283,13 +284,13 @@ impl Transaction {
     pub async fn finish(self) -> Result<Committed, Error> {
         match self.mode {
             Mode::Optimistic(snapshot) if snapshot.writes.is_empty() => {
-                Ok(Committed { durable: None })
+                Ok(Committed { durable: None, leased: false })
             }
             Mode::Optimistic(mut snapshot) => {
                 snapshot.release_reader();
                 let Snapshot { reads, writes, .. } = *snapshot;
                 let durable = self.store.submit(reads, writes).await?;
-                Ok(Committed { durable: Some(durable) })
+                Ok(Committed { durable: Some(durable), leased: false })
             }
             Mode::Leased(mut leased) => {
                 let footprint = std::mem::take(&mut leased.footprint);
@@ -300,8 +301,9 @@ impl Transaction {
                 // event is taken, its effects would be undone and the event would
                 // stay finished with the group.
                 let writer = leased.writer()?;
+                writer.judge_lease()?;
                 if let Some(keeping) = keeping {
-                    writer.keep_answer(keeping)?;
+                    writer.keep_answer(&keeping)?;
                 }
                 // Where it is refused, nothing was published yet.
                 if let Some(consumption) = consumption {
@@ -310,7 +312,7 @@ impl Transaction {
                 writer.publish(&publications)?;
                 let durable = writer.end_lease(&footprint);
                 leased.go_home();
-                Ok(Committed { durable: Some(durable?) })
+                Ok(Committed { durable: Some(durable?), leased: true })
             }
         }
     }
@@ -329,6 +331,7 @@ impl Transaction {
             Mode::Leased(leased) => {
                 let Leased { writer, footprint, .. } = &mut **leased;
                 let writer = writer.as_mut().expect("held until it goes home");
+                writer.check_lease()?;
                 writer.set(bucket, key, value.as_deref(), footprint)
             }
         }
@@ -362,7 +365,9 @@ impl Leased {
         if Instant::now() >= self.deadlines.reading {
             return Err(self.late.clone());
         }
-        Ok(self.writer.as_mut().expect("held until it goes home"))
+        let writer = self.writer.as_mut().expect("held until it goes home");
+        writer.check_lease()?;
+        Ok(writer)
     }
 
     /// Runs a statement; one that the lease's deadline ended ends the lease, too.
@@ -375,13 +380,16 @@ impl Leased {
         let result = run(self.writer()?, deadlines, &mut footprint);
         self.footprint = footprint;
         match result {
-            Err(Error::Sql(_)) if Instant::now() >= deadlines.reading => Err(self.late.clone()),
+            Err(Error::Sql(_) | Error::GivenUp(_)) if Instant::now() >= deadlines.reading => {
+                Err(self.late.clone())
+            }
             result => result,
         }
     }
 
     /// Ends the member, commits its group, and opens the next with a lease in it.
     fn commit(&mut self) -> Result<(), Error> {
+        self.writer()?.judge_lease()?;
         let footprint = std::mem::take(&mut self.footprint);
         let publications = std::mem::take(&mut self.publications);
         self.published_bytes = 0;
@@ -416,13 +424,20 @@ impl Drop for Leased {
 
 impl Committed {
     pub(super) fn pending(durable: Durable) -> Self {
-        Self { durable: Some(durable) }
+        Self { durable: Some(durable), leased: false }
+    }
+
+    /// Whether it was done with the writer lease. [`Committed::durable`] may come to
+    /// [`Error::Rerun`] then: another's statement undid it with its group.
+    #[must_use]
+    pub fn is_leased(&self) -> bool {
+        self.leased
     }
 
     /// Waits until it is on disk.
     ///
     /// # Errors
-    /// When the group's commit failed: nothing of it is there.
+    /// When it could not be committed: nothing of it is there.
     pub async fn durable(self) -> Result<(), Error> {
         match self.durable {
             None => Ok(()),

@@ -1,6 +1,7 @@
 //! A turn of the writer: from the first job that finds it free until nothing
 //! waits. It has no thread of its own between turns.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -53,17 +54,39 @@ fn run(store: &Arc<Store>) {
                 None => Writer::open(&store.core),
             };
             writer = match opened {
-                Ok(writer) => handle(store, writer, job),
+                Ok(writer) => guarded(store, writer, |writer| handle(store, writer, job)),
                 Err(error) => {
                     refuse(job, &error);
                     None
                 }
             };
         }
-        if let Some(writer) = &mut writer {
-            writer.commit_group();
+        if let Some(open) = writer.take() {
+            writer = guarded(store, open, |mut writer| {
+                writer.commit_group();
+                Some(writer)
+            });
         }
     }
+}
+
+/// Does something with the writer. Where it panics the writer is dropped, which undoes what
+/// was open and answers everyone in it; the next job opens another.
+fn guarded(
+    store: &Arc<Store>,
+    writer: Box<Writer>,
+    work: impl FnOnce(Box<Writer>) -> Option<Box<Writer>>,
+) -> Option<Box<Writer>> {
+    let done = catch_unwind(AssertUnwindSafe(|| {
+        let mut writer = work(writer)?;
+        writer.redo();
+        Some(writer)
+    }));
+    done.unwrap_or_else(|_| {
+        let service = &store.core.service;
+        tracing::error!(service, "the store's writer panicked; what was not committed is undone");
+        None
+    })
 }
 
 /// Does one job. Returns the writer, unless a lease holder kept it.
@@ -72,7 +95,7 @@ fn handle(store: &Arc<Store>, mut writer: Box<Writer>, job: Job) -> Option<Box<W
         Job::Commit { reads, writes, reply } => {
             // One whose client left before it was validated is not committed.
             if !reply.is_closed() {
-                let _ = reply.send(commit(&mut writer, &reads, writes));
+                let _ = reply.send(commit(&mut writer, &reads, Box::new(writes)));
             }
             Some(writer)
         }
@@ -107,7 +130,7 @@ fn handle(store: &Arc<Store>, mut writer: Box<Writer>, job: Job) -> Option<Box<W
     }
 }
 
-fn commit(writer: &mut Writer, reads: &Reads, writes: Writes) -> Result<Durable, Error> {
+fn commit(writer: &mut Writer, reads: &Reads, writes: Box<Writes>) -> Result<Durable, Error> {
     if !writer.still_holds(reads) {
         return Err(Error::Rerun(Rerun::Leased));
     }
@@ -122,9 +145,11 @@ fn lease(store: &Arc<Store>, mut writer: Box<Writer>, job: LeaseJob) -> Option<B
     }
     let patience = store.core.options.group_patience;
     // Members that are done would wait for it: not for one that must come
-    // first, and not where there is little time left.
+    // first, and not where there is little time left. Those that could not be done again
+    // without anyone's noticing are not to be undone with it.
     let alone = alone || writer.is_wary();
-    if writer.first_done().is_some_and(|first| alone || first.elapsed() > patience / 2) {
+    let apart = alone || writer.has_host_members();
+    if writer.first_done().is_some_and(|first| apart || first.elapsed() > patience / 2) {
         writer.commit_group();
     }
     let (reads, mut writes) = match before {
@@ -155,9 +180,17 @@ fn lease(store: &Arc<Store>, mut writer: Box<Writer>, job: LeaseJob) -> Option<B
     let home = Home::new(Mutex::new(None));
     let leased = Leased::new(writer, &home, footprint, publications, deadlines, late.clone());
     let running = run(Transaction::leased(store, leased));
-    let result = hold(running, &mut ended, deadline).unwrap_or(Err(late));
+    // One that panics ends itself: its transaction is undone as any other's that is dropped.
+    let held = catch_unwind(AssertUnwindSafe(|| hold(running, &mut ended, deadline)));
+    let panicked = || Some(Err(Error::Unavailable("its run panicked".to_owned())));
+    let result = held.unwrap_or_else(|_| panicked()).unwrap_or(Err(late));
     let _ = ended.send(result);
-    let writer = home.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let mut writer = home.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(writer) = writer.as_mut().filter(|_| alone) {
+        // Whatever its commit comes to is its own doing.
+        writer.redo();
+        writer.commit_group();
+    }
     if writer.is_none() {
         tracing::error!(
             service = store.core.service,

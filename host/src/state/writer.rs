@@ -1,30 +1,36 @@
 //! The writer: a store's one writing connection, and the group that is open on it.
 
+mod group;
+mod guest;
+mod hooks;
+mod undone;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rusqlite::Connection;
-use rusqlite::hooks::Action;
 use tokio::sync::oneshot;
 
+use self::group::{Group, Member, Work};
+use self::guest::Lease;
+use self::hooks::Hooks;
+
 use super::checkpoint::Checkpoints;
-use super::error::{Error, Rerun};
+use super::error::{Error, Rerun, is_io_failure};
 use super::held;
-use super::history::{Footprint, History, Sequence};
+use super::history::{Footprint, History};
 use super::idempotency::{self, Keeping, KeptAnswer, KeyClaim};
 use super::inbox::{self, Advance, Consumption};
 use super::keyvalue;
 use super::outbox::{self, Publication};
+use super::rollback;
 use super::sandbox::Sandbox;
 use super::snapshot::{Reads, Writes};
-use super::sql::{Deadlines, Execution, Rows, Scope, Value};
 use super::store::Core;
-use crate::event::Outgoing;
 use crate::failpoint;
 
-/// For how long lease holders join no others after one's statement was stopped.
+/// For how long lease holders join no others, nor others them, after a group was undone.
 const WARY: Duration = Duration::from_secs(1);
 
 /// Resolves when the group is committed.
@@ -33,26 +39,17 @@ pub(super) type Durable = oneshot::Receiver<Result<(), Error>>;
 pub(super) struct Writer {
     pub(super) connection: Connection,
     sandbox: Sandbox,
+    hooks: Hooks,
     checkpoints: Checkpoints,
-    /// Set when a row is inserted into a guest's table.
-    inserted: Arc<AtomicBool>,
     history: History,
     core: Arc<Core>,
     group: Option<Group>,
+    /// Members of a group that was undone, until they are done again.
+    undone: Vec<Member>,
+    lease: Lease,
     wary_until: Option<Instant>,
-}
-
-/// Members that are in SQLite's open transaction and wait for its commit.
-struct Group {
-    sequence: Sequence,
-    waiting: Vec<oneshot::Sender<Result<(), Error>>>,
-    first_done: Option<Instant>,
-    /// Keys whose answers are in it.
-    claims: Vec<KeyClaim>,
-    /// Events that are published with it.
-    published: Vec<Outgoing>,
-    /// Subscriptions that come further with it; some more than once.
-    consumed: Vec<Arc<str>>,
+    /// Whether the schema has ROLLBACK as a conflict clause, from before it was refused.
+    look_at_programs: bool,
 }
 
 impl Writer {
@@ -60,27 +57,23 @@ impl Writer {
         let mut connection = core.open_writer()?;
         let failed = |error: rusqlite::Error| Error::of_host(&error);
         let sandbox = Sandbox::install(&mut connection).map_err(failed)?;
-        let inserted = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&inserted);
-        connection
-            .update_hook(Some(move |action, _: &str, _: &str, _| {
-                if action == Action::SQLITE_INSERT {
-                    seen.store(true, Ordering::Relaxed);
-                }
-            }))
-            .map_err(failed)?;
+        let hooks = Hooks::install(&mut connection).map_err(failed)?;
         let checkpoints = Checkpoints::install(&mut connection).map_err(failed)?;
+        let look_at_programs = rollback::is_in_schema(&connection).map_err(failed)?;
         let history = History::since(core.committed());
         let core = Arc::clone(core);
         Ok(Box::new(Self {
             connection,
             sandbox,
+            hooks,
             checkpoints,
-            inserted,
             history,
             core,
             group: None,
+            undone: Vec::new(),
+            lease: Lease::default(),
             wary_until: None,
+            look_at_programs,
         }))
     }
 
@@ -89,7 +82,12 @@ impl Writer {
         self.group.as_ref()?.first_done
     }
 
-    /// Whether a statement was stopped lately, so that lease holders join no others.
+    /// Whether the open group has members that cannot be done again for a guest's sake.
+    pub(super) fn has_host_members(&self) -> bool {
+        self.group.as_ref().is_some_and(Group::has_host_members)
+    }
+
+    /// Whether a group was undone lately, so that lease holders and others keep apart.
     pub(super) fn is_wary(&self) -> bool {
         self.wary_until.is_some_and(|until| Instant::now() < until)
     }
@@ -102,21 +100,28 @@ impl Writer {
 
     /// Applies buffered writes as a member of the group. The caller has checked
     /// the reads.
-    pub(super) fn apply_member(&mut self, mut writes: Writes) -> Result<Durable, Error> {
+    pub(super) fn apply_member(&mut self, writes: Box<Writes>) -> Result<Durable, Error> {
+        let footprint = self.apply_all(&writes)?;
+        let (waiting, durable) = oneshot::channel();
+        self.member_done(&footprint, Member { waiting, work: Work::Buffered(writes) });
+        Ok(durable)
+    }
+
+    fn apply_all(&mut self, writes: &Writes) -> Result<Footprint, Error> {
         self.begin_group()?;
         // First, because nothing has to be undone where the event is finished, or
         // the key has an answer.
         if let Some(consumption) = &writes.consumption {
             self.consume(consumption)?;
         }
-        if let Some(keeping) = writes.keeping.take() {
+        if let Some(keeping) = &writes.keeping {
             self.keep_answer(keeping)?;
         }
         let mut footprint = Footprint::default();
-        let applied = self.apply(&writes, &mut footprint);
+        let applied = self.apply(writes, &mut footprint);
         applied.map_err(|error| self.group_failed(&error))?;
         self.publish(&writes.publications)?;
-        Ok(self.member_done(&footprint))
+        Ok(footprint)
     }
 
     /// Does the host's own work as a member of the group.
@@ -126,7 +131,9 @@ impl Writer {
     ) -> Result<(Durable, R), Error> {
         self.begin_group()?;
         let result = work(self)?;
-        Ok((self.member_done(&Footprint::default()), result))
+        let (waiting, durable) = oneshot::channel();
+        self.member_done(&Footprint::default(), Member { waiting, work: Work::Host });
+        Ok((durable, result))
     }
 
     /// Finishes an event with the group.
@@ -155,8 +162,29 @@ impl Writer {
         let Some(group) = self.group.as_mut().filter(|_| !publications.is_empty()) else {
             return Ok(());
         };
+        let last = group.published.last().map_or(0, |last| last.sequence);
+        let last = last.max(self.core.outbox.highest());
+        let before = group.published.len();
         let inserted = outbox::insert(&self.connection, publications, &mut group.published);
-        inserted.map_err(|error| self.group_failed(&error))
+        let first = group.published.get(before).map(|first| first.sequence);
+        inserted.map_err(|error| self.group_failed(&error))?;
+        match first.filter(|&first| first <= last) {
+            Some(sequence) => Err(self.out_of_order(sequence, last)),
+            None => Ok(()),
+        }
+    }
+
+    /// What would be published would be taken for what the bus has already: nothing is.
+    fn out_of_order(&mut self, sequence: u64, last: u64) -> Error {
+        let service = &self.core.service;
+        let reason = format!(
+            "its outbox gives out sequence {sequence}, and has given out {last} before: its file \
+             was changed by hand; start the host again, and it publishes under a new identity"
+        );
+        tracing::error!(service, sequence, last, "nothing is published: {reason}");
+        let error = Error::Unavailable(reason);
+        self.break_group(&error);
+        error
     }
 
     /// Opens a group for what has to be written besides members, if there is any.
@@ -172,19 +200,19 @@ impl Writer {
         footprint: &mut Footprint,
     ) -> Result<(), Error> {
         self.begin_group()?;
-        self.inserted.store(false, Ordering::Relaxed);
+        self.lease = Lease::new(!writes.is_empty());
         let begun = self.run("SAVEPOINT lease").and_then(|()| self.apply(writes, footprint));
         begun.map_err(|error| self.group_failed(&error))
     }
 
     /// Keeps an answer; its claim lasts as long as the group.
-    pub(super) fn keep_answer(&mut self, keeping: Keeping) -> Result<(), Error> {
-        let kept = idempotency::keep(&self.connection, &keeping, &self.core);
+    pub(super) fn keep_answer(&mut self, keeping: &Keeping) -> Result<(), Error> {
+        let kept = idempotency::keep(&self.connection, keeping, &self.core);
         if !kept.map_err(|error| self.group_failed(&error))? {
             return Err(Error::Rerun(Rerun::Leased));
         }
         if let Some(group) = &mut self.group {
-            group.claims.push(keeping.claim);
+            group.claims.push(keeping.claim.clone());
         }
         Ok(())
     }
@@ -208,33 +236,42 @@ impl Writer {
         Ok(true)
     }
 
-    /// Makes the lease holder's work part of the group.
+    /// Makes the lease holder's work part of the group, once it is judged.
     pub(super) fn end_lease(&mut self, footprint: &Footprint) -> Result<Durable, Error> {
         let ended = self.run("RELEASE lease");
         ended.map_err(|error| self.group_failed(&error))?;
-        Ok(self.member_done(footprint))
+        let (waiting, durable) = oneshot::channel();
+        self.member_done(footprint, Member { waiting, work: Work::Leased });
+        Ok(durable)
     }
 
     /// Undoes the lease holder's work; `keep` leaves its savepoint open.
     pub(super) fn undo_lease(&mut self, keep: bool) -> Result<(), Error> {
-        if self.group.is_none() {
-            // A failure undid the whole group with it.
-            return Err(Error::Unavailable("the store's transaction failed".to_owned()));
-        }
-        if self.connection.is_autocommit() {
-            // A statement that wrote was stopped, and took all with it.
-            self.wary_until = Some(Instant::now() + WARY);
-            return Err(self.group_failed(&stopped()));
-        }
+        // A failure undid the whole group with it.
+        self.check_lease()?;
         let undone = self
             .run("ROLLBACK TO lease")
             .and_then(|()| if keep { Ok(()) } else { self.run("RELEASE lease") });
-        undone.map_err(|error| self.group_failed(&error))
+        undone.map_err(|error| self.group_failed(&error))?;
+        self.lease = Lease::default();
+        Ok(())
     }
 
-    /// Commits the group and tells its members.
+    /// Commits the group and tells its members. Where it cannot be committed, they are done
+    /// again.
     pub(super) fn commit_group(&mut self) {
-        let Some(group) = self.group.take() else { return };
+        if self.group.is_none() {
+            return;
+        }
+        match self.try_commit() {
+            Ok(()) => self.checkpoint_if_due(),
+            Err(error) => self.judge(&error),
+        }
+    }
+
+    /// Commits the group and tells its members; where it fails it is undone.
+    fn try_commit(&mut self) -> Result<(), Error> {
+        let Some(group) = &self.group else { return Ok(()) };
         if let Some(before_commit) = &self.core.options.before_commit {
             before_commit();
         }
@@ -244,37 +281,36 @@ impl Writer {
             .and_then(|()| trim.map_or(Ok(()), |upto| outbox::trim(&self.connection, upto)))
             .and_then(|()| {
                 before_commit(&advances, trim);
+                let _announced = self.hooks.announce();
                 self.run("COMMIT")
             });
-        let result = match written {
-            Ok(()) => {
-                after_commit(&advances, trim);
-                self.core.note_commit(group.sequence);
-                self.core.inbox.confirm(&advances);
-                if let Some(upto) = trim {
-                    self.core.outbox.trimmed(upto);
-                }
-                self.core.outbox.committed(group.published);
-                // Another file may have failed meanwhile.
-                self.core.check()
+        if let Err(error) = written {
+            if is_io_failure(&error) {
+                self.core.poison(&error);
             }
-            Err(error) => {
-                self.roll_back();
-                self.core.inbox.give_back(group.consumed.iter());
-                Err(self.failed(&error))
-            }
-        };
+            let error = Error::of_commit(&error);
+            self.break_group(&error);
+            return Err(error);
+        }
+        // At once: what is committed must not be undone, whatever comes.
+        let Some(group) = self.group.take() else { return Ok(()) };
+        after_commit(&advances, trim);
+        self.core.note_commit(group.sequence);
+        self.core.inbox.confirm(&advances);
+        if let Some(upto) = trim {
+            self.core.outbox.trimmed(upto);
+        }
+        self.core.outbox.committed(group.published);
+        // Another file may have failed meanwhile.
+        let outcome = self.core.check();
         // Before anyone is told: a client that has its answer may repeat at once.
         drop(group.claims);
         failpoint::pass("before gate release");
-        for waiting in group.waiting {
-            // One whose client left no longer waits.
-            let _ = waiting.send(result.clone());
+        for member in group.members {
+            member.tell(outcome.clone());
         }
         failpoint::pass("after gate release");
-        if result.is_ok() {
-            self.checkpoint_if_due();
-        }
+        Ok(())
     }
 
     fn checkpoint_if_due(&self) {
@@ -306,79 +342,38 @@ impl Writer {
         footprint: &mut Footprint,
     ) -> Result<(), Error> {
         let changed = self.write(bucket, key, value, footprint);
+        self.lease.has_written();
         changed.map_err(|error| self.group_failed(&error))
-    }
-
-    pub(super) fn query(
-        &mut self,
-        statement: &str,
-        parameters: &[Value],
-        deadlines: Deadlines,
-        footprint: &mut Footprint,
-    ) -> Result<Rows, Error> {
-        let (rows, wrote) = self.scope(deadlines).query(statement, parameters)?;
-        footprint.sql |= wrote;
-        Ok(rows)
-    }
-
-    pub(super) fn execute(
-        &mut self,
-        statement: &str,
-        parameters: &[Value],
-        deadlines: Deadlines,
-        footprint: &mut Footprint,
-    ) -> Result<Execution, Error> {
-        // Even a statement that fails may have been most of the way there.
-        footprint.sql = true;
-        let changes = self.scope(deadlines).execute(statement, parameters)?;
-        let inserted = self.inserted.load(Ordering::Relaxed);
-        let last_insert_id = if inserted { self.connection.last_insert_rowid() } else { 0 };
-        Ok(Execution { changes, last_insert_id })
     }
 
     pub(super) fn sandbox(&self) -> &Sandbox {
         &self.sandbox
     }
 
-    fn scope(&self, deadlines: Deadlines) -> Scope<'_> {
-        let options = &self.core.options;
-        let timeout = Instant::now() + options.statement_timeout;
-        let Deadlines { reading, writing } = deadlines;
-        let deadlines = Deadlines { reading: reading.min(timeout), writing: writing.min(timeout) };
-        Scope {
-            connection: &self.connection,
-            sandbox: &self.sandbox,
-            options,
-            writable: true,
-            deadlines,
-        }
+    /// Looks anew what the schema has, which was just changed.
+    pub(super) fn schema_changed(&mut self) -> Result<(), Error> {
+        let found = rollback::is_in_schema(&self.connection);
+        self.look_at_programs = found.map_err(|error| self.failed(&error))?;
+        Ok(())
     }
 
     pub(super) fn begin_group(&mut self) -> Result<(), Error> {
         self.core.check()?;
         if self.group.is_none() {
             self.run("BEGIN IMMEDIATE").map_err(|error| self.failed(&error))?;
-            let sequence = self.core.committed() + 1;
-            self.group = Some(Group {
-                sequence,
-                waiting: Vec::new(),
-                first_done: None,
-                claims: Vec::new(),
-                published: Vec::new(),
-                consumed: Vec::new(),
-            });
+            // Of the one before, which is undone.
+            self.hooks.take_lost();
+            self.group = Some(Group::new(self.core.committed() + 1));
         }
         Ok(())
     }
 
-    fn member_done(&mut self, footprint: &Footprint) -> Durable {
-        let (sender, durable) = oneshot::channel();
+    fn member_done(&mut self, footprint: &Footprint, member: Member) {
         if let Some(group) = &mut self.group {
             self.history.record(footprint, group.sequence);
             group.first_done.get_or_insert_with(Instant::now);
-            group.waiting.push(sender);
+            group.members.push(member);
         }
-        durable
     }
 
     fn apply(&self, writes: &Writes, footprint: &mut Footprint) -> rusqlite::Result<()> {
@@ -406,27 +401,12 @@ impl Writer {
         Ok(())
     }
 
-    /// A write failed: its group is given up as a whole, since SQLite may have
-    /// undone more than the one statement.
+    /// A write of the host's failed: its group is given up as a whole, since SQLite may have
+    /// undone more than the one statement. Its members are done again.
     pub(super) fn group_failed(&mut self, error: &rusqlite::Error) -> Error {
-        self.roll_back();
         let error = self.failed(error);
-        if let Some(group) = self.group.take() {
-            self.core.inbox.give_back(group.consumed.iter());
-            drop(group.claims);
-            for waiting in group.waiting {
-                let _ = waiting.send(Err(error.clone()));
-            }
-        }
+        self.break_group(&error);
         error
-    }
-
-    fn roll_back(&self) {
-        if !self.connection.is_autocommit()
-            && let Err(error) = self.run("ROLLBACK")
-        {
-            self.core.poison(&error);
-        }
     }
 
     fn failed(&self, error: &rusqlite::Error) -> Error {
@@ -437,14 +417,6 @@ impl Writer {
         self.connection.prepare_cached(statement)?.execute(())?;
         Ok(())
     }
-}
-
-/// What SQLite says of a statement that took too long.
-fn stopped() -> rusqlite::Error {
-    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_INTERRUPT);
-    let reason = "a statement that wrote took too long, and was undone with all that was to be \
-                  committed together";
-    rusqlite::Error::SqliteFailure(code, Some(reason.to_owned()))
 }
 
 fn before_commit(advances: &[Advance], trim: Option<u64>) {

@@ -29,6 +29,8 @@ impl transaction::Host for InstanceState {
                 exchange.note_commit();
                 Ok(())
             }
+            // The guest can still mend it.
+            Err(error @ state::Error::ForeignKey) => Err(Error::Refused(error.to_string()).into()),
             // Run again from its start, as long as nothing of it is out yet;
             // after that only the guest can know what to do.
             Err(error @ state::Error::Rerun(_)) if exchange.has_committed() => {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::event::Event;
 
-fn event(key: &str) -> Event {
+pub(super) fn event(key: &str) -> Event {
     let text = format!(
         r#"{{"specversion":"1.0","id":"{key}","source":"/test","type":"test","data":{{"key":"{key}"}}}}"#
     );
@@ -20,21 +20,21 @@ async fn publish(store: &Arc<Store>, key: &str) {
 /// Everything that a test publishes.
 const ALL: OutgoingLimit = OutgoingLimit { max_events: 1_000, max_bytes: usize::MAX };
 
-async fn published(store: &Arc<Store>, after: u64) -> Vec<(u64, String)> {
+pub(super) async fn published(store: &Arc<Store>, after: u64) -> Vec<(u64, String)> {
     let outgoing = store.outgoing(after, ALL).await.expect("a store");
     outgoing.into_iter().map(|each| (each.sequence, each.event.id.to_string())).collect()
 }
 
-fn named(rows: &[(u64, &str)]) -> Vec<(u64, String)> {
+pub(super) fn named(rows: &[(u64, &str)]) -> Vec<(u64, String)> {
     rows.iter().map(|(sequence, id)| (*sequence, (*id).to_owned())).collect()
 }
 
-fn consumption(position: u64) -> Consumption {
+pub(super) fn consumption(position: u64) -> Consumption {
     Consumption { subscription: Arc::from("s"), position, held: false }
 }
 
 /// A store with the subscription `s` that has scanned `positions`.
-async fn scanned(store: &Arc<Store>, positions: &[u64]) {
+pub(super) async fn scanned(store: &Arc<Store>, positions: &[u64]) {
     let cursor = Cursor { subscription: "s".to_owned(), position: 0, until: None };
     store.begin_subscriptions(vec![cursor]).await.expect("a store");
     store.load_subscription(&Arc::from("s")).await.expect("a store").expect("a cursor");
@@ -54,7 +54,7 @@ async fn has_effect(store: &Arc<Store>, position: u64) -> bool {
     store.begin().exists("effects", &position.to_string()).await.expect("a store")
 }
 
-fn progress(store: &Arc<Store>) -> (u64, usize) {
+pub(super) fn progress(store: &Arc<Store>) -> (u64, usize) {
     let progress = store.progress("s").expect("it is loaded");
     (progress.cursor, progress.outstanding)
 }
@@ -113,7 +113,7 @@ async fn a_restored_store_gets_another_identity_and_keeps_what_is_new() {
     let again = Store::new(_folder.path().join("cart.db"), "cart", StoreOptions::default());
     let before = again.identity().await.expect("a store");
     publish(&again, "b").await;
-    let after = again.renew_identity().await.expect("a store");
+    let after = again.renew_identity(before.opened_at).await.expect("a store");
     assert_ne!(before.store_id, after.store_id);
     assert_eq!(again.identity().await.expect("a store"), after);
     assert_eq!(published(&again, after.opened_at).await, named(&[(2, "b")]));

@@ -1,0 +1,233 @@
+//! What one statement of a guest's does: all of it or nothing, and what it says of it.
+
+use super::*;
+
+/// Runs these statements in one transaction under the lease, and commits what they leave.
+async fn leased(
+    store: &Arc<Store>,
+    statements: &'static [&'static str],
+) -> Result<Vec<Result<Execution, Error>>, Error> {
+    let run = store.lease(false, None, move |mut transaction| async move {
+        let mut results = Vec::new();
+        for statement in statements {
+            results.push(transaction.execute(statement, Vec::new()).await);
+        }
+        Ok((results, transaction.finish().await?))
+    });
+    let (results, committed) = run.await??;
+    committed.durable().await?;
+    Ok(results)
+}
+
+async fn rows(store: &Arc<Store>, query: &str) -> Vec<Vec<Value>> {
+    store.begin().query(query, Vec::new()).await.expect("a query").values
+}
+
+async fn numbers(store: &Arc<Store>, query: &str) -> Vec<i64> {
+    let number = |row: Vec<Value>| match row.as_slice() {
+        [Value::Integer(number)] => *number,
+        other => panic!("{other:?}"),
+    };
+    rows(store, query).await.into_iter().map(number).collect()
+}
+
+async fn with(sql: &str) -> Fixture {
+    let options = StoreOptions { max_rows: 10, ..StoreOptions::default() };
+    let fixture = fixture(options);
+    fixture.store.migrate(&[migration("1", sql)]).await.expect("migrated");
+    fixture
+}
+
+const SEQUENCE: &str =
+    "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20)";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_that_fails_leaves_nothing_whatever_its_clause() {
+    let fixture = with(
+        "CREATE TABLE t (x INTEGER UNIQUE); INSERT INTO t VALUES (3);
+                        CREATE TABLE u (x); INSERT INTO u VALUES (1), (2), (-9223372036854775808);
+                        CREATE TABLE v (x UNIQUE ON CONFLICT FAIL); INSERT INTO v VALUES (3)",
+    )
+    .await;
+    let store = &fixture.store;
+    const FAILING: [&str; 4] = [
+        "INSERT OR FAIL INTO t VALUES (1), (2), (3), (4)",
+        "UPDATE u SET x = abs(x) WHERE TRUE",
+        "INSERT INTO v VALUES (1), (2), (3)",
+        "INSERT INTO t VALUES (1), (2), (3)",
+    ];
+    // As the first statement of a lease, and after another.
+    for statements in [
+        &[FAILING[0]] as &[_],
+        &[FAILING[1]],
+        &[FAILING[2]],
+        &[FAILING[3]],
+        &[
+            "INSERT INTO u VALUES (7)",
+            FAILING[0],
+            FAILING[1],
+            FAILING[2],
+            FAILING[3],
+            "DELETE FROM u WHERE x = 7",
+        ],
+    ] {
+        let results = leased(store, statements).await.expect("committed");
+        for (statement, result) in statements.iter().zip(&results) {
+            assert_eq!(result.is_err(), FAILING.contains(statement), "{statement}: {result:?}");
+        }
+        assert_eq!(numbers(store, "SELECT x FROM t").await, [3], "{statements:?}");
+        assert_eq!(numbers(store, "SELECT x FROM v").await, [3], "{statements:?}");
+        assert_eq!(numbers(store, "SELECT x FROM u").await, [1, 2, i64::MIN], "{statements:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_that_returns_too_much_leaves_nothing_and_conflicts_with_nobody() {
+    let fixture = with("CREATE TABLE t (x)").await;
+    let store = &fixture.store;
+    sql(store, "INSERT INTO t VALUES (0)").await.expect("done");
+    let mut reader = store.begin();
+    reader.query("SELECT count(*) FROM t", Vec::new()).await.expect("a query");
+    let run = store.lease(false, None, move |mut transaction| async move {
+        let returning = format!("INSERT INTO t {SEQUENCE} SELECT i FROM n RETURNING x");
+        let refused = transaction.query(&returning, Vec::new()).await;
+        (refused, transaction.finish().await)
+    });
+    let (refused, committed) = run.await.expect("leased");
+    committed.expect("valid").durable().await.expect("durable");
+    let Err(Error::Sql(SqlError { kind: SqlErrorKind::Limit, message })) = refused else {
+        panic!("{refused:?}")
+    };
+    assert!(message.contains("more than 10 rows"), "{message}");
+    assert_eq!(numbers(store, "SELECT count(*) FROM t").await, [1]);
+    // What it had read is still so.
+    put(&mut reader, "a", 1).await.expect("a write");
+    reader.finish().await.expect("no conflict").durable().await.expect("durable");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_that_returns_rows_and_writes_conflicts_with_who_read_them() {
+    let fixture = with("CREATE TABLE t (x); INSERT INTO t VALUES (1)").await;
+    let store = &fixture.store;
+    let mut reader = store.begin();
+    reader.query("SELECT x FROM t", Vec::new()).await.expect("a query");
+    let run = store.lease(false, None, |mut transaction| async move {
+        transaction.query("UPDATE t SET x = 2 RETURNING x", Vec::new()).await.expect("done");
+        transaction.finish().await
+    });
+    run.await.expect("leased").expect("valid").durable().await.expect("durable");
+    put(&mut reader, "a", 1).await.expect("a write");
+    assert!(matches!(reader.finish().await, Err(Error::Rerun(Rerun::Leased))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_are_the_statements_own_rows() {
+    let fixture = with(
+        "
+        CREATE TABLE t (id INTEGER PRIMARY KEY, version INTEGER);
+        INSERT INTO t VALUES (1, 1), (2, 1);
+        CREATE TABLE log (n);
+        CREATE TRIGGER logs AFTER UPDATE ON t BEGIN
+            INSERT INTO log VALUES (1), (2), (3); UPDATE log SET n = n + 1;
+        END;
+        CREATE TABLE c (t REFERENCES t ON DELETE CASCADE);
+        INSERT INTO c VALUES (1), (1), (2);
+        CREATE VIEW w AS SELECT id FROM t;
+        CREATE TRIGGER through INSTEAD OF DELETE ON w BEGIN DELETE FROM log; END",
+    )
+    .await;
+    let results = leased(
+        &fixture.store,
+        &[
+            "UPDATE t SET version = 2 WHERE id = 1 AND version = 1",
+            "UPDATE t SET version = 2 WHERE id = 1 AND version = 1",
+            "CREATE TABLE late (x)",
+            "DELETE FROM t WHERE id = 1",
+            "DELETE FROM w WHERE id = 2",
+            "SELECT 1",
+            "INSERT INTO t VALUES (NULL, 1)",
+            "UPDATE t SET version = 3",
+            "DELETE FROM t",
+        ],
+    )
+    .await
+    .expect("committed");
+    let changes: Vec<(u64, i64)> = results
+        .into_iter()
+        .map(|result| {
+            let Execution { changes, last_insert_id } = result.expect("done");
+            (changes, last_insert_id)
+        })
+        .collect();
+    assert_eq!(changes, [(1, 0), (0, 0), (0, 0), (1, 0), (0, 0), (0, 0), (1, 3), (2, 3), (2, 3)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_row_inserted_last_is_the_transactions_own() {
+    let fixture = with("CREATE TABLE t (id INTEGER PRIMARY KEY, x)").await;
+    let store = &fixture.store;
+    sql(store, "INSERT INTO t VALUES (41, 0)").await.expect("done");
+    let run = store.lease(false, None, |mut transaction| async move {
+        put(&mut transaction, "a", 1).await?;
+        let updated = transaction.execute("UPDATE t SET x = 1", Vec::new()).await?;
+        transaction.execute("INSERT INTO t VALUES (NULL, 1)", Vec::new()).await?;
+        put(&mut transaction, "b", 1).await?;
+        let later = transaction.execute("UPDATE t SET x = 2", Vec::new()).await?;
+        Ok::<_, Error>((updated, later, transaction.finish().await?))
+    });
+    let (updated, later, committed) = run.await.expect("leased").expect("done");
+    committed.durable().await.expect("durable");
+    assert_eq!((updated.last_insert_id, later.last_insert_id), (0, 42));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rollback_is_refused_as_a_conflict_clause_in_statements_and_migrations() {
+    let fixture = with("CREATE TABLE t (x UNIQUE); INSERT INTO t VALUES (1)").await;
+    let store = &fixture.store;
+    for statement in [
+        "INSERT OR ROLLBACK INTO t VALUES (1)",
+        "WITH a AS (SELECT 1) INSERT OR /* or */ rollback INTO t SELECT 1",
+        "UPDATE OR ROLLBACK t SET x = 1",
+        "CREATE TABLE u (x UNIQUE ON CONFLICT ROLLBACK)",
+        "CREATE TRIGGER r BEFORE INSERT ON t BEGIN SELECT RAISE(ROLLBACK, 'no'); END",
+        "CREATE TRIGGER r AFTER DELETE ON t BEGIN INSERT OR ROLLBACK INTO t VALUES (1); END",
+    ] {
+        let Err(Error::Sql(error)) = sql(store, statement).await else { panic!("{statement}") };
+        assert_eq!(error.kind, SqlErrorKind::Denied, "{statement}");
+        assert!(error.message.contains("use ABORT"), "{}", error.message);
+        let refused = store.migrate(&[migration("2", statement)]).await.expect_err(statement);
+        assert!(refused.to_string().contains("use ABORT"), "{refused}");
+    }
+    sql(store, "INSERT INTO t VALUES (2)").await.expect("the store goes on");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rollback_that_an_older_schema_has_is_refused_where_it_is_met() {
+    let fixture = with("CREATE TABLE plain (x); INSERT INTO plain VALUES (0)").await;
+    fixture.store.close().await;
+    let file = fixture.store.core.path.clone();
+    rusqlite::Connection::open(file)
+        .and_then(|connection| {
+            connection.execute_batch(
+                "
+        CREATE TABLE t (x UNIQUE ON CONFLICT ROLLBACK); INSERT INTO t VALUES (1);
+        CREATE TRIGGER r BEFORE DELETE ON plain BEGIN SELECT RAISE(ROLLBACK, 'no'); END",
+            )
+        })
+        .expect("made");
+    let store = Store::new(fixture.store.core.path.clone(), "cart", StoreOptions::default());
+    for statement in ["INSERT INTO t VALUES (1)", "UPDATE t SET x = 1", "DELETE FROM plain"] {
+        let Err(Error::Sql(error)) = sql(&store, statement).await else { panic!("{statement}") };
+        assert_eq!(error.kind, SqlErrorKind::Denied, "{statement}");
+        assert!(error.message.contains("a table or trigger that it meets"), "{}", error.message);
+    }
+    for statement in
+        ["INSERT INTO plain VALUES (1)", "INSERT OR ABORT INTO t VALUES (2)", "SELECT 1 FROM t"]
+    {
+        sql(&store, statement).await.expect(statement);
+    }
+    // Once it is gone nothing is looked at any more.
+    let dropping = "DROP TABLE t; DROP TRIGGER r; CREATE TABLE t (x UNIQUE)";
+    store.migrate(&[migration("2", dropping)]).await.expect("migrated");
+    sql(&store, "INSERT INTO t VALUES (1)").await.expect("done");
+}
