@@ -41,10 +41,10 @@ struct Inner {
     tls_timeout: Duration,
 }
 
-/// How many connections each origin has.
-struct Slots {
+/// So many slots for each of something: an origin's connections, a service's lookups.
+pub(super) struct Slots {
     limit: usize,
-    origins: Mutex<HashMap<String, Weak<Semaphore>>>,
+    taken: Mutex<HashMap<String, Weak<Semaphore>>>,
 }
 
 /// A TCP connection, counted until it is closed.
@@ -62,7 +62,7 @@ impl Connector {
         http.set_nodelay(true);
         // Shared among a name's addresses, so that one that is dead leaves time.
         http.set_connect_timeout(Some(config.connect_timeout));
-        let slots = Slots { limit: config.max_connections_per_origin, origins: Mutex::default() };
+        let slots = Slots::new(config.max_connections_per_origin);
         let inner = Inner {
             rule,
             http,
@@ -116,20 +116,24 @@ impl Inner {
 }
 
 impl Slots {
-    async fn take(&self, origin: &str) -> OwnedSemaphorePermit {
-        let slots = self.of(origin);
+    pub(super) fn new(limit: usize) -> Self {
+        Self { limit, taken: Mutex::default() }
+    }
+
+    pub(super) async fn take(&self, name: &str) -> OwnedSemaphorePermit {
+        let slots = self.of(name);
         slots.acquire_owned().await.expect("the semaphore is never closed")
     }
 
-    fn of(&self, origin: &str) -> Arc<Semaphore> {
-        let mut origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(slots) = origins.get(origin).and_then(Weak::upgrade) {
+    fn of(&self, name: &str) -> Arc<Semaphore> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slots) = taken.get(name).and_then(Weak::upgrade) {
             return slots;
         }
         // A permit keeps its semaphore: what is gone has no connections.
-        origins.retain(|_, slots| slots.strong_count() > 0);
+        taken.retain(|_, slots| slots.strong_count() > 0);
         let slots = Arc::new(Semaphore::new(self.limit));
-        origins.insert(origin.to_owned(), Arc::downgrade(&slots));
+        taken.insert(name.to_owned(), Arc::downgrade(&slots));
         slots
     }
 }

@@ -16,6 +16,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
 use super::body::{self, RequestBody, ResponseBody};
 use super::grant::{Grant, InFlight};
+use super::resolve::ASKER;
 use super::{Client, failure, headers};
 use crate::config::OutboundConfig;
 
@@ -56,7 +57,8 @@ pub(super) fn send(
 ) -> impl Future<Output = Result<Sent, Error>> + Send {
     let (reply, answer) = oneshot::channel();
     let runtime = grant.runtime();
-    runtime.spawn(run(grant, request, timeouts, over, in_flight, reply));
+    let asker = grant.version().service.clone();
+    runtime.spawn(ASKER.scope(asker, run(grant, request, timeouts, over, in_flight, reply)));
     // Only the end of the invocation ends the task without an answer.
     async move { answer.await.unwrap_or(Err(Error::HttpResponseTimeout)) }
 }

@@ -17,11 +17,21 @@ use tokio::sync::Semaphore;
 use tower_service::Service;
 
 use super::address::AddressRule;
+use super::connect::Slots;
 use super::failure::ConnectFailure;
+use crate::service::ServiceName;
 
 /// Names looked up at once in the whole host. A lookup takes a thread that
 /// stores need, too, and goes on when nobody waits for it any more.
 const MAX_LOOKUPS: usize = 64;
+
+/// Those of one service: where its names' servers don't answer, others' do.
+const MAX_LOOKUPS_OF_ONE: usize = 8;
+
+tokio::task_local! {
+    /// Whose request it is, in the task that sends it; the host's own where there is none.
+    pub(super) static ASKER: ServiceName;
+}
 
 /// Looks a name up.
 pub(super) type Lookup = Arc<dyn Fn(String) -> LookupFuture + Send + Sync>;
@@ -33,12 +43,14 @@ pub(super) struct CheckedResolver {
     lookup: Lookup,
     rule: Arc<AddressRule>,
     slots: Arc<Semaphore>,
+    slots_of_one: Arc<Slots>,
     timeout: Duration,
 }
 
 impl CheckedResolver {
     pub(super) fn new(lookup: Lookup, rule: Arc<AddressRule>, timeout: Duration) -> Self {
-        Self { lookup, rule, slots: Arc::new(Semaphore::new(MAX_LOOKUPS)), timeout }
+        let slots_of_one = Arc::new(Slots::new(MAX_LOOKUPS_OF_ONE));
+        Self { lookup, rule, slots: Arc::new(Semaphore::new(MAX_LOOKUPS)), slots_of_one, timeout }
     }
 
     /// The machine's own resolver.
@@ -52,13 +64,16 @@ impl CheckedResolver {
     }
 
     async fn resolve(self, name: String) -> Result<Vec<SocketAddr>, ConnectFailure> {
+        let asker = ASKER.try_with(Clone::clone).ok();
         let lookup = async {
+            let asker = asker.as_ref().map_or("", |service| service.as_str());
+            let own = self.slots_of_one.take(asker).await;
             let slot = self.slots.acquire_owned().await.expect("the semaphore is never closed");
             let found = (self.lookup)(name.clone());
             // A task of its own keeps its slot until the thread is free again.
             let work = tokio::spawn(async move {
                 let found = found.await;
-                drop(slot);
+                drop((own, slot));
                 found
             });
             work.await.map_err(io::Error::other).and_then(|found| found)
@@ -97,5 +112,40 @@ impl Service<Name> for CheckedResolver {
     fn call(&mut self, name: Name) -> Self::Future {
         let resolver = self.clone();
         Box::pin(async move { Ok(resolver.resolve(name.as_str().to_owned()).await?.into_iter()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_service_whose_lookups_hang_leaves_others_theirs() {
+        let lookup: Lookup = Arc::new(|name| {
+            Box::pin(async move {
+                if name == "stuck.example" {
+                    pending::<()>().await;
+                }
+                Ok(vec![IpAddr::from(Ipv4Addr::LOCALHOST)])
+            })
+        });
+        let local = vec!["127.0.0.0/8".parse().expect("a network")];
+        let rule = Arc::new(AddressRule::new(local));
+        let resolver = CheckedResolver::new(lookup, rule, Duration::from_secs(20));
+        let ask = |service: &str, name: &str| {
+            let resolving = resolver.clone().resolve(name.to_owned());
+            ASKER.scope(service.parse().expect("a name"), resolving)
+        };
+        let stuck: Vec<_> =
+            (0..2 * MAX_LOOKUPS).map(|_| tokio::spawn(ask("stuck", "stuck.example"))).collect();
+        while resolver.slots.available_permits() > MAX_LOOKUPS - MAX_LOOKUPS_OF_ONE {
+            tokio::task::yield_now().await;
+        }
+        let found = ask("cart", "good.example").await.expect("an address");
+        assert_eq!(found, [SocketAddr::from((Ipv4Addr::LOCALHOST, 0))]);
+        stuck.into_iter().for_each(|task| task.abort());
     }
 }
