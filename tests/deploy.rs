@@ -17,4 +17,5 @@ pub mod operator;
 mod refusals;
 mod registries;
 mod steering;
+mod stopping;
 mod uploads;

@@ -3,6 +3,7 @@
 //! whatever fails when.
 
 mod checkout;
+mod clock;
 mod crash;
 mod failpoints;
 mod faults;

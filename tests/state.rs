@@ -5,3 +5,4 @@ mod gate;
 mod idempotency;
 mod interfaces;
 mod isolation;
+mod stuck;

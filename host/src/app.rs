@@ -1,5 +1,7 @@
 //! The wiring: the only place that constructs the parts and ties them together.
 
+mod stop;
+
 use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -11,9 +13,11 @@ use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use self::stop::Stopping;
 use crate::admin::{self, access::Access};
 use crate::alarm::Alarm;
 use crate::bus::{Bus, BusOptions};
+use crate::clock::Clock;
 use crate::config::{Config, TOKEN_VARIABLE};
 use crate::deploy::{DeployConfig, Deployer, Notice, StatusReader};
 use crate::events::receive::Intake;
@@ -25,6 +29,8 @@ use crate::runtime::{Runtime, RuntimeCollector};
 use crate::service::{Registry, ServiceCollector, ServiceName};
 use crate::state::{self, Store, StoreOptions};
 use crate::telemetry::{Logs, LogsCollector};
+
+pub use self::stop::SHUTDOWN_GRACE;
 
 /// How often idle instances and stores are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -40,6 +46,7 @@ pub struct App {
     config: Config,
     address: SocketAddr,
     admin_address: SocketAddr,
+    registry: Arc<Registry>,
     deployer: Deployer,
     events: Events,
     serving: JoinHandle<bool>,
@@ -49,7 +56,7 @@ pub struct App {
     stopped: CancellationToken,
     alarm: Alarm,
     /// Held for as long as the host runs: the data folder is its alone.
-    _lock: File,
+    lock: File,
 }
 
 impl App {
@@ -83,14 +90,15 @@ impl App {
         let outbound = Outbound::new(config.outbound.clone());
         let runtime = Runtime::new(outbound.clone())?;
         let registry = Arc::new(Registry::default());
-        let alarm = Alarm::default();
+        let (alarm, clock) = (Alarm::default(), Clock::default());
         let stores = StoreOptions {
             idempotency_ttl: config.http.idempotency_ttl,
             max_idempotency_keys: config.http.max_idempotency_keys,
             alarm: alarm.clone(),
+            clock: clock.clone(),
             ..stores
         };
-        let bus = open_bus(&config, &alarm).await?;
+        let bus = open_bus(&config, &alarm, clock).await?;
         let webhooks = webhooks(&config, &outbound, &stores)?;
         let events = Events::new(bus, Arc::clone(&registry), webhooks);
         let deployer = Deployer::start(
@@ -140,7 +148,7 @@ impl App {
             stop.clone(),
         );
         tokio::spawn(ticking);
-        tokio::spawn(sweep(registry, stopped.clone()));
+        tokio::spawn(sweep(Arc::clone(&registry), stopped.clone()));
         tokio::spawn({
             let (events, stopped) = (events.clone(), stopped.clone());
             async move { events.run(stopped).await }
@@ -157,7 +165,8 @@ impl App {
             stop,
             stopped,
             alarm,
-            _lock: lock,
+            lock,
+            registry,
         })
     }
 
@@ -186,37 +195,39 @@ impl App {
     }
 
     /// Serves until `signal`, then stops: takes nothing new, lets requests under
-    /// way finish, and closes every store.
+    /// way finish, and closes every store. Returns `--drain` and [`SHUTDOWN_GRACE`] after
+    /// the signal at the latest.
     ///
     /// # Errors
     /// When a store can no longer promise that what it acknowledges is durable,
-    /// or requests were still running when the drain time was over.
+    /// or something was still running when its time was over.
     pub async fn run_until_stopped(self, signal: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { config, deployer, events, serving, admin, stop, stopped, alarm, .. } = self;
-        let _held_to_the_end = self._lock;
+        let Self { config, registry, deployer, events, serving, admin, stop, stopped, .. } = self;
+        let drain = config.drain;
+        let stopping =
+            Stopping { drain, registry, deployer, events, serving, admin, stop, stopped };
         let until_stopped = async {
             signal.await;
-            tracing::info!("stopping: no new connections, {:?} for requests", config.drain);
-            stop.cancel();
-            let drained = serving.await.context("the listener")?;
-            events.stop().await;
-            deployer.shutdown().await;
-            events.bus().close().await;
-            stopped.cancel();
-            admin.await.context("the admin listener")?;
-            if !drained {
-                anyhow::bail!("requests were still running after {:?}", config.drain);
-            }
-            tracing::info!("stopped");
-            Ok(())
+            tracing::info!("stopping: no new connections, {drain:?} for requests");
+            stopping.run().await
         };
-        tokio::select! {
+        let left = tokio::select! {
             biased;
             // Nothing is drained, or drained any longer: an answer could acknowledge
             // what is not on disk, and what waits for the disk would wait for ever.
-            reason = alarm.rung() => anyhow::bail!("{reason}"),
-            ended = until_stopped => ended,
+            reason = self.alarm.rung() => {
+                // What still writes may do so until the process has ended.
+                std::mem::forget(self.lock);
+                anyhow::bail!("{reason}")
+            }
+            left = until_stopped => left,
+        };
+        if !left.is_empty() {
+            std::mem::forget(self.lock);
+            anyhow::bail!("it was stopped, but not all had ended: {}", left.join("; "));
         }
+        tracing::info!("stopped");
+        Ok(())
     }
 }
 
@@ -274,8 +285,8 @@ fn webhooks(
 }
 
 /// The durable log of events, in the data folder.
-async fn open_bus(config: &Config, alarm: &Alarm) -> anyhow::Result<Bus> {
-    let options = BusOptions { alarm: alarm.clone(), ..config.events.bus() };
+async fn open_bus(config: &Config, alarm: &Alarm, clock: Clock) -> anyhow::Result<Bus> {
+    let options = BusOptions { alarm: alarm.clone(), clock, ..config.events.bus() };
     let (path, stores) = (config.data.join("bus.db"), config.data.join("stores"));
     let opened = tokio::task::spawn_blocking(move || {
         Bus::open(&path, options).map(|bus| (bus, state::last_position(&stores)))

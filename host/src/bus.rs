@@ -40,6 +40,8 @@ use compact_str::format_compact;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::clock::Clock;
+use crate::deadline;
 use crate::event::{Event, Outgoing, Value, Written};
 use error::JobError;
 use group::Group;
@@ -111,6 +113,12 @@ impl Bus {
         self.shared.grown()
     }
 
+    /// What tells it when an event came.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.shared.options.clock
+    }
+
     /// How the bus is.
     #[must_use]
     pub fn health(&self) -> BusHealth {
@@ -178,7 +186,8 @@ impl Bus {
             return Ok(batch);
         }
         let last = self.last();
-        self.readers.run(move |file| readers::events(file, after, last, limit)).await
+        self.patiently(self.readers.run(move |file| readers::events(file, after, last, limit)))
+            .await
     }
 
     /// The position of the first event that came at this time or later, in ms
@@ -190,7 +199,8 @@ impl Bus {
     pub async fn position_at(&self, time: u64) -> Result<Option<Position>, BusError> {
         self.shared.check()?;
         let (first, last) = (self.first(), self.last());
-        self.readers.run(move |file| Ok(readers::position_at(file, first, last, time)?)).await
+        let find = move |file: &Connection| Ok(readers::position_at(file, first, last, time)?);
+        self.patiently(self.readers.run(find)).await
     }
 
     /// Takes late copies of cursors.
@@ -198,8 +208,8 @@ impl Bus {
     /// # Errors
     /// When the file cannot be written.
     pub async fn mirror(&self, cursors: Vec<Mirror>) -> Result<(), BusError> {
-        self.write(move |group| Ok(cursors::mirror(group.connection, &cursors, group::now())?))
-            .await
+        let now = self.clock().steady_ms();
+        self.write(move |group| Ok(cursors::mirror(group.connection, &cursors, now)?)).await
     }
 
     /// Forgets a subscription, which holds no events from here on.
@@ -285,6 +295,24 @@ impl Bus {
         .await
     }
 
+    /// A schedule ticked in the future, by a clock that was ahead: it counts as having
+    /// ticked at `now`.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub async fn set_schedule_back(
+        &self,
+        service: &str,
+        schedule: &str,
+        now: u64,
+    ) -> Result<(), BusError> {
+        let (service, schedule) = (service.to_owned(), schedule.to_owned());
+        self.write(move |group| {
+            Ok(schedules::set_back(group.connection, &service, &schedule, now)?)
+        })
+        .await
+    }
+
     /// Appends a tick's event and notes the tick, both or neither; a tick without
     /// an event is skipped. Does nothing where the schedule has not begun, or
     /// ticked at `tick` or later. Returns whether it did.
@@ -357,17 +385,36 @@ impl Bus {
         self.shared.check()?;
         let (reply, done) = oneshot::channel();
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let sent = match jobs {
-            Some(jobs) => jobs.send(Box::new(Work { work, reply })).await.is_ok(),
-            None => false,
+        let written = async {
+            let sent = match jobs {
+                Some(jobs) => jobs.send(Box::new(Work { work, reply })).await.is_ok(),
+                None => false,
+            };
+            if sent && let Ok(result) = done.await {
+                return result;
+            }
+            // Once it has ended it has said why.
+            self.ended.clone().wait().await;
+            self.shared.check()?;
+            Err(BusError::Unavailable("the bus is closed".to_owned()))
         };
-        if sent && let Ok(result) = done.await {
-            return result;
-        }
-        // Once it has ended it has said why.
-        self.ended.clone().wait().await;
-        self.shared.check()?;
-        Err(BusError::Unavailable("the bus is closed".to_owned()))
+        self.patiently(written).await
+    }
+
+    /// Waits for the bus, but not for ever. Where it takes too long, what was begun may be
+    /// done all the same; every work is such that doing it again is harmless.
+    async fn patiently<T>(
+        &self,
+        wait: impl Future<Output = Result<T, BusError>>,
+    ) -> Result<T, BusError> {
+        let patience = self.shared.options.patience;
+        deadline::within(patience, wait).await.unwrap_or_else(|deadline::Late| {
+            self.shared.note_late();
+            Err(BusError::Unavailable(format!(
+                "the bus did nothing within {patience:?}: check the disk that {} is on",
+                self.shared.path.display()
+            )))
+        })
     }
 }
 

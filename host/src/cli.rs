@@ -17,6 +17,7 @@ mod man;
 mod pack;
 mod registry;
 mod remote;
+mod signals;
 mod status;
 mod steer;
 mod up;

@@ -51,7 +51,6 @@ mod share;
 mod status;
 mod stores;
 mod swap;
-mod turns;
 mod undeploy;
 mod upload;
 mod validate;

@@ -1,8 +1,10 @@
-//! Places where a test has the process die, to see that nothing is lost there.
+//! Places where a test has the process die, to see that nothing is lost there, or where
+//! it has a store stand still, to see whom that delays.
 //!
 //! `HOTDOCK_FAILPOINT=<name>=<n>` ends a debug build at the n-th time that it
-//! comes by the place of this name, without any word. A release build has neither
-//! the places nor the variable.
+//! comes by the place of this name, without any word. `HOTDOCK_STALL=<file>` keeps a
+//! store of a debug build from reading and committing for as long as that file is there
+//! and has its service's name. A release build has neither the places nor the variables.
 
 /// Ends the process here, if that is what the test wants.
 #[cfg(debug_assertions)]
@@ -29,3 +31,28 @@ pub(crate) fn pass(name: &str) {
 #[cfg(not(debug_assertions))]
 #[inline(always)]
 pub(crate) fn pass(_name: &str) {}
+
+/// Stays here, on a thread where it may block, for as long as the test wants the store of
+/// this service to stand still.
+#[cfg(debug_assertions)]
+pub(crate) fn stall(service: &str) {
+    use std::path::PathBuf;
+    use std::sync::OnceLock;
+    use std::time::Duration;
+
+    static FILE: OnceLock<Option<PathBuf>> = OnceLock::new();
+
+    let file = FILE.get_or_init(|| std::env::var_os("HOTDOCK_STALL").map(PathBuf::from));
+    let stalls = || {
+        let text = std::fs::read_to_string(file.as_ref()?).ok()?;
+        (text.trim() == service).then_some(())
+    };
+    while stalls().is_some() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Does nothing.
+#[cfg(not(debug_assertions))]
+#[inline(always)]
+pub(crate) fn stall(_service: &str) {}

@@ -50,7 +50,7 @@
 //!
 //! Besides them: [`manifest`] (what a service declares), [`config`] (what the
 //! operator sets), [`admin`] (the operator's listener), [`telemetry`] (the log),
-//! [`cli`] (the command line), [`allocator`], [`bench`](mod@bench) (what an invocation costs, stage
+//! [`cli`] (the command line), [`clock`] (the time), [`allocator`], [`bench`](mod@bench) (what an invocation costs, stage
 //! by stage) and [`app`], the only place that wires the parts.
 
 pub mod admin;
@@ -60,6 +60,7 @@ pub mod app;
 pub mod bench;
 pub mod bus;
 pub mod cli;
+pub mod clock;
 pub mod component;
 pub mod config;
 mod deadline;
@@ -78,3 +79,4 @@ pub mod runtime;
 pub mod service;
 pub mod state;
 pub mod telemetry;
+mod turns;

@@ -14,12 +14,13 @@
 //!
 //! SQLite's particulars stay in this module.
 
-mod checkpoint;
+mod doing;
 mod error;
 mod held;
 mod history;
 mod idempotency;
 mod inbox;
+mod inline;
 mod keyvalue;
 mod migration;
 mod options;
@@ -41,7 +42,6 @@ mod tests;
 
 pub use error::{Error, Rerun, SqlError, SqlErrorKind};
 pub use held::{DeadLetter, DeadLetters, Due, HeldEntry, Revival, Settlement};
-pub(crate) use idempotency::now_ms;
 pub use idempotency::{KeptAnswer, KeyClaim};
 pub use inbox::{Consumption, Cursor, Progress};
 pub use keyvalue::KeyPage;

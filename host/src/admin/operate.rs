@@ -29,6 +29,7 @@ use super::Admin;
 use super::problem::Problem;
 use crate::bus::BusError;
 use crate::events::{MAX_PAGE, OperateError};
+use crate::state;
 
 /// How many entries a page has where nothing else is said.
 const DEFAULT_PAGE: usize = 100;
@@ -72,7 +73,12 @@ impl From<OperateError> for Problem {
             | OperateError::Wanted(_)
             | OperateError::NoPosition { .. }
             | OperateError::NothingSince(_) => StatusCode::CONFLICT,
-            OperateError::Bus(BusError::Full(_)) => StatusCode::SERVICE_UNAVAILABLE,
+            OperateError::Late(_)
+            | OperateError::Store(_, state::Error::Unavailable(_))
+            | OperateError::Bus(BusError::Full(_) | BusError::Unavailable(_)) => {
+                tracing::warn!(%error, "a request of the operator's was not done");
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             OperateError::Store(..) | OperateError::Bus(_) => {
                 tracing::error!(%error, "a request of the operator's failed");
                 StatusCode::INTERNAL_SERVER_ERROR

@@ -1,7 +1,5 @@
 //! A group: what is committed at once.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
 use rusqlite::Connection;
 
 use super::error::{BusError, JobError};
@@ -45,7 +43,7 @@ impl<'w> Group<'w> {
             extent,
             appended: Vec::new(),
             changed_bytes: 0,
-            recorded_at: now(),
+            recorded_at: shared.options.clock.now_ms(),
             waiting: Vec::new(),
         }
     }
@@ -183,10 +181,4 @@ impl<'w> Group<'w> {
         failpoint::pass("before bus commit");
         self.connection.execute_batch("COMMIT")
     }
-}
-
-/// Ms since 1970.
-pub(super) fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::alarm::Alarm;
+use crate::clock::Clock;
 
 /// What is called at a step of each commit.
 pub type BeforeCommit = Arc<dyn Fn() + Send + Sync>;
@@ -35,6 +36,10 @@ pub struct BusOptions {
     /// Ids of outside events that are kept in memory before they become a run in
     /// the file; see the module `ids`.
     pub run_ids: usize,
+    /// How long whoever wants something of the bus waits for it.
+    pub patience: Duration,
+    /// What tells when an event came and how old it is.
+    pub clock: Clock,
     /// Called on the writer's thread right before each COMMIT; tests stall and
     /// crash with it.
     pub before_commit: Option<BeforeCommit>,
@@ -58,6 +63,8 @@ impl Default for BusOptions {
             group_bytes: 16 << 20,
             queue: 1 << 10,
             run_ids: 1 << 18,
+            patience: Duration::from_secs(10),
+            clock: Clock::default(),
             before_commit: None,
             before_sync: None,
             alarm: Alarm::default(),

@@ -97,6 +97,8 @@ pub struct BusHealth {
     /// Whether something was refused for want of room, and nothing was appended
     /// or trimmed since.
     pub full: bool,
+    /// How often somebody waited for it in vain, since the start.
+    pub late: u64,
     /// Why nothing more is acknowledged, if so.
     pub failed: Option<String>,
 }

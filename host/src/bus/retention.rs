@@ -59,6 +59,10 @@ impl Rule {
         let before = |duration: std::time::Duration| {
             now.checked_sub(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
         };
+        // By a clock that was ahead and was set back: it would hold for so much longer.
+        connection
+            .prepare_cached("UPDATE cursor SET changed_at = ?1 WHERE changed_at > ?1")?
+            .execute([now])?;
         // A service that is gone holds for some time.
         let gone_since = before(options.retain_gone).map_or(-1, |ms| ms as i64);
         let passed = connection

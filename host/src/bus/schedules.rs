@@ -27,6 +27,22 @@ pub(super) fn begin(
     Ok(last_tick(connection, service, name)?.unwrap_or(now))
 }
 
+/// A tick that is later than `now` counts as one at `now`.
+pub(super) fn set_back(
+    connection: &Connection,
+    service: &str,
+    name: &str,
+    now: u64,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE schedule SET last_tick = ?3
+             WHERE service = ?1 AND name = ?2 AND last_tick > ?3",
+        )?
+        .execute((service, name, now))?;
+    Ok(())
+}
+
 /// Appends a tick's event, unless the schedule has ticked so late before.
 pub(super) fn append_tick(
     group: &mut Group<'_>,

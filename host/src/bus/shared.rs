@@ -24,6 +24,7 @@ pub(super) struct Shared {
     skipped: AtomicU64,
     bytes: AtomicU64,
     full: AtomicBool,
+    late: AtomicU64,
 }
 
 /// Nobody writes any more after a panic: held by a thread of the bus's for as long as it runs.
@@ -70,6 +71,7 @@ impl Shared {
             skipped: AtomicU64::new(extent.skipped),
             bytes: AtomicU64::new(extent.bytes),
             full: AtomicBool::new(false),
+            late: AtomicU64::new(0),
         }
     }
 
@@ -118,6 +120,7 @@ impl Shared {
             first,
             last,
             full: self.full.load(Ordering::Acquire),
+            late: self.late.load(Ordering::Relaxed),
             failed: self.options.alarm.reason().map(str::to_owned),
         }
     }
@@ -133,6 +136,11 @@ impl Shared {
     /// Refuses an append for want of room.
     pub(super) fn note_full(&self) {
         self.full.store(true, Ordering::Release);
+    }
+
+    /// Somebody waited in vain.
+    pub(super) fn note_late(&self) {
+        self.late.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Nothing more is promised: the file failed.

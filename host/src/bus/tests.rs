@@ -6,6 +6,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::*;
+use crate::clock::Clock;
 use crate::event::{Extensions, PARTITION_KEY};
 
 mod appending;

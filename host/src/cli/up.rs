@@ -7,12 +7,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
-use super::console;
-use crate::app::App;
+use super::{console, signals};
+use crate::app::{App, SHUTDOWN_GRACE};
 use crate::config::{Config, FileConfig, LogFormat, Network, Overrides, Token};
 use crate::deploy::{Notice, StatusReader};
 use crate::telemetry::{self, Logs};
@@ -20,14 +20,11 @@ use crate::telemetry::{self, Logs};
 /// How often a long compile is mentioned again.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(3);
 
-/// A process ended by signal N exits with 128 + N, as shells say it.
-const SIGNALLED: i32 = 128;
-
 /// Serve the components in a folder; drop newer ones there to deploy them.
 ///
 /// A flag wins over its environment variable, that over hotdock.toml, that over
-/// the default. Ctrl-C or SIGTERM lets requests under way finish; a second one
-/// ends at once.
+/// the default. Ctrl-C or SIGTERM lets requests under way finish, for --drain at the
+/// most, and ends within 5 s after that; a second one ends at once.
 #[derive(Debug, clap::Args)]
 pub(super) struct Up {
     /// Folder with NAME.wasm and NAME.toml [default: plugins]
@@ -84,8 +81,10 @@ impl Up {
         let log = if for_people && default_log { "warn,guest=info" } else { &config.log };
         let logs = Logs::new(usize::try_from(config.log_keep.as_u64()).unwrap_or(usize::MAX));
         telemetry::start(config.log_format, log, &config.log, logs.clone())?;
+        // Before anything starts, so that a signal during the start is not lost.
+        let stop = signals::listen(config.drain + SHUTDOWN_GRACE)?;
         let tokio = tokio::runtime::Runtime::new().context("the asynchronous runtime")?;
-        let result = tokio.block_on(serve(config, logs, for_people));
+        let result = tokio.block_on(serve(config, logs, for_people, stop));
         // What still runs then is not waited for: its time is over.
         tokio.shutdown_background();
         result.map(|()| ExitCode::SUCCESS)
@@ -114,10 +113,12 @@ impl Up {
     }
 }
 
-async fn serve(config: Config, logs: Logs, for_people: bool) -> anyhow::Result<()> {
-    // Before anything starts, so that a signal during the start is not lost.
-    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
-    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+async fn serve(
+    config: Config,
+    logs: Logs,
+    for_people: bool,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let folder = config.folder.clone();
     let app = App::start(config, logs).await?;
     if for_people {
@@ -125,27 +126,12 @@ async fn serve(config: Config, logs: Logs, for_people: bool) -> anyhow::Result<(
         console::line(&format!("        and operators on http://{}", app.admin_address()));
         tokio::spawn(tell(app.notices(), app.status()));
     }
-    app.run_until_stopped(async move {
-        either(&mut interrupt, &mut terminate).await;
-        tokio::spawn(async move {
-            let signal = either(&mut interrupt, &mut terminate).await;
-            std::process::exit(SIGNALLED + signal);
-        });
-    })
-    .await
+    app.run_until_stopped(stop.cancelled_owned()).await
 }
 
 /// An address, also as the other commands take it: `http://127.0.0.1:8081`.
 fn address(text: &str) -> Result<SocketAddr, AddrParseError> {
     text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/').parse()
-}
-
-/// Which of the two came.
-async fn either(interrupt: &mut Signal, terminate: &mut Signal) -> i32 {
-    tokio::select! {
-        _ = interrupt.recv() => SignalKind::interrupt().as_raw_value(),
-        _ = terminate.recv() => SignalKind::terminate().as_raw_value(),
-    }
 }
 
 /// Prints what deployments do, for as long as the host runs.

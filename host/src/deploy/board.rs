@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
@@ -249,6 +249,17 @@ impl Board {
         self.known().draining.retain(|draining| !Arc::ptr_eq(&draining.version, version));
     }
 
+    /// The services with a deployment that has no traffic yet.
+    pub(super) fn under_way(&self) -> Vec<String> {
+        let candidates = self.deployments.candidates().into_iter();
+        candidates.map(|candidate| candidate.service).collect()
+    }
+
+    /// The versions that drain.
+    pub(super) fn draining(&self) -> Vec<Arc<Version>> {
+        self.known().draining.iter().map(|draining| Arc::clone(&draining.version)).collect()
+    }
+
     /// Whether a version of the service drains.
     pub(super) fn is_draining(&self, service: &ServiceName) -> bool {
         self.known().draining.iter().any(|draining| draining.version.id.service == *service)
@@ -358,7 +369,7 @@ pub(super) fn now() -> String {
 
 /// The time after so long from now.
 fn moment(from_now: Duration) -> String {
-    humantime::format_rfc3339_millis(SystemTime::now() + from_now).to_string()
+    humantime::format_rfc3339_millis(crate::clock::now() + from_now).to_string()
 }
 
 fn version_statuses((service, known): (&Arc<Service>, &Serving)) -> Vec<VersionStatus> {

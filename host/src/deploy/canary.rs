@@ -216,7 +216,7 @@ async fn change(
     goes_on: Option<RunningCanary>,
     rolled_back: Option<(u64, String)>,
 ) -> Result<bool, NotShared> {
-    let swapping = parts.swapping.lock().await;
+    let swapping = parts.swap_turn().await?;
     // Whoever overrules it does so in this turn.
     if canary.overruled.is_cancelled() {
         return Ok(false);

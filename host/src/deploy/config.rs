@@ -14,6 +14,10 @@ pub const MAX_COMPONENT_BYTES: u64 = 256 << 20;
 pub(super) const KEPT_DEPLOYMENTS: usize = 256;
 /// How many uploads are received at once.
 pub(super) const CONCURRENT_UPLOADS: usize = 2;
+/// How long a deployment waits for a store that is being closed.
+pub(super) const STORE_PATIENCE: Duration = Duration::from_secs(20);
+/// How long whoever shares traffic anew waits until nobody else does.
+pub(super) const SWAP_PATIENCE: Duration = Duration::from_secs(20);
 /// How many notices a slow reader may fall behind before it misses some.
 pub(super) const NOTICE_BACKLOG: usize = 1024;
 

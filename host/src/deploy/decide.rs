@@ -7,10 +7,11 @@ use std::sync::Arc;
 use super::board::{RunningCanary, Serving};
 use super::canary::keeping;
 use super::deployments::DeploymentState;
+use super::drain::close_store;
 use super::notice::Notice;
 use super::operator::{Condition, NotDone, check, must_be_kept, no_service};
 use super::parts::Parts;
-use super::revive::revive;
+use super::revive::{NotRevived, revive};
 use super::share::{self, Change, share};
 use crate::service::{Service, ServiceName, Share, TrafficPlan, Version, VersionId};
 
@@ -52,7 +53,7 @@ pub(super) async fn decide(
     // Once more where a version had to be brought back, as something else may have
     // been decided in between.
     loop {
-        let swapping = parts.swapping.lock().await;
+        let swapping = parts.swap_turn().await?;
         let unknown = || no_service(service.as_str());
         let serving = parts.board.serving(service).ok_or_else(unknown)?;
         check(service, Some(&serving), condition)?;
@@ -74,9 +75,23 @@ pub(super) async fn decide(
         }
         drop(swapping);
         for record in &missing {
-            revived.push(revive(parts, record).await?);
+            let version = revive(parts, record).await?;
+            begin_subscriptions(parts, &version).await?;
+            revived.push(version);
         }
     }
+}
+
+/// Not in anybody's turn but the service's own: its store may take its time.
+async fn begin_subscriptions(parts: &Arc<Parts>, version: &Version) -> Result<(), NotRevived> {
+    let service = &version.id.service;
+    let failed = |reason: String| NotRevived::Events(version.id.clone(), reason);
+    let store = parts.stores.of(service).await.map_err(|error| failed(error.to_string()))?;
+    let prepared = parts.events.prepare(service, &store, &version.manifest).await;
+    // It may have been undeployed meanwhile.
+    let (of, undeployed) = (Arc::clone(parts), service.clone());
+    parts.tasks.spawn(async move { close_store(&of, &undeployed).await });
+    prepared.map_err(|error| failed(error.to_string()))
 }
 
 impl Now<'_> {

@@ -25,7 +25,7 @@ use super::watch::{Look, Watch};
 use super::worker::{Occasion, work};
 use crate::events::Events;
 use crate::runtime::{Runtime, compatibility_key};
-use crate::service::Registry;
+use crate::service::{Registry, Version};
 use crate::state::StoreOptions;
 
 /// Keeps what serves as the plugin folder says.
@@ -108,15 +108,45 @@ impl Deployer {
     /// that are come to their end. Then closes all stores: this is for when no
     /// request runs any more.
     pub async fn shutdown(&self) {
+        self.stop().await;
+        self.close_stores().await;
+    }
+
+    /// Stops watching and gives up candidates that aren't being warmed; returns when
+    /// those that are have come to their end.
+    pub async fn stop(&self) {
         self.parts.stopping.cancel();
         self.parts.tasks.close();
+        // What it begins is among the tasks; only a panic, which has been logged, ends it
+        // early.
         let coordinator = self.coordinator.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(coordinator) = coordinator {
-            // It only ends early by a panic, which has been logged.
             _ = coordinator.await;
         }
         self.parts.tasks.wait().await;
+    }
+
+    /// Closes all stores; this is for when no request runs any more.
+    pub async fn close_stores(&self) {
         self.parts.stores.close_all().await;
+    }
+
+    /// The stores that are not closed, and why.
+    #[must_use]
+    pub fn still_open(&self) -> Vec<String> {
+        self.parts.stores.still_open()
+    }
+
+    /// The services with a deployment that has no traffic yet.
+    #[must_use]
+    pub fn under_way(&self) -> Vec<String> {
+        self.parts.board.under_way()
+    }
+
+    /// The versions that lost their traffic and still run something.
+    #[must_use]
+    pub fn draining(&self) -> Vec<Arc<Version>> {
+        self.parts.board.draining()
     }
 }
 

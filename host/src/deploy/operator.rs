@@ -11,7 +11,7 @@ use super::board::Serving;
 use super::decide::{Word, decide};
 use super::deployments::Deployment;
 use super::notice::Notice;
-use super::parts::Parts;
+use super::parts::{Parts, SwapLate};
 use super::record::{RecordError, VersionRecord};
 use super::revive::NotRevived;
 use super::share::NotShared;
@@ -202,7 +202,7 @@ impl Operator {
     pub async fn undeploy(&self, name: &str, condition: Condition) -> Result<(), NotDone> {
         let service: ServiceName = name.parse().map_err(|_| no_service(name))?;
         let _turn = self.turn(&service)?;
-        let swapping = self.parts.swapping.lock().await;
+        let swapping = self.parts.swap_turn().await?;
         let serving = self.parts.board.serving(&service).ok_or_else(|| no_service(name))?;
         check(&service, Some(&serving), condition)?;
         Ok(undeploy_service(&self.parts, swapping, &service).await?)
@@ -223,7 +223,7 @@ impl Operator {
     ) -> Result<Changed, NotDone> {
         let service: ServiceName = name.parse().map_err(|_| no_service(name))?;
         // Nothing gets or loses its traffic meanwhile.
-        let _swapping = self.parts.swapping.lock().await;
+        let _swapping = self.parts.swap_turn().await?;
         let drains = self.service(name)?;
         check(&service, self.parts.board.serving(&service).as_ref(), condition)?;
         let snapshot = self.parts.registry.load();
@@ -264,7 +264,7 @@ impl Operator {
         self.parts.blocking(move |parts| parts.record.versions(&service)).await
     }
 
-    fn turn(&self, service: &ServiceName) -> Result<super::turns::Turn, NotDone> {
+    fn turn(&self, service: &ServiceName) -> Result<crate::turns::Turn, NotDone> {
         self.parts.turns.try_take(service).ok_or_else(|| {
             NotDone::Busy(format!("a deployment of {service} is on its way; see /v1/deployments"))
         })
@@ -330,12 +330,19 @@ impl From<NotShared> for NotDone {
             NotShared::NotDeployed(_) | NotShared::Traffic(TrafficError::NoSuchVersion(_)) => {
                 Self::NotFound(error.to_string())
             }
+            NotShared::Late(_) => Self::Busy(error.to_string()),
             NotShared::Record(_) => Self::Failed(error.to_string()),
             NotShared::Routes(conflicts) => {
                 Self::Refused(conflicts.iter().map(ToString::to_string).collect())
             }
             NotShared::Traffic(_) | NotShared::Revive(_) => Self::Refused(vec![error.to_string()]),
         }
+    }
+}
+
+impl From<SwapLate> for NotDone {
+    fn from(error: SwapLate) -> Self {
+        Self::Busy(error.to_string())
     }
 }
 

@@ -4,14 +4,16 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{MutexGuard, Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::blobs::Blobs;
 use super::board::{self, Board};
 use super::claims::Claims;
-use super::config::{CONCURRENT_COMPILES, CONCURRENT_READS, CONCURRENT_UPLOADS, DeployConfig};
+use super::config::{
+    CONCURRENT_COMPILES, CONCURRENT_READS, CONCURRENT_UPLOADS, DeployConfig, SWAP_PATIENCE,
+};
 use super::notice::Notice;
 use super::plugin_file::{PairSignature, Part, Stem};
 use super::record::{Record, RecordError, RefusalRecord};
@@ -19,12 +21,13 @@ use super::refusal::Refusal;
 use super::secrets;
 use super::settle::{Change, Settling};
 use super::stores::Stores;
-use super::turns::Turns;
+use crate::deadline;
 use crate::events::Events;
 use crate::manifest::Manifest;
 use crate::runtime::{Runtime, Secrets};
 use crate::service::{Registry, ServiceName, Version};
 use crate::state::StoreOptions;
+use crate::turns::Turns;
 
 /// What all steps of a deployment share.
 pub(super) struct Parts {
@@ -43,7 +46,7 @@ pub(super) struct Parts {
     pub(super) upload_slots: Arc<Semaphore>,
     /// Held while traffic is shared anew, from the last look at the routes on, so
     /// that no other service takes one of them in between.
-    pub(super) swapping: tokio::sync::Mutex<()>,
+    swapping: tokio::sync::Mutex<()>,
     pub(super) settling: Mutex<Settling>,
     /// Something was noted in `settling`.
     pub(super) noted: Notify,
@@ -59,6 +62,14 @@ pub(super) struct Parts {
     /// Workers and drains.
     pub(super) tasks: TaskTracker,
 }
+
+/// Somebody else shares traffic anew, for too long.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "host.db did not take another change of traffic within {SWAP_PATIENCE:?}: check the disk \
+     that the data folder is on"
+)]
+pub(super) struct SwapLate;
 
 impl Parts {
     pub(super) fn new(
@@ -94,6 +105,16 @@ impl Parts {
             ready: watch::Sender::new(false),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
+        })
+    }
+
+    /// Waits until nobody else shares traffic anew. Nothing but `host.db` is written in
+    /// that turn, and no service's store is asked.
+    pub(super) async fn swap_turn(&self) -> Result<MutexGuard<'_, ()>, SwapLate> {
+        deadline::within(SWAP_PATIENCE, self.swapping.lock()).await.map_err(|deadline::Late| {
+            let error = SwapLate;
+            tracing::error!(%error, "traffic is not shared anew");
+            error
         })
     }
 

@@ -18,6 +18,7 @@ use super::origin::Origin;
 use super::plugin_file::Stem;
 use crate::alarm::Alarm;
 use crate::digest::Digest;
+use crate::journal::{Checkpoints, JournalError};
 use crate::manifest::{Canary, ManifestText};
 use crate::service::{ServiceName, TrafficPlan, VersionId};
 
@@ -25,6 +26,7 @@ use crate::service::{ServiceName, TrafficPlan, VersionId};
 #[derive(Debug)]
 pub(super) struct Record {
     connection: Mutex<Connection>,
+    checkpoints: Checkpoints,
     /// How many of a service's versions are kept, besides those with traffic.
     keep: u64,
     /// Rings when the file fails.
@@ -108,6 +110,9 @@ pub enum RecordError {
     /// SQLite's word.
     #[error("host.db: {0}")]
     Sqlite(#[from] rusqlite::Error),
+    /// It has no write-ahead log that can be relied on.
+    #[error("host.db: {0}")]
+    Journal(String),
     /// Made by a newer Hotdock.
     #[error(
         "host.db has format {found}, and this hotdock knows {known}: run the newer hotdock that made it"
@@ -123,12 +128,19 @@ pub enum RecordError {
     Foreign,
 }
 
+impl From<JournalError> for RecordError {
+    fn from(error: JournalError) -> Self {
+        Self::Journal(error.to_string())
+    }
+}
+
 impl Record {
     /// Opens `host.db`, making it where there is none.
     pub(super) fn open(path: &Path, keep: usize, alarm: Alarm) -> Result<Self, RecordError> {
         let mut connection = Connection::open(path)?;
-        schema::prepare(&mut connection)?;
-        Ok(Self { connection: Mutex::new(connection), keep: keep as u64, alarm })
+        schema::prepare(&mut connection, path)?;
+        let checkpoints = Checkpoints::install(&mut connection)?;
+        Ok(Self { connection: Mutex::new(connection), checkpoints, keep: keep as u64, alarm })
     }
 
     /// The number of the service's next version. Never given twice, also when
@@ -302,15 +314,27 @@ impl Record {
             change.commit()?;
             Ok(made)
         });
-        changed.map_err(|error| {
-            if error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure) {
-                self.alarm.ring(format!(
-                    "host.db failed: {error}; nothing more is acknowledged. \
-                     Check the disk and start the host again"
-                ));
-            }
-            RecordError::Sqlite(error)
-        })
+        let changed = changed.map_err(|error| self.failed(error))?;
+        if let Err(error) = self.checkpoints.run_if_due(&connection) {
+            let error = self.failed(error);
+            tracing::warn!(%error, "the write-ahead log of host.db is carried over later");
+        }
+        Ok(changed)
+    }
+
+    /// Rings where the file itself failed: nothing that this process believes of it is
+    /// certain any more.
+    fn failed(&self, error: rusqlite::Error) -> RecordError {
+        if matches!(
+            error.sqlite_error_code(),
+            Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+        ) {
+            self.alarm.ring(format!(
+                "host.db failed: {error}; nothing more is acknowledged. \
+                 Check the disk and start the host again"
+            ));
+        }
+        RecordError::Sqlite(error)
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {

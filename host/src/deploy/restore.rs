@@ -120,7 +120,7 @@ async fn try_serve(
         roll_back(parts, &mut deployed, &tried, reason).await?;
     }
     let DeployedRecord { service, file, revision, plan, canary } = deployed;
-    let store = parts.stores.of(&service).await;
+    let store = parts.stores.of(&service).await.map_err(|error| error.to_string())?;
     let newest = versions.iter().max_by_key(|version| version.id.number);
     if let Some(newest) = newest.filter(|_| !store.has_file()) {
         // It was deleted while the host was down, and its tables with it.

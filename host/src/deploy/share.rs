@@ -8,7 +8,7 @@ use tokio::sync::MutexGuard;
 use super::board::{RunningCanary, Serving};
 use super::drain::drain;
 use super::notice::Notice;
-use super::parts::Parts;
+use super::parts::{Parts, SwapLate};
 use super::record::{RecordError, VersionRecord};
 use super::revive::NotRevived;
 use crate::failpoint;
@@ -23,7 +23,8 @@ pub(super) struct Change {
     pub(super) canary: Option<RunningCanary>,
     /// The version that loses its share by its fault or the operator's word, and why.
     pub(super) rolled_back: Option<(u64, String)>,
-    /// The versions that have no traffic yet and get some; others may be among them.
+    /// The versions that have no traffic yet and get some, with subscriptions that have
+    /// begun; others may be among them.
     pub(super) revived: Vec<Arc<Version>>,
 }
 
@@ -38,6 +39,8 @@ pub(super) enum NotShared {
     Revive(#[from] NotRevived),
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Routes(Vec<RouteConflict>),
+    #[error(transparent)]
+    Late(#[from] SwapLate),
     #[error(transparent)]
     Record(#[from] RecordError),
 }
@@ -81,11 +84,8 @@ pub(super) async fn share(
         if versions.iter().any(|version| version.id == record.id) {
             continue;
         }
-        if let Some(revived) = change.revived.iter().find(|revived| revived.id == record.id) {
-            let prepared = parts.events.prepare(service, &current.store, &revived.manifest).await;
-            prepared.map_err(|error| NotRevived::Events(record.id.clone(), error.to_string()))?;
-            versions.push(Arc::clone(revived));
-        }
+        let revived = change.revived.iter().find(|revived| revived.id == record.id);
+        versions.extend(revived.cloned());
     }
     let traffic = Traffic::new(change.plan.clone(), &versions)?;
     for version in traffic.versions() {

@@ -37,7 +37,8 @@ pub(super) async fn swap(
 ) -> Result<Vec<Arc<Version>>, Stop> {
     // Held to the end, so that no other service takes a route in between and
     // the swap, once recorded, cannot be refused.
-    let _swapping = parts.swapping.lock().await;
+    let _swapping =
+        parts.swap_turn().await.map_err(|late| candidate.refused(vec![late.to_string()]))?;
     let conflicts = route_conflicts(parts, candidate, warmed.version.routes());
     if !conflicts.is_empty() {
         let reasons = conflicts.iter().map(ToString::to_string).collect();

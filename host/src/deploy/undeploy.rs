@@ -10,6 +10,7 @@ use super::notice::Notice;
 use super::parts::Parts;
 use super::plugin_file::{Part, Stem};
 use super::record::RecordError;
+use super::settle::Change;
 use super::swap::overrule;
 use crate::failpoint;
 use crate::service::ServiceName;
@@ -17,7 +18,10 @@ use crate::service::ServiceName;
 /// Ends what the file served, and forgets what was refused of it. A service that
 /// was uploaded since is not the file's any more, and stays.
 pub(super) async fn undeploy(parts: &Arc<Parts>, file: &Stem) {
-    let swapping = parts.swapping.lock().await;
+    let Ok(swapping) = parts.swap_turn().await else {
+        // Looked at again.
+        return parts.note(file, Part::Component, Change::Gone);
+    };
     let service = parts.board.service_of(file);
     if let Some(service) = &service
         && parts.claims.holder(service).as_ref() != Some(file)

@@ -22,11 +22,11 @@ use super::receive::Candidate;
 use super::record::Seen;
 use super::refusal::Stop;
 use super::status::Step;
-use super::turns::Turn;
 use crate::digest::Digest;
 use crate::manifest::{Canary, Manifest, ManifestText};
 use crate::oci::Reference;
 use crate::service::ServiceName;
+use crate::turns::Turn;
 
 /// A component on its way in: in a file, not in memory.
 #[derive(Debug)]

@@ -40,9 +40,13 @@ pub(super) async fn validate(
     reasons.extend(conflicts.iter().map(ToString::to_string));
     reasons.extend(broken(parts, candidate).await);
     if !candidate.manifest.migrations.is_empty() {
-        let store = parts.stores.of(service).await;
-        let tried = store.try_migrations(&migrations(&candidate.manifest)).await;
-        reasons.extend(tried.err().map(|error| error.to_string()));
+        match parts.stores.of(service).await {
+            Ok(store) => {
+                let tried = store.try_migrations(&migrations(&candidate.manifest)).await;
+                reasons.extend(tried.err().map(|error| error.to_string()));
+            }
+            Err(error) => reasons.push(error.to_string()),
+        }
     }
     let secrets = parts.secrets_of(&candidate.manifest).await.unwrap_or_else(|missing| {
         reasons.extend(missing);

@@ -32,7 +32,7 @@ pub(super) async fn warm(
     let service = candidate.manifest.service.clone();
     candidate.progress.step(Step::Warming);
     let refused = |reason: String| Stop::from(candidate.refused(vec![reason]));
-    let store = parts.stores.of(&service).await;
+    let store = parts.stores.of(&service).await.map_err(|error| refused(error.to_string()))?;
     if !candidate.manifest.migrations.is_empty() {
         let applied = store
             .migrate(&migrations(&candidate.manifest))

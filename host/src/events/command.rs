@@ -1,8 +1,13 @@
 //! What an operator, or a new version, tells a dispatcher.
 
+use std::time::Duration;
+
 use tokio::sync::oneshot;
 
 use crate::manifest::Subscription;
+
+/// How long whoever tells a dispatcher something waits for it.
+pub(super) const COMMAND_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Told to a dispatcher, in its own turn.
 pub(super) enum Command {

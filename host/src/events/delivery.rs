@@ -91,7 +91,7 @@ pub(super) async fn to_service(
     let verdict = runtime::deliver(delivery).await;
     drop(slot);
     let ended = match verdict {
-        Ok(Verdict::Handled(committed)) => match committed.durable().await {
+        Ok(Verdict::Handled(committed)) => match store.durable(committed).await {
             Ok(()) => Ok(Ending::Finished),
             // Another's statement undid it: it comes again, and has not failed.
             Err(error @ Error::Rerun(_)) => {

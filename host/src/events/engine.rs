@@ -2,26 +2,28 @@
 //! is deployed.
 
 mod prepare;
+mod tend;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use futures_util::future::join_all;
-use tokio::sync::{Mutex, MutexGuard, Notify, mpsc};
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::command::Command;
 use super::relay::Relay;
 use super::status::Status;
-use super::subscriber::{Subscriber, Webhooks};
-use super::subscription::{Dispatcher, Parts};
+use super::subscriber::Webhooks;
 use crate::bus::Bus;
+use crate::deadline;
 use crate::manifest::Subscription;
 use crate::service::{Registry, ServiceName};
-use crate::state::{self, Store};
+use crate::state::Store;
+use crate::turns::Turns;
 
 pub use self::prepare::PrepareError;
 
@@ -30,6 +32,10 @@ const TICK: Duration = Duration::from_secs(5);
 
 /// Commands that wait for a dispatcher.
 const MAX_COMMANDS: usize = 64;
+
+/// How long whoever asks for the subscriptions to be looked through waits for the
+/// services that take their time; they are looked through all the same.
+const TEND_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Parts a replay's number from its subscription's name.
 pub(super) const REPLAY: char = '@';
@@ -44,7 +50,11 @@ pub(super) struct Inner {
     pub(super) bus: Bus,
     pub(super) registry: Arc<Registry>,
     pub(super) webhooks: Option<Webhooks>,
+    /// Never locked while anything is waited for: what takes its time of one service is
+    /// done in that service's turn.
     table: Mutex<Table>,
+    /// One at a time works on a service's subscriptions.
+    turns: Turns,
     /// What the table has, for those who only look.
     shown: ArcSwap<Vec<Shown>>,
     /// Subscriptions that only hold the bus, and their states, when they were looked
@@ -60,6 +70,10 @@ pub(super) struct Table {
     pub(super) active: BTreeMap<Name, Active>,
     /// Services whose cursors have to be looked through, whatever is active.
     unsettled: BTreeSet<ServiceName>,
+    /// Services that are being looked through.
+    tended: HashMap<ServiceName, tend::Tended>,
+    /// Those whose relays bring the last to the bus, when the host stops.
+    last_relays: BTreeSet<ServiceName>,
     stopping: bool,
 }
 
@@ -114,6 +128,7 @@ impl Events {
             registry,
             webhooks,
             table: Mutex::default(),
+            turns: Turns::default(),
             shown: ArcSwap::default(),
             idle: ArcSwap::default(),
             changed: Arc::new(Notify::new()),
@@ -129,12 +144,16 @@ impl Events {
 
     /// Brings what is committed in a service's store to the bus from here on.
     pub async fn attach(&self, service: &ServiceName, store: &Arc<Store>) {
-        let mut table = self.table().await;
-        if !table.stopping {
-            let relay = Relay::start(&self.inner.bus, store);
-            if let Some(before) = table.relays.insert(service.clone(), relay) {
-                before.stop().await;
+        let before = {
+            let mut table = self.table();
+            if table.stopping {
+                return;
             }
+            let relay = Relay::start(&self.inner.bus, store);
+            table.relays.insert(service.clone(), relay)
+        };
+        if let Some(before) = before {
+            before.stop().await;
         }
     }
 
@@ -142,14 +161,14 @@ impl Events {
     /// end, and what was published is on the bus. To be called when the service
     /// neither serves nor drains.
     pub async fn release(&self, service: &ServiceName) {
+        let _turn = self.inner.turns.take(service).await;
         let (ending, relay) = {
-            let mut table = self.table().await;
+            let mut table = self.table();
             let ending = table.active.extract_if(.., |name, _| name.service == *service);
             let ending: Vec<Active> = ending.map(|(_, active)| active).collect();
             self.show(&table);
             (ending, table.relays.remove(service))
         };
-        // With the table free for others: what is under way may take its time.
         stop_all(ending).await;
         if let Some(relay) = relay {
             relay.stop().await;
@@ -181,10 +200,11 @@ impl Events {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                _ = registry.changed() => self.reconcile().await,
-                () = self.inner.changed.notified() => self.reconcile().await,
+                // Nobody waits here for a service whose store takes its time.
+                _ = registry.changed() => drop(self.look_through()),
+                () = self.inner.changed.notified() => drop(self.look_through()),
                 _ = tick.tick() => {
-                    self.reconcile().await;
+                    drop(self.look_through());
                     self.look_after_the_bus().await;
                     self.look_for_the_oldest().await;
                     self.look_for_idle().await;
@@ -194,40 +214,27 @@ impl Events {
     }
 
     /// Starts and stops dispatchers so that there is one for each subscription
-    /// of what is deployed.
+    /// of what is deployed, each service's beside the others'. Returns when that is
+    /// done, but waits only [`TEND_PATIENCE`] for those whose stores take their time.
     pub async fn reconcile(&self) {
-        let mut table = self.table().await;
-        if table.stopping {
-            return;
+        let tended = self.look_through();
+        let all = join_all(tended.iter().map(CancellationToken::cancelled));
+        if deadline::within(TEND_PATIENCE, all).await.is_err() {
+            let services: Vec<_> = self.table().tended.keys().map(ToString::to_string).collect();
+            let services = services.join(", ");
+            tracing::warn!(services, "their stores take their time: subscriptions start later");
         }
-        let snapshot = self.inner.registry.load().clone();
-        let services = snapshot.services.values().map(Subscriber::Service);
-        let subscribers: BTreeMap<&ServiceName, Subscriber<'_>> = services
-            .chain(self.inner.webhooks.as_ref().map(Subscriber::Webhooks))
-            .map(|subscriber| (subscriber.name(), subscriber))
-            .collect();
-        self.remove_ended(&mut table).await;
-        for (name, active) in &table.active {
-            let subscriber = subscribers.get(&name.service);
-            if subscriber.and_then(|subscriber| subscriber.settings(&name.subscription)).is_none() {
-                active.stop.cancel();
-            }
-        }
-        for subscriber in subscribers.into_values() {
-            update(&mut table, subscriber).await;
-            if let Err(error) = self.start_missing(&mut table, subscriber).await {
-                table.unsettled.insert(subscriber.name().clone());
-                let service = subscriber.name().as_str();
-                tracing::error!(service, %error, "its subscriptions could not be started");
-            }
-        }
-        self.show(&table);
     }
 
     /// Has a service's cursors looked through: there is one more.
     pub(super) async fn note_cursor(&self, service: &ServiceName) {
-        self.table().await.unsettled.insert(service.clone());
-        self.reconcile().await;
+        let tended = {
+            let mut table = self.table();
+            table.unsettled.insert(service.clone());
+            self.tend_later(&mut table, service)
+        };
+        // It is looked through all the same.
+        _ = deadline::within(TEND_PATIENCE, tended.cancelled()).await;
     }
 
     /// Stops a replay and forgets it. Returns whether there is one of this name.
@@ -236,26 +243,30 @@ impl Events {
     /// When the store or the bus cannot be written; it goes on then.
     pub(super) async fn end_replay(&self, name: &Name) -> Result<bool, PrepareError> {
         let mut stopped = None;
-        let mut table = loop {
-            let table = self.table().await;
-            let Some(replay) = table.active.get(name).filter(|active| active.until.is_some())
-            else {
-                break table;
-            };
-            stopped = Some(Arc::clone(&replay.store));
-            if replay.ended.is_cancelled() {
-                break table;
+        let _turn = loop {
+            let ended = self.table().active.get(name).filter(|replay| replay.until.is_some()).map(
+                |replay| {
+                    stopped = Some(Arc::clone(&replay.store));
+                    replay.stop.cancel();
+                    replay.ended.clone()
+                },
+            );
+            if let Some(ended) = ended {
+                ended.cancelled().await;
             }
-            // It stays in the table, so that no other is started beside it, and the table
-            // is free for others.
-            replay.stop.cancel();
-            let ended = replay.ended.clone();
-            drop(table);
-            ended.cancelled().await;
+            let turn = self.inner.turns.take(&name.service).await;
+            // It may have been started anew before the turn was ours.
+            if self.table().active.get(name).is_none_or(|again| again.ended.is_cancelled()) {
+                break turn;
+            }
+            if stopped.is_none() {
+                return Ok(false);
+            }
         };
         let Some(store) = stopped else { return Ok(false) };
-        table.active.remove(name);
+        self.table().active.remove(name);
         let ended = self.forget(name, &store).await;
+        let mut table = self.table();
         if ended.is_err() {
             table.unsettled.insert(name.service.clone());
         }
@@ -269,143 +280,66 @@ impl Events {
         Ok(self.inner.bus.forget(&name.to_string()).await?)
     }
 
-    pub(super) async fn table(&self) -> MutexGuard<'_, Table> {
-        self.inner.table.lock().await
+    pub(super) fn table(&self) -> MutexGuard<'_, Table> {
+        self.inner.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Stops all deliveries, waits for those under way, and brings what was
     /// published to the bus. Closes the webhooks' store.
     pub async fn stop(&self) {
-        let (active, relays) = {
-            let mut table = self.table().await;
+        self.stop_deliveries().await;
+        self.stop_relays().await;
+        self.close_webhooks().await;
+    }
+
+    /// Begins no delivery any more, and waits for those under way.
+    pub async fn stop_deliveries(&self) {
+        let ending: Vec<CancellationToken> = {
+            let mut table = self.table();
             table.stopping = true;
-            let active = std::mem::take(&mut table.active);
-            self.show(&table);
-            (active, std::mem::take(&mut table.relays))
+            table.active.values().for_each(|active| active.stop.cancel());
+            let active = table.active.values().map(|active| &active.ended);
+            active.chain(table.tended.values().map(tend::Tended::done)).cloned().collect()
         };
-        stop_all(active.into_values().collect()).await;
-        join_all(relays.into_values().map(Relay::stop)).await;
-        // No deployment has it, so nobody else closes it.
-        if let Some(webhooks) = &self.inner.webhooks {
-            webhooks.store().close().await;
-        }
+        join_all(ending.iter().map(CancellationToken::cancelled)).await;
     }
 
-    async fn remove_ended(&self, table: &mut Table) {
-        let ended = |active: &Active| active.ended.is_cancelled();
-        let names: Vec<Name> = table
-            .active
-            .iter()
-            .filter(|(_, active)| ended(active))
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in names {
-            let Some(active) = table.active.remove(&name) else { continue };
-            let was_stopped = active.stop.is_cancelled();
-            if active.until.is_some() && !was_stopped {
-                // A replay that is over.
-                if let Err(error) = self.forget(&name, &active.store).await {
-                    tracing::warn!(subscription = %name, %error, "the replay is not forgotten");
-                    table.unsettled.insert(name.service);
-                }
-            }
-        }
+    /// The subscriptions whose deliveries are not at their end.
+    #[must_use]
+    pub fn still_delivering(&self) -> Vec<String> {
+        let table = self.table();
+        let active = table.active.iter().filter(|(_, active)| !active.ended.is_cancelled());
+        let active = active.map(|(name, _)| name.to_string());
+        active.chain(table.tended.keys().map(ToString::to_string)).collect()
     }
 
-    async fn start_missing(
-        &self,
-        table: &mut Table,
-        subscriber: Subscriber<'_>,
-    ) -> Result<(), PrepareError> {
-        let name = |subscription: &str| Name {
-            service: subscriber.name().clone(),
-            subscription: Arc::from(subscription),
+    /// Brings what was published to the bus, and nothing that is published later.
+    pub async fn stop_relays(&self) {
+        let relays = {
+            let mut table = self.table();
+            table.stopping = true;
+            let relays = std::mem::take(&mut table.relays);
+            table.last_relays.extend(relays.keys().cloned());
+            relays
         };
-        let subscriptions = subscriber.subscriptions();
-        let is_active =
-            |subscription: &&Subscription| table.active.contains_key(&name(&subscription.name));
-        let all_active = subscriptions.iter().all(is_active);
-        if !table.unsettled.remove(subscriber.name()) && all_active {
-            return Ok(());
-        }
-        // No position that the store knows stands for another event; at the host's
-        // start this store could not be read.
-        let known = subscriber.store().last_position().await?;
-        self.inner.bus.skip_to(known).await?;
-        // Where a store is new to its host, or was deleted, all are new.
-        self.begin(subscriber.name(), subscriber.store(), &subscriptions).await?;
-        for cursor in subscriber.store().cursors().await? {
-            let name = name(&cursor.subscription);
-            if !table.active.contains_key(&name) {
-                let active = self.start(subscriber, &name, cursor.until).await?;
-                table.active.extend(active.map(|active| (name, active)));
-            }
-        }
-        Ok(())
+        let stop = async |(service, relay): (ServiceName, Relay)| {
+            relay.stop().await;
+            self.table().last_relays.remove(&service);
+        };
+        join_all(relays.into_iter().map(stop)).await;
     }
 
-    /// Starts a subscription's dispatcher; `None` where it is no longer wanted.
-    async fn start(
-        &self,
-        subscriber: Subscriber<'_>,
-        name: &Name,
-        until: Option<u64>,
-    ) -> Result<Option<Active>, state::Error> {
-        let settings = subscriber.settings(&name.subscription).cloned();
-        let target = subscriber.target(&self.inner.registry, &name.subscription);
-        let (Some(settings), Some(target)) = (settings, target) else { return Ok(None) };
-        let store = subscriber.store();
-        let dead = store.dead_count(&name.subscription).await?;
-        let status = Arc::new(Status::new(dead));
-        let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
-        let parts = Parts {
-            bus: self.inner.bus.clone(),
-            store: Arc::clone(store),
-            target,
-            name: Arc::clone(&name.subscription),
-            until,
-            status: Arc::clone(&status),
-            stop: stop.clone(),
-        };
-        let Some(dispatcher) = Dispatcher::load(parts, settings.clone()).await? else {
-            return Ok(None);
-        };
-        let (commands, received) = mpsc::channel(MAX_COMMANDS);
-        let (ends, changed) = (ended.clone().drop_guard(), Arc::clone(&self.inner.changed));
-        tokio::spawn(async move {
-            dispatcher.run(received).await;
-            drop(ends);
-            changed.notify_one();
-        });
-        let store = Arc::clone(store);
-        let versions = subscriber.versions();
-        Ok(Some(Active {
-            settings,
-            store,
-            status,
-            commands,
-            until,
-            passed_since: None,
-            versions,
-            stop,
-            ended,
-        }))
+    /// The services of which something that was published may not be on the bus.
+    #[must_use]
+    pub fn still_relaying(&self) -> Vec<String> {
+        self.table().last_relays.iter().map(ToString::to_string).collect()
     }
-}
 
-/// Tells a subscriber's dispatchers of new versions.
-async fn update(table: &mut Table, subscriber: Subscriber<'_>) {
-    let versions = subscriber.versions();
-    let actives = table.active.iter_mut().filter(|(name, _)| name.service == *subscriber.name());
-    for (name, active) in actives {
-        let Some(settings) = subscriber.settings(&name.subscription) else { continue };
-        if active.versions != versions && !active.stop.is_cancelled() {
-            active.versions.clone_from(&versions);
-            active.settings = settings.clone();
-            let update = Command::Update(Box::new(settings.clone()));
-            // A dispatcher that doesn't listen any more has ended.
-            _ = active.commands.send(update).await;
-        }
+    /// Closes the webhooks' store: no deployment has it, so nobody else does. Returns
+    /// its name where it could not be closed.
+    pub async fn close_webhooks(&self) -> Option<String> {
+        let store = self.inner.webhooks.as_ref()?.store();
+        store.try_close().await.err().map(|error| error.to_string())
     }
 }
 

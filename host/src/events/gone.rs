@@ -14,19 +14,27 @@ const BUCKET: &str = "gone";
 /// Notes it. Durable when it returns.
 pub(super) async fn note(store: &Arc<Store>, webhook: &str, url: &Uri) -> Result<(), Error> {
     let mut transaction = store.begin();
-    transaction.set(BUCKET, webhook, Bytes::from(url.to_string())).await?;
-    transaction.finish().await?.durable().await
+    let note = async {
+        transaction.set(BUCKET, webhook, Bytes::from(url.to_string())).await?;
+        transaction.finish().await?.durable().await
+    };
+    store.patiently("a note of an endpoint that is gone", note).await
 }
 
 /// Whether it is noted.
 pub(super) async fn is_noted(store: &Arc<Store>, webhook: &str, url: &Uri) -> Result<bool, Error> {
-    let noted = store.begin().get(BUCKET, webhook).await?;
+    let mut transaction = store.begin();
+    let read = transaction.get(BUCKET, webhook);
+    let noted = store.patiently("which endpoints are gone", read).await?;
     Ok(noted.is_some_and(|noted| noted == url.to_string().as_bytes()))
 }
 
 /// Forgets it. Durable when it returns.
 pub(super) async fn forget(store: &Arc<Store>, webhook: &str) -> Result<(), Error> {
     let mut transaction = store.begin();
-    transaction.delete(BUCKET, webhook).await?;
-    transaction.finish().await?.durable().await
+    let forget = async {
+        transaction.delete(BUCKET, webhook).await?;
+        transaction.finish().await?.durable().await
+    };
+    store.patiently("forgetting that an endpoint is gone", forget).await
 }

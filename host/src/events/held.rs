@@ -115,6 +115,17 @@ impl Held {
         self.schedule(key);
     }
 
+    /// Makes what is due after `latest` due at `now`. Returns how many keys that are.
+    pub(super) fn take_back(&mut self, latest: u64, now: u64) -> usize {
+        let mut taken = 0;
+        while self.due.last().is_some_and(|(due, _)| *due > latest.max(now)) {
+            let Some((_, key)) = self.due.pop_last() else { break };
+            self.due.insert((now, key));
+            taken += 1;
+        }
+        taken
+    }
+
     /// When the next is due.
     pub(super) fn next_due(&self) -> Option<u64> {
         self.due.first().map(|(due, _)| *due)
@@ -264,6 +275,21 @@ mod tests {
         assert!(!held.is_busy("a", 1));
         held.remove(&key, 1);
         assert_eq!((held.next_due(), held.parked()), (Some(0), 0));
+    }
+
+    #[test]
+    fn what_is_due_later_than_any_wait_is_due_now() {
+        let (a, b) = (Arc::from("a"), Arc::from("b"));
+        let mut held = Held::default();
+        held.insert(&a, 1, waiting(5_000));
+        held.insert(&b, 2, waiting(150));
+        assert_eq!(held.take_back(200, 100), 1);
+        assert_eq!(next(&mut held, 100), Some(("a".to_owned(), 1)));
+        assert_eq!(held.next_due(), Some(150));
+        held.insert(&a, 1, waiting(120));
+        assert_eq!(held.next_due(), Some(120));
+        held.remove(&a, 1);
+        assert_eq!((held.take_back(200, 100), held.next_due()), (0, Some(150)));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use super::engine::{Events, Shown};
 use super::operate::STATES;
 use crate::bus::BusHealth;
-use crate::state::now_ms;
+use crate::clock::now_ms;
 
 /// Shows every subscription at work, the bus, and what waits for it.
 #[derive(Debug)]
@@ -178,13 +178,14 @@ const GAUGES: [ReadGauge; 5] = [
 /// The same, of the bus.
 type ReadBus = (&'static str, &'static str, fn(&BusHealth) -> u64);
 
-const BUS: [ReadBus; 6] = [
+const BUS: [ReadBus; 7] = [
     ("hotdock_bus_events", "Events on the bus", |bus| bus.events),
     ("hotdock_bus_bytes", "Bytes of their texts", |bus| bus.bytes),
     ("hotdock_bus_max_bytes", "How many the bus may have", |bus| bus.max_bytes),
     ("hotdock_bus_first_position", "The first event's position", |bus| bus.first),
     ("hotdock_bus_last_position", "The last event's position", |bus| bus.last),
     ("hotdock_bus_full", "Whether it refuses events for want of room", |bus| u64::from(bus.full)),
+    ("hotdock_bus_late", "How often it was waited for in vain, since the start", |bus| bus.late),
 ];
 
 fn labels(shown: &Shown) -> [(&'static str, &str); 2] {

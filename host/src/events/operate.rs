@@ -11,7 +11,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::value::RawValue;
 
-use super::command::Refusal;
+use super::command::{COMMAND_PATIENCE, Refusal};
 use super::engine::{Events, PrepareError, Shown};
 use super::subscriber::Subscriber;
 use crate::bus::BusError;
@@ -40,6 +40,12 @@ pub enum OperateError {
     /// No such dead letter.
     #[error("there is no dead letter {0}: `hotdock events dead list` lists them")]
     NoDeadLetter(DeadLetterId),
+    /// It takes its time.
+    #[error(
+        "{0} did not get to it within {COMMAND_PATIENCE:?}, and may do it all the same: see what \
+         its store is at"
+    )]
+    Late(String),
     /// The dispatcher can't.
     #[error("{0}: {1}")]
     Refused(String, Refusal),

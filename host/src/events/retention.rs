@@ -1,19 +1,10 @@
 //! Late copies of all cursors, on the bus; and what the bus forgets by them.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use super::engine::{Active, Events, Name, Shown};
+use super::engine::{Events, Shown};
 use super::status::Oldest;
 use crate::bus::{Mirror, ReadLimit};
-use crate::state::{Settlement, now_ms};
-
-/// Unwanted events that a subscription passes before its cursor is written.
-const MAX_PASSED: u64 = 1_000;
-
-/// How long a cursor may be behind what was passed.
-const MAX_PASSED_TIME: Duration = Duration::from_secs(60);
 
 impl Events {
     /// Finds out how old the oldest events are that are not finished.
@@ -52,18 +43,18 @@ impl Events {
         batch.events.first().map(|recorded| recorded.recorded_at)
     }
 
-    /// Moves cursors past what nobody wanted, copies them to the bus, and has the
-    /// bus forget what is old.
+    /// Notes which cursors are behind what nobody wanted, copies all to the bus, and has
+    /// the bus forget what is old.
     pub(super) async fn look_after_the_bus(&self) {
         let mut mirrors = Vec::new();
         let mut known = BTreeSet::new();
         {
-            let mut table = self.table().await;
+            let mut table = self.table();
             if table.is_stopping() {
                 return;
             }
             for (name, active) in &mut table.active {
-                if let Some(position) = advance(name, active).await {
+                if let Some(position) = active.note_passed(name) {
                     known.insert(name.to_string());
                     mirrors.push(Mirror { subscription: name.to_string(), position, active: true });
                 }
@@ -73,7 +64,7 @@ impl Events {
             tracing::warn!(%error, "the cursors could not be copied to the bus");
             return;
         }
-        match self.inner.bus.trim(now_ms()).await {
+        match self.inner.bus.trim(self.inner.bus.clock().steady_ms()).await {
             Ok(trimmed) if trimmed.events > 0 => {
                 tracing::debug!(events = trimmed.events, "trimmed the bus");
             }
@@ -97,28 +88,4 @@ impl Events {
         }));
         self.inner.bus.mirror(mirrors).await
     }
-}
-
-/// Writes the cursor where it is far behind what was passed. Returns where it is.
-async fn advance(name: &Name, active: &mut Active) -> Option<u64> {
-    let progress = active.store.progress(&name.subscription)?;
-    let passed = progress.scanned.saturating_sub(progress.cursor);
-    if progress.outstanding > 0 || passed == 0 {
-        active.passed_since = None;
-        return Some(progress.cursor);
-    }
-    let since = *active.passed_since.get_or_insert_with(Instant::now);
-    if passed < MAX_PASSED && since.elapsed() < MAX_PASSED_TIME {
-        return Some(progress.cursor);
-    }
-    let subscription = Arc::clone(&name.subscription);
-    let advanced = match active.store.settle(vec![Settlement::Advance { subscription }]).await {
-        Ok(committed) => committed.durable().await,
-        Err(error) => Err(error),
-    };
-    if let Err(error) = advanced {
-        tracing::warn!(subscription = %name, %error, "its cursor could not be moved");
-    }
-    active.passed_since = None;
-    active.store.progress(&name.subscription).map(|progress| progress.cursor)
 }

@@ -4,24 +4,27 @@
 //! schedule's last tick are one commit of the bus. Ticks that are due together,
 //! because the host was down or slow, are one: the last of them. Those from
 //! before the start are not due where the manifest says `missed = "skip"`. A
-//! schedule that is new, or ticks otherwise than it did, begins with the present.
+//! schedule that is new, or ticks otherwise than it did, begins with the present; so does
+//! one that ticked by a clock that was ahead, when that is set back.
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::bus::{Bus, BusError};
 use crate::manifest::{Missed, Schedule};
 use crate::service::{Registry, Service, ServiceName, Snapshot};
-use crate::state::now_ms;
 
 /// How long the scheduler sleeps at the most: a clock that is set forward is
 /// noticed by then.
 const MAX_SLEEP: Duration = Duration::from_secs(10);
+
+/// How far a clock is set back, in ms, without ticks coming again.
+const MAX_STEP_MS: u64 = 60_000;
 
 /// How long it waits where the bus took nothing.
 const RETRY: Duration = Duration::from_secs(2);
@@ -42,6 +45,7 @@ pub async fn run(
     let mut changed = registry.changed();
     let mut scheduler = Scheduler::new(bus);
     let mut restored = pin!(restored);
+    let mut passed = Instant::now();
     loop {
         changed.mark_unchanged();
         let wanted = wanted(&registry.load());
@@ -50,9 +54,13 @@ pub async fn run(
         {
             tracing::warn!(%error, "schedules that are gone are forgotten later");
         }
-        let now = now_ms();
-        let sleep = match scheduler.pass(&wanted, now).await {
-            Ok(next) => until(next, now_ms()),
+        let clock = scheduler.bus.clock().clone();
+        let now = clock.now_ms();
+        // By a clock that does not jump.
+        let since = std::mem::replace(&mut passed, Instant::now()).elapsed();
+        let since = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        let sleep = match scheduler.pass(&wanted, now, since).await {
+            Ok(next) => until(next, clock.now_ms()),
             Err(_) if stop.is_cancelled() => return,
             Err(error) => {
                 tracing::warn!(%error, "ticks of schedules come later");
@@ -79,6 +87,14 @@ fn wanted(snapshot: &Snapshot) -> Vec<Wanted> {
         wanted.collect::<Vec<_>>()
     };
     snapshot.services.values().flat_map(|service| of(service)).collect()
+}
+
+/// Whether the schedule has ticked so far in the future that a tick of its own would be
+/// left out: the clock was ahead, and was set back. (A step of less than a minute is waited
+/// out, so that no tick comes twice for it.)
+fn is_ahead(schedule: &Schedule, ticked: u64, now: u64) -> bool {
+    let next = || schedule.cron.next_after(now);
+    ticked > now.saturating_add(MAX_STEP_MS) && next().is_some_and(|next| next < ticked)
 }
 
 fn until(next: Option<u64>, now: u64) -> Duration {
@@ -109,20 +125,33 @@ impl Scheduler {
         Self { bus, known: HashMap::new(), restored: false, cleaned: false }
     }
 
-    /// Appends what is due at `now`. Returns when the next is; times in ms since
-    /// 1970.
-    async fn pass(&mut self, wanted: &[Wanted], now: u64) -> Result<Option<u64>, BusError> {
+    /// Appends what is due at `now`, `since` ms after it was looked for last. Returns when
+    /// the next is; times in ms since 1970.
+    async fn pass(
+        &mut self,
+        wanted: &[Wanted],
+        now: u64,
+        since: u64,
+    ) -> Result<Option<u64>, BusError> {
         let mut next = None;
         for (service, schedule) in wanted {
-            let due = self.begin(service, schedule, now).await?;
+            let mut due = self.begin(service, schedule, now).await?;
+            if is_ahead(schedule, due, now) {
+                let (service, schedule) = (service.as_str(), schedule.name.as_str());
+                tracing::warn!(service, schedule, "it ticked in the future: it goes on from now");
+                // What was due since it was looked for last is.
+                due = now.saturating_sub(since);
+                self.bus.set_schedule_back(service, schedule, due).await?;
+            }
             if let Some(tick) = schedule.cron.last_until(now).filter(|tick| *tick > due) {
                 let event = Some(schedule.event(service, tick));
                 let name = &schedule.name;
                 if self.bus.append_tick(service.as_str(), name, tick, event).await? {
                     tracing::debug!(%service, schedule = name, tick, "a schedule ticked");
                 }
-                self.ticked(service, schedule, tick);
+                due = tick;
             }
+            self.ticked(service, schedule, due);
             let following = schedule.cron.next_after(now.max(due));
             next = next.into_iter().chain(following).min();
         }

@@ -98,7 +98,7 @@ async fn settle(store: &Arc<Store>, settlements: Vec<Settlement>) -> Result<(), 
     if buries {
         failpoint::pass("before dead letter");
     }
-    store.settle(settlements).await?.durable().await?;
+    store.settle_durably(settlements).await?;
     if holds {
         failpoint::pass("after hold");
     }

@@ -27,7 +27,7 @@ use super::target::Target;
 use super::window::{Load, Positioned, Window};
 use crate::bus::{Bus, ReadLimit};
 use crate::manifest::Subscription;
-use crate::state::{Consumption, Store, now_ms};
+use crate::state::{Consumption, Store};
 
 /// Events that are read ahead of the handlers, and those on their way among the held.
 const MAX_WINDOW: Load = Load { events: 1_024, bytes: 16 << 20 };
@@ -155,6 +155,7 @@ impl Dispatcher {
             // Marked as seen before it is read, so that no growth is missed.
             grown.mark_unchanged();
             self.refill().await;
+            self.take_back();
             self.start_deliveries(None);
             self.report();
             if self.is_over() {
@@ -284,7 +285,7 @@ impl Dispatcher {
 
     /// The next event to be delivered: one that is due again, or a new one.
     fn next_attempt(&mut self) -> Option<Attempt> {
-        if let Some((key, position, waiting)) = self.held.next(now_ms()) {
+        if let Some((key, position, waiting)) = self.held.next(self.now_ms()) {
             let Waiting { attempts, event, .. } = waiting;
             return Some(Attempt { key, position, event, number: attempts + 1, held: true });
         }
@@ -292,10 +293,27 @@ impl Dispatcher {
         Some(Attempt { key, position, event: Some(event), number: 1, held: false })
     }
 
+    /// For how long something has been due, or waits.
+    fn now_ms(&self) -> u64 {
+        self.parts.bus.clock().steady_ms()
+    }
+
+    /// What is due later than any wait is long is due now: the clock was set back.
+    fn take_back(&mut self) {
+        let longest = self.settings.backoff.max.max(self.parts.target.longest_wait());
+        let now = self.now_ms();
+        let latest = now.saturating_add(u64::try_from(longest.as_millis()).unwrap_or(u64::MAX));
+        let taken = self.held.take_back(latest, now);
+        if taken > 0 {
+            let subscription = &*self.parts.name;
+            tracing::warn!(subscription, taken, "held events were due too late: they are due now");
+        }
+    }
+
     fn may_start(&self) -> bool {
         let rests = self.rests();
         let waits = self.breaker.until().is_some_and(|until| Instant::now() < until);
-        let is_due = self.held.next_due().is_some_and(|due| due <= now_ms());
+        let is_due = self.held.next_due().is_some_and(|due| due <= self.now_ms());
         !rests && !waits && (self.window.has_ready() || is_due)
     }
 
@@ -323,7 +341,7 @@ impl Dispatcher {
         // One that is due and was not started waits for a slot, for the breaker's
         // trial or for the end of a pause, all of which wake; or it came due just now.
         let starts = self.may_start() && self.slots.available_permits() > 0;
-        let held = self.held.next_due().map(|due| due.saturating_sub(now_ms()));
+        let held = self.held.next_due().map(|due| due.saturating_sub(self.now_ms()));
         let held = held
             .filter(|wait| *wait > 0 || (starts && !self.breaker.tries()))
             .map(|wait| now + Duration::from_millis(wait.max(1)));

@@ -43,6 +43,14 @@ impl Target {
         Ok(Some((webhook::GONE, webhook::GONE_PAUSE)))
     }
 
+    /// How long it may ask for, beside the subscription's own wait.
+    pub(super) fn longest_wait(&self) -> Duration {
+        match self {
+            Self::Service { .. } => Duration::ZERO,
+            Self::Webhook(_) => webhook::MAX_RETRY_AFTER,
+        }
+    }
+
     /// Delivers again, whatever an endpoint said.
     pub(super) fn wake(&self) {
         if let Self::Webhook(target) = self {
@@ -93,11 +101,7 @@ async fn ending(
                 position: attempt.position,
                 held: attempt.held,
             };
-            let recorded = match store.settle(vec![Settlement::Skip { consumption }]).await {
-                Ok(committed) => committed.durable().await,
-                Err(error) => Err(error),
-            };
-            match recorded {
+            match store.settle_durably(vec![Settlement::Skip { consumption }]).await {
                 Ok(()) => Ending::Finished,
                 Err(error) => Ending::Undelivered { reason: error.to_string(), pause: STORE_PAUSE },
             }

@@ -16,7 +16,7 @@ mod signature;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, USER_AGENT};
@@ -24,12 +24,14 @@ use http::{HeaderValue, Method, Request};
 
 use self::consent::Consent;
 use self::signature::Keys;
+use crate::clock;
 use crate::config::{WebhookConfig, WebhookMode};
 use crate::digest::Digest;
 use crate::event::Event;
 use crate::event::binding::{self, Message};
 use crate::outbound::{AskError, Outbound};
 
+pub(super) use answer::MAX_RETRY_AFTER;
 pub use signature::KeyError;
 
 /// How long an endpoint rests that cannot be reached for a reason that only
@@ -160,7 +162,7 @@ fn message(mode: WebhookMode, event: &Event) -> Result<Message, WebhookOutcome> 
 fn request(target: &WebhookTarget, event: &Event, message: Message) -> Request<Bytes> {
     let Message { headers, body } = message;
     let id = id(event);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = clock::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let signature = target.keys.as_ref().map(|keys| keys.sign(&id, now, &body));
     let mut request = Request::new(body);
     *request.method_mut() = Method::POST;

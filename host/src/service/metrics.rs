@@ -261,7 +261,10 @@ const TALLIES: [ReadTally; 2] = [
 /// Name, help text, and where the value is.
 type Read = (&'static str, &'static str, fn(&Service) -> u64);
 
-const COUNTERS: [Read; 3] = [
+const COUNTERS: [Read; 4] = [
+    ("hotdock_store_late", "How often the host waited for a service's store in vain", |service| {
+        service.store.late_count()
+    }),
     ("hotdock_reruns", "Invocations that ran again after a conflict", |service| {
         service.metrics.reruns.load(Ordering::Relaxed)
     }),

@@ -196,7 +196,7 @@ fn settle_one(writer: &mut Writer, settlement: &Settlement) -> Result<(), Error>
                 event.to_json(),
                 attempts,
                 reason,
-                super::idempotency::now_ms(),
+                crate::clock::now_ms(),
             );
             writer
                 .connection
@@ -245,6 +245,19 @@ impl Store {
     ) -> Result<Committed, Error> {
         let (committed, ()) = self.member(move |writer| settle(writer, &settlements)).await?;
         Ok(committed)
+    }
+
+    /// The same; returns when it is on disk.
+    ///
+    /// # Errors
+    /// As [`Store::settle`], and when it takes too long: it may be done all the same
+    /// then, and doing it again is harmless.
+    pub async fn settle_durably(
+        self: &Arc<Self>,
+        settlements: Vec<Settlement>,
+    ) -> Result<(), Error> {
+        let committed = self.settle(settlements).await?;
+        self.durable(committed).await
     }
 
     /// The subscription's held events after a position, in their order.
@@ -375,7 +388,7 @@ impl Store {
                 writer.connection.execute("DELETE FROM _dead WHERE id = ?1", [id])
             })
             .await?;
-        committed.durable().await?;
+        self.durable(committed).await?;
         Ok(dropped > 0)
     }
 
@@ -412,7 +425,7 @@ impl Store {
                 Ok(Revival::Revived { key, position })
             })
             .await?;
-        committed.durable().await?;
+        self.durable(committed).await?;
         Ok(revived)
     }
 }

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, Row};
@@ -24,6 +24,9 @@ const EXPIRE_BATCH: usize = 500;
 
 /// How long the store waits at least from one look for expired answers to the next.
 const EXPIRE_PAUSE: Duration = Duration::from_secs(60);
+
+/// When the table is to be looked through where nothing is kept: never.
+const NOTHING_KEPT: u64 = u64::MAX;
 
 /// An answer, as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +73,8 @@ pub(super) struct Keys {
     /// When the table is to be looked through, in ms since 1970. The default is
     /// at once: what an earlier process left is not known.
     expire_at: AtomicU64,
+    /// When the newest answer was made, at the latest; 0 where that is not known.
+    newest: AtomicU64,
 }
 
 impl Store {
@@ -85,7 +90,8 @@ impl Store {
     /// Takes out what is kept under expired idempotency keys, when there may be some.
     pub fn expire_keys(self: &Arc<Self>) {
         if self.core.keys.is_expiry_due(&self.core.options, self.is_open()) {
-            self.push(Job::Expire);
+            // Where too much waits it is done later.
+            _ = self.push(Job::Expire);
         }
     }
 }
@@ -93,9 +99,12 @@ impl Store {
 impl Keys {
     /// Whether expired answers are to be taken out now; says so once.
     fn is_expiry_due(&self, options: &StoreOptions, file_is_open: bool) -> bool {
-        let (now, at) = (now_ms(), self.expire_at.load(Ordering::Acquire));
+        let (now, at) = (options.clock.steady_ms(), self.expire_at.load(Ordering::Acquire));
+        // No answer expires later: the clock was set back.
+        let latest = now.saturating_add(ttl_ms(options)).saturating_add(pause_ms(options));
+        let is_set_back = at > latest && at != NOTHING_KEPT;
         // A file that nobody needs is not opened to find out what is in it.
-        if now < at || (at == 0 && !file_is_open) {
+        if (now < at && !is_set_back) || (at == 0 && !file_is_open) {
             return false;
         }
         self.expire_at.store(now + pause_ms(options), Ordering::Release);
@@ -159,13 +168,14 @@ pub(super) fn keep(
 ) -> rusqlite::Result<bool> {
     let Keeping { claim, answer } = keeping;
     let (scope, oldest) = (claim.scope().as_bytes(), oldest_ms(&core.options));
+    let now = core.options.clock.steady_ms();
+    take_back(connection, core, now)?;
     if span(connection, 0)? >= core.options.max_idempotency_keys {
         delete_oldest(connection, oldest)?;
     }
     connection
         .prepare_cached("DELETE FROM _idempotency WHERE scope = ?1 AND created_at <= ?2")?
         .execute((scope, oldest))?;
-    let now = now_ms();
     let inserted = connection
         .prepare_cached(
             "INSERT INTO _idempotency
@@ -186,8 +196,60 @@ pub(super) fn keep(
     Ok(inserted > 0)
 }
 
+/// Answers that were made in the future, by a clock that was ahead and was set back, are
+/// taken as made now: they would be kept for as long as it was ahead, and those behind
+/// them, too. Done before each is made, so that they are the newest.
+fn take_back(connection: &Connection, core: &Core, now: u64) -> rusqlite::Result<()> {
+    // Always so but for the first of a process, and after the clock was set back.
+    if (1..=now).contains(&core.keys.newest.fetch_max(now, Ordering::AcqRel)) {
+        return Ok(());
+    }
+    let taken = connection
+        .prepare_cached(
+            "UPDATE _idempotency SET created_at = ?1 WHERE id > coalesce((
+                 SELECT id FROM _idempotency WHERE created_at <= ?1 ORDER BY id DESC LIMIT 1
+             ), 0)",
+        )?
+        .execute([now])?;
+    core.keys.newest.store(now, Ordering::Release);
+    note_taken_back(core, taken);
+    Ok(())
+}
+
+/// Whether the newest answer, or the oldest, is from the future.
+pub(super) fn has_future(connection: &Connection, core: &Core) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached(
+            "SELECT max(created_at) > ?1 FROM _idempotency WHERE id IN (
+                 (SELECT min(id) FROM _idempotency), (SELECT max(id) FROM _idempotency)
+             )",
+        )?
+        .query_row([core.options.clock.steady_ms()], |row| row.get::<_, Option<bool>>(0))
+        .map(Option::unwrap_or_default)
+}
+
+/// Takes all of them as made now.
+pub(super) fn take_all_back(connection: &Connection, core: &Core) -> rusqlite::Result<()> {
+    let all = "UPDATE _idempotency SET created_at = ?1 WHERE created_at > ?1";
+    let taken = connection.prepare_cached(all)?.execute([core.options.clock.steady_ms()])?;
+    note_taken_back(core, taken);
+    Ok(())
+}
+
+fn note_taken_back(core: &Core, taken: usize) {
+    if taken > 0 {
+        let service = &core.service;
+        tracing::warn!(
+            service,
+            taken,
+            "idempotency keys were from the future: they count from now"
+        );
+    }
+}
+
 /// Whether the oldest answer is expired; notes when to look again if not.
 pub(super) fn is_oldest_expired(connection: &Connection, core: &Core) -> rusqlite::Result<bool> {
+    let now = core.options.clock.steady_ms();
     let oldest: Option<u64> = connection
         .prepare_cached("SELECT created_at FROM _idempotency ORDER BY id LIMIT 1")?
         .query_row((), |row| row.get(0))
@@ -195,9 +257,9 @@ pub(super) fn is_oldest_expired(connection: &Connection, core: &Core) -> rusqlit
     if oldest.is_some_and(|oldest| oldest <= oldest_ms(&core.options)) {
         return Ok(true);
     }
-    let next = oldest.map_or(u64::MAX, |oldest| {
+    let next = oldest.map_or(NOTHING_KEPT, |oldest| {
         let expires = oldest.saturating_add(ttl_ms(&core.options));
-        expires.max(now_ms() + pause_ms(&core.options))
+        expires.max(now + pause_ms(&core.options))
     });
     core.keys.expire_at.store(next, Ordering::Release);
     Ok(false)
@@ -246,7 +308,7 @@ fn kept(row: &Row<'_>) -> rusqlite::Result<KeptAnswer> {
 
 /// What was made then or before is expired.
 fn oldest_ms(options: &StoreOptions) -> u64 {
-    now_ms().saturating_sub(ttl_ms(options))
+    options.clock.steady_ms().saturating_sub(ttl_ms(options))
 }
 
 fn ttl_ms(options: &StoreOptions) -> u64 {
@@ -255,11 +317,6 @@ fn ttl_ms(options: &StoreOptions) -> u64 {
 
 fn pause_ms(options: &StoreOptions) -> u64 {
     millis(options.idempotency_ttl.min(EXPIRE_PAUSE)).max(1)
-}
-
-/// Now, in ms since 1970.
-pub(crate) fn now_ms() -> u64 {
-    millis(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
 }
 
 fn millis(duration: Duration) -> u64 {

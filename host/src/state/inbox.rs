@@ -199,7 +199,7 @@ impl Store {
                 Ok(())
             })
             .await?;
-        committed.durable().await
+        self.durable(committed).await
     }
 
     /// Every subscription that has a cursor, and where that is.
@@ -295,7 +295,7 @@ impl Store {
                 Ok(())
             })
             .await?;
-        committed.durable().await?;
+        self.durable(committed).await?;
         self.core.inbox.lock().remove(subscription);
         Ok(())
     }

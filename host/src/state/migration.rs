@@ -13,7 +13,7 @@ use super::writer::Writer;
 use crate::digest::Digest;
 
 /// How long all migrations of one deployment may take together.
-const MIGRATION_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const MIGRATION_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// SQL that is applied once.
 #[derive(Clone, Debug, PartialEq, Eq)]

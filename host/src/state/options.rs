@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::alarm::Alarm;
+use crate::clock::Clock;
 
 /// What is called right before each COMMIT, on the writer's thread.
 pub type BeforeCommit = Arc<dyn Fn() + Send + Sync>;
@@ -41,6 +42,12 @@ pub struct StoreOptions {
     pub max_outbox: u64,
     /// After how long without use the file is closed.
     pub idle_close: Duration,
+    /// Work that waits for the writer; beyond it more is refused.
+    pub max_queued: usize,
+    /// How long the host itself waits for the store, whatever it wants of it.
+    pub host_patience: Duration,
+    /// What tells how old something is.
+    pub clock: Clock,
     /// Called on the writer's thread right before each COMMIT; tests stall with it.
     pub before_commit: Option<BeforeCommit>,
     /// Rings when the file fails; once it has, for whatever reason, nothing more is
@@ -65,6 +72,9 @@ impl Default for StoreOptions {
             max_idempotency_keys: 100_000,
             max_outbox: 100_000,
             idle_close: Duration::from_secs(60),
+            max_queued: 16 << 10,
+            host_patience: Duration::from_secs(10),
+            clock: Clock::default(),
             before_commit: None,
             alarm: Alarm::default(),
         }

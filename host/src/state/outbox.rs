@@ -69,9 +69,17 @@ struct State {
     trimmed: u64,
     opened_at: Option<u64>,
     stopped: bool,
+    /// What the file had no longer when it was opened: the bus has it.
+    gone: u64,
 }
 
 impl State {
+    /// How many events are on their way to the bus. Before the bus was asked what it has,
+    /// all that are in the file count.
+    fn waiting(&self) -> u64 {
+        self.last.saturating_sub(self.relayed.max(self.gone))
+    }
+
     fn drop_oldest(&mut self) {
         let oldest = self.tail.pop_front();
         self.tail_bytes -= oldest.map_or(0, |oldest| oldest.event.size());
@@ -89,16 +97,19 @@ impl Outbox {
     /// Notes what the file has when it is opened for the first time.
     pub(super) fn open(&self, connection: &Connection) -> rusqlite::Result<()> {
         let last = last_sequence(connection)?;
+        let first = first_sequence(connection)?;
         let mut state = self.lock();
-        state.opened_at.get_or_insert(last);
+        if state.opened_at.is_none() {
+            state.opened_at = Some(last);
+            state.gone = first.map_or(last, |first| first.saturating_sub(1));
+        }
         state.last = state.last.max(last);
         Ok(())
     }
 
     /// Whether as many wait for the bus as may.
     pub(super) fn is_full(&self, limit: u64) -> bool {
-        let state = self.lock();
-        state.last.saturating_sub(state.relayed.max(state.opened_at.unwrap_or(0))) >= limit
+        self.lock().waiting() >= limit
     }
 
     /// Takes what a group has committed.
@@ -174,6 +185,12 @@ fn last_sequence(connection: &Connection) -> rusqlite::Result<u64> {
         .query_row((), |row| row.get(0))
 }
 
+/// The first event that is in the file. (They leave it in their order, so those from here
+/// to the last are all there.)
+fn first_sequence(connection: &Connection) -> rusqlite::Result<Option<u64>> {
+    connection.prepare_cached("SELECT min(sequence) FROM _outbox")?.query_row((), |row| row.get(0))
+}
+
 impl Store {
     /// Resolves when something was published that the bus may not have.
     pub async fn outbox_grown(&self) {
@@ -186,13 +203,11 @@ impl Store {
         self.core.outbox.lock().last
     }
 
-    /// How many published events wait for the bus. Before it was asked what it
-    /// has, only those since the file was opened count.
+    /// How many published events wait for the bus. Before it was asked what it has, all
+    /// that are in the file count.
     #[must_use]
     pub fn outbox_len(&self) -> u64 {
-        let state = self.core.outbox.lock();
-        let known = if state.relayed > 0 { state.relayed } else { state.opened_at.unwrap_or(0) };
-        state.last.saturating_sub(known)
+        self.core.outbox.lock().waiting()
     }
 
     /// Whether there is a file, and so perhaps something in its outbox.
@@ -237,7 +252,7 @@ impl Store {
                 writer.connection.execute(sql, row).map(drop)
             })
             .await?;
-        committed.durable().await
+        self.durable(committed).await
     }
 
     /// Gives a file that was restored from a copy another identity: the bus has
@@ -258,7 +273,7 @@ impl Store {
                 trim(&writer.connection, relayed)
             })
             .await?;
-        committed.durable().await?;
+        self.durable(committed).await?;
         let opened_at = self.core.outbox.lock().opened_at.unwrap_or(0);
         Ok(StoreIdentity { store_id, opened_at, stopped_at: None })
     }
@@ -318,7 +333,8 @@ impl Store {
     /// Takes out of an outbox what the bus has, where no commit did so by itself.
     pub fn trim_outbox(self: &Arc<Self>) {
         if self.core.outbox.to_trim().is_some() {
-            self.push(super::store::Job::Tidy);
+            // Where too much waits it is done later.
+            _ = self.push(super::store::Job::Tidy);
         }
     }
 }

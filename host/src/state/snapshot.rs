@@ -111,10 +111,39 @@ impl Snapshot {
             return Ok(written.clone());
         }
         self.reads.set.key(self.store.core.fingerprint.key(bucket, key));
-        // A point read of a page that is mostly in memory: some microseconds,
-        // less than a hop to another thread and back.
-        let connection = &self.reader().await?.idle().connection;
-        keyvalue::get(connection, bucket, key).map_err(|error| self.store.core.failed(&error))
+        let here = self.here(|connection| keyvalue::get(connection, bucket, key)).await?;
+        // The names are copied for a read elsewhere alone.
+        let read = match here {
+            Some(read) => read,
+            None => {
+                let (bucket, key) = (bucket.to_owned(), key.to_owned());
+                self.elsewhere(move |connection| keyvalue::get(connection, &bucket, &key)).await?
+            }
+        };
+        read.map_err(|error| self.store.core.failed(&error))
+    }
+
+    /// Reads right here, unless that may take its time.
+    async fn here<R>(&mut self, read: impl FnOnce(&Connection) -> R) -> Result<Option<R>, Error> {
+        self.reader().await?;
+        let reader = self.reader.as_ref().expect("it was just taken");
+        Ok(self.store.inline.read(|| read(reader.connection())))
+    }
+
+    /// Reads on a thread where that may take its time.
+    async fn elsewhere<R: Send + 'static>(
+        &mut self,
+        read: impl FnOnce(&Connection) -> R + Send + 'static,
+    ) -> Result<R, Error> {
+        self.reader().await?;
+        let reader = self.reader.take().expect("it was just taken");
+        let work = tokio::task::spawn_blocking(move || {
+            let result = read(reader.connection());
+            (reader, result)
+        });
+        let (reader, result) = work.await.map_err(|error| Error::Unavailable(error.to_string()))?;
+        self.reader = Some(reader);
+        Ok(result)
     }
 
     /// The answer kept under the claimed key. It is no read of the guest's: whoever
@@ -123,14 +152,20 @@ impl Snapshot {
         &mut self,
         claim: &KeyClaim,
     ) -> Result<Option<KeptAnswer>, Error> {
-        let core = Arc::clone(&self.store.core);
-        let connection = &self.reader().await?.idle().connection;
-        let failed = |error: rusqlite::Error| core.failed(&error);
-        let found = idempotency::find(connection, claim.scope(), &core.options).map_err(failed)?;
-        if found.is_none() && !idempotency::has_room(connection, &core).map_err(failed)? {
-            return Err(Error::TooManyKeys);
+        let (core, claim) = (Arc::clone(&self.store.core), claim.clone());
+        let find = move |connection: &Connection| {
+            let found = idempotency::find(connection, claim.scope(), &core.options)?;
+            let has_room = found.is_some() || idempotency::has_room(connection, &core)?;
+            Ok::<_, rusqlite::Error>((found, has_room))
+        };
+        let found = match self.here(&find).await? {
+            Some(found) => found,
+            None => self.elsewhere(find).await?,
+        };
+        match found.map_err(|error| self.store.core.failed(&error))? {
+            (None, false) => Err(Error::TooManyKeys),
+            (found, _) => Ok(found),
         }
-        Ok(found)
     }
 
     pub(super) fn put(
@@ -175,9 +210,18 @@ impl Snapshot {
             .collect();
         // Enough that a page is full even if all of its own deletions are among them.
         let fetched = limit + own.len() + 1;
-        let connection = &self.reader().await?.idle().connection;
-        let committed = keyvalue::list(connection, bucket, after, fetched)
-            .map_err(|error| self.store.core.failed(&error))?;
+        let list = |connection: &Connection| keyvalue::list(connection, bucket, after, fetched);
+        let committed = match self.here(list).await? {
+            Some(committed) => committed,
+            None => {
+                let (bucket, after) = (bucket.to_owned(), after.map(str::to_owned));
+                let list = move |connection: &Connection| {
+                    keyvalue::list(connection, &bucket, after.as_deref(), fetched)
+                };
+                self.elsewhere(list).await?
+            }
+        };
+        let committed = committed.map_err(|error| self.store.core.failed(&error))?;
         let mut keys: BTreeMap<String, bool> =
             committed.into_iter().map(|key| (key, true)).collect();
         keys.extend(own);
@@ -284,6 +328,10 @@ impl Reader {
         Ok(Self { store: Arc::clone(store), idle: Some(idle) })
     }
 
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
     pub(super) fn connection(&self) -> &Connection {
         &self.idle().connection
     }
@@ -312,6 +360,10 @@ impl IdleReader {
         let failed = |error: rusqlite::Error| store.core.failed(&error);
         let mut connection =
             schema::open_reader(&store.core.path, &store.core.options).map_err(failed)?;
+        // Here, not at the first read: the file's schema comes from the disk.
+        connection
+            .query_row("SELECT count(*) FROM sqlite_schema", (), |_| Ok(()))
+            .map_err(failed)?;
         let sandbox = Sandbox::install(&mut connection).map_err(failed)?;
         Ok(Self { connection, sandbox })
     }

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::path::PathBuf;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,11 +12,13 @@ use rusqlite::Connection;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use super::doing::Doing;
 use super::error::{Error, is_io_failure};
 use super::history::{Fingerprint, Sequence};
 use super::idempotency::Keys;
 use super::inbox::Inbox;
-use super::migration::{Migration, MigrationError};
+use super::inline::Inline;
+use super::migration::{MIGRATION_TIMEOUT, Migration, MigrationError};
 use super::options::StoreOptions;
 use super::outbox::Outbox;
 use super::schema;
@@ -24,9 +26,13 @@ use super::snapshot::{IdleReader, Reader, Reads, Snapshot, Writes};
 use super::transaction::{Committed, Transaction};
 use super::turn;
 use super::writer::{Durable, Writer};
+use crate::{deadline, failpoint};
 
 /// How often [`Store::close`] looks whether the writer is free.
 const CLOSE_POLL: Duration = Duration::from_millis(1);
+
+/// How often the log says that the host waits for a store in vain.
+const TELL_LATE: Duration = Duration::from_secs(60);
 
 /// One service's durable state. Its file is opened at first use.
 pub struct Store {
@@ -36,6 +42,12 @@ pub struct Store {
     readers_out: AtomicUsize,
     file_made: OnceLock<()>,
     last_used: Mutex<Instant>,
+    pub(super) inline: Inline,
+    /// What the writer is at, see [`Doing`].
+    doing: AtomicU8,
+    /// How often the host waited in vain.
+    late: AtomicU64,
+    told_late: Mutex<Option<Instant>>,
     /// Where the writer's turns run, whoever starts them.
     pub(super) runtime: Handle,
 }
@@ -100,6 +112,29 @@ type HostJob = Box<dyn FnOnce(Result<&mut Writer, &Error>) + Send>;
 
 type LeaseRun = Box<dyn FnOnce(Transaction) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
+impl Job {
+    /// Whether nobody waits for it any more, as far as that can be seen.
+    fn is_abandoned(&self) -> bool {
+        match self {
+            Self::Commit { reply, .. } => reply.is_closed(),
+            Self::Lease(job) => job.ended.is_closed(),
+            Self::Migrate { reply, .. } => reply.is_closed(),
+            // These come again.
+            Self::Expire | Self::Tidy => true,
+            Self::Host(_) => false,
+        }
+    }
+
+    pub(super) fn doing(&self) -> Doing {
+        match self {
+            Self::Commit { .. } => Doing::Writes,
+            Self::Lease(_) => Doing::Lease,
+            Self::Migrate { .. } => Doing::Migrations,
+            Self::Host(_) | Self::Expire | Self::Tidy => Doing::Host,
+        }
+    }
+}
+
 impl Store {
     /// The store at `path`, which is made where it does not exist. `service`
     /// names it in messages. To be called within the runtime that serves.
@@ -123,6 +158,10 @@ impl Store {
             readers_out: AtomicUsize::new(0),
             file_made: OnceLock::new(),
             last_used: Mutex::new(Instant::now()),
+            inline: Inline::default(),
+            doing: AtomicU8::default(),
+            late: AtomicU64::default(),
+            told_late: Mutex::default(),
             runtime: Handle::current(),
         })
     }
@@ -207,14 +246,26 @@ impl Store {
         }
         let (reply, applied) = oneshot::channel();
         self.enqueue(Job::Migrate { migrations: migrations.to_vec(), apply, reply })?;
-        applied.await.map_err(|_| self.writer_ended())?
+        let mut applied = pin!(applied);
+        let mut patience = self.core.options.host_patience;
+        let mut done = deadline::within(patience, &mut applied).await;
+        if done.is_err() && self.doing() == Doing::Migrations {
+            // They have begun, and have a time of their own.
+            patience += MIGRATION_TIMEOUT;
+            done = deadline::within(MIGRATION_TIMEOUT, applied).await;
+        }
+        match done {
+            Ok(applied) => applied.map_err(|_| self.writer_ended())?,
+            Err(deadline::Late) => Err(self.late("migrations", patience).into()),
+        }
     }
 
-    /// Closes the file if nobody used it for as long as the options say. Returns
-    /// whether it did.
-    pub fn close_if_idle(&self, now: Instant) -> bool {
+    /// Closes the file, in the background, if nobody used it for as long as the options
+    /// say. Returns whether it does.
+    pub fn close_if_idle(self: &Arc<Self>, now: Instant) -> bool {
         let last_used = *self.last_used.lock().unwrap_or_else(PoisonError::into_inner);
-        now.saturating_duration_since(last_used) >= self.core.options.idle_close && self.close_now()
+        let is_idle = now.saturating_duration_since(last_used) >= self.core.options.idle_close;
+        is_idle && self.begin_to_close().is_some()
     }
 
     /// The service whose store it is, for messages.
@@ -223,11 +274,29 @@ impl Store {
         &self.core.service
     }
 
-    /// Closes the file once the writer is free.
-    pub async fn close(&self) {
-        while !self.close_now() {
-            tokio::time::sleep(CLOSE_POLL).await;
+    /// Closes the file once the writer is free; gives up, and says so in the log, where
+    /// that takes too long.
+    pub async fn close(self: &Arc<Self>) {
+        if let Err(error) = self.try_close().await {
+            tracing::warn!(service = self.core.service, %error, "its store is left open");
         }
+    }
+
+    /// The same.
+    ///
+    /// # Errors
+    /// When it takes too long.
+    pub async fn try_close(self: &Arc<Self>) -> Result<(), Error> {
+        self.patiently("being closed", async {
+            let closed = loop {
+                match self.begin_to_close() {
+                    Some(closed) => break closed,
+                    None => tokio::time::sleep(CLOSE_POLL).await,
+                }
+            };
+            closed.await.map_err(|_| self.writer_ended())
+        })
+        .await
     }
 
     /// Whether the file is open.
@@ -238,18 +307,109 @@ impl Store {
         queue.running || queue.writer.is_some() || idle_readers + self.readers_out() > 0
     }
 
-    fn close_now(&self) -> bool {
+    /// Closes the file where nothing uses it, on a thread where that may block: the last
+    /// connection to close carries the log over. Returns what tells when it is closed.
+    fn begin_to_close(self: &Arc<Self>) -> Option<oneshot::Receiver<()>> {
+        let (done, closed) = oneshot::channel();
         let (writer, readers) = {
             let mut queue = self.lock_queue();
             if queue.running || self.readers_out() > 0 {
-                return false;
+                return None;
             }
-            (queue.writer.take(), std::mem::take(&mut *self.lock_readers()))
+            let readers = std::mem::take(&mut *self.lock_readers());
+            if queue.writer.is_none() && readers.is_empty() {
+                _ = done.send(());
+                return Some(closed);
+            }
+            // As a turn of its own: what comes meanwhile opens the file after it.
+            queue.running = true;
+            (queue.writer.take(), readers)
         };
-        // Readers first: the last connection to close checkpoints the log.
-        drop(readers);
-        drop(writer);
-        true
+        let store = Arc::clone(self);
+        let close = move || {
+            // Readers first, as above.
+            drop(readers);
+            drop(writer);
+            store.end_closing();
+            // Nobody has to wait for it.
+            _ = done.send(());
+        };
+        self.runtime.spawn_blocking(close);
+        Some(closed)
+    }
+
+    fn end_closing(self: &Arc<Self>) {
+        let goes_on = {
+            let mut queue = self.lock_queue();
+            queue.running = !queue.jobs.is_empty();
+            queue.running
+        };
+        if goes_on {
+            turn::start(Arc::clone(self));
+        }
+    }
+
+    /// Waits for the store on the host's behalf, but not for ever.
+    ///
+    /// # Errors
+    /// When it took too long. What was asked for and not begun is not done then; what was
+    /// may be.
+    pub(crate) async fn patiently<T>(
+        &self,
+        what: &str,
+        wait: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let patience = self.core.options.host_patience;
+        match deadline::within(patience, wait).await {
+            Ok(result) => result,
+            Err(deadline::Late) => Err(self.late(what, patience)),
+        }
+    }
+
+    fn late(&self, what: &str, patience: Duration) -> Error {
+        self.late.fetch_add(1, Ordering::Relaxed);
+        let service = self.core.service.as_str();
+        let error = format!(
+            "the store of {service} did not get to {what} within {patience:?}: {}; \
+             undeploy the service, or check the disk that {} is on",
+            self.in_the_way(),
+            self.core.path.display()
+        );
+        // Once a minute of each store: what waits for it tries again and again.
+        let mut told = self.told_late.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|told| told.elapsed() > TELL_LATE) {
+            *told = Some(Instant::now());
+            tracing::warn!(service, error, "the host waited for a store in vain");
+        }
+        Error::Unavailable(error)
+    }
+
+    /// How often the host waited for the store in vain.
+    #[must_use]
+    pub fn late_count(&self) -> u64 {
+        self.late.load(Ordering::Relaxed)
+    }
+
+    /// What uses the file, in words.
+    #[must_use]
+    pub fn in_the_way(&self) -> String {
+        let readers = self.readers_out();
+        match (self.lock_queue().running, readers) {
+            (true, _) => {
+                format!("its writer {}", self.doing())
+            }
+            (false, 0) => "nothing uses it".to_owned(),
+            (false, _) => format!("{readers} transactions read it"),
+        }
+    }
+
+    fn doing(&self) -> Doing {
+        Doing::from(self.doing.load(Ordering::Relaxed))
+    }
+
+    /// Notes what the writer is at.
+    pub(super) fn note_doing(&self, doing: Doing) {
+        self.doing.store(doing as u8, Ordering::Relaxed);
     }
 
     /// Hands an optimistic transaction to the writer; returns when it is validated.
@@ -279,6 +439,10 @@ impl Store {
     ) -> Result<(Committed, R), Error> {
         let (reply, done) = oneshot::channel();
         self.enqueue(Job::Host(Box::new(move |writer| {
+            // Nothing is done for one that waits no longer.
+            if reply.is_closed() {
+                return;
+            }
             let done = match writer {
                 Ok(writer) => writer.host_member(work),
                 Err(error) => Err(error.clone()),
@@ -286,7 +450,8 @@ impl Store {
             // Nobody waits any more when this fails.
             let _ = reply.send(done);
         })))?;
-        let (durable, result) = done.await.map_err(|_| self.writer_ended())??;
+        let done = async { done.await.map_err(|_| self.writer_ended())? };
+        let (durable, result) = self.patiently("the host's own work", done).await?;
         Ok((Committed::pending(durable), result))
     }
 
@@ -295,29 +460,58 @@ impl Store {
         self: &Arc<Self>,
         read: impl FnOnce(&Connection) -> rusqlite::Result<R> + Send + 'static,
     ) -> Result<R, Error> {
-        let reader = Reader::take(self).await?;
-        let work = tokio::task::spawn_blocking(move || read(reader.connection()));
-        let result = work.await.map_err(|error| Error::Unavailable(error.to_string()))?;
-        result.map_err(|error| self.core.failed(&error))
+        let read = async {
+            let reader = Reader::take(self).await?;
+            let work = tokio::task::spawn_blocking(move || {
+                failpoint::stall(&reader.store().core.service);
+                read(reader.connection())
+            });
+            let result = work.await.map_err(|error| Error::Unavailable(error.to_string()))?;
+            result.map_err(|error| self.core.failed(&error))
+        };
+        self.patiently("what the host reads", read).await
+    }
+
+    /// Waits until what the host did is on disk, but not for ever.
+    ///
+    /// # Errors
+    /// When its commit failed, or took too long: it may be on disk all the same then.
+    pub async fn durable(&self, committed: Committed) -> Result<(), Error> {
+        self.patiently("a commit", committed.durable()).await
     }
 
     fn enqueue(self: &Arc<Self>, job: Job) -> Result<(), Error> {
         self.core.check()?;
         self.touch();
-        self.push(job);
-        Ok(())
+        if self.push(job) {
+            return Ok(());
+        }
+        Err(Error::Unavailable(format!(
+            "as much waits for the store of {} as may ({}): {}",
+            self.core.service,
+            self.core.options.max_queued,
+            self.in_the_way()
+        )))
     }
 
-    /// Queues a job that is no use of the store.
-    pub(super) fn push(self: &Arc<Self>, job: Job) {
+    /// Queues a job that is no use of the store. False where too much waits already.
+    pub(super) fn push(self: &Arc<Self>, job: Job) -> bool {
         let start = {
             let mut queue = self.lock_queue();
+            if queue.jobs.len() >= self.core.options.max_queued {
+                // Of a store that stands still, most of it is nobody's any more.
+                queue.jobs.retain(|job| !job.is_abandoned());
+                if queue.jobs.len() >= self.core.options.max_queued {
+                    return false;
+                }
+            }
             queue.jobs.push_back(job);
             !std::mem::replace(&mut queue.running, true)
         };
         if start {
             turn::start(Arc::clone(self));
         }
+        true
     }
 
     /// What waits, all of it; when nothing does, the turn is over and `writer`
@@ -350,6 +544,11 @@ impl Store {
             self.file_made.get_or_init(|| ());
         }
         Ok(())
+    }
+
+    /// The file is there: the writer has it open.
+    pub(super) fn note_file(&self) {
+        self.file_made.get_or_init(|| ());
     }
 
     pub(super) fn touch(&self) {

@@ -8,6 +8,7 @@ use std::time::Instant;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use super::doing::Doing;
 use super::error::{Error, Rerun};
 use super::history::Footprint;
 use super::migration;
@@ -49,9 +50,10 @@ fn run(store: &Arc<Store>) {
             return;
         }
         for job in jobs {
+            store.note_doing(job.doing());
             let opened = match writer.take() {
                 Some(writer) => Ok(writer),
-                None => Writer::open(&store.core),
+                None => Writer::open(&store.core).inspect(|_| store.note_file()),
             };
             writer = match opened {
                 Ok(writer) => guarded(store, writer, |writer| handle(store, writer, job)),
@@ -62,6 +64,7 @@ fn run(store: &Arc<Store>) {
             };
         }
         if let Some(open) = writer.take() {
+            store.note_doing(Doing::Commit);
             writer = guarded(store, open, |mut writer| {
                 writer.commit_group();
                 Some(writer)
@@ -99,6 +102,8 @@ fn handle(store: &Arc<Store>, mut writer: Box<Writer>, job: Job) -> Option<Box<W
             }
             Some(writer)
         }
+        // One that nobody waits for any more is not begun.
+        Job::Migrate { reply, .. } if reply.is_closed() => Some(writer),
         Job::Migrate { migrations, apply, reply } => {
             writer.commit_group();
             let _ = reply.send(migration::run(&mut writer, &migrations, apply));
@@ -118,7 +123,7 @@ fn handle(store: &Arc<Store>, mut writer: Box<Writer>, job: Job) -> Option<Box<W
         Job::Expire => {
             match writer.expire_keys() {
                 // Those who came in the meantime are first.
-                Ok(true) => store.push(Job::Expire),
+                Ok(true) => _ = store.push(Job::Expire),
                 Ok(false) => {}
                 Err(error) => {
                     let service = &store.core.service;

@@ -16,7 +16,6 @@ use self::group::{Group, Member, Work};
 use self::guest::Lease;
 use self::hooks::Hooks;
 
-use super::checkpoint::Checkpoints;
 use super::error::{Error, Rerun, is_io_failure};
 use super::held;
 use super::history::{Footprint, History};
@@ -29,6 +28,7 @@ use super::sandbox::Sandbox;
 use super::snapshot::{Reads, Writes};
 use super::store::Core;
 use crate::failpoint;
+use crate::journal::Checkpoints;
 
 /// For how long lease holders join no others, nor others them, after a group was undone.
 const WARY: Duration = Duration::from_secs(1);
@@ -226,6 +226,12 @@ impl Writer {
     /// Takes a batch of expired answers out, as part of the group. Returns
     /// whether there may be more.
     pub(super) fn expire_keys(&mut self) -> Result<bool, Error> {
+        let has_future = idempotency::has_future(&self.connection, &self.core);
+        if has_future.map_err(|error| self.failed(&error))? {
+            self.begin_group()?;
+            let taken = idempotency::take_all_back(&self.connection, &self.core);
+            taken.map_err(|error| self.group_failed(&error))?;
+        }
         let expired = idempotency::is_oldest_expired(&self.connection, &self.core);
         if !expired.map_err(|error| self.failed(&error))? {
             return Ok(false);
@@ -272,6 +278,7 @@ impl Writer {
     /// Commits the group and tells its members; where it fails it is undone.
     fn try_commit(&mut self) -> Result<(), Error> {
         let Some(group) = &self.group else { return Ok(()) };
+        failpoint::stall(&self.core.service);
         if let Some(before_commit) = &self.core.options.before_commit {
             before_commit();
         }

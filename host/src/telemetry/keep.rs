@@ -11,7 +11,7 @@ use tracing_subscriber::layer::Context;
 
 use super::line::{LogLevel, LogLine};
 use super::logs::Logs;
-use crate::state::now_ms;
+use crate::clock::now_ms;
 
 /// What a subscriber hands everything to that is to be kept.
 pub(super) struct Keep {

@@ -110,7 +110,7 @@ async fn a_large_group_is_parted() {
 async fn positions_are_never_given_twice() {
     let fixture = Fixture::new(BusOptions::default());
     append(&fixture.bus, ["a", "b", "c"]).await;
-    let later = group::now() + 2 * 24 * HOUR.as_millis() as u64;
+    let later = crate::clock::now_ms() + 2 * 24 * HOUR.as_millis() as u64;
     assert_eq!(fixture.bus.trim(later).await.expect("a trim").events, 3);
     assert_eq!((fixture.bus.first(), fixture.bus.last()), (4, 3));
     let Fixture { bus, folder: _folder } = fixture.reopened(BusOptions::default()).await;

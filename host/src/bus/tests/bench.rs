@@ -77,6 +77,6 @@ async fn reading_and_trimming() {
     }
     report("read from the file", read, began);
     let began = Instant::now();
-    let trimmed = bus.trim(group::now() + 25 * 60 * 60 * 1_000).await.expect("a trim");
+    let trimmed = bus.trim(crate::clock::now_ms() + 25 * 60 * 60 * 1_000).await.expect("a trim");
     report("trim", usize::try_from(trimmed.events).expect("small"), began);
 }

@@ -113,3 +113,34 @@ async fn once_another_file_has_failed_the_bus_acknowledges_nothing_more() {
     assert_eq!(committing.await.expect("no panic"), Err(failed()));
     assert_eq!(bus.append(events(["after"])).await, Err(failed()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_wants_something_of_a_bus_that_stands_still_does_not_wait_for_ever() {
+    let (open, opened) = std::sync::mpsc::channel::<()>();
+    let opened = Mutex::new(opened);
+    // Each commit waits for a word, or for the end of the test.
+    let before_commit = move || _ = opened.lock().expect("a lock").recv();
+    let patience = Duration::from_millis(50);
+    let options = BusOptions {
+        patience,
+        before_commit: Some(Arc::new(before_commit)),
+        ..BusOptions::default()
+    };
+    let Fixture { bus, folder: _folder } = Fixture::new(options);
+    let late = bus.append(events([1])).await;
+    assert!(
+        matches!(&late, Err(BusError::Unavailable(reason)) if reason.contains("within 50ms")),
+        "{late:?}"
+    );
+    assert_eq!(bus.health().late, 1);
+    drop(open);
+    let again = loop {
+        match bus.append(events([1])).await {
+            Ok(again) => break again,
+            Err(BusError::Unavailable(_)) => {}
+            Err(other) => panic!("{other}"),
+        }
+    };
+    assert_eq!(again.accepted + again.repeated, 1, "once");
+    assert_eq!(bus.last(), 1);
+}

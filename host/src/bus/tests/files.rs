@@ -39,7 +39,7 @@ async fn freeze_the_format() {
     let cursor = Mirror { subscription: "cart/all".to_owned(), position: 2, active: true };
     bus.mirror(vec![cursor]).await.expect("written");
     bus.begin_schedule("cart", "nightly", "0 3 * * *", 200).await.expect("written");
-    bus.trim(group::now() + 48 * HOUR.as_millis() as u64).await.expect("a trim");
+    bus.trim(crate::clock::now_ms() + 48 * HOUR.as_millis() as u64).await.expect("a trim");
     bus.close().await;
     std::fs::copy(fixture.folder.path().join("bus.db"), FORMAT_1).expect("a copy");
 }

@@ -81,7 +81,7 @@ async fn ids_go(run_ids: usize) {
     }
     let (_, runs, _) = kept(&bus).await;
     bus.mirror(vec![half]).await.expect("written");
-    let later = group::now() + 25 * HOUR.as_millis() as u64;
+    let later = crate::clock::now_ms() + 25 * HOUR.as_millis() as u64;
     assert_eq!(bus.trim(later).await.expect("a trim").events, 505);
     let left = kept(&bus).await.1;
     assert!((1..runs * 6 / 10).contains(&left), "of {runs} runs {left} are left");

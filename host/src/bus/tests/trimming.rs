@@ -4,7 +4,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// This much from now, in ms since 1970.
 fn after(duration: Duration) -> u64 {
-    group::now() + duration.as_millis() as u64
+    crate::clock::now_ms() + duration.as_millis() as u64
 }
 
 fn mirror(position: Position, active: bool) -> Vec<Mirror> {
@@ -64,7 +64,7 @@ async fn a_service_that_is_gone_holds_for_some_time() {
     append(&bus, 0..10).await;
     bus.mirror(mirror(3, true)).await.expect("written");
     let [active] = &bus.mirrors().await.expect("a read")[..] else { panic!("one row") };
-    eventually(|| group::now() > active.changed_at).await;
+    eventually(|| crate::clock::now_ms() > active.changed_at).await;
     bus.mirror(mirror(3, false)).await.expect("written");
     let [gone] = &bus.mirrors().await.expect("a read")[..] else { panic!("one row") };
     assert!(gone.changed_at > active.changed_at && !gone.active);
@@ -114,4 +114,27 @@ async fn events_of_a_clock_that_was_ahead_are_as_old_as_what_follows() {
     drop(file);
     let bus = open(&folder, BusOptions::default());
     assert_eq!(trim(&bus, after(2 * DAY)).await, 9, "nothing follows the last");
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_ahead_trims_nothing_and_one_set_back_holds_nothing_for_days() {
+    const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+    const START: u64 = 20_000 * DAY_MS;
+    let clock = Clock::manual(START);
+    let retain_at_most = Some(Duration::from_secs(3 * 24 * 60 * 60));
+    let options = BusOptions { clock: clock.clone(), retain_at_most, ..BusOptions::default() };
+    let Fixture { bus, folder: _folder } = Fixture::new(options);
+    assert_eq!(bus.clock().steady_ms(), START);
+    append(&bus, [1, 2]).await;
+    clock.set(START + 100 * DAY_MS);
+    assert_eq!(bus.trim(bus.clock().steady_ms()).await.expect("a trim").events, 0);
+    // Believed after a while: what goes by then stays gone, and what is noted is ahead.
+    clock.advance(HOUR);
+    let mirror = |active| Mirror { subscription: "cart/all".to_owned(), position: 0, active };
+    bus.mirror(vec![mirror(true)]).await.expect("written");
+    bus.mirror(vec![mirror(false)]).await.expect("written");
+    clock.set(START + 2_000);
+    assert_eq!(bus.trim(bus.clock().steady_ms()).await.expect("a trim").events, 0);
+    let changed_at = bus.mirrors().await.expect("read")[0].changed_at;
+    assert_eq!(changed_at, START + 2_000, "the service is gone since now, not since later");
 }

@@ -1,9 +1,12 @@
 //! The tables of `host.db` and the format's number.
 
+use std::path::Path;
+
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::RecordError;
 use crate::digest::Digest;
+use crate::journal;
 
 /// `hotd` in ASCII: whose file this is (SQLite, `PRAGMA application_id`).
 const APPLICATION: i64 = 0x686f_7464;
@@ -91,7 +94,7 @@ const FORMAT_4: &str = "
 
 /// Makes an empty file this format's, and upgrades an older one; refuses newer
 /// formats.
-pub(super) fn prepare(connection: &mut Connection) -> Result<(), RecordError> {
+pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), RecordError> {
     // Looked at before anything is changed, the journal's mode included.
     let (application, format) = identity(connection)?;
     match (application, format) {
@@ -100,9 +103,11 @@ pub(super) fn prepare(connection: &mut Connection) -> Result<(), RecordError> {
         (APPLICATION, found) => return Err(RecordError::Newer { found, known: FORMAT }),
         _ => return Err(RecordError::Foreign),
     }
-    connection.pragma_update(None, "journal_mode", "wal")?;
-    connection.pragma_update(None, "synchronous", "full")?;
+    journal::begin(connection, path)?;
     connection.pragma_update(None, "foreign_keys", true)?;
+    // Done after a commit by `Checkpoints`, which hears of an error where SQLite keeps it
+    // to itself.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     if format < FORMAT {
         let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for step in &FORMATS[usize::try_from(format).unwrap_or_default()..] {

@@ -202,3 +202,42 @@ fn how_traffic_is_shared_and_the_canary_are_there_after_a_restart() {
     assert!(record.deployed().expect("services").is_empty());
     assert_eq!(record.versions(&cart).expect("versions").len(), 2, "they are kept");
 }
+
+#[test]
+fn a_log_that_an_earlier_process_left_is_begun_anew() {
+    let data = tempfile::tempdir().expect("a folder");
+    let (path, copy) = (data.path().join("host.db"), data.path().join("copy.db"));
+    let record = open(&path);
+    let cart = version("cart", 1, "cart");
+    deploy(&record, &cart);
+    // As a process leaves it that is killed.
+    for beside in ["db", "db-wal"] {
+        let copied = std::fs::copy(path.with_extension(beside), copy.with_extension(beside));
+        assert!(copied.expect("a copy") > 0);
+    }
+    let again = open(&copy);
+    let log = copy.with_extension("db-wal");
+    assert_eq!(std::fs::metadata(&log).expect("a log").len(), 0);
+    assert_eq!(again.deployed().expect("services")[0].1, [cart]);
+}
+
+#[test]
+fn the_log_is_carried_over_and_its_failure_would_be_heard_of() {
+    let data = tempfile::tempdir().expect("a folder");
+    let path = data.path().join("host.db");
+    let record = open(&path);
+    let automatic: i64 = record
+        .lock()
+        .pragma_query_value(None, "wal_autocheckpoint", |row| row.get(0))
+        .expect("a setting");
+    assert_eq!(automatic, 0, "what SQLite does by itself fails quietly");
+    let before = std::fs::metadata(&path).expect("a file").len();
+    let long = "x".repeat(64 << 10);
+    for number in 0..80 {
+        let refusal = RefusalRecord { reasons: vec![long.clone()], ..refusal(b"order") };
+        record.refuse(&Stem::new(format!("file{number}").as_str()), &refusal).expect("a refusal");
+    }
+    assert!(std::fs::metadata(&path).expect("a file").len() > before + (2 << 20));
+    let log = std::fs::metadata(path.with_extension("db-wal")).expect("a log");
+    assert!(log.len() < 6 << 20, "it began anew: {}", log.len());
+}

@@ -8,7 +8,8 @@ use utoipa::ToSchema;
 
 use super::{OperateError, rfc3339};
 use crate::bus::Mirror;
-use crate::events::command::{Command, Reply};
+use crate::deadline;
+use crate::events::command::{COMMAND_PATIENCE, Command, Reply};
 use crate::events::engine::{Events, Name, REPLAY, base};
 use crate::events::gone;
 use crate::service::ServiceName;
@@ -64,7 +65,9 @@ impl Events {
             let forgotten = gone::forget(&shown.store, base(&shown.name.subscription)).await;
             forgotten.map_err(|error| OperateError::Store(service.clone(), error))?;
         }
-        let sent = shown.commands.send(Command::Resume).await;
+        let sent = shown.commands.send(Command::Resume);
+        let sent = deadline::within(COMMAND_PATIENCE, sent).await;
+        let sent = sent.map_err(|deadline::Late| OperateError::Late(name.to_owned()))?;
         sent.map_err(|_| OperateError::NoSubscription(name.to_owned()))
     }
 
@@ -153,8 +156,12 @@ impl Events {
         let shown = self.find(name)?;
         let gone = || OperateError::NoSubscription(name.to_owned());
         let (reply, done) = oneshot::channel();
-        shown.commands.send(command(reply)).await.map_err(|_| gone())?;
-        let done = done.await.map_err(|_| gone())?;
-        done.map_err(|refusal| OperateError::Refused(name.to_owned(), refusal))
+        let done = async {
+            shown.commands.send(command(reply)).await.map_err(|_| gone())?;
+            let done = done.await.map_err(|_| gone())?;
+            done.map_err(|refusal| OperateError::Refused(name.to_owned(), refusal))
+        };
+        let late = |deadline::Late| Err(OperateError::Late(name.to_owned()));
+        deadline::within(COMMAND_PATIENCE, done).await.unwrap_or_else(late)
     }
 }

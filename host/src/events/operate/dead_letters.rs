@@ -9,7 +9,8 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::{MAX_PAGE, OperateError, raw, rfc3339};
-use crate::events::command::Command;
+use crate::deadline;
+use crate::events::command::{COMMAND_PATIENCE, Command};
 use crate::events::engine::{Events, Name, Shown, base};
 use crate::service::ServiceName;
 use crate::state::{self, DeadLetter, Revival};
@@ -142,7 +143,9 @@ impl Events {
                     own.status.count_one_less_dead();
                 }
                 // A dispatcher that has ended finds it among the held when it is back.
-                _ = shown.commands.send(Command::Revived { key, position }).await;
+                // So does one that doesn't listen for so long, when it is started anew.
+                let revived = shown.commands.send(Command::Revived { key, position });
+                _ = deadline::within(COMMAND_PATIENCE, revived).await;
                 Ok(shown.name.to_string())
             }
             Revival::Waiting => Err(OperateError::Waiting(shown.name.to_string(), letter.position)),

@@ -7,8 +7,8 @@ use utoipa::ToSchema;
 
 use super::{MAX_PAGE, OperateError};
 use crate::bus::MirrorRow;
+use crate::clock::now_ms;
 use crate::events::engine::{Events, Shown};
-use crate::state::now_ms;
 
 /// A subscription. Field names are stable.
 #[derive(Clone, Debug, Serialize, ToSchema)]

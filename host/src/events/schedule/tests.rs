@@ -44,7 +44,7 @@ impl Fixture {
 
     async fn pass(&mut self, wanted: &[Wanted], now: u64) -> Option<u64> {
         self.scheduler.forget_gone(wanted, |_| false).await.expect("a bus");
-        self.scheduler.pass(wanted, now).await.expect("a bus")
+        self.scheduler.pass(wanted, now, 0).await.expect("a bus")
     }
 
     /// The times of all ticks so far, in hours after midnight.
@@ -141,7 +141,7 @@ async fn a_schedule_whose_service_is_not_restored_yet_or_was_lost_misses_its_tic
         if lost {
             host.scheduler.forget_gone(&[], |service| service == "cart").await.expect("a bus");
         }
-        host.scheduler.pass(&[], MIDNIGHT + HOUR).await.expect("a bus");
+        host.scheduler.pass(&[], MIDNIGHT + HOUR, 0).await.expect("a bus");
         assert_eq!(host.pass(&wanted, MIDNIGHT + 5 * HOUR + 1).await, Some(MIDNIGHT + 6 * HOUR));
         assert_eq!(host.ticks().await, [5], "lost: {lost}");
     }
@@ -160,4 +160,43 @@ async fn the_next_tick_of_several_is_waited_for() {
     assert_eq!(until(Some(MIDNIGHT + 70), MIDNIGHT), Duration::from_millis(70));
     assert_eq!(until(Some(MIDNIGHT), MIDNIGHT + 1), Duration::ZERO);
     assert_eq!(until(None, MIDNIGHT), MAX_SLEEP);
+}
+
+#[tokio::test]
+async fn a_clock_that_was_ahead_and_is_set_back_silences_no_schedule() {
+    for missed in [Missed::Once, Missed::Skip] {
+        let (mut host, wanted) = (Fixture::new(), hourly(missed));
+        host.pass(&wanted, MIDNIGHT).await;
+        host.pass(&wanted, MIDNIGHT + 72 * HOUR).await;
+        assert_eq!(host.pass(&wanted, MIDNIGHT + HOUR / 2).await, Some(MIDNIGHT + HOUR));
+        host.pass(&wanted, MIDNIGHT + HOUR).await;
+        // The same where the host that was ahead is no longer.
+        host.pass(&wanted, MIDNIGHT + 96 * HOUR).await;
+        let mut host = host.restarted().await;
+        host.pass(&wanted, MIDNIGHT + HOUR + 1).await;
+        host.pass(&wanted, MIDNIGHT + 2 * HOUR).await;
+        assert_eq!(host.ticks().await, [72, 1, 96, 2]);
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_by_less_than_a_tick_repeats_none() {
+    let (mut host, wanted) = (Fixture::new(), hourly(Missed::Once));
+    host.pass(&wanted, MIDNIGHT).await;
+    host.pass(&wanted, MIDNIGHT + HOUR).await;
+    assert_eq!(host.pass(&wanted, MIDNIGHT + HOUR / 2).await, Some(MIDNIGHT + 2 * HOUR));
+    host.pass(&wanted, MIDNIGHT + HOUR).await;
+    host.pass(&wanted, MIDNIGHT + 2 * HOUR).await;
+    assert_eq!(host.ticks().await, [1, 2]);
+}
+
+#[tokio::test]
+async fn a_tick_at_the_moment_of_setting_the_clock_back_is_not_left_out() {
+    let (mut host, wanted) = (Fixture::new(), hourly(Missed::Once));
+    host.pass(&wanted, MIDNIGHT).await;
+    host.pass(&wanted, MIDNIGHT + 72 * HOUR).await;
+    // It slept while the clock was set back, and past the hour.
+    let looked = host.scheduler.pass(&wanted, MIDNIGHT + HOUR + 5 * SECOND, 10 * SECOND).await;
+    assert_eq!(looked, Ok(Some(MIDNIGHT + 2 * HOUR)));
+    assert_eq!(host.ticks().await, [72, 1]);
 }

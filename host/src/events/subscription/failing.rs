@@ -9,7 +9,7 @@ use crate::events::delivery::Attempt;
 use crate::events::held::Waiting;
 use crate::events::window::Positioned;
 use crate::manifest::WhenFailed;
-use crate::state::{Due, Settlement, now_ms};
+use crate::state::{Due, Settlement};
 
 impl Dispatcher {
     /// A delivery failed: the event waits for its next, or is given up.
@@ -24,7 +24,7 @@ impl Dispatcher {
             WhenFailed::Park if used_up => Due::Parked,
             _ => {
                 let wait = backoff::wait(self.settings.backoff, attempt.number, fastrand::f64());
-                Due::At(now_ms() + millis(wait.max(after.unwrap_or_default())))
+                Due::At(self.now_ms() + millis(wait.max(after.unwrap_or_default())))
             }
         };
         let Attempt { key, position, event, number, held } = attempt;

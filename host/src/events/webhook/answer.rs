@@ -3,13 +3,14 @@
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
-use http::header::RETRY_AFTER;
+use http::header::{DATE, RETRY_AFTER};
 use http::response::Parts;
 
 use super::{REST, WebhookOutcome};
+use crate::clock;
 
 /// The longest time that an endpoint may ask for.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+pub(in crate::events) const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// | status | |
 /// |---|---|
@@ -25,7 +26,10 @@ pub(super) fn read(answer: &Parts) -> Result<(), WebhookOutcome> {
     }
     let reason = format!("the endpoint answered {status}");
     let after = answer.headers.get(RETRY_AFTER).and_then(|value| {
-        let wait = retry_after(value.to_str().ok()?, SystemTime::now())?;
+        // By the endpoint's own clock, where it tells that: either may be wrong.
+        let date = answer.headers.get(DATE).and_then(|date| date.to_str().ok());
+        let now = date.and_then(|date| httpdate::parse_http_date(date).ok());
+        let wait = retry_after(value.to_str().ok()?, now.unwrap_or_else(clock::now))?;
         Some(wait.min(MAX_RETRY_AFTER))
     });
     Err(match status {

@@ -1,7 +1,5 @@
 //! `hotdock:events/publisher`: events that leave with the transaction.
 
-use std::time::SystemTime;
-
 use compact_str::format_compact;
 use uuid::Uuid;
 use wasmtime::component::Linker;
@@ -88,7 +86,7 @@ impl InstanceState {
             let place = extensions.entry(TRACEPARENT.into());
             place.or_insert_with(|| Value::Text(trace.into()));
         }
-        let now = || format_compact!("{}", humantime::format_rfc3339_millis(SystemTime::now()));
+        let now = || format_compact!("{}", humantime::format_rfc3339_millis(crate::clock::now()));
         let event = Event {
             id: new.id.map_or_else(|| format_compact!("{}", Uuid::now_v7()), Into::into),
             source: format_compact!("/services/{}", self.version.service),

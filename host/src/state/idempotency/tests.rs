@@ -7,6 +7,7 @@ use bytes::Bytes;
 use rusqlite::Connection;
 
 use super::{EXPIRE_BATCH, KeptAnswer};
+use crate::clock::Clock;
 use crate::digest::Digest;
 use crate::state::{Error, KeyClaim, Rerun, Store, StoreOptions, Transaction};
 
@@ -63,6 +64,13 @@ async fn eventually(condition: impl Fn() -> bool) {
 fn rows(fixture: &Fixture) -> usize {
     let file = Connection::open(fixture.folder.path().join("cart.db")).expect("the file");
     file.query_row("SELECT count(*) FROM _idempotency", (), |row| row.get(0)).expect("a count")
+}
+
+/// When the newest was made.
+fn newest(fixture: &Fixture) -> Option<u64> {
+    let file = Connection::open(fixture.folder.path().join("cart.db")).expect("the file");
+    let newest = "SELECT max(created_at) FROM _idempotency";
+    file.query_row(newest, (), |row| row.get(0)).expect("a time")
 }
 
 #[tokio::test]
@@ -253,4 +261,68 @@ async fn a_file_of_an_older_format_is_upgraded_and_keeps_what_it_has() {
         assert_eq!(kept(&store, "a").await, Some(answer("made")));
         assert_eq!(store.cursors().await.expect("a store"), []);
     }
+}
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+const START: u64 = 20_000 * DAY_MS;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_a_clock_that_was_ahead_are_kept_no_longer_than_others() {
+    let clock = Clock::manual(START);
+    let options = || StoreOptions {
+        idempotency_ttl: HOUR,
+        max_idempotency_keys: 2,
+        clock: clock.clone(),
+        ..StoreOptions::default()
+    };
+    let Fixture { store, folder } = fixture(options());
+    // Ahead for long enough to be believed.
+    assert_eq!(kept(&store, "none").await, None);
+    clock.set(START + 10 * DAY_MS);
+    assert_eq!(kept(&store, "none").await, None);
+    clock.advance(HOUR);
+    keep(&store, "ahead", "1").await.expect("a commit");
+    clock.set(START);
+    // Nobody brings a key, and it is found all the same.
+    let fixture = Fixture { store, folder };
+    eventually(|| {
+        fixture.store.expire_keys();
+        newest(&fixture) == Some(START)
+    })
+    .await;
+    clock.advance(HOUR + Duration::from_secs(1));
+    eventually(|| {
+        fixture.store.expire_keys();
+        rows(&fixture) == 0
+    })
+    .await;
+
+    // The same where others come behind it, and after a restart.
+    clock.set(START + 10 * DAY_MS);
+    assert_eq!(kept(&fixture.store, "none").await, None);
+    clock.advance(HOUR);
+    keep(&fixture.store, "ahead", "1").await.expect("a commit");
+    fixture.store.close().await;
+    clock.set(START);
+    let store = Store::new(fixture.folder.path().join("cart.db"), "cart", options());
+    keep(&store, "after", "2").await.expect("a commit");
+    assert_eq!(kept(&store, "ahead").await, Some(answer("1")));
+    clock.advance(HOUR + Duration::from_secs(1));
+    assert_eq!(kept(&store, "ahead").await, None);
+    keep(&store, "b", "3").await.expect("there is room");
+    keep(&store, "c", "4").await.expect("there is room");
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_ahead_lets_no_key_expire_before_its_time() {
+    let clock = Clock::manual(START);
+    let options = StoreOptions { clock: clock.clone(), ..StoreOptions::default() };
+    let Fixture { store, folder: _folder } = fixture(options);
+    keep(&store, "a", "1").await.expect("a commit");
+    clock.set(START + 10 * DAY_MS);
+    assert_eq!(kept(&store, "a").await, Some(answer("1")));
+    keep(&store, "b", "2").await.expect("a commit");
+    clock.set(START + 1);
+    assert_eq!(kept(&store, "a").await, Some(answer("1")));
 }

@@ -106,6 +106,84 @@ async fn sequences_are_never_used_twice_and_the_outbox_outlives_the_process() {
 }
 
 #[tokio::test]
+async fn what_waits_for_the_bus_counts_after_a_restart_too() {
+    let options = StoreOptions { max_outbox: 3, ..StoreOptions::default() };
+    let Fixture { store, _folder } = fixture(options.clone());
+    for id in ["a", "b", "c"] {
+        publish(&store, id).await;
+    }
+    store.note_relayed(1);
+    publish(&store, "d").await;
+    store.close().await;
+    let again = Store::new(_folder.path().join("cart.db"), "cart", options);
+    again.identity().await.expect("a store");
+    assert_eq!(again.outbox_len(), 3);
+    assert!(matches!(again.begin().publish(event("e")), Err(Error::OutboxFull)));
+    again.note_relayed(2);
+    assert_eq!(again.outbox_len(), 2);
+    publish(&again, "e").await;
+    again.note_relayed(5);
+    assert_eq!(again.outbox_len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_host_waits_for_a_store_but_not_for_ever() {
+    let valve = Valve::default();
+    let patience = Duration::from_millis(500);
+    let Fixture { store, _folder } =
+        fixture(StoreOptions { host_patience: patience, ..valve.options() });
+    publish(&store, "a").await;
+    valve.set(true);
+    let stuck = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move { publish(&store, "b").await }
+    });
+    valve.until_someone_waits().await;
+    let cursor = |name: &str| Cursor { subscription: name.to_owned(), position: 0, until: None };
+    let late = store.begin_subscriptions(vec![cursor("late")]).await;
+    let late = late.expect_err("nothing can be written").to_string();
+    assert!(late.contains("the store of cart did not get to"), "{late}");
+    assert!(late.contains("its writer commits"), "{late}");
+    assert!(store.try_close().await.is_err(), "it is in use");
+    assert!(store.cursors().await.expect("what is there can be read").is_empty());
+    assert_eq!(store.late_count(), 2);
+    valve.set(false);
+    stuck.await.expect("no panic");
+    store.begin_subscriptions(vec![cursor("good")]).await.expect("a store");
+    // What nobody waited for any more was not begun.
+    assert_eq!(store.cursors().await.expect("a store"), [cursor("good")]);
+    store.try_close().await.expect("it is free");
+    assert!(!store.is_open());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_waits_for_a_store_than_may() {
+    let valve = Valve::default();
+    let Fixture { store, _folder } = fixture(StoreOptions {
+        host_patience: Duration::from_millis(20),
+        max_queued: 4,
+        ..valve.options()
+    });
+    valve.set(true);
+    let stuck = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move { publish(&store, "a").await }
+    });
+    valve.until_someone_waits().await;
+    let cursor = Cursor { subscription: "s".to_owned(), position: 0, until: None };
+    let mut refused = String::new();
+    for _ in 0..5 {
+        let late = store.begin_subscriptions(vec![cursor.clone()]).await;
+        refused = late.expect_err("it stands still").to_string();
+    }
+    assert!(refused.contains("as much waits for the store of cart as may (4)"), "{refused}");
+    valve.set(false);
+    stuck.await.expect("no panic");
+    eventually(|| store.in_the_way() == "nothing uses it").await;
+    publish(&store, "b").await;
+}
+
+#[tokio::test]
 async fn a_restored_store_gets_another_identity_and_keeps_what_is_new() {
     let Fixture { store, _folder } = fixture(StoreOptions::default());
     publish(&store, "a").await;

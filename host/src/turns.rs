@@ -1,4 +1,5 @@
-//! One deployment of a service at a time, until its version has traffic.
+//! One at a time for each service: its deployment, until its version has traffic, and
+//! whoever works on its subscriptions.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,21 +10,21 @@ use crate::service::ServiceName;
 
 /// Whose turn it is.
 #[derive(Debug, Default)]
-pub(super) struct Turns {
+pub(crate) struct Turns {
     by_service: Mutex<HashMap<ServiceName, Arc<tokio::sync::Mutex<()>>>>,
 }
 
-/// A deployment's turn; the next one's when dropped.
-pub(super) type Turn = OwnedMutexGuard<()>;
+/// A turn; the next one's when dropped.
+pub(crate) type Turn = OwnedMutexGuard<()>;
 
 impl Turns {
     /// Waits for the service's turn.
-    pub(super) async fn take(&self, service: &ServiceName) -> Turn {
+    pub(crate) async fn take(&self, service: &ServiceName) -> Turn {
         self.of(service).lock_owned().await
     }
 
     /// The service's turn, if it is nobody's.
-    pub(super) fn try_take(&self, service: &ServiceName) -> Option<Turn> {
+    pub(crate) fn try_take(&self, service: &ServiceName) -> Option<Turn> {
         self.of(service).try_lock_owned().ok()
     }
 

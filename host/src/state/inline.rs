@@ -1,0 +1,110 @@
+//! Whether a point read goes on where it is asked for, on a thread that serves.
+//!
+//! Most take some microseconds, less than a hop to another thread and back. One whose page
+//! is on a disk that takes its time would hold up everyone whom that thread serves. That
+//! cannot be known before. So after one that took long a store's reads are done elsewhere
+//! for a while, and never do all threads that serve read at once: a disk that stands still
+//! leaves one of them.
+
+use std::num::NonZeroUsize;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread::available_parallelism;
+use std::time::{Duration, Instant};
+
+/// A read that takes longer was not from memory.
+const LONG: Duration = Duration::from_millis(1);
+
+/// For how long reads are done elsewhere then.
+const AFTER_A_LONG_ONE: Duration = Duration::from_secs(1);
+
+/// The host's threads that serve, but for one.
+static PLACES: LazyLock<Places> = LazyLock::new(|| Places {
+    most: available_parallelism().map_or(1, NonZeroUsize::get) - 1,
+    taken: AtomicUsize::new(0),
+});
+
+/// How many read at once.
+struct Places {
+    most: usize,
+    taken: AtomicUsize,
+}
+
+/// A store's reads on threads that serve.
+pub(super) struct Inline {
+    places: &'static Places,
+    began: Instant,
+    /// Until when reads are done elsewhere, in ms since `began`.
+    until_ms: AtomicU64,
+}
+
+/// A read that is under way.
+struct Reading<'a> {
+    inline: &'a Inline,
+    began: Instant,
+}
+
+impl Default for Inline {
+    fn default() -> Self {
+        Self::with(&PLACES)
+    }
+}
+
+impl Inline {
+    fn with(places: &'static Places) -> Self {
+        Self { places, began: Instant::now(), until_ms: AtomicU64::default() }
+    }
+
+    /// Reads here, where there is no reason against it.
+    pub(super) fn read<R>(&self, read: impl FnOnce() -> R) -> Option<R> {
+        let _reading = self.begin()?;
+        Some(read())
+    }
+
+    fn begin(&self) -> Option<Reading<'_>> {
+        let began = Instant::now();
+        if self.ms(began) < self.until_ms.load(Ordering::Relaxed) {
+            return None;
+        }
+        if self.places.taken.fetch_add(1, Ordering::Relaxed) >= self.places.most {
+            self.places.taken.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(Reading { inline: self, began })
+    }
+
+    fn ms(&self, time: Instant) -> u64 {
+        u64::try_from(time.saturating_duration_since(self.began).as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        if now.saturating_duration_since(self.began) > LONG {
+            let until = self.inline.ms(now + AFTER_A_LONG_ONE);
+            self.inline.until_ms.store(until, Ordering::Relaxed);
+        }
+        self.inline.places.taken.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn not_all_threads_read_at_once_and_after_a_long_one_nobody_does() {
+        static TWO: Places = Places { most: 2, taken: AtomicUsize::new(0) };
+        let (cart, order) = (Inline::with(&TWO), Inline::with(&TWO));
+        let first = cart.begin().expect("a place");
+        let mut long = order.begin().expect("a place");
+        assert!(cart.begin().is_none() && order.begin().is_none());
+        long.began -= 2 * LONG;
+        drop((first, long));
+        assert!(order.begin().is_none());
+        assert_eq!(cart.read(|| 1), Some(1));
+        order.until_ms.store(0, Ordering::Relaxed);
+        assert_eq!(order.read(|| 2), Some(2));
+    }
+}
