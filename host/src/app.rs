@@ -20,7 +20,7 @@ use crate::bus::{Bus, BusOptions};
 use crate::clock::Clock;
 use crate::config::{Config, TOKEN_VARIABLE};
 use crate::deploy::{DeployConfig, Deployer, Notice, StatusReader};
-use crate::events::receive::Intake;
+use crate::events::receive::{Intake, IntakeCollector, IntakeLimits};
 use crate::events::webhook::WebhookTarget;
 use crate::events::{Events, EventsCollector, Webhooks, schedule};
 use crate::http::listener::Listener;
@@ -113,8 +113,11 @@ impl App {
         events.reconcile().await;
         let (stop, stopped) = (CancellationToken::new(), CancellationToken::new());
 
-        let intake = Intake::new(events.bus().clone(), config.events.max_body);
+        let limits =
+            IntakeLimits { max_body: config.events.max_body, body_idle: config.http.body_idle };
+        let intake = Intake::new(events.bus().clone(), limits);
         let opened = intake.only(&config.events.accept);
+        let intakes = IntakeCollector::new(&intake, opened.as_ref());
         let registry_of_listener = Arc::clone(&registry);
         let listener =
             Listener::bind(config.listen, config.http.clone(), registry_of_listener, opened)
@@ -130,7 +133,7 @@ impl App {
         let parts = admin::Parts {
             operator: deployer.operator(),
             status: deployer.status(),
-            metrics: metrics(&registry, &runtime, &events, &logs),
+            metrics: metrics(&registry, &runtime, &events, &logs, intakes),
             logs,
             events: events.clone(),
             intake,
@@ -323,12 +326,14 @@ fn metrics(
     runtime: &Runtime,
     events: &Events,
     logs: &Logs,
+    intakes: IntakeCollector,
 ) -> prometheus_client::registry::Registry {
     let mut metrics = prometheus_client::registry::Registry::default();
     metrics.register_collector(Box::new(ServiceCollector::new(Arc::clone(registry))));
     metrics.register_collector(Box::new(RuntimeCollector::new(runtime)));
     metrics.register_collector(Box::new(EventsCollector::new(events.clone())));
     metrics.register_collector(Box::new(LogsCollector::new(logs.clone())));
+    metrics.register_collector(Box::new(intakes));
     metrics
 }
 

@@ -53,7 +53,7 @@ use writer::{Ended, Job, Work, Writer};
 pub use error::BusError;
 pub use options::{BeforeCommit, BusOptions};
 pub use record::{
-    Appended, Batch, BusHealth, Mirror, MirrorRow, Position, ReadLimit, Recorded, Trimmed,
+    Appended, Batch, BusHealth, Mirror, MirrorRow, Position, ReadLimit, Recorded, Sender, Trimmed,
 };
 
 /// The extension that says where in its service's outbox an event was. Padded,
@@ -148,16 +148,17 @@ impl Bus {
     }
 
     /// Appends events from outside, but none whose source and id are those of an
-    /// event from outside that is here, or before it in `events`. Durable when it
+    /// event of the same sender that is here, or before it in `events`. Durable when it
     /// returns.
     ///
     /// # Errors
     /// When there is no room, or the file failed; nothing is appended then.
     pub async fn append(
         &self,
+        sender: Sender,
         events: impl IntoIterator<Item = impl Into<Written>>,
     ) -> Result<Appended, BusError> {
-        let known_by = |written: Written| (ids::digest(&written.event), written);
+        let known_by = |written: Written| (ids::digest(sender, &written.event), written);
         let entries: Vec<_> = events.into_iter().map(Into::into).map(known_by).collect();
         self.write(move |group| group.append(entries)).await
     }

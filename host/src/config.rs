@@ -21,7 +21,7 @@ use webhook::FileWebhook;
 
 pub use events::EventsConfig;
 pub use file::{ConfigError, FileConfig};
-pub use network::{Network, ParseNetworkError};
+pub use network::{Network, ParseNetworkError, site};
 pub use outbound::OutboundConfig;
 pub use token::{InvalidToken, TOKEN_VARIABLE, Token};
 pub use webhook::{WebhookConfig, WebhookMode};
@@ -82,9 +82,16 @@ pub enum LogFormat {
 /// The public listener's limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpLimits {
-    /// How long a client may take over a request's head, and an HTTP/1
-    /// connection may stand idle.
+    /// How long a connection may stay silent before its first byte.
+    pub first_byte_timeout: Duration,
+    /// How long a client may take over a request's head, or over the start of HTTP/2.
     pub header_read_timeout: Duration,
+    /// How long a connection may stand without a request.
+    pub idle_timeout: Duration,
+    /// How long nothing may come of a request's body.
+    pub body_idle: Duration,
+    /// How long nothing may be taken of an answer that is ready.
+    pub answer_idle: Duration,
     /// Header lines in one head.
     pub max_headers: usize,
     /// Bytes of one head.
@@ -93,8 +100,18 @@ pub struct HttpLimits {
     pub max_concurrent_streams: u32,
     /// How often an HTTP/2 client is asked whether it is still there.
     pub keep_alive: Option<Duration>,
-    /// Connections at once; beyond it they wait to be accepted.
+    /// HTTP/2 frames in ten seconds that bring nothing, beside what answers earn.
+    pub max_control_frames: u32,
+    /// Connections at once; beyond it idle ones go, or the next is refused.
     pub max_connections: usize,
+    /// The same of one address, or of one IPv6 network of 64 bits; not of proxies.
+    pub max_connections_per_address: usize,
+    /// Request bodies at once that take their time.
+    pub max_uploads: usize,
+    /// The same of one address; not of proxies.
+    pub max_uploads_per_address: usize,
+    /// Connections at once of the admin listener.
+    pub admin_max_connections: usize,
     /// Proxies whose `Forwarded` and `X-Forwarded-*` are believed.
     pub trust_forwarded: Vec<Network>,
     /// In which headers a service is told where a request came from; the others are
@@ -196,12 +213,21 @@ impl Default for Config {
 impl Default for HttpLimits {
     fn default() -> Self {
         Self {
+            first_byte_timeout: Duration::from_secs(10),
             header_read_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(60),
+            body_idle: Duration::from_secs(30),
+            answer_idle: Duration::from_secs(60),
             max_headers: 100,
             max_header_bytes: 64 << 10,
             max_concurrent_streams: 256,
             keep_alive: Some(Duration::from_secs(75)),
+            max_control_frames: 1_000,
             max_connections: 10_000,
+            max_connections_per_address: 2_500,
+            max_uploads: 1_024,
+            max_uploads_per_address: 256,
+            admin_max_connections: 256,
             trust_forwarded: Vec::new(),
             forwarded: Arc::new([ForwardedHeader::XForwardedFor]),
             idempotency_ttl: Duration::from_secs(24 * 60 * 60),

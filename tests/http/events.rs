@@ -6,7 +6,7 @@ use http_body_util::Full;
 use serde_json::json;
 
 use crate::harness::raw::Raw;
-use crate::harness::{Host, Reply};
+use crate::harness::{Client, Host, Reply};
 
 const STRUCTURED: &str = "application/cloudevents+json";
 const BATCH: &str = "application/cloudevents-batch+json";
@@ -30,7 +30,7 @@ async fn the_admin_listener_takes_events_of_every_type_once() {
     assert_eq!(taken.status, 202, "{taken:?}");
     assert_eq!(taken.json(), json!({"accepted": 2, "repeated": 0}));
     let repeated = post(&host, &url, STRUCTURED, event(1, "a.b")).await;
-    assert_eq!(repeated.json(), json!({"accepted": 0, "repeated": 1}));
+    assert_eq!(repeated.json(), json!({"accepted": 0, "repeated": 1, "repeats": [0]}));
     let binary = Request::post(&url)
         .header("ce-specversion", "1.0")
         .header("ce-id", "3")
@@ -100,7 +100,93 @@ async fn a_full_bus_refuses_events_and_keeps_those_it_took() {
     assert_eq!(refused.header("retry-after"), "1");
     let batch = format!("[{},{}]", event(0, "a.b"), event(1, "a.b"));
     let known = post(&host, &url, BATCH, batch).await;
-    assert_eq!(known.json(), json!({"accepted": 0, "repeated": 2}), "what it has takes no room");
+    let repeats = json!({"accepted": 0, "repeated": 2, "repeats": [0, 1]});
+    assert_eq!(known.json(), repeats, "what it has takes no room");
     host.until_metric("hotdock_bus_events", taken.into()).await;
     host.until_metric("hotdock_bus_full", 1).await;
+}
+
+#[tokio::test]
+async fn anybodys_event_does_not_make_the_operators_a_repeat() {
+    let host = Host::builder()
+        .settings("[events]\naccept = [{ type = \"shop.*\", source = [\"/till\", \"/tills/*\"] }, \"a.b\"]\n")
+        .start()
+        .await;
+    for (number, client) in [Client::new(), Client::h2c()].into_iter().enumerate() {
+        let send = async |url: &str, content_type: &str, body: String| {
+            let request = Request::post(url).header("content-type", content_type);
+            client.send(request.body(Full::new(body.into())).expect("a request")).await
+        };
+        let event = |event_type: &str, source: &str, extension: &str| {
+            format!(
+                r#"{{"specversion":"1.0","id":"order-{number}","source":"{source}","type":"{event_type}"{extension}}}"#
+            )
+        };
+        let public = host.url("/events");
+        let good = event("shop.paid", "/till", "");
+        let taken = send(&public, STRUCTURED, good.clone()).await.expect("an answer");
+        assert_eq!((taken.status.as_u16(), &taken.json()["accepted"]), (202, &json!(1)));
+        let batch = format!("[{},{good},{good}]", event("shop.paid", "/tills/7", ""));
+        let again = send(&public, BATCH, batch).await.expect("an answer");
+        assert_eq!(again.json(), json!({"accepted": 1, "repeated": 2, "repeats": [1, 2]}));
+        // The operator's of the same name is another one.
+        let operators = post(&host, &host.admin_url("/events"), STRUCTURED, good.clone()).await;
+        assert_eq!(operators.json(), json!({"accepted": 1, "repeated": 0}));
+
+        for (event_type, source, extension, status, kind, attribute) in [
+            ("shop.paid", "/bank", "", 403, "source-not-taken", "source"),
+            ("shop.paid", "/services/order", "", 403, "source-reserved", "source"),
+            ("a.b", "/services/order", "", 403, "source-reserved", "source"),
+            ("a.b", "/%73ervices/order", "", 403, "source-reserved", "source"),
+            (
+                "a.b",
+                "/till",
+                r#","sequence":"00000000000000000007""#,
+                400,
+                "invalid-event",
+                "sequence",
+            ),
+            ("a.c", "/till", "", 403, "type-not-taken", "type"),
+        ] {
+            let batch = format!("[{good},{}]", event(event_type, source, extension));
+            let refused = send(&public, BATCH, batch).await.expect("an answer");
+            refused.problem(status, kind);
+            let problem = refused.json();
+            assert_eq!((&problem["attribute"], &problem["index"]), (&json!(attribute), &json!(1)));
+        }
+        let own = event("a.b", "/services/order", "");
+        let own = post(&host, &host.admin_url("/events"), STRUCTURED, own).await;
+        own.problem(403, "source-reserved");
+    }
+}
+
+#[tokio::test]
+async fn bodies_that_stall_shut_events_for_nobody() {
+    let host = Host::builder()
+        .settings("[http]\nbody-idle = \"1s\"\n[events]\naccept = [\"a.b\"]\n")
+        .start()
+        .await;
+    let head = format!(
+        "POST /events HTTP/1.1\r\nHost: localhost\r\nContent-Type: {STRUCTURED}\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n \r\n"
+    );
+    let mut stalled = Vec::new();
+    for address in [host.address, host.admin] {
+        for _ in 0..100 {
+            let mut raw = Raw::connect(address).await;
+            raw.send(&head).await;
+            stalled.push(raw);
+        }
+    }
+    for (id, url) in [(1, host.url("/events")), (2, host.admin_url("/events"))] {
+        let taken = post(&host, &url, STRUCTURED, event(id, "a.b")).await;
+        assert_eq!(taken.status, 202, "{url}: {taken:?}");
+    }
+    for raw in &mut stalled {
+        let answer = raw.until("\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    }
+    host.until_metric("hotdock_intake_refused_total{listener=\"public\",reason=\"slow\"}", 100)
+        .await;
+    host.until_metric("hotdock_intake_bytes{listener=\"public\"}", 0).await;
+    host.until_metric("hotdock_intake_bytes{listener=\"admin\"}", 0).await;
 }

@@ -6,6 +6,8 @@ use axum::response::Response;
 
 use super::Admin;
 use super::problem::{Denied, Problem};
+use crate::bus::Sender;
+use crate::http::events::{self, Receipt};
 use crate::http::problem::Problem as PublicProblem;
 
 /// Takes events in binary, structured or batch mode (CloudEvents' HTTP binding);
@@ -17,7 +19,8 @@ use crate::http::problem::Problem as PublicProblem;
         (String = "application/json"),
     )),
     responses(
-        (status = 202, description = "They are durable"),
+        (status = 202, description = "They are durable", body = Receipt,
+         content_type = "application/json"),
         (status = "4XX", description = "They are not events, or not ones that are taken",
          body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "There is no room for them now", body = Problem,
@@ -26,6 +29,6 @@ use crate::http::problem::Problem as PublicProblem;
     ))]
 pub(super) async fn take(State(admin): State<Admin>, request: Request) -> Response {
     let (head, body) = request.into_parts();
-    let taken = crate::http::events::take(&admin.intake, &head.headers, body).await;
+    let taken = events::take(&admin.intake, &head.headers, body, Sender::Operator).await;
     taken.unwrap_or_else(PublicProblem::into_response).map(Body::new)
 }

@@ -63,11 +63,14 @@ impl<'w> Group<'w> {
         &mut self,
         entries: Vec<(IdDigest, Written)>,
     ) -> Result<Appended, JobError> {
-        let (given, known) = (entries.len(), self.ids.added());
-        let mut fresh = Vec::with_capacity(given);
-        for (id, entry) in entries {
+        let known = self.ids.added();
+        let mut fresh = Vec::with_capacity(entries.len());
+        let mut repeats = Vec::new();
+        for (index, (id, entry)) in entries.into_iter().enumerate() {
             if self.ids.add(self.connection, id)? {
                 fresh.push(entry);
+            } else {
+                repeats.push(index);
             }
         }
         if let Err(full) = self.room_for(fresh.iter()) {
@@ -76,7 +79,7 @@ impl<'w> Group<'w> {
         }
         let accepted = fresh.len();
         self.insert(fresh)?;
-        Ok(Appended { accepted, repeated: given - accepted })
+        Ok(Appended { accepted, repeats })
     }
 
     /// Appends a store's outbox, which goes on above what is here of it. Returns its highest

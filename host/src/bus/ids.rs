@@ -16,16 +16,25 @@ use foldhash::fast::RandomState;
 use rusqlite::Connection;
 use sha2::{Digest as _, Sha256};
 
-use super::Position;
+use super::{Position, Sender};
 use crate::event::Event;
 use runs::{Run, Runs};
 
 /// What an event is known by: 128 bits of a SHA-256 digest.
 pub(super) type IdDigest = u128;
 
-/// The digest of an event's `source` and `id`.
-pub(super) fn digest(event: &Event) -> IdDigest {
+/// Stands where the length of an operator's `source` would: no source is so long, so that
+/// nobody's digest is the operator's. Those of the operator are what all were before senders
+/// were told apart, so that a log that is older needs no other format.
+const NOT_THE_OPERATORS: u64 = u64::MAX;
+
+/// The digest of an event's sender, `source` and `id`.
+pub(super) fn digest(sender: Sender, event: &Event) -> IdDigest {
     let mut hasher = Sha256::new();
+    if let Sender::Anybody(network) = sender {
+        hasher.update(NOT_THE_OPERATORS.to_le_bytes());
+        hasher.update(network.octets());
+    }
     // Its length, so that the end of the one is not the start of the other.
     hasher.update((event.source.len() as u64).to_le_bytes());
     hasher.update(&event.source);

@@ -1,5 +1,6 @@
 //! What goes in and comes out.
 
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use crate::event::Event;
@@ -20,13 +21,22 @@ pub struct Recorded {
     pub event: Arc<Event>,
 }
 
+/// Who sends events from outside. What one sends is no repeat of what another sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Sender {
+    /// Whoever may ask the admin listener.
+    Operator,
+    /// Anybody, known by the network that they ask from.
+    Anybody(Ipv6Addr),
+}
+
 /// What became of events from outside.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Appended {
-    /// New, and in the log.
+    /// How many are new, and in the log.
     pub accepted: usize,
-    /// Known by their source and id, and dropped.
-    pub repeated: usize,
+    /// Which of those that were given were known, and dropped; counted from 0.
+    pub repeats: Vec<usize>,
 }
 
 /// How much is read at once; one event at the least.

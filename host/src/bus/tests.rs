@@ -76,8 +76,8 @@ fn outgoing(sequences: impl IntoIterator<Item = u64>) -> Vec<Outgoing> {
 async fn append(bus: &Bus, ids: impl IntoIterator<Item = impl ToString>) {
     let events = events(ids);
     let accepted = events.len();
-    let appended = bus.append(events).await.expect("room");
-    assert_eq!(appended, Appended { accepted, repeated: 0 });
+    let appended = bus.append(Sender::Operator, events).await.expect("room");
+    assert_eq!(appended, Appended { accepted, repeats: vec![] });
 }
 
 /// The ids of all events in the log.

@@ -1,20 +1,23 @@
 //! `[events]`: what the bus keeps, and what it takes from outside.
 
+use std::fmt;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use serde::de::{Deserialize, Deserializer, Error as _};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 
 use super::file::duration;
 use crate::bus::BusOptions;
 use crate::event::TypePattern;
+use crate::events::receive::{Opened, SourcePattern};
 
 /// What the bus keeps, and what it takes from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventsConfig {
     /// Types that anybody may send to `POST /events` of the public listener;
     /// where there are none, nothing is there. The admin listener takes all.
-    pub accept: Vec<TypePattern>,
+    pub accept: Vec<Opened>,
     /// Bytes of one request's body.
     pub max_body: u64,
     /// See [`BusOptions::retain`].
@@ -59,8 +62,7 @@ impl EventsConfig {
 #[derive(Clone, Debug, Default, serde::Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct FileEvents {
-    #[serde(deserialize_with = "patterns")]
-    accept: Vec<TypePattern>,
+    accept: Vec<FileOpened>,
     max_body: Option<ByteSize>,
     #[serde(deserialize_with = "duration")]
     retain: Option<Duration>,
@@ -76,7 +78,7 @@ impl FileEvents {
         let default = EventsConfig::default();
         let bytes = |size: Option<ByteSize>, default| size.map_or(default, |size| size.as_u64());
         EventsConfig {
-            accept: self.accept,
+            accept: self.accept.into_iter().map(|FileOpened(opened)| opened).collect(),
             max_body: bytes(self.max_body, default.max_body),
             retain: self.retain.unwrap_or(default.retain),
             retain_gone: self.retain_gone.unwrap_or(default.retain_gone),
@@ -86,14 +88,69 @@ impl FileEvents {
     }
 }
 
+/// A type pattern, or a table of one and the sources that it is bound to.
+#[derive(Clone, Debug)]
+struct FileOpened(Opened);
+
+/// The table.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BoundType {
+    r#type: String,
+    source: OneOrMany,
+}
+
+/// `"/till"` or `["/till", "/bank"]`.
+#[derive(serde::Deserialize)]
+#[serde(untagged, expecting = "`source` is a text or a list of texts")]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl<'de> Deserialize<'de> for FileOpened {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OpenedVisitor)
+    }
+}
+
+struct OpenedVisitor;
+
+impl<'de> Visitor<'de> for OpenedVisitor {
+    type Value = FileOpened;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a type pattern, or { type = \"…\", source = \"…\" }")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<FileOpened, E> {
+        Ok(FileOpened(Opened { types: pattern(text)?, sources: Vec::new() }))
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<FileOpened, M::Error> {
+        let bound = BoundType::deserialize(MapAccessDeserializer::new(map))?;
+        let sources = match bound.source {
+            OneOrMany::One(source) => vec![source],
+            OneOrMany::Many(sources) => sources,
+        };
+        if sources.is_empty() || sources.iter().any(String::is_empty) {
+            let reason = format!("`{}` is bound to no source", bound.r#type);
+            return Err(M::Error::custom(reason));
+        }
+        let sources = sources.iter().map(|source| SourcePattern::from(source.as_str())).collect();
+        Ok(FileOpened(Opened { types: pattern(&bound.r#type)?, sources }))
+    }
+}
+
+fn pattern<E: serde::de::Error>(text: &str) -> Result<TypePattern, E> {
+    text.parse().map_err(|error| E::custom(format!("type pattern `{text}`: {error}")))
+}
+
 pub(super) fn patterns<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Vec<TypePattern>, D::Error> {
     let texts = Vec::<String>::deserialize(deserializer)?;
-    let parse = |text: &String| {
-        text.parse().map_err(|error| D::Error::custom(format!("type pattern `{text}`: {error}")))
-    };
-    texts.iter().map(parse).collect()
+    texts.iter().map(|text| pattern(text)).collect()
 }
 
 #[cfg(test)]
@@ -110,6 +167,27 @@ mod tests {
         assert_eq!(events.bus().retain.as_secs(), 7200);
         assert_eq!(events.retain_gone, Config::default().events.retain_gone);
         assert_eq!(Config::default().events.accept, []);
+    }
+
+    #[test]
+    fn a_type_is_opened_for_all_sources_or_for_some() {
+        let text = "[events]\naccept = [\"a.*\", { type = \"b.*\", source = \"/till\" }, { type = \"c\", source = [\"/x\", \"/y/*\"] }]\n";
+        let file = FileConfig::parse("hotdock.toml", text).expect("a good file");
+        let accept = Config::resolve(Overrides::default(), file).events.accept;
+        let sources: Vec<_> = accept.iter().map(|opened| opened.sources.len()).collect();
+        assert_eq!(sources, [0, 1, 2]);
+        for (bad, why) in [
+            ("[7]", "expected a type pattern"),
+            ("[{ type = \"a\" }]", "missing field `source`"),
+            ("[{ type = \"a\", source = [] }]", "is bound to no source"),
+            ("[{ type = \"a\", source = 7 }]", "`source` is a text or a list"),
+            ("[{ type = \"a..b\", source = \"/x\" }]", "no empty segments"),
+            ("[{ type = \"a\", sources = \"/x\" }]", "unknown field `sources`"),
+        ] {
+            let text = format!("[events]\naccept = {bad}\n");
+            let error = FileConfig::parse("hotdock.toml", &text).expect_err("bad").to_string();
+            assert!(error.starts_with("hotdock.toml:2:") && error.contains(why), "{error}");
+        }
     }
 
     #[test]

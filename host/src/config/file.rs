@@ -56,13 +56,26 @@ pub(super) struct FileDeploy {
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct FileHttp {
     #[serde(deserialize_with = "duration")]
+    first_byte_timeout: Option<Duration>,
+    #[serde(deserialize_with = "duration")]
     header_read_timeout: Option<Duration>,
+    #[serde(deserialize_with = "duration")]
+    idle_timeout: Option<Duration>,
+    #[serde(deserialize_with = "duration")]
+    body_idle: Option<Duration>,
+    #[serde(deserialize_with = "duration")]
+    answer_idle: Option<Duration>,
     max_headers: Option<usize>,
     max_header_bytes: Option<usize>,
     max_concurrent_streams: Option<u32>,
     #[serde(deserialize_with = "duration")]
     keep_alive: Option<Duration>,
+    max_control_frames: Option<u32>,
     max_connections: Option<usize>,
+    max_connections_per_address: Option<usize>,
+    max_uploads: Option<usize>,
+    max_uploads_per_address: Option<usize>,
+    admin_max_connections: Option<usize>,
     #[serde(deserialize_with = "networks")]
     trust_forwarded: Option<Vec<Network>>,
     forwarded: Option<Vec<ForwardedHeader>>,
@@ -145,7 +158,11 @@ impl FileDeploy {
 impl FileHttp {
     pub(super) fn resolve(self, default: HttpLimits) -> HttpLimits {
         HttpLimits {
+            first_byte_timeout: self.first_byte_timeout.unwrap_or(default.first_byte_timeout),
             header_read_timeout: self.header_read_timeout.unwrap_or(default.header_read_timeout),
+            idle_timeout: self.idle_timeout.unwrap_or(default.idle_timeout),
+            body_idle: self.body_idle.unwrap_or(default.body_idle),
+            answer_idle: self.answer_idle.unwrap_or(default.answer_idle),
             max_headers: self.max_headers.unwrap_or(default.max_headers),
             // What the HTTP/1 parser needs at the least.
             max_header_bytes: self
@@ -156,7 +173,21 @@ impl FileHttp {
                 .max_concurrent_streams
                 .unwrap_or(default.max_concurrent_streams),
             keep_alive: self.keep_alive.or(default.keep_alive),
+            max_control_frames: self.max_control_frames.unwrap_or(default.max_control_frames),
             max_connections: self.max_connections.unwrap_or(default.max_connections).max(1),
+            max_connections_per_address: self
+                .max_connections_per_address
+                .unwrap_or(default.max_connections_per_address)
+                .max(1),
+            max_uploads: self.max_uploads.unwrap_or(default.max_uploads).max(1),
+            max_uploads_per_address: self
+                .max_uploads_per_address
+                .unwrap_or(default.max_uploads_per_address)
+                .max(1),
+            admin_max_connections: self
+                .admin_max_connections
+                .unwrap_or(default.admin_max_connections)
+                .max(1),
             trust_forwarded: self.trust_forwarded.unwrap_or(default.trust_forwarded),
             forwarded: self.forwarded.map_or(default.forwarded, Arc::from),
             idempotency_ttl: self.idempotency_ttl.unwrap_or(default.idempotency_ttl),

@@ -1,7 +1,7 @@
 //! A range of addresses, as `10.0.0.0/8`.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 /// An address, or all that share its first bits (CIDR, RFC 4632).
@@ -29,6 +29,16 @@ impl Network {
             }
             _ => false,
         }
+    }
+}
+
+/// What stands for everybody who may have this address as well as the next: of IPv6 the first
+/// 64 bits, since one site has all that begin so; of IPv4 the address, as IPv6 writes it.
+#[must_use]
+pub fn site(address: IpAddr) -> Ipv6Addr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)),
     }
 }
 
@@ -74,6 +84,10 @@ mod tests {
         assert!(!network("192.0.2.1").contains(address("192.0.2.2")));
         assert!(network("2001:db8::/32").contains(address("2001:db8:1::1")));
         assert!(network("0.0.0.0/0").contains(address("192.0.2.2")));
+        assert_eq!(site(address("2001:db8::1")), site(address("2001:db8::ffff:0:0:2")));
+        assert_ne!(site(address("2001:db8::1")), site(address("2001:db8:0:1::1")));
+        assert_ne!(site(address("192.0.2.1")), site(address("192.0.2.2")));
+        assert_eq!(site(address("192.0.2.1")), site(address("::ffff:192.0.2.1")));
         for bad in ["", "10.0.0.0/33", "host", "10.0.0.0/-1"] {
             assert!(bad.parse::<Network>().is_err(), "{bad}");
         }

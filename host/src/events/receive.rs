@@ -1,5 +1,10 @@
 //! Events from outside: `POST /events`.
 
+mod body;
+mod metrics;
+mod opened;
+mod room;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,13 +12,15 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use http_body::Body;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
 
-use crate::bus::{Appended, Bus, BusError};
+use crate::bus::{Appended, Bus, BusError, Sender};
 use crate::event::binding::{self, BindingError};
-use crate::event::{Event, InvalidEvent, TypePattern, Written};
+use crate::event::{Event, InvalidEvent, Written};
+use opened::Closed;
+use room::{Full, Room};
+
+pub use metrics::IntakeCollector;
+pub use opened::{Opened, SourcePattern};
 
 /// Where events are taken.
 pub const PATH: &str = "/events";
@@ -24,8 +31,8 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How many of the largest bodies may be on their way at once; more of smaller ones.
 const BODIES_AT_ONCE: u64 = 16;
 
-/// Bytes that one permit stands for.
-const PERMIT_BYTES: u64 = 1 << 10;
+/// How many of them may be anybody's who is one of many.
+const BODIES_OF_ONE: u64 = 4;
 
 /// Bodies above this are read by a thread that may take its time.
 const PARSE_INLINE_BYTES: usize = 64 << 10;
@@ -34,11 +41,20 @@ const PARSE_INLINE_BYTES: usize = 64 << 10;
 #[derive(Clone, Debug)]
 pub struct Intake {
     bus: Bus,
-    max_body: u64,
-    /// Room for bodies on their way, and for the events that they become.
-    room: Arc<Semaphore>,
+    limits: IntakeLimits,
+    room: Arc<Room>,
     /// `None`: all types are taken.
-    opened: Option<Arc<[TypePattern]>>,
+    opened: Option<Arc<[Opened]>>,
+    refused: Arc<metrics::Refused>,
+}
+
+/// What an intake takes at the most.
+#[derive(Clone, Copy, Debug)]
+pub struct IntakeLimits {
+    /// Bytes of one body.
+    pub max_body: u64,
+    /// How long nothing may come of a body.
+    pub body_idle: Duration,
 }
 
 /// Why events were not taken; none of them are on the bus because of this request.
@@ -50,6 +66,9 @@ pub enum IntakeError {
     /// It took too long.
     #[error("the request's body took longer than {BODY_TIMEOUT:?}")]
     BodyLate,
+    /// Nothing came of it for too long.
+    #[error("nothing came of the request's body for {0:?} ([http] body-idle)")]
+    BodyIdle(Duration),
     /// It is too large.
     #[error("the request's body is larger than the {0} bytes that are taken ([events] max-body)")]
     BodyTooLarge(u64),
@@ -60,85 +79,156 @@ pub enum IntakeError {
     #[error("{0}")]
     UnsupportedMediaType(BindingError),
     /// Not everybody may send this type.
-    #[error("events of type {0} are not taken here")]
-    NotOpened(String),
+    #[error("events of type {event_type} are not taken here")]
+    TypeNotOpened {
+        /// The type.
+        event_type: String,
+        /// Which event of a batch.
+        index: Option<usize>,
+    },
+    /// It may not be of this source.
+    #[error("events of type {event_type} are not taken here from source {event_source}")]
+    SourceNotOpened {
+        /// The type, which is opened for others.
+        event_type: String,
+        /// The source.
+        event_source: String,
+        /// Which event of a batch.
+        index: Option<usize>,
+    },
+    /// It says that it is from a service of this host.
+    #[error("source {event_source} is a service's of this host: nothing from outside is")]
+    SourceReserved {
+        /// The source.
+        event_source: String,
+        /// Which event of a batch.
+        index: Option<usize>,
+    },
     /// As many requests bring events as may.
     #[error("as many events are on their way as may be at once")]
     Overloaded,
+    /// This sender brings as many as one may.
+    #[error("as many of your events are on their way as may be at once of one sender")]
+    SenderOverloaded,
     /// The bus didn't take them.
     #[error(transparent)]
     Bus(BusError),
 }
 
 impl Intake {
-    /// Takes events of all types, in bodies of at most so many bytes.
+    /// Takes events of all types, from whoever may operate the host.
     #[must_use]
-    pub fn new(bus: Bus, max_body: u64) -> Self {
-        let permits = usize::try_from(BODIES_AT_ONCE * permits(max_body)).unwrap_or(usize::MAX);
-        let room = Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
-        Self { bus, max_body, room, opened: None }
+    pub fn new(bus: Bus, limits: IntakeLimits) -> Self {
+        let max_bytes = limits.max_body.saturating_mul(BODIES_AT_ONCE);
+        let room = Arc::new(Room::new(max_bytes, max_bytes));
+        Self { bus, limits, room, opened: None, refused: Arc::default() }
     }
 
-    /// The same for those types alone; `None` where there are none.
+    /// The same for those types alone, and with room of its own; `None` where there are none.
     #[must_use]
-    pub fn only(&self, types: &[TypePattern]) -> Option<Self> {
-        let opened = Some(Arc::from(types));
-        (!types.is_empty()).then(|| Self { opened, ..self.clone() })
+    pub fn only(&self, opened: &[Opened]) -> Option<Self> {
+        if opened.is_empty() {
+            return None;
+        }
+        let max_body = self.limits.max_body;
+        let room = Room::new(
+            max_body.saturating_mul(BODIES_AT_ONCE),
+            max_body.saturating_mul(BODIES_OF_ONE),
+        );
+        Some(Self {
+            bus: self.bus.clone(),
+            limits: self.limits,
+            room: Arc::new(room),
+            opened: Some(opened.into()),
+            refused: Arc::default(),
+        })
     }
 
     /// Takes a request's events, all or none; they are durable when it returns.
-    /// Those whose source and id the bus knows already are dropped.
+    /// Those whose source and id the bus knows already of this sender are dropped.
     ///
     /// # Errors
     /// When an event is wrong or may not come in here, and when the bus has no
     /// room for them or failed.
-    pub async fn take<B>(&self, headers: &HeaderMap, body: B) -> Result<Appended, IntakeError>
+    pub async fn take<B>(
+        &self,
+        headers: &HeaderMap,
+        body: B,
+        sender: Sender,
+    ) -> Result<Appended, IntakeError>
     where
-        B: Body<Data = Bytes>,
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let _room = self.room(headers)?;
-        let limit = usize::try_from(self.max_body).unwrap_or(usize::MAX);
-        let collected = timeout(BODY_TIMEOUT, Limited::new(body, limit).collect()).await;
-        let body = match collected.map_err(|_| IntakeError::BodyLate)? {
-            Ok(body) => body.to_bytes(),
-            Err(error) if error.is::<LengthLimitError>() => {
-                return Err(IntakeError::BodyTooLarge(self.max_body));
-            }
-            Err(_) => return Err(IntakeError::BodyBroken),
-        };
+        let taken = self.take_in(headers, body, sender).await;
+        if let Err(error) = &taken {
+            self.refused.count(error);
+        }
+        taken
+    }
+
+    async fn take_in<B>(
+        &self,
+        headers: &HeaderMap,
+        body: B,
+        sender: Sender,
+    ) -> Result<Appended, IntakeError>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let length =
+            headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        if length.is_some_and(|length: u64| length > self.limits.max_body) {
+            return Err(IntakeError::BodyTooLarge(self.limits.max_body));
+        }
+        // Held until they are durable: parsed they take as much.
+        let mut part = self.room.part(sender)?;
+        let body = body::read(body, self.limits, &mut part).await?;
         let events = parse(headers, body).await?;
-        let is_open = |event: &&Event| match &self.opened {
-            None => true,
-            Some(types) => types.iter().any(|pattern| pattern.matches(&event.event_type)),
-        };
-        if let Some(closed) =
-            events.iter().map(|written| &*written.event).find(|event| !is_open(event))
-        {
-            return Err(IntakeError::NotOpened(closed.event_type.to_string()));
+        for (index, written) in events.iter().enumerate() {
+            self.check(&written.event, (events.len() > 1).then_some(index))?;
         }
         if events.is_empty() {
             return Ok(Appended::default());
         }
-        self.bus.append(events).await.map_err(IntakeError::Bus)
+        self.bus.append(sender, events).await.map_err(IntakeError::Bus)
     }
 
-    /// Room for the body that is announced, or else for the largest.
-    fn room(&self, headers: &HeaderMap) -> Result<OwnedSemaphorePermit, IntakeError> {
-        let length =
-            headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        if length.is_some_and(|length: u64| length > self.max_body) {
-            return Err(IntakeError::BodyTooLarge(self.max_body));
+    /// Whether an event may come in here.
+    fn check(&self, event: &Event, index: Option<usize>) -> Result<(), IntakeError> {
+        let (event_type, event_source) = (&event.event_type, &event.source);
+        if opened::is_own_source(event_source) {
+            return Err(IntakeError::SourceReserved {
+                event_source: event_source.to_string(),
+                index,
+            });
         }
-        let permits = permits(length.unwrap_or(self.max_body));
-        let room = Arc::clone(&self.room);
-        room.try_acquire_many_owned(u32::try_from(permits).unwrap_or(u32::MAX))
-            .map_err(|_| IntakeError::Overloaded)
+        if let Some(name) = opened::own_extension(event) {
+            let invalid = InvalidEvent::attribute(name, "is given by the host alone");
+            return Err(IntakeError::Invalid(InvalidEvent { index, ..invalid }));
+        }
+        let Some(opened) = &self.opened else { return Ok(()) };
+        opened::is_let_in(opened, event).map_err(|closed| match closed {
+            Closed::Type => {
+                IntakeError::TypeNotOpened { event_type: event_type.to_string(), index }
+            }
+            Closed::Source => IntakeError::SourceNotOpened {
+                event_type: event_type.to_string(),
+                event_source: event_source.to_string(),
+                index,
+            },
+        })
     }
 }
 
-fn permits(bytes: u64) -> u64 {
-    1 + bytes / PERMIT_BYTES
+impl From<Full> for IntakeError {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::All => Self::Overloaded,
+            Full::Sender => Self::SenderOverloaded,
+        }
+    }
 }
 
 async fn parse(headers: &HeaderMap, body: Bytes) -> Result<Vec<Written>, IntakeError> {

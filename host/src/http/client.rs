@@ -4,12 +4,14 @@
 //! Almost all requests of a connection name the same host, so what follows from the
 //! name is kept from one to the next.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use http::HeaderMap;
 use http::uri::Authority;
 
-use super::forwarded::{Forwarded, ForwardedHeader};
+use super::forwarded::{self, Forwarded, ForwardedHeader};
+use crate::config::Network;
 
 /// Who is asking, and whether what it says of others is believed.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +33,8 @@ pub struct Client {
     pub told: Arc<[ForwardedHeader]>,
     /// How large the heads of its requests may be.
     pub max_header_bytes: usize,
+    /// The proxies that are believed.
+    proxies: Arc<[Network]>,
     last: Mutex<Option<Arc<Named>>>,
 }
 
@@ -48,7 +52,21 @@ impl Client {
     /// A connection from `peer` that has not asked yet.
     #[must_use]
     pub fn new(peer: Peer, told: Arc<[ForwardedHeader]>, max_header_bytes: usize) -> Self {
-        Self { peer, told, max_header_bytes, last: Mutex::default() }
+        Self { peer, told, max_header_bytes, proxies: Arc::default(), last: Mutex::default() }
+    }
+
+    /// The same behind these proxies, if it is one of them.
+    #[must_use]
+    pub fn behind(self, proxies: &Arc<[Network]>) -> Self {
+        Self { proxies: Arc::clone(proxies), ..self }
+    }
+
+    /// Who sent a request with these headers: the client, or whom the proxies name.
+    #[must_use]
+    pub fn origin(&self, headers: &HeaderMap) -> IpAddr {
+        let is_proxy = |address| self.proxies.iter().any(|proxy| proxy.contains(address));
+        let named = self.peer.trusted.then(|| forwarded::client(headers, is_proxy));
+        named.flatten().unwrap_or_else(|| self.peer.address.ip())
     }
 
     /// What follows from the name `text`; `check` makes an authority of a name that

@@ -15,6 +15,8 @@ use super::problem::Problem;
 use super::request;
 use super::sticky;
 use super::{events, idempotency};
+use crate::bus::Sender;
+use crate::config::site;
 use crate::deadline::within;
 use crate::events::receive::{self, Intake};
 use crate::manifest::Limits;
@@ -50,7 +52,8 @@ async fn answer(
     request::prepare(&mut head, client)?;
     let intake = intake.filter(|_| head.uri.path() == receive::PATH);
     if let Some(intake) = intake.filter(|_| head.method == Method::POST) {
-        return events::take(intake, &head.headers, body).await;
+        let sender = Sender::Anybody(site(client.origin(&head.headers)));
+        return events::take(intake, &head.headers, body, sender).await;
     }
     let service = route(registry, &head, intake.is_some())?;
     let mut ticket = Ticket::new(sticky::take(&mut head.headers));

@@ -6,20 +6,28 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::Body;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::problem::Problem;
+use crate::bus::{Appended, Sender};
 use crate::events::receive::{Intake, IntakeError};
 use crate::runtime::ResponseBody;
 
-/// The answer's JSON.
-#[derive(Serialize)]
-struct Receipt {
+/// What became of a request's events.
+#[derive(Serialize, ToSchema)]
+pub struct Receipt {
+    /// How many are new, and durable.
     accepted: usize,
+    /// How many were known, and dropped.
     repeated: usize,
+    /// Which of the batch those are, counted from 0; left out where there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    repeats: Vec<usize>,
 }
 
-/// Takes the events of a request. 202 says that they are durable, and how many
-/// were new and how many were known and dropped.
+/// Takes the events of a request. 202 says that they are durable, and which
+/// were new and which were known and dropped.
 ///
 /// # Errors
 /// With the problem where none were taken.
@@ -27,18 +35,20 @@ pub async fn take<B>(
     intake: &Intake,
     headers: &HeaderMap,
     body: B,
+    sender: Sender,
 ) -> Result<Response<ResponseBody>, Problem>
 where
-    B: Body<Data = Bytes>,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let appended = intake.take(headers, body).await.map_err(|error| {
+    let appended = intake.take(headers, body, sender).await.map_err(|error| {
         if matches!(error, IntakeError::Bus(_)) {
             tracing::warn!("events from outside were not taken: {error}");
         }
         Problem::of_events(&error)
     })?;
-    let receipt = Receipt { accepted: appended.accepted, repeated: appended.repeated };
+    let Appended { accepted, repeats } = appended;
+    let receipt = Receipt { accepted, repeated: repeats.len(), repeats };
     let body = serde_json::to_vec(&receipt).expect("numbers are always JSON");
     let mut response = Response::new(ResponseBody::full(Bytes::from(body)));
     *response.status_mut() = StatusCode::ACCEPTED;

@@ -112,6 +112,34 @@ pub fn scheme(headers: &HeaderMap) -> Option<&'static str> {
     }
 }
 
+/// The client that trusted proxies say they ask for: of those that they name the last that
+/// is none of them. What is before it is the client's own word.
+#[must_use]
+pub fn client(headers: &HeaderMap, is_proxy: impl Fn(IpAddr) -> bool) -> Option<IpAddr> {
+    let listed = |name: &HeaderName| {
+        let lines = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+        lines.flat_map(|line| line.split(',')).map(str::trim).collect::<Vec<_>>()
+    };
+    let mut named: Vec<Option<IpAddr>> =
+        listed(&X_FORWARDED_FOR).into_iter().map(address).collect();
+    if named.is_empty() {
+        let node = |element: &str| {
+            let pairs = element.split(';').filter_map(|pair| pair.trim().split_once('='));
+            let mut nodes = pairs.filter(|(name, _)| name.eq_ignore_ascii_case("for"));
+            address(nodes.next()?.1.trim_matches('"'))
+        };
+        named = listed(&FORWARDED).into_iter().map(node).collect();
+    }
+    // One that is no address ends what can be believed.
+    named.into_iter().rev().find(|named| !named.is_some_and(&is_proxy)).flatten()
+}
+
+/// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:80`.
+fn address(text: &str) -> Option<IpAddr> {
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
+}
+
 /// RFC 7239 §6: an IPv6 address is bracketed and quoted.
 fn node(ip: IpAddr) -> String {
     match ip {
@@ -154,6 +182,26 @@ mod tests {
         let trusted = written(&ALL, true);
         assert_eq!(trusted[X_FORWARDED_FOR], "203.0.113.9, 2001:db8::1");
         assert_eq!(trusted[X_FORWARDED_PROTO], "https");
+    }
+
+    #[test]
+    fn the_client_is_the_last_that_is_no_proxy() {
+        let proxy: IpAddr = "10.0.0.1".parse().expect("an address");
+        let found = |name: &HeaderName, text: &'static str| {
+            let headers = HeaderMap::from_iter([(name.clone(), HeaderValue::from_static(text))]);
+            client(&headers, |address| address == proxy).map(|address| address.to_string())
+        };
+        for (text, expected) in [
+            ("203.0.113.9, 10.0.0.1", Some("203.0.113.9")),
+            ("1.1.1.1, 203.0.113.9:4711, 10.0.0.1, 10.0.0.1", Some("203.0.113.9")),
+            ("[2001:db8::1]:80", Some("2001:db8::1")),
+            ("203.0.113.9, unknown, 10.0.0.1", None),
+            ("10.0.0.1", None),
+        ] {
+            assert_eq!(found(&X_FORWARDED_FOR, text).as_deref(), expected, "{text}");
+        }
+        let text = "for=1.1.1.1, for=\"[2001:db8::1]:80\";proto=http, for=10.0.0.1";
+        assert_eq!(found(&FORWARDED, text).as_deref(), Some("2001:db8::1"));
     }
 
     #[test]

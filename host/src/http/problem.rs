@@ -110,6 +110,12 @@ impl Problem {
         Self { service: Some(service.clone()), ..self }
     }
 
+    /// About this attribute of this event of a batch.
+    fn at(self, attribute: &str, index: Option<usize>) -> Self {
+        let event = InvalidEvent { index, ..InvalidEvent::attribute(attribute, "") };
+        Self { event: Some(Box::new(event)), ..self }
+    }
+
     /// What a client is told of an invocation's failure.
     #[must_use]
     pub fn of_failure(service: &ServiceName, failure: &Failure) -> Self {
@@ -202,7 +208,9 @@ impl Problem {
         let refused = |kind, status| Self::new(kind, status, error.to_string());
         match error {
             IntakeError::BodyBroken => refused("bad-request", StatusCode::BAD_REQUEST),
-            IntakeError::BodyLate => refused("body-late", StatusCode::REQUEST_TIMEOUT),
+            IntakeError::BodyLate | IntakeError::BodyIdle(_) => {
+                refused("body-late", StatusCode::REQUEST_TIMEOUT)
+            }
             IntakeError::BodyTooLarge(_) => {
                 refused("body-too-large", StatusCode::PAYLOAD_TOO_LARGE)
             }
@@ -213,8 +221,18 @@ impl Problem {
             IntakeError::UnsupportedMediaType(_) => {
                 refused("unsupported-media-type", StatusCode::UNSUPPORTED_MEDIA_TYPE)
             }
-            IntakeError::NotOpened(_) => refused("type-not-taken", StatusCode::FORBIDDEN),
-            IntakeError::Overloaded => Self::unavailable("overloaded", error.to_string()),
+            IntakeError::TypeNotOpened { index, .. } => {
+                refused("type-not-taken", StatusCode::FORBIDDEN).at("type", *index)
+            }
+            IntakeError::SourceNotOpened { index, .. } => {
+                refused("source-not-taken", StatusCode::FORBIDDEN).at("source", *index)
+            }
+            IntakeError::SourceReserved { index, .. } => {
+                refused("source-reserved", StatusCode::FORBIDDEN).at("source", *index)
+            }
+            IntakeError::Overloaded | IntakeError::SenderOverloaded => {
+                Self::unavailable("overloaded", error.to_string())
+            }
             IntakeError::Bus(BusError::Full(_)) => {
                 Self::unavailable("bus-full", "the bus has no room for more events")
             }

@@ -32,7 +32,7 @@ async fn nothing_that_is_committed_is_told_before_it_is_synced() {
     let options = BusOptions { before_sync: Some(valve.hook()), ..BusOptions::default() };
     let Fixture { bus, folder: _folder } = Fixture::new(options);
     valve.set(true);
-    let mut appending = Box::pin(bus.append(events(["a"])));
+    let mut appending = Box::pin(bus.append(Sender::Operator, events(["a"])));
     assert!((&mut appending).now_or_never().is_none());
     valve.until_someone_waits().await;
     // SQLite has it, as any reader's connection can see.
@@ -42,7 +42,7 @@ async fn nothing_that_is_committed_is_told_before_it_is_synced() {
     assert_eq!((bus.last(), ids(&bus).await), (0, Vec::new()));
 
     // Nor is what follows from it, however far the writer has come with that.
-    let mut repeating = Box::pin(bus.append(events(["a"])));
+    let mut repeating = Box::pin(bus.append(Sender::Operator, events(["a"])));
     let mut relaying = Box::pin(bus.relay("one", outgoing(1..=400)));
     let mut asking = Box::pin(bus.relayed("one"));
     assert!((&mut repeating).now_or_never().is_none());
@@ -59,8 +59,8 @@ async fn nothing_that_is_committed_is_told_before_it_is_synced() {
     assert_eq!(bus.last(), 0);
 
     valve.set(false);
-    assert_eq!(appending.await, Ok(Appended { accepted: 1, repeated: 0 }));
-    assert_eq!(repeating.await, Ok(Appended { accepted: 0, repeated: 1 }));
+    assert_eq!(appending.await, Ok(Appended { accepted: 1, repeats: vec![] }));
+    assert_eq!(repeating.await, Ok(Appended { accepted: 0, repeats: vec![0] }));
     assert_eq!((relaying.await, asking.await), (Ok(400), Ok(400)));
     assert_eq!(bus.last(), 401);
 }
@@ -82,7 +82,7 @@ async fn what_is_queued_during_a_commit_is_the_next_commit_in_its_order() {
     valve.set(true);
     // Polled once, each is queued behind those before it.
     let append = |id: usize| {
-        let mut appending = Box::pin(bus.append(vec![event(id)]));
+        let mut appending = Box::pin(bus.append(Sender::Operator, vec![event(id)]));
         assert!((&mut appending).now_or_never().is_none());
         appending
     };
@@ -128,7 +128,7 @@ async fn a_closed_bus_says_so_and_has_committed_what_was_queued() {
     append(&bus, ["a"]).await;
     let fixture = fixture.reopened(BusOptions::default()).await;
     let closed = BusError::Unavailable("the bus is closed".to_owned());
-    assert_eq!(bus.append(events(["b"])).await, Err(closed.clone()));
+    assert_eq!(bus.append(Sender::Operator, events(["b"])).await, Err(closed.clone()));
     assert_eq!(bus.mirrors().await, Err(closed));
     assert_eq!(ids(&fixture.bus).await, ["a"]);
 }

@@ -10,7 +10,7 @@ async fn a_full_bus_refuses_and_takes_all_once_it_is_trimmed() {
     let Fixture { bus, folder: _folder } = Fixture::new(options);
     let mut accepted = 0;
     let refused = loop {
-        match bus.append(events([accepted])).await {
+        match bus.append(Sender::Operator, events([accepted])).await {
             Ok(_) => accepted += 1,
             Err(refused) => break refused,
         }
@@ -21,8 +21,8 @@ async fn a_full_bus_refuses_and_takes_all_once_it_is_trimmed() {
     let relayed = bus.relay("one", outgoing(1..=5)).await;
     assert!(matches!(relayed, Err(BusError::Full(_))), "{relayed:?}");
     // What is here takes no room.
-    let repeated = bus.append(events([0, 1])).await;
-    assert_eq!(repeated, Ok(Appended { accepted: 0, repeated: 2 }));
+    let repeated = bus.append(Sender::Operator, events([0, 1])).await;
+    assert_eq!(repeated, Ok(Appended { accepted: 0, repeats: vec![0, 1] }));
     assert_eq!(bus.last(), accepted);
     let cursor = Mirror { subscription: "cart/all".to_owned(), position: accepted, active: true };
     bus.mirror(vec![cursor]).await.expect("a full bus goes on otherwise");
@@ -47,7 +47,7 @@ async fn a_full_disk_refuses_and_takes_all_once_there_is_room() {
         }
     };
     assert_eq!(refused, BusError::disk_full());
-    let refused = bus.append(events(0..100)).await;
+    let refused = bus.append(Sender::Operator, events(0..100)).await;
     assert_eq!(refused, Err(BusError::disk_full()));
     assert!(bus.health().full && bus.health().failed.is_none());
     assert_eq!((bus.last(), bus.relayed("one").await), (accepted, Ok(accepted)));
@@ -85,7 +85,10 @@ async fn a_bus_whose_file_failed_acknowledges_nothing_more() {
     assert!(broken.status.success(), "{broken:?}");
     let read = bus.read(0, ALL).await;
     assert!(matches!(read, Err(BusError::Failed(_))), "{read:?}");
-    for refused in [bus.append(events(["after"])).await.map(drop), bus.mirror(Vec::new()).await] {
+    for refused in [
+        bus.append(Sender::Operator, events(["after"])).await.map(drop),
+        bus.mirror(Vec::new()).await,
+    ] {
         assert!(matches!(refused, Err(BusError::Failed(_))), "{refused:?}");
     }
     assert!(bus.health().failed.is_some());
@@ -104,14 +107,14 @@ async fn once_another_file_has_failed_the_bus_acknowledges_nothing_more() {
     valve.set(true);
     let committing = tokio::spawn({
         let bus = bus.clone();
-        async move { bus.append(events(["meanwhile"])).await }
+        async move { bus.append(Sender::Operator, events(["meanwhile"])).await }
     });
     valve.until_someone_waits().await;
     alarm.ring("a store failed".to_owned());
     valve.set(false);
     let failed = || BusError::Failed("a store failed".to_owned());
     assert_eq!(committing.await.expect("no panic"), Err(failed()));
-    assert_eq!(bus.append(events(["after"])).await, Err(failed()));
+    assert_eq!(bus.append(Sender::Operator, events(["after"])).await, Err(failed()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

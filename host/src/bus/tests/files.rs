@@ -14,8 +14,8 @@ async fn a_log_of_format_1_is_read_on() {
     assert_eq!(ids(&bus).await, ["o3", "a", "b", "c", "d", "e"]);
     assert_eq!((bus.first(), bus.last()), (3, 8));
     assert_eq!(bus.relayed("one").await, Ok(3));
-    let appended = bus.append(events(["a", "d", "e", "f"])).await;
-    assert_eq!(appended, Ok(Appended { accepted: 1, repeated: 3 }));
+    let appended = bus.append(Sender::Operator, events(["a", "d", "e", "f"])).await;
+    assert_eq!(appended, Ok(Appended { accepted: 1, repeats: vec![0, 1, 2] }));
     let [cursor] = &bus.mirrors().await.expect("a read")[..] else { panic!("one row") };
     assert_eq!(
         (cursor.subscription.as_str(), cursor.position, cursor.active),

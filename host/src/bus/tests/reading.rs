@@ -14,7 +14,7 @@ async fn memory_and_file_say_the_same() {
     for id in 0..100 {
         let data = format!("{:?}", "x".repeat(id * 7 % 600));
         let event = Event { data: Some(data.into()), ..event(id) };
-        bus.append(vec![event]).await.expect("room");
+        bus.append(Sender::Operator, vec![event]).await.expect("room");
     }
     let mut in_memory = 0;
     for max_events in [1, 7, usize::MAX] {
@@ -82,7 +82,7 @@ async fn an_event_is_read_as_it_was_given() {
         data: Some(bytes::Bytes::from_static(b"\0\xff")),
         ..event("a")
     };
-    fixture.bus.append(vec![given.clone()]).await.expect("room");
+    fixture.bus.append(Sender::Operator, vec![given.clone()]).await.expect("room");
     let from_memory = fixture.bus.read(0, ALL).await.expect("a read");
     assert_eq!(*from_memory.events[0].event, given);
     let Fixture { bus, folder: _folder } = fixture.reopened(BusOptions::default()).await;

@@ -199,7 +199,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::bus::{Bus, BusOptions};
+    use crate::bus::{Bus, BusOptions, Sender};
     use crate::event::Event;
     use crate::service::Registry;
 
@@ -214,7 +214,7 @@ mod tests {
             );
             Event::from_json(json.as_bytes()).expect("an event")
         };
-        bus.append((1..=count).map(event)).await.expect("room");
+        bus.append(Sender::Operator, (1..=count).map(event)).await.expect("room");
         Events::new(bus, Arc::new(Registry::default()), None)
     }
 
