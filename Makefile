@@ -19,7 +19,7 @@ UNUSED := target/tools/bin/cargo-machete
 # Cargo says what it compiles, but not that there was nothing to do.
 unless_idle = 2>&1 | { grep --line-buffered -v '^ *Finished ' || true; }
 
-.PHONY: help setup run build host profile plugins guests other-guests registry test soak api bench instructions lint clean
+.PHONY: help setup run build host profile plugins guests other-guests registry slowhttptest test soak slow api bench instructions lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,13 +63,20 @@ other-guests: ## target/test-guests/js.wasm and py.wasm, where npm and pip are t
 registry: ## target/tools/bin/docker-registry, where it isn't on PATH and apt has it
 	@bash .ci/docker-registry.sh
 
-test: plugins guests other-guests registry ## build everything, then run all tests
+slowhttptest: ## target/tools/bin/slowhttptest, where it isn't on PATH and apt has it
+	@bash .ci/slowhttptest.sh
+
+test: plugins guests other-guests registry slowhttptest ## build everything, then run all tests
 	@$(CARGO) test --quiet --manifest-path plugins/Cargo.toml
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then $(CARGO) nextest run; else $(CARGO) test; fi
 
 soak: plugins guests ## crash, cut the power and fail for as long as it takes to be sure: 1 000, 300 and 2 000 times
 	@HOTDOCK_SOAK=1 $(CARGO) nextest run --cargo-quiet --profile soak --no-capture \
 	    -E 'test(/^events::(crash|faults|power)::/)'
+
+slow: guests slowhttptest ## attack with slowhttptest in its four modes, with 4 000 connections for a minute each
+	@HOTDOCK_SLOW=1 $(CARGO) nextest run --cargo-quiet --profile soak --no-capture \
+	    -E 'test(/^http::slow::/)'
 
 api: guests ## ask the admin API all that its document allows, and much that it doesn't
 	@$(CARGO) build --bin hotdock $(unless_idle)

@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod disk;
+pub mod frames;
 pub mod host;
 pub mod in_process;
 pub mod raw;

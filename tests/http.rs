@@ -1,10 +1,13 @@
 //! Requests, as RFC 9110, 9112 and 9113 say, through guests of both kinds.
 
+mod connections;
 mod disconnects;
 mod events;
+mod floods;
 mod idempotency;
 mod limits;
 mod malformed;
 mod messages;
 mod sdk;
+mod slow;
 mod streaming;

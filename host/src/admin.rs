@@ -31,21 +31,28 @@ mod logs;
 mod notices;
 mod openapi;
 mod operate;
+mod patience;
 mod problem;
 mod services;
 mod traffic;
 mod unread;
 mod upload;
 
+use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{from_fn_with_state, map_request, map_response};
 use axum::routing::get;
 use axum::{Json, Router};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use prometheus_client::registry::Registry as Metrics;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tower_service::Service as _;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -55,7 +62,11 @@ use self::problem::Problem;
 use crate::deploy::{Operator, StatusReader};
 use crate::events::Events;
 use crate::events::receive::Intake;
+use crate::listen::{Answering, Exchange, Listener, State};
 use crate::telemetry::Logs;
+
+/// How long requests may go on when the listener ends; the last thing that a host does.
+const DRAIN: Duration = Duration::from_secs(2);
 
 /// What the endpoints share.
 #[derive(Clone)]
@@ -85,24 +96,36 @@ pub struct Parts {
     pub intake: Intake,
     /// Who may ask.
     pub access: Access,
+    /// How long nothing may come of a request's body.
+    pub body_idle: Duration,
     /// Cancelled when the host begins to stop.
     pub stopping: CancellationToken,
 }
 
 /// Serves until `stopped`.
-pub async fn serve(listener: TcpListener, parts: Parts, stopped: CancellationToken) {
-    let Parts { operator, status, metrics, logs, events, intake, access, stopping } = parts;
+pub async fn serve(listener: Listener, parts: Parts, stopped: CancellationToken) {
+    let Parts { operator, status, metrics, logs, events, intake, access, stopping, body_idle } =
+        parts;
     let metrics = Arc::new(metrics);
     let admin = Admin { operator, status, stopping, metrics, logs, events, intake };
-    let served = axum::serve(listener, router(admin, access))
-        .with_graceful_shutdown(async move { stopped.cancelled().await })
-        .await;
-    if let Err(error) = served {
-        tracing::error!(%error, "the admin listener ended");
+    let (router, builder) = (router(admin, access, body_idle), listener.builder());
+    let serve = |stream, _: SocketAddr, state: Arc<State>| {
+        let router = router.clone();
+        let service = service_fn(move |request: http::Request<Incoming>| {
+            let exchange = Exchange::begin(&state, request.version());
+            let answer = router.clone().call(request);
+            Answering::new(Box::pin(async move {
+                Ok::<_, Infallible>(answer.await?.map(|body| exchange.sends(body)))
+            }))
+        });
+        builder.serve_connection(TokioIo::new(stream), service).into_owned()
+    };
+    if !listener.serve(serve, stopped, DRAIN).await {
+        tracing::debug!("the admin listener's last requests were cut off");
     }
 }
 
-fn router(admin: Admin, access: Access) -> Router {
+fn router(admin: Admin, access: Access, body_idle: Duration) -> Router {
     let (router, api) = OpenApiRouter::with_openapi(openapi::Document::openapi())
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
@@ -131,6 +154,7 @@ fn router(admin: Admin, access: Access) -> Router {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
         })
         .layer(from_fn_with_state(access, access::check))
+        .layer(from_fn_with_state(body_idle, patience::lose))
         .layer(map_response(problem::from_plain))
         .layer(map_request(unread::read_later))
         .with_state(admin)

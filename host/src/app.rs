@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use prometheus_client::collector::Collector;
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -23,7 +24,9 @@ use crate::deploy::{DeployConfig, Deployer, Notice, StatusReader};
 use crate::events::receive::{Intake, IntakeCollector, IntakeLimits};
 use crate::events::webhook::WebhookTarget;
 use crate::events::{Events, EventsCollector, Webhooks, schedule};
-use crate::http::listener::Listener;
+use crate::http::connection::Connections;
+use crate::http::uploads::UploadsCollector;
+use crate::listen::{ConnectionsCollector, Listener, Side};
 use crate::outbound::Outbound;
 use crate::runtime::{Runtime, RuntimeCollector};
 use crate::service::{Registry, ServiceCollector, ServiceName};
@@ -118,26 +121,32 @@ impl App {
         let intake = Intake::new(events.bus().clone(), limits);
         let opened = intake.only(&config.events.accept);
         let intakes = IntakeCollector::new(&intake, opened.as_ref());
-        let registry_of_listener = Arc::clone(&registry);
-        let listener =
-            Listener::bind(config.listen, config.http.clone(), registry_of_listener, opened)
-                .await
-                .with_context(|| format!("{} cannot be listened on (--listen)", config.listen))?;
+        let listener = Listener::bind(config.listen, Side::Public, &config.http)
+            .await
+            .with_context(|| format!("{} cannot be listened on (--listen)", config.listen))?;
         let address = listener.local_addr();
-        let serving = tokio::spawn(listener.serve(stop.clone(), config.drain));
-
-        let admin_listener = tokio::net::TcpListener::bind(config.admin)
+        let of_listener = Arc::clone(&registry);
+        let connections = Connections::new(listener.builder(), &config.http, of_listener, opened);
+        let admin_listener = Listener::bind(config.admin, Side::Admin, &config.http)
             .await
             .with_context(|| format!("{} cannot be listened on (--admin)", config.admin))?;
-        let admin_address = admin_listener.local_addr()?;
+        let admin_address = admin_listener.local_addr();
+        let shown = vec![listener.shown(), admin_listener.shown()];
+        let from_outside: [Box<dyn Collector>; 3] = [
+            Box::new(intakes),
+            Box::new(ConnectionsCollector::new(shown)),
+            Box::new(UploadsCollector(Arc::clone(connections.uploads()))),
+        ];
+        let serving = tokio::spawn(connections.serve_all(listener, stop.clone(), config.drain));
         let parts = admin::Parts {
             operator: deployer.operator(),
             status: deployer.status(),
-            metrics: metrics(&registry, &runtime, &events, &logs, intakes),
+            metrics: metrics(&registry, &runtime, &events, &logs, from_outside),
             logs,
             events: events.clone(),
             intake,
             access: Access::new(config.token.clone()),
+            body_idle: config.http.body_idle.max(config.upload_idle_timeout),
             stopping: stop.clone(),
         };
         let admin = tokio::spawn(admin::serve(admin_listener, parts, stopped.clone()));
@@ -326,14 +335,16 @@ fn metrics(
     runtime: &Runtime,
     events: &Events,
     logs: &Logs,
-    intakes: IntakeCollector,
+    from_outside: impl IntoIterator<Item = Box<dyn Collector>>,
 ) -> prometheus_client::registry::Registry {
     let mut metrics = prometheus_client::registry::Registry::default();
     metrics.register_collector(Box::new(ServiceCollector::new(Arc::clone(registry))));
     metrics.register_collector(Box::new(RuntimeCollector::new(runtime)));
     metrics.register_collector(Box::new(EventsCollector::new(events.clone())));
     metrics.register_collector(Box::new(LogsCollector::new(logs.clone())));
-    metrics.register_collector(Box::new(intakes));
+    for collector in from_outside {
+        metrics.register_collector(collector);
+    }
     metrics
 }
 

@@ -11,7 +11,7 @@ mod outbound;
 mod token;
 mod webhook;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -233,14 +233,6 @@ impl Default for HttpLimits {
             idempotency_ttl: Duration::from_secs(24 * 60 * 60),
             max_idempotency_keys: 100_000,
         }
-    }
-}
-
-impl HttpLimits {
-    /// Whether what this peer says of the client before it is believed.
-    #[must_use]
-    pub fn trusts(&self, address: IpAddr) -> bool {
-        self.trust_forwarded.iter().any(|network| network.contains(address))
     }
 }
 

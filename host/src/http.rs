@@ -1,7 +1,6 @@
 //! The public listener: HTTP/1.1 and HTTP/2 (h2c) on one port.
 //!
-//! A request's way: [`listener`] takes the connection, [`connection`] reads
-//! requests from it, [`request`] makes the head that a guest may see, [`dispatch`]
+//! A request's way: [`connection`] reads it from its connection, [`request`] makes the head that a guest may see, [`dispatch`]
 //! finds the service and runs it, [`problem`] is what the host says where there is
 //! no answer.
 
@@ -11,7 +10,8 @@ pub mod dispatch;
 pub mod events;
 pub mod forwarded;
 pub mod idempotency;
-pub mod listener;
+mod paced;
 pub mod problem;
 pub mod request;
 pub mod sticky;
+pub mod uploads;

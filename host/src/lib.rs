@@ -29,7 +29,7 @@
 //!
 //! # Modules, in the order data flows through them
 //!
-//! A request: [`http`] reads it and finds its route, [`service`] says which
+//! A request: [`listen`] takes its connection, [`http`] reads it and finds its route, [`service`] says which
 //! version has the traffic and admits it, [`runtime`] runs it in an instance,
 //! [`state`] holds its transaction, and [`http`] sends the answer once that is
 //! durable.
@@ -72,6 +72,7 @@ pub mod events;
 mod failpoint;
 pub mod http;
 mod journal;
+pub mod listen;
 pub mod manifest;
 pub mod oci;
 pub mod outbound;

@@ -5,6 +5,7 @@
 //! stores it in one step, so a request sees either the old state or the new.
 
 mod admission;
+mod downloads;
 mod lease;
 mod metrics;
 mod name;
@@ -16,6 +17,7 @@ mod version;
 mod version_metrics;
 
 pub use admission::{Admission, Permit, QueueFull};
+pub use downloads::{Downloads, Taking};
 pub use lease::Lease;
 pub use metrics::{Outcome, RequestCount, ServiceCollector, ServiceMetrics};
 pub use name::{InvalidServiceName, ServiceName};

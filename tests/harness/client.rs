@@ -1,5 +1,7 @@
 //! A keep-alive client.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
@@ -30,6 +32,20 @@ impl Client {
     /// HTTP/2 without TLS, as one who knows that the server speaks it.
     pub fn h2c() -> Self {
         Self { client: Legacy::builder(TokioExecutor::new()).http2_only(true).build_http() }
+    }
+
+    /// One that asks from this address.
+    pub fn from(address: IpAddr) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_local_address(Some(address));
+        Self { client: Legacy::builder(TokioExecutor::new()).build(connector) }
+    }
+
+    /// The same by HTTP/2.
+    pub fn h2c_from(address: IpAddr) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_local_address(Some(address));
+        Self { client: Legacy::builder(TokioExecutor::new()).http2_only(true).build(connector) }
     }
 
     pub async fn send(&self, request: Request<Full<Bytes>>) -> Result<Reply, String> {

@@ -1,9 +1,9 @@
 //! HTTP/1 by the byte.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use super::PATIENCE;
@@ -22,6 +22,19 @@ impl Raw {
     /// The same where the peer may be gone.
     pub async fn try_connect(address: SocketAddr) -> Option<Self> {
         let stream = TcpStream::connect(address).await.ok()?;
+        Some(Self { stream, read: Vec::new() })
+    }
+
+    /// The same from this address.
+    pub async fn connect_from(from: IpAddr, address: SocketAddr) -> Self {
+        Self::try_connect_from(from, address).await.expect("a connection")
+    }
+
+    /// The same where the peer may be gone.
+    pub async fn try_connect_from(from: IpAddr, address: SocketAddr) -> Option<Self> {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(SocketAddr::new(from, 0)).expect("an address of this machine");
+        let stream = socket.connect(address).await.ok()?;
         Some(Self { stream, read: Vec::new() })
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, HOST, HeaderValue, ORIGIN, WWW_AUTHENTICATE};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use subtle::ConstantTimeEq as _;
@@ -33,8 +33,8 @@ impl Access {
         Self { token: token.map(Arc::new) }
     }
 
-    fn allows(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        let Some(token) = &self.token else { return is_local(headers) };
+    fn allows(&self, target: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+        let Some(token) = &self.token else { return is_local(target, headers) };
         let given = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
         let (scheme, given) = given.split_at_checked(7).unwrap_or_default();
         // Digests have one length, and how alike they are says nothing of the texts.
@@ -50,7 +50,7 @@ impl Access {
 /// Lets a request through or answers it.
 pub(super) async fn check(State(access): State<Access>, request: Request, next: Next) -> Response {
     if !OPEN.contains(&request.uri().path())
-        && let Err(problem) = access.allows(request.headers())
+        && let Err(problem) = access.allows(request.uri(), request.headers())
     {
         let unauthorized = problem.status() == StatusCode::UNAUTHORIZED;
         let mut response = problem.into_response();
@@ -65,9 +65,16 @@ pub(super) async fn check(State(access): State<Access>, request: Request, next: 
 
 /// Whether it was meant for this machine by someone on it: a browser says where
 /// its page is from, and a name that was made to lead here is not `localhost`.
-fn is_local(headers: &HeaderMap) -> Result<(), Problem> {
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
-    if headers.contains_key(ORIGIN) || !host.is_some_and(|host| is_loopback(host.host())) {
+fn is_local(target: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+    let named = |host: &HeaderValue| host.to_str().ok()?.parse::<Authority>().ok();
+    // HTTP/2 has the host in its target, and a target may name another one than the header.
+    let in_target = target.authority().cloned().map(Some);
+    let hosts: Vec<_> =
+        in_target.into_iter().chain(headers.get_all(HOST).iter().map(named)).collect();
+    let is_local =
+        |host: &Option<Authority>| host.as_ref().is_some_and(|host| is_loopback(host.host()));
+    let is_local = !hosts.is_empty() && hosts.iter().all(is_local);
+    if headers.contains_key(ORIGIN) || !is_local {
         let detail = "without a token only programs on this machine may ask, at 127.0.0.1 or \
                       localhost: set one with --token-file";
         return Err(Problem::new(StatusCode::FORBIDDEN, detail));
@@ -91,7 +98,10 @@ mod tests {
             let name = HeaderName::from_static(name);
             (name, HeaderValue::from_str(value).expect("a value"))
         });
-        access.allows(&headers.collect()).err().map(|problem| problem.status().as_u16())
+        access
+            .allows(&Uri::from_static("/"), &headers.collect())
+            .err()
+            .map(|problem| problem.status().as_u16())
     }
 
     #[test]
@@ -117,6 +127,15 @@ mod tests {
         }
         assert_eq!(status(&access, &[("host", "evil.example:8081")]), Some(403));
         assert_eq!(status(&access, &[]), Some(403));
+        let by = |target, headers: &HeaderMap| {
+            let denied = access.allows(&Uri::from_static(target), headers).err();
+            denied.map(|problem| problem.status().as_u16())
+        };
+        let none = HeaderMap::new();
+        let local = HeaderMap::from_iter([(HOST, HeaderValue::from_static("localhost"))]);
+        assert_eq!(by("http://localhost:8081/v1/services", &none), None);
+        assert_eq!(by("http://evil.example:8081/v1/services", &none), Some(403));
+        assert_eq!(by("http://evil.example:8081/v1/services", &local), Some(403));
         let from_a_page = [("host", "localhost"), ("origin", "https://evil.example")];
         assert_eq!(status(&access, &from_a_page), Some(403));
     }

@@ -1,6 +1,8 @@
 //! A client on a connection without a network: a pipe in memory, with the host's own
 //! HTTP at its other end.
 
+use std::sync::Arc;
+
 use anyhow::{Context as _, bail};
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -25,7 +27,7 @@ impl Client {
     /// Connects; the other end is served by a task of its own.
     pub(super) fn connect(connections: &Connections) -> Self {
         let (stream, served) = tokio::io::duplex(PIPE_BYTES);
-        let connection = connections.serve(served, peer());
+        let connection = connections.serve(served, peer(), Arc::default());
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(error, "the connection ended");

@@ -16,7 +16,7 @@ use super::report::{Report, Row};
 use super::subject::Subject;
 use crate::allocator::{Counting, counted};
 use crate::config::HttpLimits;
-use crate::http::client::Client;
+use crate::http::client::{Client, Common};
 use crate::http::dispatch::route;
 use crate::http::{idempotency, request};
 use crate::runtime::{Invocation, ReplayBody, Stage, Unread, instantiate, invoke_in_stages};
@@ -221,8 +221,7 @@ impl Bench<'_> {
 }
 
 fn client() -> Client {
-    let HttpLimits { forwarded, max_header_bytes, .. } = HttpLimits::default();
-    Client::new(peer(), forwarded, max_header_bytes)
+    Client::new(peer(), Arc::new(Common::new(&HttpLimits::default())))
 }
 
 /// What `http::dispatch` does between the route and the invocation.

@@ -11,6 +11,7 @@ use super::client::Client;
 use crate::config::HttpLimits;
 use crate::deploy::{Compiler, deploy_alone, load_alone};
 use crate::http::connection::Connections;
+use crate::listen::{self, Streams};
 use crate::runtime::{LoadedComponent, Runtime};
 use crate::service::{Registry, Service, Version};
 
@@ -56,7 +57,9 @@ impl<'a> Compiled<'a> {
         let deployed =
             deploy_alone(runtime, &registry, component, file, folder.path(), reuse).await;
         let service = deployed.map_err(|reasons| refused(file, &reasons))?;
-        let connections = Connections::new(&HttpLimits::default(), Arc::clone(&registry), None);
+        let limits = HttpLimits::default();
+        let builder = listen::builder(&limits, Streams::alone(&limits));
+        let connections = Connections::new(builder, &limits, Arc::clone(&registry), None);
         Ok(Subject { registry, service, connections, _folder: folder })
     }
 }

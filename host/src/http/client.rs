@@ -6,12 +6,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use http::HeaderMap;
 use http::uri::Authority;
 
 use super::forwarded::{self, Forwarded, ForwardedHeader};
-use crate::config::Network;
+use super::uploads::Uploads;
+use crate::config::{HttpLimits, Network};
 
 /// Who is asking, and whether what it says of others is believed.
 #[derive(Clone, Copy, Debug)]
@@ -24,17 +26,28 @@ pub struct Peer {
     pub trusted: bool,
 }
 
+/// What the connections of a listener have in common.
+#[derive(Debug)]
+pub struct Common {
+    /// In which headers a guest is told of the client.
+    pub told: Arc<[ForwardedHeader]>,
+    /// How large the heads of requests may be.
+    pub max_header_bytes: usize,
+    /// How long nothing may come of a request's body.
+    pub body_idle: Duration,
+    /// Bodies that take their time.
+    pub uploads: Arc<Uploads>,
+    /// The proxies that are believed.
+    proxies: Box<[Network]>,
+}
+
 /// A connection's client.
 #[derive(Debug)]
 pub struct Client {
     /// Who it is.
     pub peer: Peer,
-    /// In which headers a guest is told of it.
-    pub told: Arc<[ForwardedHeader]>,
-    /// How large the heads of its requests may be.
-    pub max_header_bytes: usize,
-    /// The proxies that are believed.
-    proxies: Arc<[Network]>,
+    /// What holds for all.
+    pub common: Arc<Common>,
     last: Mutex<Option<Arc<Named>>>,
 }
 
@@ -48,23 +61,37 @@ pub struct Named {
     pub forwarded: Forwarded,
 }
 
+impl Common {
+    /// As the operator wants it.
+    #[must_use]
+    pub fn new(limits: &HttpLimits) -> Self {
+        Self {
+            told: Arc::clone(&limits.forwarded),
+            max_header_bytes: limits.max_header_bytes,
+            body_idle: limits.body_idle,
+            uploads: Arc::new(Uploads::new(limits)),
+            proxies: limits.trust_forwarded.as_slice().into(),
+        }
+    }
+
+    /// Whether this is a proxy that is believed.
+    #[must_use]
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        self.proxies.iter().any(|proxy| proxy.contains(address))
+    }
+}
+
 impl Client {
     /// A connection from `peer` that has not asked yet.
     #[must_use]
-    pub fn new(peer: Peer, told: Arc<[ForwardedHeader]>, max_header_bytes: usize) -> Self {
-        Self { peer, told, max_header_bytes, proxies: Arc::default(), last: Mutex::default() }
-    }
-
-    /// The same behind these proxies, if it is one of them.
-    #[must_use]
-    pub fn behind(self, proxies: &Arc<[Network]>) -> Self {
-        Self { proxies: Arc::clone(proxies), ..self }
+    pub fn new(peer: Peer, common: Arc<Common>) -> Self {
+        Self { peer, common, last: Mutex::default() }
     }
 
     /// Who sent a request with these headers: the client, or whom the proxies name.
     #[must_use]
     pub fn origin(&self, headers: &HeaderMap) -> IpAddr {
-        let is_proxy = |address| self.proxies.iter().any(|proxy| proxy.contains(address));
+        let is_proxy = |address| self.common.trusts(address);
         let named = self.peer.trusted.then(|| forwarded::client(headers, is_proxy));
         named.flatten().unwrap_or_else(|| self.peer.address.ip())
     }
@@ -84,7 +111,7 @@ impl Client {
             return Ok(last);
         }
         let authority = check()?;
-        let forwarded = Forwarded::of(&self.told, self.peer.address, authority.as_str());
+        let forwarded = Forwarded::of(&self.common.told, self.peer.address, authority.as_str());
         let named = Arc::new(Named { text: text.into(), authority, forwarded });
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&named));
         Ok(named)
@@ -98,8 +125,8 @@ mod tests {
     #[test]
     fn a_name_is_checked_once_and_again_when_it_is_another() {
         let address = "192.0.2.1:1000".parse().expect("an address");
-        let client =
-            Client::new(Peer { address, local: address, trusted: false }, Arc::default(), 0);
+        let common = Arc::new(Common::new(&HttpLimits::default()));
+        let client = Client::new(Peer { address, local: address, trusted: false }, common);
         let authority = |text: &'static str| move || Ok::<_, ()>(Authority::from_static(text));
         let first = client.named(b"a.example", authority("a.example")).expect("good");
         let again = client.named(b"a.example", || Err(())).expect("known");

@@ -1,6 +1,7 @@
 //! From a request to a response: route, choose a version, admit, lease, invoke.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
@@ -8,9 +9,10 @@ use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use wasmtime_wasi_http::{Error as WasiHttpError, WasiBody};
+use wasmtime_wasi_http::WasiBody;
 
 use super::client::Client;
+use super::paced::Paced;
 use super::problem::Problem;
 use super::request;
 use super::sticky;
@@ -24,6 +26,11 @@ use crate::runtime::{Failure, Invocation, ReplayBody, ResponseBody, Unread, invo
 use crate::service::{
     Kind, Outcome, Registry, RouteMatch, Service, ServiceName, Ticket, VersionId,
 };
+
+/// How much of a body is waited for, and how long, before its request takes a place among those
+/// that run.
+const READ_AHEAD_BYTES: u64 = 64 << 10;
+const READ_AHEAD_TIME: Duration = Duration::from_millis(100);
 
 /// Answers one request. Never fails: what goes wrong is an answer, too.
 pub async fn dispatch(
@@ -70,7 +77,32 @@ async fn answer(
         let failure = Failure::KeyedBodyTooLarge(limits.replay_body);
         return Err(Problem::of_failure(&service.name, &failure));
     }
-    let admitted = within(limits.deadline, service.admission.admit()).await;
+    let idle = client.common.body_idle;
+    let body = replayable(body, &limits, idle, unread(&head, expects_continue));
+    // One that is on its way is waited for by nobody who could do something else meanwhile.
+    let takes_its_time = !body.has_ended()
+        && (expects_continue || !body.arrives(READ_AHEAD_BYTES, READ_AHEAD_TIME).await);
+    let upload = takes_its_time.then(|| client.common.uploads.take(client)).transpose();
+    let Ok(upload) = upload else {
+        count.ended(Outcome::Overloaded);
+        return Err(Problem::too_many_uploads(&service.name));
+    };
+    let admitted = within(limits.deadline, async {
+        if let Some(upload) = upload {
+            tokio::select! {
+                biased;
+                part = service.admission.admit_upload() => body.hold((upload, part)),
+                // It may come, or be given up, before it is its turn.
+                () = body.ends(READ_AHEAD_BYTES), if !expects_continue => {}
+            }
+        }
+        service.admission.admit().await
+    });
+    let admitted = admitted.await;
+    if body.is_late() {
+        count.ended(Outcome::ClientLeft);
+        return Err(Problem::of_failure(&service.name, &Failure::BodyLate(idle)));
+    }
     let Ok(Ok(permit)) = admitted else {
         count.ended(Outcome::Overloaded);
         return Err(Problem::overloaded(&service.name));
@@ -80,7 +112,6 @@ async fn answer(
     let (service, lease) = chosen.ok_or_else(|| Problem::no_route(head.uri.path()))?;
     let running = Arc::clone(lease.version());
     let measure = running.metrics.begin(Kind::Request);
-    let body = replayable(body, &limits, unread(&head, expects_continue));
     let (method, uri) = (head.method.clone(), head.uri.clone());
     let invocation = Invocation {
         lease,
@@ -97,6 +128,9 @@ async fn answer(
             if expects_continue && response.status().is_success() {
                 body.ask().await;
             }
+            if let Some(taking) = response.body().taking() {
+                service.admission.downloads().add(taking);
+            }
             let response = finish(response, &service.name);
             let outcome = if response.is_ok() { Outcome::Answered } else { Outcome::NoAnswer };
             count.ended(outcome);
@@ -104,6 +138,11 @@ async fn answer(
             response.map(|response| with_cookie(response, &uri, &ticket))
         }
         Err(failure) => {
+            let failure = match failure {
+                // It was not the service that took so long.
+                Failure::Deadline(deadline) if body.is_waited_for() => Failure::BodyLate(deadline),
+                failure => failure,
+            };
             count.ended(failure.outcome());
             measure.ended(failure.outcome(), None);
             Err(failed(&running.id, &method, &uri, &failure))
@@ -134,12 +173,12 @@ pub(crate) fn route(
     }
 }
 
-fn replayable(body: Incoming, limits: &Limits, unread: Unread) -> ReplayBody {
+fn replayable(body: Incoming, limits: &Limits, idle: Duration, unread: Unread) -> ReplayBody {
     // Most requests have none, and what is boxed then takes no room.
     let body = if body.is_end_stream() {
         WasiBody::default()
     } else {
-        body.map_err(WasiHttpError::Hyper).boxed_unsync()
+        Paced::new(body, idle).boxed_unsync()
     };
     ReplayBody::new(body, limits.request_body, limits.replay_body, unread)
 }
@@ -199,6 +238,7 @@ fn failed(running: &VersionId, method: &Method, uri: &Uri, failure: &Failure) ->
         Failure::BodyTooLarge(_)
         | Failure::KeyedBodyTooLarge(_)
         | Failure::BodyBroken
+        | Failure::BodyLate(_)
         | Failure::KeyInUse
         | Failure::KeyReused
         | Failure::Conflict => {

@@ -96,6 +96,14 @@ impl Problem {
         Self::unavailable("overloaded", "the service has as many requests as it may").of(service)
     }
 
+    /// 503: as many bodies that take their time are on their way as may be.
+    #[must_use]
+    pub fn too_many_uploads(service: &ServiceName) -> Self {
+        let detail = "as many request bodies that take their time are on their way as may be at \
+                      once ([http] max-uploads, max-uploads-per-address)";
+        Self::unavailable("overloaded", detail).of(service)
+    }
+
     /// 503: the host is going down.
     #[must_use]
     pub fn stopping() -> Self {
@@ -145,6 +153,9 @@ impl Problem {
                 Self::new("body-too-large", StatusCode::PAYLOAD_TOO_LARGE, detail)
             }
             Failure::BodyBroken => Self::bad_request("the request's body broke off"),
+            Failure::BodyLate(_) => {
+                Self::new("body-late", StatusCode::REQUEST_TIMEOUT, failure.to_string())
+            }
             Failure::KeyInUse => Self {
                 retry: true,
                 ..Self::new(

@@ -30,8 +30,8 @@ static HOP_BY_HOP: [HeaderName; 7] = [
 /// where the head is too large (RFC 6585 §5).
 pub fn prepare(head: &mut Parts, client: &Client) -> Result<(), Problem> {
     // HTTP/2 has a bound of its own, and counts otherwise.
-    if head.version < Version::HTTP_2 && size(head) > client.max_header_bytes {
-        return Err(Problem::head_too_large(client.max_header_bytes));
+    if head.version < Version::HTTP_2 && size(head) > client.common.max_header_bytes {
+        return Err(Problem::head_too_large(client.common.max_header_bytes));
     }
     if !has_path(head) {
         return Err(Problem::bad_request("the request's target is not a path"));
@@ -52,7 +52,7 @@ pub fn prepare(head: &mut Parts, client: &Client) -> Result<(), Problem> {
     if peer.trusted {
         let told = forwarded::scheme(&head.headers).unwrap_or("http");
         let host = named.authority.as_str();
-        forwarded::append(&client.told, &mut head.headers, peer.address, host, told);
+        forwarded::append(&client.common.told, &mut head.headers, peer.address, host, told);
         if told == "https" {
             scheme = Scheme::HTTPS;
         }
@@ -148,14 +148,20 @@ mod tests {
 
     use http::Request;
 
-    use super::super::client::Peer;
+    use super::super::client::{Common, Peer};
     use super::*;
+    use crate::config::HttpLimits;
 
     fn prepared(request: http::request::Builder) -> Result<Parts, Problem> {
         let (mut head, ()) = request.body(()).expect("a request").into_parts();
         let address = "192.0.2.1:1000".parse().expect("an address");
         let peer = Peer { address, local: address, trusted: false };
-        prepare(&mut head, &Client::new(peer, Arc::default(), 1_000))?;
+        let limits = HttpLimits {
+            max_header_bytes: 1_000,
+            forwarded: Arc::default(),
+            ..HttpLimits::default()
+        };
+        prepare(&mut head, &Client::new(peer, Arc::new(Common::new(&limits))))?;
         Ok(head)
     }
 

@@ -45,6 +45,9 @@ pub enum Failure {
     /// idempotency key.
     #[error("the request's body broke off")]
     BodyBroken,
+    /// Nothing came of the request's body for so long, or not all within its deadline.
+    #[error("the request's body did not come: it was waited for for {0:?}")]
+    BodyLate(Duration),
     /// The first request with this key still runs.
     #[error("the first request with this idempotency key still runs")]
     KeyInUse,
@@ -99,7 +102,7 @@ impl Failure {
             Self::Deadline(_) => Outcome::Deadline,
             Self::NoAnswer | Self::ErrorCode(_) => Outcome::NoAnswer,
             Self::BodyTooLarge(_) | Self::KeyedBodyTooLarge(_) => Outcome::BodyTooLarge,
-            Self::BodyBroken => Outcome::ClientLeft,
+            Self::BodyBroken | Self::BodyLate(_) => Outcome::ClientLeft,
             Self::KeyInUse | Self::KeyReused => Outcome::KeyRefused,
             Self::AnswerTooLarge(_) | Self::AnswerBroken => Outcome::AnswerCut,
             Self::Drained => Outcome::Drained,

@@ -71,6 +71,9 @@ async fn request_digest(
         return Err(Failure::BodyTooLarge(limits.request_body));
     }
     buffered.map_err(|too_large| Failure::KeyedBodyTooLarge(too_large.limit))?;
+    if body.is_late() {
+        return Err(Failure::BodyLate(limits.deadline));
+    }
     let body = body.digest().ok_or(Failure::BodyBroken)?;
     let target = head.uri.path_and_query().map_or("", |target| target.as_str());
     let content_type = head.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);

@@ -1,14 +1,17 @@
 //! A request's body that can be read again from its start, so that an
 //! invocation can run again after a conflict.
 
+use std::any::Any;
 use std::collections::VecDeque;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Empty};
+use tokio::time::{Sleep, sleep};
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use crate::digest::Digest;
@@ -48,6 +51,12 @@ struct Shared {
     /// Why it ended too early, until its reader was told.
     failed: Option<Error>,
     too_large: bool,
+    /// Nothing came of it for too long.
+    late: bool,
+    /// Whether who read last had to wait.
+    waited_for: bool,
+    /// What is given back once it has come.
+    held: Option<Box<dyn Any + Send>>,
     /// Whether anyone read yet; the client is asked for the body by that.
     asked: bool,
     unread: Unread,
@@ -104,6 +113,9 @@ impl ReplayBody {
             ended,
             failed: None,
             too_large: false,
+            late: false,
+            waited_for: false,
+            held: None,
             asked: false,
             unread,
         };
@@ -127,6 +139,72 @@ impl ReplayBody {
     #[must_use]
     pub fn is_too_large(&self) -> bool {
         self.lock().too_large
+    }
+
+    /// Whether nothing came of it for too long; its reader got an error then.
+    #[must_use]
+    pub fn is_late(&self) -> bool {
+        self.lock().late
+    }
+
+    /// Whether all of it has come, or all that will.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.lock().ended
+    }
+
+    /// Whether its reader waits for the client.
+    #[must_use]
+    pub fn is_waited_for(&self) -> bool {
+        let shared = self.lock();
+        !shared.ended && shared.waited_for
+    }
+
+    /// Holds this until it has come.
+    pub fn hold(&self, held: impl Any + Send) {
+        let mut shared = self.lock();
+        if !shared.ended {
+            shared.held = Some(Box::new(held));
+        }
+    }
+
+    /// Reads so much of it ahead, for so long. Returns whether it has come to its end.
+    pub async fn arrives(&self, bytes: u64, time: Duration) -> bool {
+        // Where it came with the head it is there at the second look, without a timer.
+        let mut looks = 0;
+        let mut timer = pin!(None::<Sleep>);
+        std::future::poll_fn(|context| {
+            let mut shared = self.lock();
+            while !shared.ended && shared.read_bytes < bytes.min(shared.keep_limit) {
+                if shared.poll_source(context).is_pending() {
+                    looks += 1;
+                    if looks == 1 {
+                        context.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                    if timer.is_none() {
+                        timer.set(Some(sleep(time)));
+                    }
+                    let timer = timer.as_mut().as_pin_mut().expect("it was just set");
+                    return timer.poll(context).map(|()| false);
+                }
+            }
+            Poll::Ready(shared.ended)
+        })
+        .await
+    }
+
+    /// Waits for its end, and reads at most so much of it ahead for that: a larger one's never
+    /// comes.
+    pub async fn ends(&self, bytes: u64) {
+        std::future::poll_fn(|context| {
+            let mut shared = self.lock();
+            while !shared.ended && shared.read_bytes < bytes.min(shared.keep_limit) {
+                std::task::ready!(shared.poll_source(context));
+            }
+            if shared.ended { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 
     /// A new reading from the start. To be used only while it is replayable, and
@@ -216,17 +294,23 @@ impl Shared {
     fn poll_source(&mut self, context: &mut Context<'_>) -> Poll<Option<()>> {
         self.asked = true;
         let frame = match Pin::new(&mut self.source).poll_frame(context) {
-            Poll::Pending => return Poll::Pending,
+            Poll::Pending => {
+                self.waited_for = true;
+                return Poll::Pending;
+            }
             Poll::Ready(None) => {
                 self.ended = true;
+                self.held = None;
                 return Poll::Ready(None);
             }
             Poll::Ready(Some(Err(error))) => {
+                self.late = matches!(error, Error::ConnectionReadTimeout);
                 self.fail(error);
                 return Poll::Ready(None);
             }
             Poll::Ready(Some(Ok(frame))) => frame,
         };
+        self.waited_for = false;
         let frame = match frame.into_data() {
             Ok(data) => Kept::Data(data),
             Err(frame) => Kept::Trailers(frame.into_trailers().unwrap_or_default()),
@@ -264,6 +348,7 @@ impl Shared {
     /// Ends it too early. What follows is lost, so it can't be read twice.
     fn fail(&mut self, error: Error) {
         self.ended = true;
+        self.held = None;
         self.replayable = false;
         self.failed = Some(error);
     }

@@ -13,6 +13,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use wasmtime_wasi_http::WasiBody;
 
 use super::pool::Pool;
+use crate::service::Taking;
 
 /// A response's body: finished and whole, or still coming from a guest.
 ///
@@ -34,6 +35,7 @@ struct Rest {
     body: GuestBody,
     aborted: Arc<AtomicBool>,
     gone: Option<DropGuard>,
+    taking: Arc<Taking>,
 }
 
 /// A guest's body that ends at its limit, and says when it was read to its end
@@ -71,8 +73,15 @@ impl ResponseBody {
         aborted: Arc<AtomicBool>,
         gone: &CancellationToken,
     ) -> Self {
+        let taking = Arc::new(Taking::new(gone.clone()));
         let gone = Some(gone.clone().drop_guard());
-        Self { ready, rest: Some(Rest { body, aborted, gone }) }
+        Self { ready, rest: Some(Rest { body, aborted, gone, taking }) }
+    }
+
+    /// Whether its client takes it, where it is still coming.
+    #[must_use]
+    pub fn taking(&self) -> Option<&Arc<Taking>> {
+        self.rest.as_ref().map(|rest| &rest.taking)
     }
 
     /// For `HEAD`: the same body length, nothing to send, and the guest still
@@ -109,7 +118,9 @@ impl Body for ResponseBody {
             return Poll::Ready(Some(Ok(frame)));
         }
         let Some(rest) = &mut self.rest else { return Poll::Ready(None) };
-        let polled = match std::task::ready!(rest.body.poll_frame(context)) {
+        let polled = rest.body.poll_frame(context);
+        rest.taking.asked(polled.is_ready());
+        let polled = match std::task::ready!(polled) {
             Some(Ok(frame)) => return Poll::Ready(Some(Ok(frame))),
             Some(Err(_)) => Some(Err(Truncated)),
             // The driver sets the flag before it drops the guest's store, so an

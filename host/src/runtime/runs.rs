@@ -215,8 +215,8 @@ impl<W: Work> Runs<W> {
         };
         let Answer { given, transaction } = answer;
         // Whatever the guest made of its body's end: it was the client who sent too much.
-        if running.exchange().body().is_too_large() {
-            return failed(Failure::BodyTooLarge(limits.request_body));
+        if let Some(failure) = clients_fault(running.exchange(), limits) {
+            return failed(failure);
         }
         let Some(transaction) = transaction else {
             return failed(Failure::Trapped("it answered while it used its store".to_owned()));
@@ -232,6 +232,15 @@ impl<W: Work> Runs<W> {
     }
 }
 
+/// What the client did to its body that the service is not to be blamed for.
+fn clients_fault(exchange: &Exchange, limits: &Limits) -> Option<Failure> {
+    let body = exchange.body();
+    if body.is_too_large() {
+        return Some(Failure::BodyTooLarge(limits.request_body));
+    }
+    body.is_late().then_some(Failure::BodyLate(limits.deadline))
+}
+
 /// What a call that ended without an answer means.
 pub(super) fn unanswered(ended: Ended, exchange: &Exchange, limits: &Limits) -> Unanswered {
     let Err(error) = ended.result else {
@@ -242,8 +251,8 @@ pub(super) fn unanswered(ended: Ended, exchange: &Exchange, limits: &Limits) -> 
         Err(error) => error,
     };
     // The client's fault, not the guest's, where its body was cut off.
-    if exchange.body().is_too_large() {
-        return Unanswered::Failed(Failure::BodyTooLarge(limits.request_body));
+    if let Some(failure) = clients_fault(exchange, limits) {
+        return Unanswered::Failed(failure);
     }
     if error.is::<Broken>() {
         return Unanswered::Failed(Failure::BodyBroken);

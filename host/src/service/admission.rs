@@ -1,14 +1,25 @@
 //! Admission: how many of a service's invocations run and how many wait.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::sleep;
+
+use super::downloads::Downloads;
+
+/// How often who waits looks whether there are permits that are of no use.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// A service's permits and its bounded queue.
 #[derive(Debug)]
 pub struct Admission {
     permits: Arc<Semaphore>,
+    /// Half of the permits: as many bodies that take their time may have one.
+    uploads: Arc<Semaphore>,
+    downloads: Downloads,
     waiting: AtomicUsize,
     concurrency: usize,
     queue: usize,
@@ -34,6 +45,8 @@ impl Admission {
     pub fn new(concurrency: usize, queue: usize) -> Self {
         Self {
             permits: Arc::new(Semaphore::new(concurrency)),
+            uploads: Arc::new(Semaphore::new(concurrency.div_ceil(2))),
+            downloads: Downloads::default(),
             waiting: AtomicUsize::new(0),
             concurrency,
             queue,
@@ -50,9 +63,34 @@ impl Admission {
         }
         let _place =
             Place::take(self).ok_or(QueueFull { running: self.concurrency, queue: self.queue })?;
-        let permit =
-            Arc::clone(&self.permits).acquire_owned().await.expect("the semaphore is never closed");
-        Ok(Permit { _permit: permit })
+        let mut permit = pin!(Arc::clone(&self.permits).acquire_owned());
+        loop {
+            let cut = self.downloads.make_room(self.concurrency / 2);
+            if cut > 0 {
+                tracing::info!(cut, "answers that their clients don't take made room for others");
+            }
+            tokio::select! {
+                biased;
+                permit = &mut permit => {
+                    let permit = permit.expect("the semaphore is never closed");
+                    return Ok(Permit { _permit: permit });
+                }
+                () = sleep(LOOK) => {}
+            }
+        }
+    }
+
+    /// Answers that are still coming; each holds a permit.
+    #[must_use]
+    pub fn downloads(&self) -> &Downloads {
+        &self.downloads
+    }
+
+    /// Waits until a request may ask for a permit whose body takes its time: however many of
+    /// them there are, others find half of the permits. It holds until the body has come.
+    pub async fn admit_upload(&self) -> OwnedSemaphorePermit {
+        let uploads = Arc::clone(&self.uploads);
+        uploads.acquire_owned().await.expect("the semaphore is never closed")
     }
 
     /// Waits for a permit for a delivery, in one line with the others. Deliveries

@@ -1,0 +1,102 @@
+//! Descriptors: each connection has one, and the system gives a process only so many.
+
+use std::fs::File;
+use std::io;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// How long to wait when there are none, at first and at the most.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Which part of all descriptors may be connections': services' files need some, too.
+const PART_FOR_CONNECTIONS: (u64, u64) = (3, 4);
+
+/// How many of these connections there may be, for all that the system allows this process. It
+/// is asked for as many as it gives.
+pub(super) fn at_most(wanted: usize) -> usize {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    // None: there is no limit.
+    let Some(has) = (if raised.is_ok() { maximum } else { current }) else { return wanted };
+    let (part, of) = PART_FOR_CONNECTIONS;
+    let most = usize::try_from(has / of * part).unwrap_or(usize::MAX).max(1);
+    if most < wanted {
+        tracing::warn!(
+            descriptors = has,
+            connections = most,
+            "the system gives this process too few descriptors (ulimit -n) for [http] \
+             max-connections = {wanted}: fewer are taken"
+        );
+    }
+    most.min(wanted)
+}
+
+/// Descriptors that are kept for when there are no others.
+#[derive(Debug)]
+pub(super) struct Spares {
+    files: Vec<File>,
+    wanted: usize,
+}
+
+impl Spares {
+    pub(super) fn new(wanted: usize) -> Self {
+        let mut spares = Self { files: Vec::new(), wanted };
+        spares.refill();
+        spares
+    }
+
+    /// Gives one back to the system. Returns whether there was one.
+    pub(super) fn give_up(&mut self) -> bool {
+        self.files.pop().is_some()
+    }
+
+    /// Takes as many as are missing, if there are any.
+    pub(super) fn refill(&mut self) {
+        while self.files.len() < self.wanted {
+            match File::open("/dev/null") {
+                Ok(file) => self.files.push(file),
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// Whether connections can be taken, and how long to wait where they can't.
+#[derive(Debug, Default)]
+pub(super) struct Supply {
+    pause: Option<Duration>,
+}
+
+impl Supply {
+    /// One was taken.
+    pub(super) fn goes_on(&mut self, listener: &str) {
+        if self.pause.take().is_some() {
+            tracing::info!(listener, "connections are taken again");
+        }
+    }
+
+    /// None could be. Logged once, until one is taken again. Returns how long to wait.
+    pub(super) fn ran_out(&mut self, listener: &str, error: &io::Error) -> Duration {
+        let pause = match self.pause {
+            None => {
+                tracing::warn!(listener, %error, "no connection can be taken for now");
+                FIRST_PAUSE
+            }
+            Some(pause) => (pause * 2).min(LONGEST_PAUSE),
+        };
+        self.pause = Some(pause);
+        pause
+    }
+}
+
+/// Whether the system has nothing left to take a connection with; else it is one connection's
+/// own error.
+pub(super) fn is_shortage(error: &io::Error) -> bool {
+    let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    error
+        .raw_os_error()
+        .is_some_and(|code| shortages.iter().any(|shortage| shortage.raw_os_error() == code))
+}

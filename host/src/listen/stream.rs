@@ -1,0 +1,230 @@
+//! A connection's bytes, as they come and go: what is spoken, whether a head is open, and
+//! whether the peer takes what is ready for it.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::frames::{Frames, PREFACE, goaway};
+use super::state::{End, Protocol, State};
+
+/// How much a peer has to take of what is ready for it to count as one that takes it.
+const LEAST_TAKEN: usize = 4 << 10;
+
+/// What a client of HTTP/1 is told whose head takes too long.
+const HEAD_LATE: &str = concat!(
+    "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n",
+    "Content-Type: application/problem+json\r\nContent-Length: 142\r\n\r\n",
+    "{\"type\":\"urn:hotdock:problem:head-late\",\"title\":\"Request Timeout\",\"status\":408,",
+    "\"detail\":\"the head took too long ([http] header-read-timeout)\"}"
+);
+
+/// What it is told where there are more connections than may be.
+pub(super) const NO_PLACE: &str = concat!(
+    "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n",
+    "Content-Type: application/problem+json\r\nContent-Length: 136\r\n\r\n",
+    "{\"type\":\"urn:hotdock:problem:connections\",\"title\":\"Service Unavailable\",\"status\":503,",
+    "\"detail\":\"there are as many connections as may be\"}"
+);
+
+/// `NO_ERROR` and `ENHANCE_YOUR_CALM` (RFC 9113 §7).
+const NO_ERROR: u32 = 0;
+pub(super) const CALM: u32 = 0xb;
+
+/// A connection that is looked at while it is used.
+pub struct Watched {
+    stream: TcpStream,
+    state: Arc<State>,
+    max_control_frames: u32,
+    /// How much came of what HTTP/2 begins with.
+    of_preface: usize,
+    /// Where HTTP/2 is spoken.
+    frames: Option<Box<Frames>>,
+    sent: u64,
+    /// What was taken since nothing was.
+    taken: usize,
+    /// Whether all that was to be written last was: another frame may follow then.
+    is_whole: bool,
+}
+
+impl Watched {
+    pub(super) fn new(stream: TcpStream, state: Arc<State>, max_control_frames: u32) -> Self {
+        Self {
+            stream,
+            state,
+            max_control_frames,
+            of_preface: 0,
+            frames: None,
+            sent: 0,
+            taken: 0,
+            is_whole: true,
+        }
+    }
+
+    fn came(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.frames.is_some() {
+            return self.follow(bytes);
+        }
+        if self.state.protocol() == Protocol::Http1 {
+            self.state.heard();
+            return Ok(());
+        }
+        let expected = &PREFACE[self.of_preface..];
+        let (start, rest) = bytes.split_at(bytes.len().min(expected.len()));
+        if !expected.starts_with(start) {
+            self.state.speaks(Protocol::Http1);
+            self.state.heard();
+            return Ok(());
+        }
+        self.of_preface += start.len();
+        if self.of_preface < PREFACE.len() {
+            self.state.speaks(Protocol::Unknown);
+            self.state.heard();
+            return Ok(());
+        }
+        self.state.speaks(Protocol::Http2);
+        self.frames = Some(Box::new(Frames::new(self.of_preface, self.max_control_frames)));
+        self.follow(rest)
+    }
+
+    fn follow(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(frames) = &mut self.frames else { return Ok(()) };
+        if frames.follow(bytes, self.sent).is_err() {
+            self.state.end_for(End::Flood);
+            return Err(io::Error::other("too many frames that bring nothing"));
+        }
+        let is_open = frames.is_head_open();
+        self.state.head_is_open(is_open);
+        if !is_open {
+            self.state.is_idle();
+        }
+        Ok(())
+    }
+
+    fn wrote(&mut self, polled: &Poll<io::Result<usize>>, offered: usize) {
+        match polled {
+            Poll::Pending => {
+                self.is_whole = false;
+                self.state.blocked();
+            }
+            Poll::Ready(Ok(taken)) => {
+                self.sent += *taken as u64;
+                self.is_whole = *taken == offered;
+                if self.state.is_blocked() {
+                    self.taken += taken;
+                    if self.is_whole || self.taken >= LEAST_TAKEN {
+                        self.taken = 0;
+                        self.state.unblocked();
+                    }
+                }
+            }
+            Poll::Ready(Err(_)) => {}
+        }
+    }
+
+    /// What the peer is told at the end, if it can be told anything. One of HTTP/1 that has had
+    /// an answer would take what it is told for that to the next request.
+    fn farewell(&self) {
+        let end = self.state.end();
+        let has_asked = self.state.has_asked();
+        let goaway = |code| {
+            let last = self.frames.as_ref().map_or(0, |frames| frames.last_stream());
+            goaway(last, code)
+        };
+        // The system takes it or not; nobody waits for it here.
+        let _sent = match (self.state.protocol(), end) {
+            (Protocol::Http1, End::Head) if !has_asked => {
+                self.stream.try_write(HEAD_LATE.as_bytes())
+            }
+            (Protocol::Http1 | Protocol::Silent, End::Place) if !has_asked => {
+                self.stream.try_write(NO_PLACE.as_bytes())
+            }
+            (Protocol::Http2, End::Idle | End::Place) if self.is_whole => {
+                self.stream.try_write(&goaway(NO_ERROR))
+            }
+            (Protocol::Http2, End::Flood | End::Head) if self.is_whole => {
+                self.stream.try_write(&goaway(CALM))
+            }
+            _ => return,
+        };
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
+        let came = &buffer.filled()[before..];
+        Poll::Ready(if came.is_empty() { Ok(()) } else { this.came(came) })
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_write(context, bytes);
+        this.wrote(&polled, bytes.len());
+        polled
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_write_vectored(context, slices);
+        this.wrote(&polled, slices.iter().map(|slice| slice.len()).sum());
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.farewell();
+        // What its peer doesn't take the system would keep for it, long after.
+        if matches!(self.state.end(), End::Answer | End::Flood) && self.state.is_blocked() {
+            let _the_socket_is_gone_otherwise = self.stream.set_zero_linger();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_without_hyper_is_http() {
+        for text in [HEAD_LATE, NO_PLACE] {
+            let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+            assert!(head.ends_with(&format!("Content-Length: {}", body.len())), "{}", body.len());
+            let problem: serde_json::Value = serde_json::from_str(body).expect("JSON");
+            assert!(head.starts_with(&format!("HTTP/1.1 {}", problem["status"])));
+        }
+    }
+}
