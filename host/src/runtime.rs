@@ -8,6 +8,7 @@
 //! transaction is durable.
 
 mod afterwards;
+mod again;
 mod call;
 mod compile;
 mod component;

@@ -16,7 +16,7 @@ mod traffic;
 mod version;
 mod version_metrics;
 
-pub use admission::{Admission, Permit, QueueFull};
+pub use admission::{Admission, Line, Permit, QueueFull};
 pub use downloads::{Downloads, Taking};
 pub use lease::Lease;
 pub use metrics::{Outcome, RequestCount, ServiceCollector, ServiceMetrics};

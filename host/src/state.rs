@@ -12,6 +12,10 @@
 //! *validated* when it is in the group's SQLite transaction and *durable* when
 //! that is committed and synced. Many wait for one sync while others compute.
 //!
+//! Where SQLite undoes the transaction (a writing statement is stopped, the disk is
+//! full) or refuses its commit, who is not at fault is done again: the writer applies
+//! what was buffered, lease holders are told to run again.
+//!
 //! SQLite's particulars stay in this module.
 
 mod doing;

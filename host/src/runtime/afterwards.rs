@@ -14,7 +14,7 @@ use crate::service::{Lease, Permit};
 /// What an invocation holds until its guest is done.
 pub(super) struct Hold {
     pub(super) lease: Lease,
-    pub(super) _permit: Permit,
+    pub(super) permit: Permit,
 }
 
 /// Runs a guest on that has answered: its body, then what it does after it.

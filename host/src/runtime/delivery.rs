@@ -16,7 +16,7 @@ use super::handlers::types;
 use super::outside::RequestKeys;
 use super::replay::ReplayBody;
 use super::run::{Ended, Running};
-use super::runs::{Answered, Before, Runs, Unanswered, Work, interrupted};
+use super::runs::{Answered, Before, Mode, Runs, Unanswered, Work, interrupted};
 use crate::event::{Event, PARTITION_KEY, Value};
 use crate::manifest::Limits;
 use crate::service::{Lease, Permit, ServiceMetrics};
@@ -100,7 +100,7 @@ async fn handle(delivery: Delivery) -> Result<Verdict, Failure> {
     let Delivery { lease, permit, store, metrics, .. } = delivery;
     let Delivery { event, subscription, position, attempt, consumption, .. } = delivery;
     let version = Arc::clone(lease.version());
-    let hold = Hold { lease, _permit: permit };
+    let hold = Hold { lease, permit };
     let deadline = Instant::now() + version.manifest.limits.deadline;
     let body = ReplayBody::empty();
     let runs = Arc::new(Runs {
@@ -110,7 +110,7 @@ async fn handle(delivery: Delivery) -> Result<Verdict, Failure> {
         keys: RequestKeys::of(&[&event.source, &event.id, &subscription]),
         work: Handling { event, subscription, position, attempt, consumption, body },
     });
-    let Outcome { running, ended, verdict } = runs.outcome(deadline).await?;
+    let Outcome { running, ended, verdict } = runs.outcome(Mode::FIRST, deadline).await?;
     match ended {
         Some(ended) => _ = settle(ended, &hold),
         None => {

@@ -8,6 +8,7 @@ use http::request::Parts;
 use tokio::time::Instant;
 
 use super::afterwards::Hold;
+use super::again::Again;
 use super::call::Call;
 use super::component::Servable;
 use super::exchange::{Given, Occasion};
@@ -18,12 +19,12 @@ use super::replay::ReplayBody;
 use super::respond::{AnswerBody, read_whole, respond};
 use super::response::ResponseBody;
 use super::run::{Ended, Running};
-use super::runs::{Answered, Before, Runs, Unanswered, Work, interrupted, unanswered};
+use super::runs::{Answered, Before, Mode, Runs, Unanswered, Work, interrupted, unanswered};
 use crate::deadline::by;
 use crate::digest::Digest;
 use crate::manifest::Limits;
 use crate::service::{Lease, Permit, ServiceMetrics};
-use crate::state::{Committed, Store, Transaction};
+use crate::state::{self, Committed, Store, Transaction};
 
 /// Everything one invocation holds while it runs.
 pub struct Invocation {
@@ -88,7 +89,7 @@ pub async fn invoke(invocation: Invocation) -> Result<Response<ResponseBody>, Fa
 async fn answer(invocation: Invocation) -> Result<Response<ResponseBody>, Failure> {
     let Invocation { lease, permit, store, metrics, head, body, key } = invocation;
     let version = Arc::clone(lease.version());
-    let hold = Hold { lease, _permit: permit };
+    let hold = Hold { lease, permit };
     let limits = &version.manifest.limits;
     let deadline = Instant::now() + limits.deadline;
     let late = || Failure::Deadline(limits.deadline);
@@ -112,18 +113,31 @@ async fn answer(invocation: Invocation) -> Result<Response<ResponseBody>, Failur
         keys: RequestKeys::default(),
         work: Request { head, body, keyed },
     });
-    let (response, committed) = match runs.outcome(deadline).await? {
-        Outcome::Answered(validated) => {
-            let (response, committed) = respond(hold, validated, limits, deadline).await;
-            (Ok(response), committed)
+    let (mut hold, mut mode) = (hold, Mode::FIRST);
+    loop {
+        let (response, committed, again) = match runs.outcome(mode, deadline).await? {
+            Outcome::Answered(validated) => {
+                let again = Again::of(&hold, &validated.committed, Some(&validated.running));
+                let (response, committed) = respond(hold, validated, limits, deadline).await;
+                (Ok(response), committed, again)
+            }
+            Outcome::Repeated(response, committed) => {
+                let again = Again::of(&hold, &committed, None);
+                (response, committed, again)
+            }
+        };
+        // The output gate: nothing of the answer leaves before the commit is durable.
+        match (by(deadline, committed.durable()).await, again) {
+            (Ok(Ok(())), _) => return response,
+            (Ok(Err(state::Error::Rerun(_))), Some(again)) if again.may_be() => {
+                drop(response);
+                runs.metrics.count_rerun();
+                hold = by(deadline, again.hold()).await.map_err(|_| late())?;
+                mode = Mode::UNDONE;
+            }
+            (Ok(Err(error)), _) => return Err(error.into()),
+            (Err(_), _) => return Err(late()),
         }
-        Outcome::Repeated(response, committed) => (response, committed),
-    };
-    // The output gate: nothing of the answer leaves before the commit is durable.
-    match by(deadline, committed.durable()).await {
-        Ok(Ok(())) => response,
-        Ok(Err(error)) => Err(error.into()),
-        Err(_) => Err(late()),
     }
 }
 

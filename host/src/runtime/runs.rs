@@ -95,6 +95,14 @@ pub(super) enum Mode {
     },
 }
 
+impl Mode {
+    /// How an invocation is run to begin with.
+    pub(super) const FIRST: Self = Self::Optimistic { alone: false };
+
+    /// How it is run once another's statement undid it.
+    pub(super) const UNDONE: Self = Self::Leased { alone: true };
+}
+
 /// What all runs of an invocation share.
 pub(super) struct Runs<W> {
     pub(super) version: Arc<Version>,
@@ -109,9 +117,9 @@ impl<W: Work> Runs<W> {
     /// deadline.
     pub(super) async fn outcome(
         self: &Arc<Self>,
+        mut mode: Mode,
         deadline: Instant,
     ) -> Result<W::Outcome, Failure> {
-        let mut mode = Mode::Optimistic { alone: false };
         let mut optimistic_runs = 0;
         loop {
             if matches!(mode, Mode::Optimistic { .. }) {

@@ -45,7 +45,7 @@ pub async fn invoke_in_stages(
 ) -> Result<Response<ResponseBody>, Failure> {
     let Invocation { lease, permit, store, metrics, head, body, .. } = invocation;
     let version = Arc::clone(lease.version());
-    let hold = Hold { lease, _permit: permit };
+    let hold = Hold { lease, permit };
     let limits = &version.manifest.limits;
     let deadline = Instant::now() + limits.deadline;
     let late = |_| Failure::Deadline(limits.deadline);

@@ -28,7 +28,28 @@ pub struct Admission {
 /// The right to run one invocation; given back when dropped.
 #[derive(Debug)]
 pub struct Permit {
-    _permit: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
+}
+
+/// Where one that had a permit waits for another.
+#[derive(Debug)]
+pub struct Line(Arc<Semaphore>);
+
+impl Permit {
+    /// The line that it came from.
+    #[must_use]
+    pub fn line(&self) -> Line {
+        Line(Arc::clone(self.permit.semaphore()))
+    }
+}
+
+impl Line {
+    /// Waits for a permit, behind those who wait already. It has no place in the queue: the
+    /// invocation was admitted before.
+    pub async fn admit_again(self) -> Permit {
+        let permit = self.0.acquire_owned().await.expect("the semaphore is never closed");
+        Permit { permit }
+    }
 }
 
 /// As many invocations wait as the service's manifest allows.
@@ -59,7 +80,7 @@ impl Admission {
     /// When the queue is full.
     pub async fn admit(&self) -> Result<Permit, QueueFull> {
         if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
-            return Ok(Permit { _permit: permit });
+            return Ok(Permit { permit });
         }
         let _place =
             Place::take(self).ok_or(QueueFull { running: self.concurrency, queue: self.queue })?;
@@ -73,7 +94,7 @@ impl Admission {
                 biased;
                 permit = &mut permit => {
                     let permit = permit.expect("the semaphore is never closed");
-                    return Ok(Permit { _permit: permit });
+                    return Ok(Permit { permit });
                 }
                 () = sleep(LOOK) => {}
             }
@@ -98,7 +119,7 @@ impl Admission {
     pub async fn admit_delivery(&self) -> Permit {
         let permit =
             Arc::clone(&self.permits).acquire_owned().await.expect("the semaphore is never closed");
-        Permit { _permit: permit }
+        Permit { permit }
     }
 
     /// Whether it gives these limits.

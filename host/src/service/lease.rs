@@ -30,6 +30,14 @@ impl Lease {
         version.leases.enter().then(|| Self { version: Arc::clone(version) })
     }
 
+    /// Another on the same version, also where it is retired: it is not drained while this
+    /// one lives.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        self.version.leases.enter_again();
+        Self { version: Arc::clone(&self.version) }
+    }
+
     /// The version that is held.
     #[must_use]
     pub fn version(&self) -> &Arc<Version> {
@@ -44,6 +52,11 @@ impl Drop for Lease {
 }
 
 impl LeaseCount {
+    /// Counts one more beside one that is counted.
+    fn enter_again(&self) {
+        self.state.fetch_add(1, Ordering::AcqRel);
+    }
+
     fn enter(&self) -> bool {
         // Counting first and looking at the bit in the same operation leaves no
         // moment in which a version is drained and a new lease on it is given.

@@ -98,6 +98,15 @@ impl Error {
         }
     }
 
+    /// Why a transaction is no longer there, after a guest's statement that came to this.
+    pub(super) fn given_up(statement: Option<Self>) -> Self {
+        match statement {
+            Some(Self::Sql(error)) => Self::GivenUp(error.message),
+            Some(error) => error,
+            None => Self::GivenUp("it ended the transaction".to_owned()),
+        }
+    }
+
     /// A failure of a guest's statement.
     #[expect(clippy::needless_pass_by_value, reason = "as `map_err` hands it over")]
     pub(super) fn of_guest(error: rusqlite::Error) -> Self {

@@ -270,6 +270,12 @@ impl Snapshot {
             let deadlines = Deadlines { reading: deadline, writing: deadline };
             let scope = Scope { connection, sandbox, options, access: Access::Read, deadlines };
             let result = run(scope, &statement);
+            // What is read from here on would be of another snapshot.
+            let result = if connection.is_autocommit() {
+                Err(Error::given_up(result.err()))
+            } else {
+                result
+            };
             (reader, result)
         });
         let (reader, result) = work.await.map_err(|error| Error::Unavailable(error.to_string()))?;

@@ -388,3 +388,29 @@ async fn a_lease_that_ends_too_late_has_its_event_and_its_effect_or_neither() {
         assert_eq!(again.is_err(), committed, "within {lease_timeout:?}: {again:?}");
     }
 }
+
+#[tokio::test]
+async fn an_event_is_not_published_under_a_sequence_that_was_given_out_before() {
+    let Fixture { store, _folder } = fixture(StoreOptions::default());
+    for key in ["a", "b", "c"] {
+        publish(&store, key).await;
+    }
+    store.note_relayed(3);
+    // As somebody's hand in the file would.
+    let back = |writer: &mut writer::Writer| {
+        let sql = "UPDATE sqlite_sequence SET seq = 0 WHERE name = '_outbox'";
+        writer.connection.execute(sql, ())?;
+        writer.connection.execute("DELETE FROM _outbox", ()).map(drop)
+    };
+    store.host_member(back).await.expect("done").0.durable().await.expect("durable");
+    let mut transaction = store.begin();
+    transaction.set("b", "d", Bytes::new()).await.expect("room");
+    transaction.publish(event("d")).expect("room");
+    let refused = match transaction.finish().await {
+        Ok(committed) => committed.durable().await,
+        Err(error) => Err(error),
+    };
+    let Err(Error::Unavailable(reason)) = refused else { panic!("{refused:?}") };
+    assert!(reason.contains("gives out sequence 1, and has given out 3 before"), "{reason}");
+    assert!(!store.begin().exists("b", "d").await.expect("a read"), "nothing of it is there");
+}

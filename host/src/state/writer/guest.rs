@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::Writer;
-use crate::state::error::{Error, SqlErrorKind};
+use crate::state::error::Error;
 use crate::state::history::Footprint;
 use crate::state::raw;
 use crate::state::sql::{Access, Deadlines, Execution, Rows, Scope, Value};
@@ -92,7 +92,7 @@ impl Writer {
         let is_lost = self.hooks.take_lost() || self.connection.is_autocommit();
         // What could not be undone by itself is undone with all the rest.
         if is_lost || matches!(error, Some(Error::Unavailable(_))) {
-            let error = given_up(error);
+            let error = Error::given_up(error);
             self.break_group(&error);
             return Err(error);
         }
@@ -112,17 +112,5 @@ impl Writer {
             access: Access::Write { savepoint: self.lease.dirty, programs: self.look_at_programs },
             deadlines,
         }
-    }
-}
-
-/// Why a transaction is no longer there, after a statement that came to this.
-fn given_up(error: Option<Error>) -> Error {
-    match error {
-        Some(Error::Sql(error)) if error.kind == SqlErrorKind::Limit => {
-            Error::GivenUp(error.message)
-        }
-        Some(Error::Sql(error)) => Error::GivenUp(format!("it failed: {}", error.message)),
-        Some(error) => error,
-        None => Error::GivenUp("it ended the transaction".to_owned()),
     }
 }

@@ -1,0 +1,37 @@
+//! An invocation that was validated and is run once more: another's statement undid the store's
+//! transaction that it was in, before that was committed.
+
+use super::afterwards::Hold;
+use super::exchange::Exchange;
+use super::run::Running;
+use crate::service::{Lease, Line};
+use crate::state::Committed;
+
+/// What it takes to run it once more, kept while its own guest may go on with its answer.
+pub(super) struct Again {
+    /// Of a guest that was run.
+    exchange: Option<Exchange>,
+    lease: Lease,
+    line: Line,
+}
+
+impl Again {
+    /// `None` where it is not needed: the store does again by itself what was buffered.
+    pub(super) fn of(hold: &Hold, committed: &Committed, ran: Option<&Running>) -> Option<Self> {
+        committed.is_leased().then(|| Self {
+            exchange: ran.map(|running| running.exchange().clone()),
+            lease: hold.lease.another(),
+            line: hold.permit.line(),
+        })
+    }
+
+    /// Whether it may be run again.
+    pub(super) fn may_be(&self) -> bool {
+        self.exchange.as_ref().is_none_or(Exchange::may_run_again)
+    }
+
+    /// Waits until it may be.
+    pub(super) async fn hold(self) -> Hold {
+        Hold { lease: self.lease, permit: self.line.admit_again().await }
+    }
+}
