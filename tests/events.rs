@@ -22,6 +22,7 @@ mod sharing;
 mod shop;
 mod starts;
 mod stores;
+mod undone;
 mod webhooks;
 
 use std::sync::atomic::{AtomicUsize, Ordering};

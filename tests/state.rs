@@ -6,3 +6,4 @@ mod idempotency;
 mod interfaces;
 mod isolation;
 mod stuck;
+mod undone;

@@ -13,6 +13,7 @@
 //! {"do":"count","key"}            a value in bucket `counts`, one more
 //! {"do":"log","key","text"}       a value in bucket `logs`, with the text and a space after it
 //! {"do":"sql","text"}             a row in `effects`, with the event's id
+//! {"do":"execute","sql"}          that statement
 //! {"do":"seen"}                   what it sees of the delivery, into bucket `seen` under the id
 //! {"do":"publish","events"}       publishes them
 //! {"do":"read","key"}             reads a value in bucket `counts`

@@ -15,6 +15,7 @@ enum Step {
     Count { key: String },
     Log { key: String, text: String },
     Sql { text: String },
+    Execute { sql: String },
     Seen,
     Publish { events: Vec<Told> },
     Read { key: String },
@@ -52,6 +53,7 @@ fn run(step: Step, delivery: &Delivery) -> Result<(), Failure> {
                 &params![delivery.event.id.clone(), text],
             )?;
         }
+        Step::Execute { sql } => _ = sql::execute(&sql, &[])?,
         Step::Seen => seen(delivery)?,
         Step::Publish { events } => _ = publish::publish(events, false)?,
         Step::Read { key } => _ = Bucket::open("counts")?.get(&key)?,

@@ -5,7 +5,7 @@
 //! endings   /spin /sleep /act /trap /trap-after /no-answer /error-code /late
 //! resources /memory /count /print /log /config /fs /socket /outbound
 //! outbound  /send /relay
-//! state     /kv /transfer /increment /skew /book /commit /rollback /sql /sql-slow
+//! state     /kv /transfer /increment /skew /book /commit /rollback /sql /sql-script /sql-slow
 //! ```
 //!
 //! All of them are under `/probe`. A parameter that is missing is empty or zero unless its function
@@ -73,6 +73,7 @@ impl wasip2::exports::http::incoming_handler::Guest for Probe {
             "commit" => transaction::commit(&call, outparam),
             "rollback" => transaction::rollback(&call, outparam),
             "sql" => sql::sql(&call, &request, outparam),
+            "sql-script" => sql::sql_script(&request, outparam),
             "sql-slow" => sql::sql_slow(&call, outparam),
 
             _ => answer::text(outparam, 404, "probe has no such path\n"),

@@ -4,10 +4,14 @@
 //! /sql?mode=query|execute&sql=   the body is a JSON array of parameters, or empty
 //!                                query: {"columns": [name, …], "rows": [[value, …], …]}
 //!                                execute: {"changes": n, "last_insert_id": n}
+//! /sql-script                    the body is [[mode, sql, [parameter, …]], …]; they are run in this
+//!                                order, whatever each comes to: [{"ms", "error"} or {"ms", "rows"} or
+//!                                {"ms", "changes"}, …], with its time and the number of its rows
 //! /sql-slow?before=&ms=          computes, inserts a row into `probe`, computes again, answers {}
 //! ```
 //!
-//! A blob is `{"blob": [byte, …]}`, both ways.
+//! A blob is `{"blob": [byte, …]}`, both ways; `{"zeros": n}` is one of so many bytes, and
+//! `{"repeat": text, "times": n}` a text, as parameters.
 
 use crate::answer;
 use crate::bindings::sql::{self as database, Error};
@@ -15,7 +19,7 @@ use crate::call::Call;
 use crate::races::compute_for;
 use crate::streams;
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use wasip2::http::types::{IncomingRequest, ResponseOutparam};
 
 pub fn sql(call: &Call, request: &IncomingRequest, outparam: ResponseOutparam) {
@@ -34,6 +38,31 @@ pub fn sql(call: &Call, request: &IncomingRequest, outparam: ResponseOutparam) {
     answer::json(outparam, run());
 }
 
+pub fn sql_script(request: &IncomingRequest, outparam: ResponseOutparam) {
+    let run = || -> Result<Value, Error> {
+        let script: Vec<(String, String, Vec<Value>)> =
+            serde_json::from_slice(&body(request)?).map_err(unreadable)?;
+        let steps = script.into_iter().map(|(mode, sql, parameters)| {
+            let parameters: Vec<_> = parameters.into_iter().map(from_json).collect();
+            let began = Instant::now();
+            let done = match mode.as_str() {
+                "execute" => {
+                    database::execute(&sql, &parameters).map(|done| ("changes", done.changes))
+                }
+                _ => database::query(&sql, &parameters)
+                    .map(|rows| ("rows", rows.values.len() as u64)),
+            };
+            let ms = began.elapsed().as_secs_f64() * 1e3;
+            match done {
+                Ok((what, count)) => json!({ "ms": ms, what: count }),
+                Err(error) => json!({ "ms": ms, "error": format!("{error:?}") }),
+            }
+        });
+        Ok(steps.collect())
+    };
+    answer::json(outparam, run());
+}
+
 pub fn sql_slow(call: &Call, outparam: ResponseOutparam) {
     compute_for(Duration::from_millis(call.number("before", 0)));
     let inserted = database::execute("INSERT INTO probe (x) VALUES (1)", &[]);
@@ -42,20 +71,26 @@ pub fn sql_slow(call: &Call, outparam: ResponseOutparam) {
 }
 
 fn parameters(request: &IncomingRequest) -> Result<Vec<database::Value>, Error> {
+    let body = body(request)?;
+    if body.is_empty() {
+        return Ok(Vec::new());
+    }
+    let values: Vec<Value> = serde_json::from_slice(&body).map_err(unreadable)?;
+    Ok(values.into_iter().map(from_json).collect())
+}
+
+fn body(request: &IncomingRequest) -> Result<Vec<u8>, Error> {
     let mut body = Vec::new();
     let read = streams::read(request, |chunk| {
         body.extend_from_slice(chunk);
         Ok(())
     });
-    if read.is_err() {
-        return Err(Error::Parameters("the body broke off".to_owned()));
-    }
-    if body.is_empty() {
-        return Ok(Vec::new());
-    }
-    let values: Vec<Value> =
-        serde_json::from_slice(&body).map_err(|error| Error::Parameters(error.to_string()))?;
-    Ok(values.into_iter().map(from_json).collect())
+    read.map_err(|_| Error::Parameters("the body broke off".to_owned()))?;
+    Ok(body)
+}
+
+fn unreadable(error: serde_json::Error) -> Error {
+    Error::Parameters(error.to_string())
 }
 
 fn from_json(value: Value) -> database::Value {
@@ -67,8 +102,19 @@ fn from_json(value: Value) -> database::Value {
             None => database::Value::Real(number.as_f64().unwrap_or(f64::NAN)),
         },
         Value::String(text) => database::Value::Text(text),
-        other => database::Value::Blob(blob(&other)),
+        other => match (other["zeros"].as_u64(), other["repeat"].as_str()) {
+            (Some(count), _) => database::Value::Blob(vec![0; size(count)]),
+            (_, Some(text)) => {
+                let times = other["times"].as_u64().unwrap_or_default();
+                database::Value::Text(text.repeat(size(times)))
+            }
+            _ => database::Value::Blob(blob(&other)),
+        },
     }
+}
+
+fn size(count: u64) -> usize {
+    usize::try_from(count).unwrap_or_default()
 }
 
 fn blob(value: &Value) -> Vec<u8> {
