@@ -9,6 +9,7 @@ mod access;
 mod answers;
 mod binaries;
 mod concurrent;
+mod costs;
 mod cpu;
 mod flips;
 mod guest;

@@ -28,7 +28,7 @@ use crate::http::connection::Connections;
 use crate::http::uploads::UploadsCollector;
 use crate::listen::{ConnectionsCollector, Listener, Side};
 use crate::outbound::Outbound;
-use crate::runtime::{Runtime, RuntimeCollector};
+use crate::runtime::{Runtime, RuntimeCollector, RuntimeOptions};
 use crate::service::{Registry, ServiceCollector, ServiceName};
 use crate::state::{self, Store, StoreOptions};
 use crate::telemetry::{Logs, LogsCollector};
@@ -91,7 +91,9 @@ impl App {
         }
         let lock = lock_data_folder(&config.data).await?;
         let outbound = Outbound::new(config.outbound.clone());
-        let runtime = Runtime::new(outbound.clone())?;
+        let host_memory = config.host_memory.as_u64();
+        let options = RuntimeOptions { host_memory, ..RuntimeOptions::default() };
+        let runtime = Runtime::with(outbound.clone(), options)?;
         let registry = Arc::new(Registry::default());
         let (alarm, clock) = (Alarm::default(), Clock::default());
         let stores = StoreOptions {

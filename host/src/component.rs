@@ -1,12 +1,15 @@
 //! What a component's bytes say of it without being compiled or run: its
 //! [`Interfaces`] with their types, what changes between two of them
-//! ([`exports`], [`imports`]), and the [`Sizes`] of what it is made of.
+//! ([`exports`], [`imports`]), the [`Sizes`] of what it is made of, and how many instances
+//! one of it has ([`component_instances`]).
 
 mod difference;
+mod instances;
 mod interfaces;
 mod sizes;
 mod types;
 
 pub use difference::{Differences, exports, imports};
+pub use instances::{InstancesError, component_instances};
 pub use interfaces::{Interfaces, NotReadable};
 pub use sizes::{CustomSections, Sizes, SizesError};

@@ -59,6 +59,8 @@ pub struct Config {
     pub log: String,
     /// How many bytes of the log are kept in memory for operators to read.
     pub log_keep: ByteSize,
+    /// How many bytes the host holds for guests, all together, beside their memories.
+    pub host_memory: ByteSize,
     /// The public listener's limits.
     pub http: HttpLimits,
     /// Limits of outgoing requests.
@@ -177,6 +179,7 @@ impl Config {
             log_format: overrides.log_format.or(file.log_format).unwrap_or(default.log_format),
             log: overrides.log.or(file.log).unwrap_or(default.log),
             log_keep: file.log_keep.unwrap_or(default.log_keep),
+            host_memory: file.host_memory.unwrap_or(default.host_memory),
             http,
             outbound: file.outbound.resolve(overrides.outbound_allow_private),
             events: file.events.resolve(),
@@ -202,6 +205,7 @@ impl Default for Config {
             log_format: LogFormat::Text,
             log: "info".to_owned(),
             log_keep: ByteSize::mib(4),
+            host_memory: ByteSize::gib(1),
             http: HttpLimits::default(),
             outbound: OutboundConfig::default(),
             events: EventsConfig::default(),

@@ -87,6 +87,9 @@ pub struct Limits {
     /// `handles` (10 000): resources that one instance holds at once: headers,
     /// bodies, streams, timers, buckets, tasks.
     pub handles: u64,
+    /// `host-memory` (64 MiB): what the host holds for one instance beside its
+    /// memories, in bytes: headers, bodies that wait, values, rows, events, lists.
+    pub host_memory: u64,
     /// `log` (64 KiB): what one invocation may print and log; the rest is
     /// dropped.
     pub log: u64,
@@ -164,6 +167,7 @@ impl Default for Limits {
             memory: 64 << 20,
             table_elements: 100_000,
             handles: 10_000,
+            host_memory: 64 << 20,
             log: 64 << 10,
             cpu: Duration::from_millis(500),
             deadline: Duration::from_secs(5),

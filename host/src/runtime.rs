@@ -7,6 +7,7 @@
 //! that, and gives the instance back. Nothing of an answer leaves before its
 //! transaction is durable.
 
+mod account;
 mod afterwards;
 mod again;
 mod call;
@@ -28,6 +29,7 @@ mod limits;
 mod metrics;
 mod output;
 mod outside;
+mod pace;
 mod pool;
 mod probe;
 mod replay;
@@ -36,6 +38,7 @@ mod response;
 mod run;
 mod runs;
 mod secrets;
+mod slots;
 mod stages;
 mod trace;
 mod whole;

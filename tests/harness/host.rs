@@ -324,8 +324,24 @@ impl Host {
 
     /// Resident memory in bytes.
     pub fn resident_bytes(&self) -> u64 {
+        self.memory_bytes("VmRSS:")
+    }
+
+    /// Forgets how much memory was resident at most; returns how much is.
+    pub fn begin_peak(&self) -> u64 {
+        let forget = format!("/proc/{}/clear_refs", self.pid());
+        std::fs::write(forget, "5").expect("the peak forgotten");
+        self.resident_bytes()
+    }
+
+    /// How much memory was resident at most since then.
+    pub fn peak_bytes(&self) -> u64 {
+        self.memory_bytes("VmHWM:")
+    }
+
+    fn memory_bytes(&self, what: &str) -> u64 {
         let status = read(Path::new(&format!("/proc/{}/status", self.pid())));
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+        let line = status.lines().find(|line| line.starts_with(what)).expect("its line");
         line.split_whitespace().nth(1).expect("a number").parse::<u64>().expect("a number") << 10
     }
 

@@ -15,6 +15,8 @@ pub const HANDLE: &str = "wasi:http/incoming-handler@0.2.0#handle";
 
 const HTTP: &str = "wasi:http/types@0.2.0";
 const STREAMS: &str = "wasi:io/streams@0.2.0";
+const STORE: &str = "wasi:keyvalue/store@0.2.0-draft";
+const BATCH: &str = "wasi:keyvalue/batch@0.2.0-draft";
 const POLL: &str = "wasi:io/poll@0.2.0";
 
 /// What a guest may import: its name in the text, the interface, the function,
@@ -28,6 +30,14 @@ const IMPORTS: &[(&str, &str, &str, &str)] = &[
     ("consume", HTTP, "[method]incoming-request.consume", "(param i32 i32)"),
     ("body-stream", HTTP, "[method]incoming-body.stream", "(param i32 i32)"),
     ("response", HTTP, "[constructor]outgoing-response", "(param i32) (result i32)"),
+    ("drop-response", HTTP, "[resource-drop]outgoing-response", "(param i32)"),
+    ("outgoing-request", HTTP, "[constructor]outgoing-request", "(param i32) (result i32)"),
+    (
+        "set-method",
+        HTTP,
+        "[method]outgoing-request.set-method",
+        "(param i32 i32 i32 i32) (result i32)",
+    ),
     ("status", HTTP, "[method]outgoing-response.set-status-code", "(param i32 i32) (result i32)"),
     ("response-body", HTTP, "[method]outgoing-response.body", "(param i32 i32)"),
     ("body-write", HTTP, "[method]outgoing-body.write", "(param i32 i32)"),
@@ -70,6 +80,10 @@ const IMPORTS: &[(&str, &str, &str, &str)] = &[
     ("exit", "wasi:cli/exit@0.2.0", "exit", "(param i32)"),
     ("stdin", "wasi:cli/stdin@0.2.0", "get-stdin", "(result i32)"),
     ("stdout", "wasi:cli/stdout@0.2.0", "get-stdout", "(result i32)"),
+    ("bucket-open", STORE, "open", "(param i32 i32 i32)"),
+    ("bucket-set", STORE, "[method]bucket.set", "(param i32 i32 i32 i32 i32 i32)"),
+    ("get-many", BATCH, "get-many", "(param i32 i32 i32 i32)"),
+    ("delete-many", BATCH, "delete-many", "(param i32 i32 i32 i32)"),
     ("log", "wasi:logging/logging@0.1.0-draft", "log", "(param i32 i32 i32 i32 i32)"),
 ];
 
@@ -199,4 +213,92 @@ pub fn exporting_handle() -> String {
     (instance $exported (export \"handle\" (func $handle)))
     (export \"wasi:http/incoming-handler@0.2.0\" (instance $exported))"
         .to_owned()
+}
+
+/// A service with so many component instances in it, each of which waits for ever in a call
+/// of its own (0.3) as soon as there is a request, and the service with them.
+pub fn nested_waits(instances: usize) -> Vec<u8> {
+    let each = |text: &dyn Fn(usize) -> String| (0..instances).map(text).collect::<String>();
+    let waiting = each(&|i| {
+        format!("(instance $w{i} (instantiate $waiting (with \"clock\" (instance $clock))))")
+    });
+    let calls = each(&|i| format!("(with \"run{i}\" (func $w{i} \"run\"))"));
+    let clock = "(export \"wait-for\" (func async (param \"how-long\" u64)))";
+    let text = format!(
+        "(component
+            (import \"wasi:clocks/monotonic-clock@0.3.0\" (instance $clock {clock}))
+            (import \"wasi:io/poll@0.2.0\" (instance $poll
+                (export \"pollable\" (type $pollable (sub resource)))
+                (export \"[method]pollable.block\"
+                    (func (param \"self\" (borrow $pollable))))))
+            (alias export $poll \"pollable\" (type $pollable))
+            (import \"wasi:clocks/monotonic-clock@0.2.0\" (instance $timer
+                (alias outer 1 $pollable (type $outer))
+                (export \"pollable\" (type $pollable (eq $outer)))
+                (export \"subscribe-duration\"
+                    (func (param \"when\" u64) (result (own $pollable))))))
+            (import \"wasi:http/types@0.2.0\" (instance $types
+                (export \"incoming-request\" (type (sub resource)))
+                (export \"response-outparam\" (type (sub resource)))))
+            (alias export $types \"incoming-request\" (type $request))
+            (alias export $types \"response-outparam\" (type $out))
+            (component $waiting
+                (import \"clock\" (instance $clock {clock}))
+                (core func $wait (canon lower (func $clock \"wait-for\")))
+                (core module $m
+                    (import \"\" \"wait\" (func $wait (param i64)))
+                    (func (export \"run\") (call $wait (i64.const 3600000000000))))
+                (core instance $i
+                    (instantiate $m (with \"\" (instance (export \"wait\" (func $wait))))))
+                (func (export \"run\") async (canon lift (core func $i \"run\"))))
+            {}
+            {waiting}
+            (instance $handler (instantiate $handler
+                (with \"request\" (type $request))
+                (with \"out\" (type $out))
+                (with \"pollable\" (type $pollable))
+                (with \"timer\" (func $timer \"subscribe-duration\"))
+                (with \"block\" (func $poll \"[method]pollable.block\"))
+                {calls}))
+            (instance $exported (export \"handle\" (func $handler \"handle\")))
+            (export \"wasi:http/incoming-handler@0.2.0\" (instance $exported)))",
+        calling(instances)
+    );
+    wat::parse_str(&text).unwrap_or_else(|error| panic!("a component: {error}\n{text}"))
+}
+
+/// The component `$handler`, which calls each of so many and waits itself.
+fn calling(instances: usize) -> String {
+    let each = |text: &dyn Fn(usize) -> String| (0..instances).map(text).collect::<String>();
+    let given = each(&|i| format!("(import \"run{i}\" (func $run{i} async))"));
+    let lowered = each(&|i| format!("(core func $call{i} (canon lower (func $run{i}) async))"));
+    let imports = each(&|i| format!("(import \"\" \"run{i}\" (func $run{i} (result i32)))"));
+    let exports = each(&|i| format!("(export \"run{i}\" (func $call{i}))"));
+    let calls = each(&|i| format!("(drop (call $run{i}))"));
+    format!(
+        "(component $handler
+            (import \"request\" (type $request (sub resource)))
+            (import \"out\" (type $out (sub resource)))
+            (import \"pollable\" (type $pollable (sub resource)))
+            (import \"timer\" (func $timer (param \"when\" u64) (result (own $pollable))))
+            (import \"block\" (func $block (param \"self\" (borrow $pollable))))
+            {given}
+            {lowered}
+            (core func $t (canon lower (func $timer)))
+            (core func $b (canon lower (func $block)))
+            (core module $m
+                {imports}
+                (import \"\" \"timer\" (func $timer (param i64) (result i32)))
+                (import \"\" \"block\" (func $block (param i32)))
+                (func (export \"handle\") (param i32 i32)
+                    {calls}
+                    (call $block (call $timer (i64.const 3600000000000)))))
+            (core instance $i (instantiate $m (with \"\" (instance
+                {exports}
+                (export \"timer\" (func $t))
+                (export \"block\" (func $b))))))
+            (func (export \"handle\")
+                (param \"request\" (own $request)) (param \"response-out\" (own $out))
+                (canon lift (core func $i \"handle\"))))"
+    )
 }

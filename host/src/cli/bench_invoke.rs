@@ -89,7 +89,11 @@ impl BenchInvoke {
     }
 
     async fn count(&self, requests: usize) -> anyhow::Result<()> {
-        let runtime = runtime(RuntimeOptions { instances: FEW_INSTANCES, ticks: false })?;
+        let runtime = runtime(RuntimeOptions {
+            instances: FEW_INSTANCES,
+            ticks: false,
+            ..RuntimeOptions::default()
+        })?;
         let compiled = self.compiled(&runtime, Processor::Any).await?;
         let subject = compiled.deploy(if self.fresh { 1 } else { u32::MAX }).await?;
         count(&subject, &self.asked(subject.path())?, requests).await?;

@@ -34,6 +34,7 @@ pub struct FileConfig {
     pub(super) log_format: Option<LogFormat>,
     pub(super) log: Option<String>,
     pub(super) log_keep: Option<ByteSize>,
+    pub(super) host_memory: Option<ByteSize>,
     pub(super) http: FileHttp,
     pub(super) outbound: FileOutbound,
     pub(super) deploy: FileDeploy,

@@ -9,7 +9,7 @@ use super::receive::Candidate;
 use super::refusal::{Refusal, Stop};
 use super::status::Step;
 use crate::manifest::{Manifest, Route};
-use crate::runtime::{LoadedComponent, Program, Secrets, Servable};
+use crate::runtime::{LoadedComponent, Program, RequestInterface, Secrets, Servable};
 use crate::service::{RouteConflict, ServiceName};
 use crate::state;
 
@@ -86,6 +86,17 @@ pub(super) fn unserved(servable: Servable, manifest: &Manifest) -> Vec<String> {
         if let Some(path) = &manifest.deploy.health {
             reasons.push(format!("[deploy] health = \"{path}\" has no answer: {exports}"));
         }
+    }
+    let limits = &manifest.limits;
+    if servable.requests == Some(RequestInterface::Whole)
+        && limits.request_body > limits.host_memory
+    {
+        reasons.push(
+            "the host would have to hold bodies that are larger than `[limits] host-memory`: the \
+             component takes requests whole (hotdock:http/handler); lower `request-body` or raise \
+             `host-memory`"
+                .to_owned(),
+        );
     }
     reasons
 }

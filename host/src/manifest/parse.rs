@@ -152,6 +152,7 @@ fn limits(table: &DeTable<'_>, problems: &mut Problems<'_>) -> Limits {
     take!(fields, problems, "memory", limits.memory, size(MEMORY));
     take!(fields, problems, "table-elements", limits.table_elements, count(TABLE_ELEMENTS));
     take!(fields, problems, "handles", limits.handles, count(HANDLES));
+    take!(fields, problems, "host-memory", limits.host_memory, size(HOST_MEMORY));
     take!(fields, problems, "log", limits.log, size(LOG));
     take!(fields, problems, "cpu", limits.cpu, duration(CPU));
     take!(fields, problems, "deadline", limits.deadline, duration(DEADLINE));

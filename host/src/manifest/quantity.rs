@@ -24,6 +24,8 @@ pub const MAX_TABLE_ELEMENTS: u64 = 1_000_000;
 pub(super) const TABLE_ELEMENTS: RangeInclusive<u64> = 0..=MAX_TABLE_ELEMENTS;
 /// `[limits] handles`: one request takes about ten.
 pub(super) const HANDLES: RangeInclusive<u64> = 100..=1_000_000;
+/// `[limits] host-memory`: a request takes some ten KiB, and its body and the answer's.
+pub(super) const HOST_MEMORY: RangeInclusive<u64> = MIB..=4096 * MIB;
 /// `[limits] log`.
 pub(super) const LOG: RangeInclusive<u64> = 0..=64 * MIB;
 /// `[limits] cpu`.

@@ -1,6 +1,8 @@
 //! One call into an instance, whichever of its exports it is for.
 
 use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -9,6 +11,7 @@ use wasmtime::Store;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::{WasiHttpView, p2, p3};
 
+use super::account::{Account, Leaving};
 use super::component::{RequestInterface, Servable};
 use super::entry::{EventGuest, Guest, RequestGuest};
 use super::exchange::{Exchange, Given};
@@ -70,33 +73,44 @@ pub(super) async fn call(
     };
     instance.store.data_mut().enter(exchange.clone(), what.trace());
     instance.store.set_epoch_deadline(1);
+    let account = Arc::clone(&instance.store.data().account);
     let store = &mut instance.store;
-    let result = match (what, &instance.guest) {
-        (Call::Request(head), Guest { requests: Some(guest), .. }) => match guest {
-            RequestGuest::P2(guest) => call_p2(store, guest, head, exchange).await,
-            // Boxed, as the other below, so that those who are called plainly don't carry it.
-            RequestGuest::P3(guest) => {
-                Box::pin(call_p3(store, guest, head, exchange, body_sent)).await
+    let result = {
+        let guest = pin!(async {
+            match (what, &instance.guest) {
+                (Call::Request(head), Guest { requests: Some(guest), .. }) => match guest {
+                    RequestGuest::P2(guest) => {
+                        call_p2(store, guest, head, exchange, &account).await
+                    }
+                    // Boxed, as the other below, so that those who are called plainly don't
+                    // carry it.
+                    RequestGuest::P3(guest) => {
+                        Box::pin(call_p3(store, guest, head, exchange, body_sent, &account)).await
+                    }
+                    RequestGuest::Whole(_) => Err(wasmtime::Error::msg("it takes requests whole")),
+                },
+                (Call::Whole(head), Guest { requests: Some(RequestGuest::Whole(guest)), .. }) => {
+                    whole::call(store, guest, &head, &body, &exchange, &account).await
+                }
+                (Call::Delivery(delivery), Guest { events: Some(guest), .. }) => match guest {
+                    EventGuest::Sync(guest) => {
+                        let guest = guest.hotdock_events_handler();
+                        let handled = guest.call_handle(store, &delivery).await;
+                        handled.map(|verdict| exchange.answer(Given::Verdict(verdict)))
+                    }
+                    EventGuest::Async(guest) => {
+                        Box::pin(call_async(store, guest, *delivery, exchange)).await
+                    }
+                },
+                (Call::Request(_) | Call::Whole(_), _) => {
+                    Err(wasmtime::Error::msg("the component takes no requests"))
+                }
+                (Call::Delivery(_), _) => {
+                    Err(wasmtime::Error::msg("the component takes no events"))
+                }
             }
-            RequestGuest::Whole(_) => Err(wasmtime::Error::msg("it takes requests whole")),
-        },
-        (Call::Whole(head), Guest { requests: Some(RequestGuest::Whole(guest)), .. }) => {
-            whole::call(store, guest, &head, &body, &exchange).await
-        }
-        (Call::Delivery(delivery), Guest { events: Some(guest), .. }) => match guest {
-            EventGuest::Sync(guest) => {
-                let guest = guest.hotdock_events_handler();
-                let handled = guest.call_handle(store, &delivery).await;
-                handled.map(|verdict| exchange.answer(Given::Verdict(verdict)))
-            }
-            EventGuest::Async(guest) => {
-                Box::pin(call_async(store, guest, *delivery, exchange)).await
-            }
-        },
-        (Call::Request(_) | Call::Whole(_), _) => {
-            Err(wasmtime::Error::msg("the component takes no requests"))
-        }
-        (Call::Delivery(_), _) => Err(wasmtime::Error::msg("the component takes no events")),
+        });
+        account.run(guest).await
     };
     let state = instance.store.data_mut();
     let result = result.map_err(|error| state.limits.explain(error));
@@ -114,6 +128,7 @@ async fn call_p2(
     guest: &p2::bindings::Proxy,
     head: Parts,
     exchange: Exchange,
+    account: &Arc<Account>,
 ) -> wasmtime::Result<()> {
     let scheme = match head.uri.scheme_str() {
         Some("https") => Scheme::Https,
@@ -122,8 +137,10 @@ async fn call_p2(
     let request = http::Request::from_parts(head, exchange.body().reader());
     let mut view = store.data_mut().http();
     let request = view.new_incoming_request(scheme, request)?;
+    let account = Arc::clone(account);
     let out = view.new_response_outparam_from_callback(move |response| {
-        let response = response.map(|response| response.map(AnswerBody::Coming));
+        let leaving = |body| AnswerBody::Coming(Leaving::body(body, &account));
+        let response = response.map(|response| response.map(leaving));
         exchange.answer(Given::Response(response.map_err(|code| format!("{code:?}"))));
     })?;
     guest.wasi_http_incoming_handler().call_handle(store, request, out).await
@@ -135,6 +152,7 @@ async fn call_p3(
     head: Parts,
     exchange: Exchange,
     body_sent: CancellationToken,
+    account: &Arc<Account>,
 ) -> wasmtime::Result<()> {
     let request = http::Request::from_parts(head, exchange.body().reader());
     let (request, received) = p3::Request::from_http(store.data_mut().http().hooks, request);
@@ -144,7 +162,9 @@ async fn call_p3(
                 Ok(response) => {
                     let response =
                         accessor.with(|mut access| response.into_http(&mut access, received))?;
-                    exchange.answer(Given::Response(Ok(response.map(AnswerBody::Coming))));
+                    exchange.answer(Given::Response(Ok(
+                        response.map(|body| AnswerBody::Coming(Leaving::body(body, account)))
+                    )));
                     // The body is moved by this store's event loop, so the loop
                     // goes on until it is sent.
                     body_sent.cancelled().await;

@@ -1,10 +1,15 @@
 //! From a component to code, and the settings that both the compiler and the host
 //! have.
 
+use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::path::Path;
 
 use wasmparser::{Parser, Payload};
 use wasmtime::{Config, Engine};
+
+use crate::component::component_instances;
 
 /// What a component's calls are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +33,13 @@ pub enum Processor {
 /// The versions of `wasi:*` that only the asynchronous engine has.
 const ASYNC_VERSION: &str = "@0.3.";
 
+/// Behind a component's code: this, and how many component instances it has.
+const TRAILER: &[u8] = b"hotdock component instances:";
+const TRAILER_BYTES: usize = TRAILER.len() + size_of::<u32>();
+
+/// A number of component instances that is not known.
+const UNKNOWN: u32 = u32::MAX;
+
 /// Why a component could not be compiled.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:#}")]
@@ -39,6 +51,7 @@ pub struct CompileError(wasmtime::Error);
 #[must_use]
 pub fn compatibility_key() -> String {
     let mut hasher = DefaultHasher::new();
+    TRAILER.hash(&mut hasher);
     for abi in [Abi::Sync, Abi::Async] {
         let engine = Engine::new(&compile_config(abi)).expect("the settings are constant");
         engine.precompile_compatibility_hash().hash(&mut hasher);
@@ -73,7 +86,38 @@ pub fn compile_for(processor: Processor, component: &[u8]) -> Result<Vec<u8>, Co
     // Without async it is invalid where its types have any: that is found before
     // any code is made. What else is wrong with it is said by the second.
     let plain = if names_async(component) { None } else { compile(Abi::Sync).ok() };
-    plain.map_or_else(|| compile(Abi::Async), Ok).map_err(CompileError)
+    let mut code = plain.map_or_else(|| compile(Abi::Async), Ok).map_err(CompileError)?;
+    code.extend(trailer(component));
+    Ok(code)
+}
+
+/// What the host has to know of a component besides its code, behind the code: nothing
+/// in there refers to the file's end.
+fn trailer(component: &[u8]) -> [u8; TRAILER_BYTES] {
+    let instances = component_instances(component).ok();
+    let instances = instances.map_or(UNKNOWN, |count| u32::try_from(count).unwrap_or(UNKNOWN - 1));
+    let mut trailer = [0; TRAILER_BYTES];
+    let (magic, count) = trailer.split_at_mut(TRAILER.len());
+    magic.copy_from_slice(TRAILER);
+    count.copy_from_slice(&instances.to_le_bytes());
+    trailer
+}
+
+/// How many component instances the component of this code has, if that is known.
+///
+/// # Errors
+/// When the file cannot be read, or another build made it.
+pub(super) fn instances_of(compiled: &Path) -> io::Result<Option<u32>> {
+    let mut file = File::open(compiled)?;
+    file.seek(SeekFrom::End(-(TRAILER_BYTES as i64)))?;
+    let mut trailer = [0; TRAILER_BYTES];
+    file.read_exact(&mut trailer)?;
+    let (magic, count) = trailer.split_at(TRAILER.len());
+    let count = count.try_into().map(u32::from_le_bytes);
+    match count {
+        Ok(count) if magic == TRAILER => Ok((count != UNKNOWN).then_some(count)),
+        _ => Err(io::Error::other("it was made by another build")),
+    }
 }
 
 /// Every setting that changes what code the compiler makes. Shared by the child

@@ -6,10 +6,11 @@ use wasmtime::Engine;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, InstancePre};
 
-use super::engine::Runtime;
+use super::compile::Abi;
+use super::engine::{Runtime, slots_of};
 use super::entry::Entries;
 use super::instance::InstanceState;
-use super::limits::MAX_MEMORIES;
+use super::limits::{MAX_COMPONENT_INSTANCES, MAX_MEMORIES};
 use crate::manifest::{Manifest, Route};
 
 const WHOLE: &str = "hotdock:http/handler@0.1.";
@@ -22,6 +23,8 @@ const EVENTS_ASYNC: &str = "hotdock:events/async-handler@0.1.";
 #[derive(Clone)]
 pub struct LoadedComponent {
     component: Component,
+    /// How many component instances one of it has; `None` where that is not known.
+    instances: Option<u32>,
 }
 
 /// A component linked to everything it imports.
@@ -30,8 +33,9 @@ pub struct Program {
     pub(super) pre: InstancePre<InstanceState>,
     pub(super) entries: Entries,
     servable: Servable,
-    /// Linear memories of one instance.
-    pub(super) memories: u32,
+    is_concurrent: bool,
+    /// How many of the host's slots an instance takes.
+    pub(super) slots: u32,
 }
 
 /// What makes a component worth deploying: one of the two at least.
@@ -64,8 +68,8 @@ pub enum EventInterface {
 }
 
 impl LoadedComponent {
-    pub(super) fn new(component: Component) -> Self {
-        Self { component }
+    pub(super) fn new(component: Component, instances: Option<u32>) -> Self {
+        Self { component, instances }
     }
 
     /// The names of what it exports, with versions.
@@ -136,6 +140,11 @@ impl Program {
     pub fn servable(&self) -> Servable {
         self.servable
     }
+
+    /// Whether it awaits and streams by the component model's own means.
+    pub(super) fn is_concurrent(&self) -> bool {
+        self.is_concurrent
+    }
 }
 
 impl Runtime {
@@ -149,17 +158,39 @@ impl Runtime {
             reasons.push(not_servable(&loaded.exports()));
             return Err(reasons);
         };
+        let engine = loaded.component.engine();
+        let (linker, is_concurrent) = (self.linker(engine), self.is_concurrent(engine));
+        if is_concurrent {
+            reasons.extend(too_many_instances(loaded.instances));
+        }
         if !reasons.is_empty() {
             return Err(reasons);
         }
         let failed = |error: wasmtime::Error| vec![format!("{error:#}")];
-        let linker = self.linker(loaded.component.engine());
         let pre = linker.instantiate_pre(&loaded.component).map_err(failed)?;
         let entries = Entries::of(servable, &pre).map_err(failed)?;
         let required = loaded.component.resources_required();
         // Unknown only where modules are imported, which the host provides none of.
         let memories = required.map_or(MAX_MEMORIES, |required| required.num_memories);
-        Ok(Program { pre, entries, servable, memories })
+        let abi = if is_concurrent { Abi::Async } else { Abi::Sync };
+        let slots = slots_of(abi, memories, loaded.instances.unwrap_or(MAX_COMPONENT_INSTANCES));
+        Ok(Program { pre, entries, servable, is_concurrent, slots })
+    }
+}
+
+/// What stands against a component whose calls may wait in so many component instances.
+fn too_many_instances(instances: Option<u32>) -> Option<String> {
+    match instances {
+        Some(instances) if instances > MAX_COMPONENT_INSTANCES => Some(format!(
+            "it has {instances} component instances, and an asynchronous component has at most \
+             {MAX_COMPONENT_INSTANCES}: compose it of fewer"
+        )),
+        Some(_) => None,
+        None => Some(
+            "it instantiates a component that it imports, which an asynchronous component may \
+             not: compose them into one"
+                .to_owned(),
+        ),
     }
 }
 

@@ -8,25 +8,34 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Engine, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use super::compile::{Abi, compile_config};
+use super::account::Total;
+use super::compile::{Abi, compile_config, instances_of};
 use super::component::LoadedComponent;
 use super::imports;
 use super::instance::InstanceState;
 use super::lane::SlowLane;
 use super::limits::{MAX_CORE_MODULES, MAX_MEMORIES, MAX_TABLES};
 use super::pool::{Pool, WeakPool};
+use super::slots::{NoSlot, OverShare, Share, Slot, Slots};
 use crate::manifest::MAX_TABLE_ELEMENTS;
 use crate::outbound::Outbound;
 
 /// How often a guest that computes gives the thread back: an epoch.
 pub(super) const TICK: Duration = Duration::from_millis(1);
 
-/// Memories for each of them; an instance with more takes the place of several.
+/// Memories for each slot; an instance with more takes several.
 const MEMORIES_PER_SLOT: u32 = 2;
+
+/// Stacks for each slot, of the engine where an instance has several: one for each
+/// component instance in it, the calls of which may wait. Each takes two of the
+/// mappings that a process may have.
+const STACKS_PER_SLOT: u32 = 4;
+
+/// Stacks of an instance besides: the one it was called on, and one for the next call.
+const SPARE_STACKS: u32 = 2;
 
 /// What a slot keeps resident between two instances, so that the next one doesn't
 /// fault its pages in again. A guest touches few pages of its memories, but giving
@@ -48,8 +57,9 @@ struct Inner {
     plain: Serving,
     asynchronous: Serving,
     outbound: Outbound,
-    slots: Arc<Semaphore>,
+    slots: Slots,
     slow_lane: SlowLane,
+    held_for_guests: Arc<Total>,
     /// Whose idle instances can be freed when there is no slot left.
     pools: Mutex<Vec<WeakPool>>,
 }
@@ -63,11 +73,13 @@ pub struct RuntimeOptions {
     /// Whether guests that compute for long give their thread back. Where time stands
     /// still for them they need not, and then no tick falls into what is counted.
     pub ticks: bool,
+    /// Bytes that the host holds for all instances together beside their memories.
+    pub host_memory: u64,
 }
 
 impl Default for RuntimeOptions {
     fn default() -> Self {
-        Self { instances: 1_000, ticks: true }
+        Self { instances: 1_000, ticks: true, host_memory: 1 << 30 }
     }
 }
 
@@ -93,9 +105,7 @@ pub enum RuntimeError {
 
 impl std::fmt::Debug for Runtime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Runtime")
-            .field("free_slots", &self.inner.slots.available_permits())
-            .finish()
+        f.debug_struct("Runtime").field("free_slots", &self.inner.slots.free()).finish()
     }
 }
 
@@ -119,10 +129,12 @@ impl Runtime {
         if options.ticks {
             tick_epochs([&plain.engine, &asynchronous.engine]);
         }
-        let slots = Arc::new(Semaphore::new(options.instances as usize));
+        let slots = Slots::new(options.instances);
         let slow_lane = SlowLane::start().map_err(RuntimeError::SlowLane)?;
         let pools = Mutex::default();
-        let inner = Inner { plain, asynchronous, outbound, slots, slow_lane, pools };
+        let held_for_guests = Arc::new(Total::new(options.host_memory));
+        let inner =
+            Inner { plain, asynchronous, outbound, slots, slow_lane, held_for_guests, pools };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -145,7 +157,9 @@ impl Runtime {
             map(&self.inner.asynchronous.engine)
                 .map_err(|other| if is_for_the_other(&plain) { other } else { plain })
         });
-        component.map(LoadedComponent::new).map_err(RuntimeError::Load)
+        let component = component.map_err(RuntimeError::Load)?;
+        let instances = instances_of(compiled).map_err(|error| RuntimeError::Load(error.into()))?;
+        Ok(LoadedComponent::new(component, instances))
     }
 
     pub(super) fn outbound(&self) -> &Outbound {
@@ -158,23 +172,44 @@ impl Runtime {
         if Engine::same(engine, &plain.engine) { &plain.linker } else { &asynchronous.linker }
     }
 
+    /// Whether it is the engine of components that are asynchronous.
+    pub(super) fn is_concurrent(&self, engine: &Engine) -> bool {
+        Engine::same(engine, &self.inner.asynchronous.engine)
+    }
+
+    /// What the host holds for all guests.
+    pub(super) fn held_for_guests(&self) -> &Arc<Total> {
+        &self.inner.held_for_guests
+    }
+
     /// Where guests go on that compute for long.
     pub(super) fn slow_lane(&self) -> &SlowLane {
         &self.inner.slow_lane
     }
 
-    /// Room for one more instance with so many memories. Where there is none,
-    /// idle ones are freed, and then it waits for one that is at work.
-    pub(super) async fn instance_slot(&self, memories: u32) -> OwnedSemaphorePermit {
-        let slots = &self.inner.slots;
-        let count = memories.div_ceil(MEMORIES_PER_SLOT).max(1);
-        if let Ok(slot) = Arc::clone(slots).try_acquire_many_owned(count) {
-            return slot;
+    /// Room for one more instance that takes so many slots. Where there is none, idle ones
+    /// are freed, and then it waits for one that is at work.
+    ///
+    /// # Errors
+    /// When the slots that are left are kept for other services.
+    pub(super) async fn instance_slot(
+        &self,
+        share: &Arc<Share>,
+        count: u32,
+    ) -> Result<Slot, OverShare> {
+        match self.inner.slots.try_take(share, count) {
+            Ok(slot) => return Ok(slot),
+            Err(NoSlot::Full | NoSlot::OverShare(_)) => {}
         }
         for pool in self.pools() {
             pool.free_all_idle();
         }
-        Arc::clone(slots).acquire_many_owned(count).await.expect("the semaphore is never closed")
+        self.inner.slots.take(share, count).await
+    }
+
+    /// The host's slots for instances.
+    pub(super) fn slots(&self) -> &Slots {
+        &self.inner.slots
     }
 
     pub(super) fn register(&self, pool: WeakPool) {
@@ -191,7 +226,7 @@ impl Runtime {
     /// How many more instances may be made now.
     #[must_use]
     pub fn free_instance_slots(&self) -> usize {
-        self.inner.slots.available_permits()
+        self.inner.slots.free()
     }
 }
 
@@ -207,12 +242,13 @@ impl Serving {
 fn serving_config(abi: Abi, instances: u32) -> Config {
     // As many of each as all slots together may need, so that no service takes
     // what another's instance needs. Only addresses are reserved.
+    let stacks_per_slot = if abi == Abi::Async { STACKS_PER_SLOT } else { 2 };
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
         .total_core_instances(instances * MAX_CORE_MODULES)
         .total_memories(instances * MEMORIES_PER_SLOT)
         .total_tables(instances * MAX_TABLES)
-        .total_stacks(2 * instances)
+        .total_stacks(stacks_per_slot * instances)
         .max_core_instances_per_component(MAX_CORE_MODULES)
         .max_memories_per_component(MAX_MEMORIES)
         .max_tables_per_component(MAX_TABLES)
@@ -225,6 +261,15 @@ fn serving_config(abi: Abi, instances: u32) -> Config {
     let mut config = compile_config(abi);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     config
+}
+
+/// How many slots an instance takes with so many memories and component instances.
+pub(super) fn slots_of(abi: Abi, memories: u32, component_instances: u32) -> u32 {
+    let stacks = match abi {
+        Abi::Sync => 1,
+        Abi::Async => component_instances + SPARE_STACKS,
+    };
+    memories.div_ceil(MEMORIES_PER_SLOT).max(stacks.div_ceil(STACKS_PER_SLOT)).max(1)
 }
 
 /// Whether code was refused because it was made for the other of the two engines.

@@ -1,15 +1,16 @@
 //! An instance: a store with one instantiation of a version's component.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::ResourceTable;
 use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use super::account::{Account, Total};
 use super::component::Program;
 use super::entry::Guest;
 use super::exchange::Exchange;
@@ -18,6 +19,7 @@ use super::lane::note_yield;
 use super::limits::{MAX_FIELD_BYTES, MAX_HOSTCALL_BYTES, MAX_RANDOM_BYTES, ResourceLimits};
 use super::output::{GuestOutput, LogBudget};
 use super::secrets::Secrets;
+use super::slots::Slot;
 use crate::manifest::Manifest;
 use crate::outbound::Grant;
 use crate::service::{Tally, VersionId};
@@ -31,6 +33,8 @@ pub(super) struct InstanceState {
     stdout: GuestOutput,
     stderr: GuestOutput,
     pub(super) limits: ResourceLimits,
+    /// What the host holds for it.
+    pub(super) account: Arc<Account>,
     pub(super) log_budget: Arc<LogBudget>,
     pub(super) version: VersionId,
     pub(super) manifest: Arc<Manifest>,
@@ -47,10 +51,12 @@ pub(super) struct InstanceState {
 pub(super) struct Instance {
     pub(super) store: Store<InstanceState>,
     pub(super) guest: Guest,
+    /// Whether its store has streams, futures and tasks, which may hold something, too.
+    is_concurrent: bool,
     /// Invocations it has served.
     pub(super) uses: u32,
     pub(super) idle_since: Instant,
-    _slot: OwnedSemaphorePermit,
+    _slot: Slot,
 }
 
 impl InstanceState {
@@ -60,7 +66,9 @@ impl InstanceState {
         secrets: &Arc<Secrets>,
         outbound: &Arc<Grant>,
         limits_reached: &Arc<Tally>,
+        total: &Arc<Total>,
     ) -> Self {
+        let account = Arc::new(Account::new(manifest.limits.host_memory, total));
         let log_budget = Arc::new(LogBudget::new(manifest.limits.log, Arc::clone(limits_reached)));
         let output = |stream| GuestOutput::new(version.clone(), stream, Arc::clone(&log_budget));
         let (stdout, stderr) = (output("stdout"), output("stderr"));
@@ -81,10 +89,11 @@ impl InstanceState {
             table,
             wasi: wasi.build(),
             http,
-            hooks: OutboundHooks::new(Arc::clone(outbound)),
+            hooks: OutboundHooks::new(Arc::clone(outbound), Arc::clone(&account)),
             stdout,
             stderr,
             limits: ResourceLimits::new(&manifest.limits),
+            account,
             log_budget,
             version: version.clone(),
             manifest: Arc::clone(manifest),
@@ -99,6 +108,7 @@ impl InstanceState {
     pub(super) fn enter(&mut self, exchange: Exchange, trace: Option<String>) {
         self.log_budget.reset();
         self.limits.enter();
+        self.account.begin();
         self.hooks.set_exchange(Some(exchange.clone()));
         self.exchange = Some(exchange);
         self.trace = trace;
@@ -124,21 +134,38 @@ impl Instance {
     pub(super) async fn new(
         program: &Program,
         state: InstanceState,
-        slot: OwnedSemaphorePermit,
+        slot: Slot,
     ) -> wasmtime::Result<Self> {
         let mut store = Store::new(program.pre.engine(), state);
         store.limiter(|state| &mut state.limits);
         store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|_| {
+        store.epoch_deadline_callback(|store| {
             note_yield();
+            store.data().account.check()?;
             Ok(UpdateDeadline::Yield(1))
         });
         store.set_hostcall_fuel(MAX_HOSTCALL_BYTES);
         store.set_max_component_handles(handles(&store.data().manifest));
-        let instance = program.pre.instantiate_async(&mut store).await;
+        let account = Arc::clone(&store.data().account);
+        let instance = {
+            let made = pin!(program.pre.instantiate_async(&mut store));
+            account.run(made).await
+        };
         let instance = instance.map_err(|error| store.data().limits.explain(error))?;
         let guest = program.entries.load(&mut store, &instance)?;
-        Ok(Self { store, guest, uses: 0, idle_since: Instant::now(), _slot: slot })
+        let is_concurrent = program.is_concurrent();
+        let idle_since = Instant::now();
+        Ok(Self { store, guest, is_concurrent, uses: 0, idle_since, _slot: slot })
+    }
+
+    /// Whether the host holds so little for it that it can serve another invocation.
+    pub(super) fn is_light(&mut self) -> bool {
+        let state = self.store.data();
+        if !self.is_concurrent && state.table.is_empty() {
+            // What is left of the account left with the answer: its head, for one.
+            state.account.clear();
+        }
+        state.account.is_light()
     }
 }
 

@@ -34,7 +34,9 @@ thread_local! {
     static YIELDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Called where a tick finds a guest computing.
+/// Called where a tick finds a guest computing, and where its host computes for it. Never
+/// inlined: it is called on a guest's stack, which goes from thread to thread.
+#[inline(never)]
 pub(super) fn note_yield() {
     YIELDED.set(true);
 }

@@ -6,6 +6,7 @@ use std::fmt;
 use wasmtime::ResourceLimiter;
 use wasmtime::component::ResourceTableError;
 
+use super::account::TooMuchHeld;
 use super::imports::Abort;
 use crate::manifest::Limits;
 
@@ -17,6 +18,9 @@ pub(super) const MAX_MEMORIES: u32 = 8;
 
 /// Tables in one component.
 pub(super) const MAX_TABLES: u32 = 64;
+
+/// Component instances in one component that awaits by the component model's own means.
+pub(super) const MAX_COMPONENT_INSTANCES: u32 = 64;
 
 /// Bytes that one call for random numbers returns.
 pub(super) const MAX_RANDOM_BYTES: u64 = 1 << 20;
@@ -36,6 +40,8 @@ pub enum Limit {
     TableElements(u64),
     /// `[limits] handles`: resources that the guest holds at once.
     Handles(u64),
+    /// `[limits] host-memory`: bytes that the host holds for the guest.
+    HostMemory(u64),
     /// Bytes that the guest passes to the host in one call.
     HostCall(u64),
     /// Bytes of one header section.
@@ -56,6 +62,7 @@ pub(super) struct ResourceLimits {
     memory: Amount,
     table_elements: Amount,
     handles: u64,
+    host_memory: u64,
     /// The limit that growth was refused for last; the likely reason of a trap
     /// that follows.
     refused: Option<Limit>,
@@ -73,6 +80,7 @@ impl ResourceLimits {
             memory: Amount { used: 0, limit: limits.memory },
             table_elements: Amount { used: 0, limit: limits.table_elements },
             handles: limits.handles,
+            host_memory: limits.host_memory,
             refused: None,
         }
     }
@@ -98,6 +106,9 @@ impl ResourceLimits {
     fn reached_by(&self, error: &wasmtime::Error) -> Option<Limit> {
         if matches!(error.downcast_ref(), Some(ResourceTableError::Full)) {
             return Some(Limit::Handles(self.handles));
+        }
+        if matches!(error.downcast_ref(), Some(TooMuchHeld::ForIt(_))) {
+            return Some(Limit::HostMemory(self.host_memory));
         }
         let text = error.root_cause().to_string();
         let is = |words| text.contains(words);
@@ -184,6 +195,7 @@ impl Limit {
             Self::Memory(_) => "memory",
             Self::TableElements(_) => "table elements",
             Self::Handles(_) => "handles",
+            Self::HostMemory(_) => "memory of the host",
             Self::HostCall(_) => "data in one call to the host",
             Self::Headers(_) => "header data",
             Self::Random(_) => "random data in one call",
@@ -198,6 +210,7 @@ impl Limit {
             Self::Memory(_) => "memory",
             Self::TableElements(_) => "table-elements",
             Self::Handles(_) => "handles",
+            Self::HostMemory(_) => "host-memory",
             Self::HostCall(_) => "host-call",
             Self::Headers(_) => "headers",
             Self::Random(_) => "random",
@@ -212,6 +225,9 @@ impl fmt::Display for Limit {
             Self::Memory(limit) => write!(f, "{limit} bytes of {what} ([limits] memory)"),
             Self::TableElements(limit) => write!(f, "{limit} {what} ([limits] table-elements)"),
             Self::Handles(limit) => write!(f, "{limit} {what} ([limits] handles)"),
+            Self::HostMemory(limit) => {
+                write!(f, "{limit} bytes of {what} ([limits] host-memory)")
+            }
             Self::HostCall(limit) | Self::Headers(limit) | Self::Random(limit) => {
                 write!(f, "{limit} bytes of {what}")
             }

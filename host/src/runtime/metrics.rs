@@ -32,6 +32,14 @@ impl Collector for RuntimeCollector {
             None,
             MetricType::Gauge,
         )?;
-        ConstGauge::new(free).encode(gauge)
+        ConstGauge::new(free).encode(gauge)?;
+        let held = i64::try_from(self.runtime.held_for_guests().bytes()).unwrap_or(i64::MAX);
+        let gauge = encoder.encode_descriptor(
+            "hotdock_guest_host_memory_bytes",
+            "What the host holds for instances beside their memories, in steps of 64 KiB each",
+            None,
+            MetricType::Gauge,
+        )?;
+        ConstGauge::new(held).encode(gauge)
     }
 }

@@ -9,6 +9,7 @@ use super::component::{Program, Servable};
 use super::engine::Runtime;
 use super::instance::{Instance, InstanceState};
 use super::secrets::Secrets;
+use super::slots::Share;
 use crate::manifest::Manifest;
 use crate::outbound::Grant;
 use crate::service::{Tally, VersionId};
@@ -26,6 +27,8 @@ struct Inner {
     manifest: Arc<Manifest>,
     secrets: Arc<Secrets>,
     outbound: Arc<Grant>,
+    /// What its service has of the host's slots.
+    share: Arc<Share>,
     /// The one given back last is taken first: its memory is the warmest, and
     /// those at the other end grow old enough to be freed.
     idle: Mutex<Idle>,
@@ -66,6 +69,7 @@ impl Pool {
         secrets: Secrets,
     ) -> Self {
         let outbound = runtime.outbound().grant(&version, &manifest);
+        let share = runtime.slots().share(&version.service);
         let inner = Inner {
             runtime: runtime.clone(),
             program,
@@ -73,6 +77,7 @@ impl Pool {
             manifest,
             secrets: Arc::new(secrets),
             outbound,
+            share,
             idle: Mutex::default(),
             made: AtomicUsize::new(0),
             slowed: AtomicUsize::new(0),
@@ -105,13 +110,14 @@ impl Pool {
             return Ok(instance);
         }
         let inner = &self.inner;
-        let slot = inner.runtime.instance_slot(inner.program.memories).await;
+        let slot = inner.runtime.instance_slot(&inner.share, inner.program.slots).await?;
         let state = InstanceState::new(
             &inner.version,
             &inner.manifest,
             &inner.secrets,
             &inner.outbound,
             &inner.limits_reached,
+            inner.runtime.held_for_guests(),
         );
         inner.made.fetch_add(1, Ordering::Relaxed);
         Instance::new(&inner.program, state, slot).await
@@ -121,7 +127,7 @@ impl Pool {
     /// serve another. Only whole ones: an aborted invocation's instance is dropped.
     pub(super) fn give_back(&self, mut instance: Instance) {
         instance.uses += 1;
-        if instance.uses < self.inner.manifest.instances.reuse {
+        if instance.uses < self.inner.manifest.instances.reuse && instance.is_light() {
             self.keep(instance);
         }
     }

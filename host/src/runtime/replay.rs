@@ -14,6 +14,7 @@ use http_body_util::{BodyExt as _, Empty};
 use tokio::time::{Sleep, sleep};
 use wasmtime_wasi_http::{Error, WasiBody};
 
+use super::account::{hand_over, outside};
 use crate::digest::Digest;
 use crate::drain;
 
@@ -391,20 +392,28 @@ impl Body for Reader {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let body = self.body.clone();
-        let mut shared = body.lock();
-        let frame = loop {
-            if let Some(frame) = shared.kept_frame(self.position) {
-                break frame;
-            }
-            if shared.ended || std::task::ready!(shared.poll_source(context)).is_none() {
-                return Poll::Ready(shared.failed.take().map(Err));
+        let read = || {
+            let mut shared = body.lock();
+            loop {
+                if let Some(frame) = shared.kept_frame(self.position) {
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                if shared.ended || std::task::ready!(shared.poll_source(context)).is_none() {
+                    return Poll::Ready(shared.failed.take().map(Err));
+                }
             }
         };
+        // What is kept of it is the host's, within limits of its own.
+        let frame = match std::task::ready!(outside(read)) {
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+            None => return Poll::Ready(None),
+        };
         self.position += 1;
-        Poll::Ready(Some(Ok(match frame {
+        Poll::Ready(Some(Ok(hand_over(match frame {
             Kept::Data(data) => Frame::data(data),
             Kept::Trailers(trailers) => Frame::trailers(trailers),
-        })))
+        }))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use wasmtime::PoolConcurrencyLimitError;
 
+use super::account::TooMuchHeld;
 use super::call::Call;
 use super::component::Servable;
 use super::exchange::{Answer, Exchange, Given, LeaseRequest, Occasion};
@@ -20,6 +21,7 @@ use super::limits::LimitReached;
 use super::outside::RequestKeys;
 use super::replay::{Broken, ReplayBody};
 use super::run::{Ended, Running, Step};
+use super::slots::OverShare;
 use crate::deadline::by;
 use crate::manifest::Limits;
 use crate::service::{ServiceMetrics, Version};
@@ -268,9 +270,15 @@ pub(super) fn unanswered(ended: Ended, exchange: &Exchange, limits: &Limits) -> 
     let reason = format!("{error:#}");
     Unanswered::Failed(match error.downcast_ref() {
         Some(&LimitReached(limit)) => Failure::OverLimit { limit, reason },
-        None if error.is::<PoolConcurrencyLimitError>() => Failure::NoRoom(reason),
+        None if is_no_room(&error) => Failure::NoRoom(reason),
         None => Failure::Trapped(reason),
     })
+}
+
+/// Whether the host has as much as it can of what the guest wanted.
+fn is_no_room(error: &wasmtime::Error) -> bool {
+    let for_all = matches!(error.downcast_ref(), Some(TooMuchHeld::ForAll { .. }));
+    for_all || error.is::<PoolConcurrencyLimitError>() || error.is::<OverShare>()
 }
 
 /// What the store's refusal to go on means for the invocation.

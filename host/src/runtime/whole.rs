@@ -9,6 +9,7 @@ use http::{Method, Response, StatusCode, Uri};
 use http_body::Frame;
 use wasmtime::Store;
 
+use super::account::Account;
 use super::exchange::{Exchange, Given};
 use super::handlers::WholeService;
 use super::handlers::whole_requests::{self, Request};
@@ -44,6 +45,7 @@ pub(super) async fn call(
     head: &Head,
     body: &Bytes,
     exchange: &Exchange,
+    account: &Account,
 ) -> wasmtime::Result<()> {
     let request = Request {
         method: method(&head.method),
@@ -52,7 +54,9 @@ pub(super) async fn call(
         body,
     };
     let response = guest.hotdock_http_handler().call_handle(store, request).await?;
-    exchange.answer(Given::Response(answer(response)));
+    account.check_leaving(response.body.len())?;
+    account.subtract(response.headers.len());
+    exchange.answer(Given::Response(answer(response, |body| account.leave(body))));
     Ok(())
 }
 
@@ -72,7 +76,10 @@ fn method(method: &Method) -> whole_requests::Method<'_> {
 }
 
 /// What the guest returned as a response, or what is wrong with it.
-fn answer(returned: whole_requests::Response) -> Result<Response<AnswerBody>, String> {
+fn answer(
+    returned: whole_requests::Response,
+    leave: impl FnOnce(Bytes) -> Bytes,
+) -> Result<Response<AnswerBody>, String> {
     let whole_requests::Response { status, headers, body } = returned;
     let status = StatusCode::from_u16(status)
         .map_err(|_| format!("its answer's status is {status}, which is none"))?;
@@ -85,7 +92,7 @@ fn answer(returned: whole_requests::Response) -> Result<Response<AnswerBody>, St
     fields.remove(CONTENT_LENGTH);
     let mut frames = VecDeque::new();
     if !body.is_empty() {
-        frames.push_back(Frame::data(Bytes::from(body)));
+        frames.push_back(Frame::data(leave(Bytes::from(body))));
     }
     let mut response = Response::new(AnswerBody::Whole(frames));
     *response.status_mut() = status;
@@ -99,7 +106,7 @@ mod tests {
 
     fn answered(status: u16, headers: &[u8]) -> Result<Response<AnswerBody>, String> {
         let (headers, body) = (headers.to_vec(), b"body".to_vec());
-        answer(whole_requests::Response { status, headers, body })
+        answer(whole_requests::Response { status, headers, body }, |body| body)
     }
 
     #[test]

@@ -87,6 +87,11 @@ impl State {
 }
 
 impl Publication {
+    /// What is freed with it, at the least.
+    pub(super) fn buffered_bytes(&self) -> usize {
+        self.json.len() + self.event.data.as_ref().map_or(0, Bytes::len)
+    }
+
     pub(super) fn new(event: Event) -> Self {
         let json = Bytes::from(event.to_json());
         Self { event: Arc::new(event), json }

@@ -18,6 +18,7 @@ use super::sandbox::Sandbox;
 use super::schema;
 use super::sql::{Access, Deadlines, Execution, Rows, Scope, Value, begins_with_write};
 use super::store::Store;
+use crate::allocator;
 
 /// What a transaction read, and in which snapshot.
 #[derive(Debug, Default)]
@@ -79,6 +80,13 @@ impl Writes {
         })
     }
 
+    /// What is freed with it, of values and events.
+    pub(super) fn buffered_bytes(&self) -> usize {
+        let values = self.iter().filter_map(|(.., value)| value).map(Bytes::len);
+        let events = self.publications.iter().map(Publication::buffered_bytes);
+        values.sum::<usize>() + events.sum::<usize>()
+    }
+
     fn get(&self, bucket: &str, key: &str) -> Option<&Option<Bytes>> {
         self.buckets.get(bucket)?.get(key)
     }
@@ -138,10 +146,14 @@ impl Snapshot {
         self.reader().await?;
         let reader = self.reader.take().expect("it was just taken");
         let work = tokio::task::spawn_blocking(move || {
+            let before = allocator::balance();
             let result = read(reader.connection());
-            (reader, result)
+            (reader, result, allocator::balance() - before)
         });
-        let (reader, result) = work.await.map_err(|error| Error::Unavailable(error.to_string()))?;
+        let read = work.await.map_err(|error| Error::Unavailable(error.to_string()))?;
+        let (reader, result, taken) = read;
+        // Freed here, it was taken here.
+        allocator::set_balance(allocator::balance() + taken);
         self.reader = Some(reader);
         Ok(result)
     }

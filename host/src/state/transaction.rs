@@ -80,6 +80,17 @@ impl Transaction {
         }
     }
 
+    /// Bytes of values and events that it holds until it commits.
+    #[must_use]
+    pub fn buffered_bytes(&self) -> usize {
+        match &self.mode {
+            Mode::Optimistic(snapshot) => snapshot.writes.buffered_bytes(),
+            Mode::Leased(leased) => {
+                leased.publications.iter().map(Publication::buffered_bytes).sum()
+            }
+        }
+    }
+
     /// The value of `key`, if it has one.
     ///
     /// # Errors

@@ -49,6 +49,7 @@ fn every_key_is_read() {
         response-body = "3MiB"
         table-elements = 7
         handles = 500
+        host-memory = "5MiB"
         log = "1MiB"
         [instances]
         reuse = 100
@@ -87,6 +88,7 @@ fn every_key_is_read() {
         response_body: 3 << 20,
         table_elements: 7,
         handles: 500,
+        host_memory: 5 << 20,
         log: 1 << 20,
     };
     assert_eq!(manifest.limits, limits);

@@ -7,12 +7,16 @@
 mod draft;
 mod draft2;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use wasmtime::component::{Linker, Resource, ResourceTableError};
 use wasmtime_wasi::WasiView as _;
 
 use super::{Abort, hold};
+use crate::runtime::account::TooMuchHeld;
 use crate::runtime::instance::InstanceState;
+use crate::runtime::pace::Pace;
 use crate::state;
 
 /// Bytes of a bucket's name.
@@ -128,9 +132,11 @@ async fn get_many(
     bucket: Resource<Bucket>,
     keys: Vec<String>,
 ) -> Result<Vec<Option<(String, Vec<u8>)>>> {
+    let (account, mut pace) = (Arc::clone(&state.account), Pace::start());
     let mut values = Vec::with_capacity(keys.len());
     for key in keys {
         let value = get(state, &bucket, &key).await?;
+        pace.step(&account, value.as_ref().map_or(0, Bytes::len)).await?;
         values.push(value.map(|value| (key, value.into())));
     }
     Ok(values)
@@ -141,7 +147,9 @@ async fn set_many(
     bucket: Resource<Bucket>,
     pairs: Vec<(String, Vec<u8>)>,
 ) -> Result<()> {
+    let (account, mut pace) = (Arc::clone(&state.account), Pace::start());
     for (key, value) in pairs {
+        pace.step(&account, value.len()).await?;
         set(state, &bucket, &key, value.into()).await?;
     }
     Ok(())
@@ -152,7 +160,9 @@ async fn delete_many(
     bucket: Resource<Bucket>,
     keys: Vec<String>,
 ) -> Result<()> {
+    let (account, mut pace) = (Arc::clone(&state.account), Pace::start());
     for key in keys {
+        pace.step(&account, 0).await?;
         delete(state, &bucket, &key).await?;
     }
     Ok(())
@@ -170,6 +180,12 @@ impl From<state::Error> for KeyValueError {
 impl From<super::Answered> for KeyValueError {
     fn from(_: super::Answered) -> Self {
         Self::Other("answered: the answer already left, nothing can be read or written".to_owned())
+    }
+}
+
+impl From<TooMuchHeld> for KeyValueError {
+    fn from(error: TooMuchHeld) -> Self {
+        Self::Trap(error.into())
     }
 }
 

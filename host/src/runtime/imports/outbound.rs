@@ -11,6 +11,7 @@ use wasmtime_wasi_http::{
 };
 
 use crate::outbound::{Grant, Sent};
+use crate::runtime::account::{Account, Leaving};
 use crate::runtime::exchange::Exchange;
 use crate::runtime::outside::{Departure, Withheld};
 
@@ -30,13 +31,14 @@ static FORBIDDEN: [HeaderName; 9] = DEFAULT_FORBIDDEN_HEADERS;
 /// Sends an instance's requests.
 pub(in crate::runtime) struct OutboundHooks {
     grant: Arc<Grant>,
+    account: Arc<Account>,
     /// The current invocation; `None` between invocations.
     exchange: Option<Exchange>,
 }
 
 impl OutboundHooks {
-    pub(in crate::runtime) fn new(grant: Arc<Grant>) -> Self {
-        Self { grant, exchange: None }
+    pub(in crate::runtime) fn new(grant: Arc<Grant>, account: Arc<Account>) -> Self {
+        Self { grant, account, exchange: None }
     }
 
     /// The invocation that requests belong to from here on.
@@ -59,7 +61,13 @@ impl OutboundHooks {
             let key = HeaderValue::try_from(key).expect("a UUID and a number are visible ASCII");
             headers.insert(IDEMPOTENCY_KEY, key);
         }
-        self.grant.send(granted, request, options, over)
+        let request = request.map(|body| Leaving::body(body, &self.account));
+        let sent = self.grant.send(granted, request, options, over)?;
+        let account = Arc::clone(&self.account);
+        Ok(async move {
+            let (response, io) = sent.await?;
+            Ok((account.arrive(response), io))
+        })
     }
 
     fn depart(&self, request: &http::Request<WasiBody>) -> Result<Departure, Error> {

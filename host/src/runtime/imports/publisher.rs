@@ -9,8 +9,10 @@ use super::bindings::hotdock::events::types::{Extension, ExtensionValue};
 use super::{Abort, Host, hold};
 use crate::bus::SEQUENCE;
 use crate::event::{Event, Extensions, MAX_EVENT_BYTES, MAX_EXTENSIONS, PARTITION_KEY, Value};
+use crate::runtime::account::TooMuchHeld;
 use crate::runtime::exchange::Held;
 use crate::runtime::instance::InstanceState;
+use crate::runtime::pace::Pace;
 use crate::runtime::trace::TRACEPARENT;
 use crate::state;
 
@@ -18,7 +20,8 @@ use crate::state;
 #[derive(Debug)]
 pub enum PublishError {
     Guest(Error),
-    Abort(Abort),
+    /// The run ends.
+    Trap(wasmtime::Error),
 }
 
 pub(super) fn add_to_linker(linker: &mut Linker<InstanceState>) -> wasmtime::Result<()> {
@@ -36,13 +39,17 @@ impl publisher::Host for InstanceState {
 
     async fn publish_many(&mut self, events: Vec<NewEvent>) -> Result<Vec<String>, PublishError> {
         let mut held = hold(self).map_err(|_| Error::Answered)?;
+        let mut pace = Pace::start();
         // All of them before the first is published.
-        let events = events.into_iter().enumerate().map(|(index, event)| {
-            self.event_of(event).map_err(|refused| refused.at(index).into_error())
-        });
-        let events: Vec<Event> = events.collect::<Result<_, _>>()?;
-        let mut ids = Vec::with_capacity(events.len());
-        for event in events {
+        let mut checked = Vec::with_capacity(events.len());
+        for (index, event) in events.into_iter().enumerate() {
+            let event = self.event_of(event).map_err(|refused| refused.at(index).into_error())?;
+            pace.step(&self.account, event.size()).await?;
+            checked.push(event);
+        }
+        let mut ids = Vec::with_capacity(checked.len());
+        for event in checked {
+            pace.step(&self.account, event.size()).await?;
             ids.push(event.id.to_string());
             publish(&mut held, event)?;
         }
@@ -52,7 +59,7 @@ impl publisher::Host for InstanceState {
     fn convert_error(&mut self, error: PublishError) -> wasmtime::Result<Error> {
         match error {
             PublishError::Guest(error) => Ok(error),
-            PublishError::Abort(abort) => Err(abort.into()),
+            PublishError::Trap(error) => Err(error),
         }
     }
 }
@@ -65,7 +72,7 @@ fn publish(held: &mut Held, event: Event) -> Result<(), PublishError> {
         state::Error::OutboxFull if !held.exchange().is_delivery() => {
             Error::Unavailable(error.to_string()).into()
         }
-        error => PublishError::Abort(Abort(error)),
+        error => PublishError::Trap(Abort(error).into()),
     })
 }
 
@@ -146,6 +153,12 @@ impl Refused {
             Self::Invalid(reason) => Error::Invalid(reason),
             Self::TooLarge(reason) => Error::Limit(reason),
         }
+    }
+}
+
+impl From<TooMuchHeld> for PublishError {
+    fn from(error: TooMuchHeld) -> Self {
+        Self::Trap(error.into())
     }
 }
 

@@ -4,15 +4,18 @@ use wasmtime::component::Linker;
 
 use super::bindings::hotdock::sql::sql::{self, Error, Execution, Rows, Value};
 use super::{Abort, Host, hold};
+use crate::runtime::account::{Account, TooMuchHeld, outside, outside_async};
 use crate::runtime::exchange::Held;
 use crate::runtime::instance::InstanceState;
+use crate::runtime::pace::Pace;
 use crate::state::{self, SqlErrorKind};
 
 /// What a call comes to: an error for the guest, or the end of the run.
 #[derive(Debug)]
 pub enum SqlError {
     Guest(Error),
-    Abort(Abort),
+    /// The run ends.
+    Trap(wasmtime::Error),
 }
 
 pub(super) fn add_to_linker(linker: &mut Linker<InstanceState>) -> wasmtime::Result<()> {
@@ -23,12 +26,12 @@ impl sql::Host for InstanceState {
     async fn query(&mut self, statement: String, parameters: Vec<Value>) -> Result<Rows, SqlError> {
         let mut held = hold(self).map_err(|_| Error::Answered)?;
         let parameters: Vec<state::Value> = parameters.into_iter().map(Into::into).collect();
-        let mut result = held.transaction().query(&statement, parameters.clone()).await;
+        let mut result = query(&mut held, &statement, &parameters).await;
         if matches!(result, Err(state::Error::NeedsLease)) {
-            take_lease(&mut held).await?;
-            result = held.transaction().query(&statement, parameters).await;
+            take_lease(&mut held, &self.account).await?;
+            result = query(&mut held, &statement, &parameters).await;
         }
-        Ok(result?.into())
+        hand_over(result?, &self.account).await
     }
 
     async fn execute(
@@ -38,10 +41,10 @@ impl sql::Host for InstanceState {
     ) -> Result<Execution, SqlError> {
         let mut held = hold(self).map_err(|_| Error::Answered)?;
         let parameters: Vec<state::Value> = parameters.into_iter().map(Into::into).collect();
-        let mut result = held.transaction().execute(&statement, parameters.clone()).await;
+        let mut result = execute(&mut held, &statement, &parameters).await;
         if matches!(result, Err(state::Error::NeedsLease)) {
-            take_lease(&mut held).await?;
-            result = held.transaction().execute(&statement, parameters).await;
+            take_lease(&mut held, &self.account).await?;
+            result = execute(&mut held, &statement, &parameters).await;
         }
         let state::Execution { changes, last_insert_id } = result?;
         Ok(Execution { changes, last_insert_id })
@@ -50,20 +53,68 @@ impl sql::Host for InstanceState {
     fn convert_error(&mut self, error: SqlError) -> wasmtime::Result<Error> {
         match error {
             SqlError::Guest(error) => Ok(error),
-            SqlError::Abort(abort) => Err(abort.into()),
+            SqlError::Trap(error) => Err(error),
         }
+    }
+}
+
+/// Runs a statement, on whatever thread: its copy of the parameters, and the rows, are the
+/// store's own.
+async fn query(
+    held: &mut Held,
+    statement: &str,
+    parameters: &[state::Value],
+) -> Result<state::Rows, state::Error> {
+    outside_async(async { held.transaction().query(statement, parameters.to_vec()).await }).await
+}
+
+/// The same of one that returns no rows.
+async fn execute(
+    held: &mut Held,
+    statement: &str,
+    parameters: &[state::Value],
+) -> Result<state::Execution, state::Error> {
+    outside_async(async { held.transaction().execute(statement, parameters.to_vec()).await }).await
+}
+
+/// Copies what the store found for the guest, whose it is from here on.
+async fn hand_over(found: state::Rows, account: &Account) -> Result<Rows, SqlError> {
+    let mut pace = Pace::start();
+    let mut rows =
+        Rows { columns: found.columns.clone(), values: Vec::with_capacity(found.values.len()) };
+    let state::Rows { columns, values } = found;
+    outside(|| drop(columns));
+    for row in values {
+        let copy: Vec<Value> = row.iter().map(Into::into).collect();
+        outside(|| drop(row));
+        pace.step(account, copy.iter().map(size).sum()).await?;
+        rows.values.push(copy);
+    }
+    Ok(rows)
+}
+
+fn size(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Integer(_) | Value::Real(_) => 0,
+        Value::Text(text) => text.len(),
+        Value::Blob(bytes) => bytes.len(),
     }
 }
 
 /// Takes the writer lease. The body is read to its end first: nobody waits for
 /// a client while holding the writer.
-async fn take_lease(held: &mut Held) -> Result<(), SqlError> {
+async fn take_lease(held: &mut Held, account: &Account) -> Result<(), SqlError> {
     let body = held.exchange().body().clone();
     body.buffer().await.map_err(|error| {
         Error::Limit(format!("{error}; read the body to its end before the first write"))
     })?;
     let over = || state::Error::Unavailable("the run is over".to_owned());
-    held.lease().await.ok_or_else(|| SqlError::Abort(Abort(over())))
+    let buffered = held.transaction().buffered_bytes();
+    held.lease().await.ok_or_else(|| SqlError::from(over()))?;
+    // What it had written went to the store's writer; its events wait with the lease.
+    let kept = held.transaction().buffered_bytes();
+    account.subtract(buffered.saturating_sub(kept));
+    Ok(())
 }
 
 impl From<Error> for SqlError {
@@ -82,8 +133,14 @@ impl From<state::Error> for SqlError {
                 SqlErrorKind::Denied => Error::Denied(error.message),
                 SqlErrorKind::Limit => Error::Limit(error.message),
             }),
-            error => Self::Abort(Abort(error)),
+            error => Self::Trap(Abort(error).into()),
         }
+    }
+}
+
+impl From<TooMuchHeld> for SqlError {
+    fn from(error: TooMuchHeld) -> Self {
+        Self::Trap(error.into())
     }
 }
 
@@ -99,22 +156,14 @@ impl From<Value> for state::Value {
     }
 }
 
-impl From<state::Value> for Value {
-    fn from(value: state::Value) -> Self {
+impl From<&state::Value> for Value {
+    fn from(value: &state::Value) -> Self {
         match value {
             state::Value::Null => Self::Null,
-            state::Value::Integer(value) => Self::Integer(value),
-            state::Value::Real(value) => Self::Real(value),
-            state::Value::Text(value) => Self::Text(value),
-            state::Value::Blob(value) => Self::Blob(value),
+            state::Value::Integer(value) => Self::Integer(*value),
+            state::Value::Real(value) => Self::Real(*value),
+            state::Value::Text(value) => Self::Text(value.clone()),
+            state::Value::Blob(value) => Self::Blob(value.clone()),
         }
-    }
-}
-
-impl From<state::Rows> for Rows {
-    fn from(rows: state::Rows) -> Self {
-        let values =
-            rows.values.into_iter().map(|row| row.into_iter().map(Into::into).collect()).collect();
-        Self { columns: rows.columns, values }
     }
 }

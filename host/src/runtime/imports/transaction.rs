@@ -4,6 +4,7 @@ use wasmtime::component::Linker;
 
 use super::bindings::hotdock::transaction::transaction::{self, Error};
 use super::{Abort, Host, hold};
+use crate::runtime::account::outside_async;
 use crate::runtime::instance::InstanceState;
 use crate::state;
 
@@ -22,7 +23,11 @@ impl transaction::Host for InstanceState {
     async fn commit(&mut self) -> Result<(), TransactionError> {
         let mut held = hold(self).map_err(|_| Error::Answered)?;
         held.exchange().may_commit().map_err(|refused| Error::Refused(refused.to_string()))?;
-        let committed = held.transaction().commit().await;
+        let buffered = held.transaction().buffered_bytes();
+        let committed = outside_async(held.transaction().commit()).await;
+        // What went to the store's writer is the store's, and so is what comes of it.
+        let kept = held.transaction().buffered_bytes();
+        self.account.subtract(buffered.saturating_sub(kept));
         let exchange = held.exchange();
         match committed {
             Ok(()) => {

@@ -12,13 +12,15 @@
 //! /open         begins a body and never goes on
 //! /no-trailers  a whole body whose trailers never come
 //! /headers      appends headers until that fails, then traps
+//! /held-headers makes headers of 60 kB for ever and drops none
+//! /held-methods makes requests for ever whose methods are a megabyte long
 //! ```
 //!
 //! All of them are under `/hostile3`.
 
 use std::mem::forget;
 use wasip3::clocks::monotonic_clock;
-use wasip3::http::types::{ErrorCode, Fields, Request, Response};
+use wasip3::http::types::{ErrorCode, Fields, Method, Request, Response};
 use wasip3::wit_bindgen::rt::async_support::StreamWriter;
 use wasip3::{wit_future, wit_stream};
 
@@ -60,6 +62,20 @@ impl wasip3::exports::http::handler::Guest for Hostile {
             }),
             "no-trailers" => no_trailers(),
             "headers" => headers(),
+            "held-headers" => loop {
+                let fields = Fields::new();
+                let _ = fields.append("x", &[b'x'; 60_000]);
+                forget(fields);
+            },
+            "held-methods" => {
+                let method = Method::Other("x".repeat(1 << 20));
+                loop {
+                    let (_, trailers) = wit_future::new(|| Ok(None));
+                    let (request, _) = Request::new(Fields::new(), None, trailers, None);
+                    let _ = request.set_method(&method);
+                    forget(request);
+                }
+            }
             _ => ok(async {}),
         })
     }

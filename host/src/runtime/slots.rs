@@ -1,0 +1,171 @@
+//! The host's slots for instances: as many as its pools of memories, tables and stacks
+//! have room for. An instance takes as many as it can need, whether it comes to that or
+//! not, so that none finds a pool empty. The last of them are kept for services that
+//! have few, so that no service takes what another's first requests need.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::service::ServiceName;
+
+/// The part of the slots that is kept for services that have few.
+const RESERVED_PART: u32 = 4;
+
+/// The part of the slots that is few.
+const FEW_PART: u32 = 64;
+
+/// All slots, and who has them.
+pub(super) struct Slots {
+    free: Arc<Semaphore>,
+    total: u32,
+    shares: Mutex<HashMap<ServiceName, Weak<Share>>>,
+}
+
+/// What a service has of them, all of its versions together.
+#[derive(Debug, Default)]
+pub(super) struct Share {
+    taken: AtomicU32,
+}
+
+/// Some slots, until dropped.
+#[derive(Debug)]
+pub(super) struct Slot {
+    _permit: OwnedSemaphorePermit,
+    share: Arc<Share>,
+    count: u32,
+}
+
+/// What is left is kept for other services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "its service has {taken} of the host's {total} instance slots and an instance takes {count} \
+     of them; the {free} that are free are kept for others"
+)]
+pub(super) struct OverShare {
+    taken: u32,
+    total: u32,
+    count: u32,
+    free: usize,
+}
+
+/// Why there is no slot now.
+pub(super) enum NoSlot {
+    /// There is one when an instance is freed.
+    Full,
+    OverShare(OverShare),
+}
+
+impl Slots {
+    pub(super) fn new(total: u32) -> Self {
+        let free = Arc::new(Semaphore::new(total as usize));
+        Self { free, total, shares: Mutex::default() }
+    }
+
+    /// The share of this service.
+    pub(super) fn share(&self, service: &ServiceName) -> Arc<Share> {
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        shares.retain(|_, share| share.strong_count() > 0);
+        let known = shares.get(service).and_then(Weak::upgrade);
+        known.unwrap_or_else(|| {
+            let share = Arc::default();
+            shares.insert(service.clone(), Arc::downgrade(&share));
+            share
+        })
+    }
+
+    /// So many slots, if they are free and not kept for others.
+    pub(super) fn try_take(&self, share: &Arc<Share>, count: u32) -> Result<Slot, NoSlot> {
+        let slots = Arc::clone(&self.free).try_acquire_many_owned(count);
+        let slot = Slot::new(slots.map_err(|_| NoSlot::Full)?, share, count);
+        let taken = share.taken.load(Ordering::Relaxed);
+        let free = self.free.available_permits();
+        if self.is_few(taken, count) || free >= (self.total / RESERVED_PART) as usize {
+            return Ok(slot);
+        }
+        let (taken, free) = (taken - count, free + count as usize);
+        Err(NoSlot::OverShare(OverShare { taken, total: self.total, count, free }))
+    }
+
+    /// The same; waits for them where that is all it takes.
+    pub(super) async fn take(&self, share: &Arc<Share>, count: u32) -> Result<Slot, OverShare> {
+        match self.try_take(share, count) {
+            Ok(slot) => return Ok(slot),
+            Err(NoSlot::OverShare(over)) => return Err(over),
+            Err(NoSlot::Full) => {}
+        }
+        let taken = share.taken.load(Ordering::Relaxed);
+        if !self.is_few(taken + count, count) {
+            return Err(OverShare { taken, total: self.total, count, free: self.free() });
+        }
+        let slots = Arc::clone(&self.free).acquire_many_owned(count).await;
+        Ok(Slot::new(slots.expect("the semaphore is never closed"), share, count))
+    }
+
+    /// How many are free.
+    pub(super) fn free(&self) -> usize {
+        self.free.available_permits()
+    }
+
+    /// Whether a service that has so many has few: one instance is, whatever it takes.
+    fn is_few(&self, taken: u32, count: u32) -> bool {
+        taken <= (self.total / FEW_PART).max(count)
+    }
+}
+
+impl Slot {
+    fn new(permit: OwnedSemaphorePermit, share: &Arc<Share>, count: u32) -> Self {
+        share.taken.fetch_add(count, Ordering::Relaxed);
+        Self { _permit: permit, share: Arc::clone(share), count }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.share.taken.fetch_sub(self.count, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(name: &str) -> ServiceName {
+        name.parse().expect("a name")
+    }
+
+    #[tokio::test]
+    async fn the_last_slots_are_for_services_that_have_few() {
+        let slots = Slots::new(128);
+        let (greedy, modest) = (slots.share(&name("greedy")), slots.share(&name("modest")));
+        let mut held = Vec::new();
+        let over = loop {
+            match slots.take(&greedy, 10).await {
+                Ok(slot) => held.push(slot),
+                Err(over) => break over,
+            }
+        };
+        assert_eq!(over, OverShare { taken: 90, total: 128, count: 10, free: 38 });
+        // A service is one, whichever version asks.
+        assert!(slots.take(&slots.share(&name("greedy")), 10).await.is_err());
+        let first = slots.take(&modest, 1).await.expect("a slot");
+        let _second = slots.take(&modest, 1).await.expect("a slot");
+        assert!(slots.take(&modest, 1).await.is_ok());
+        drop(first);
+        held.pop();
+        assert!(slots.take(&greedy, 8).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_first_instance_is_waited_for_however_much_it_takes() {
+        let slots = Slots::new(8);
+        let (one, other) = (slots.share(&name("one")), slots.share(&name("other")));
+        let slot = slots.take(&one, 6).await.expect("slots");
+        assert!(matches!(slots.try_take(&other, 6), Err(NoSlot::Full)));
+        let (taken, ()) = tokio::join!(slots.take(&other, 6), async { drop(slot) });
+        assert!(taken.is_ok());
+        assert_eq!(slots.free(), 2);
+    }
+}
