@@ -5,5 +5,6 @@ mod gate;
 mod idempotency;
 mod interfaces;
 mod isolation;
+mod sandbox;
 mod stuck;
 mod undone;

@@ -89,6 +89,8 @@ impl App {
                 config.admin
             );
         }
+        // Before the first file is opened.
+        state::memory::install();
         let lock = lock_data_folder(&config.data).await?;
         let outbound = Outbound::new(config.outbound.clone());
         let host_memory = config.host_memory.as_u64();

@@ -18,6 +18,7 @@
 //!
 //! SQLite's particulars stay in this module.
 
+mod budget;
 mod doing;
 mod error;
 mod held;
@@ -26,6 +27,7 @@ mod idempotency;
 mod inbox;
 mod inline;
 mod keyvalue;
+pub(crate) mod memory;
 mod migration;
 mod options;
 mod outbox;
@@ -37,6 +39,8 @@ mod schema;
 mod snapshot;
 mod sql;
 mod store;
+mod temporary;
+mod threads;
 mod transaction;
 mod turn;
 mod writer;
@@ -44,6 +48,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use budget::Budget;
 pub use error::{Error, Rerun, SqlError, SqlErrorKind};
 pub use held::{DeadLetter, DeadLetters, Due, HeldEntry, Revival, Settlement};
 pub use idempotency::{KeptAnswer, KeyClaim};

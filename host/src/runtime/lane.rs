@@ -15,6 +15,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
 use super::engine::TICK;
+use crate::state::Budget;
 
 /// The niceness of the slow lane's threads: the least preferred there is.
 const SLOW_NICENESS: i32 = 19;
@@ -52,11 +53,11 @@ pub(super) struct SlowTask<T> {
     task: JoinHandle<T>,
 }
 
-/// Counts the time that a guest computes, against a budget.
+/// Counts the time that a guest computes, against a budget. That of its SQL is counted where
+/// it is spent.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
-    budget: Duration,
-    spent: Duration,
+    budget: Budget,
     /// How much it computed since a tick found it computing.
     computing: Option<Duration>,
 }
@@ -118,8 +119,8 @@ impl<T> Drop for SlowTask<T> {
 }
 
 impl Meter {
-    pub(super) fn new(budget: Duration) -> Self {
-        Self { budget, spent: Duration::ZERO, computing: None }
+    pub(super) fn new(budget: Budget) -> Self {
+        Self { budget, computing: None }
     }
 
     /// Polls the guest and counts what it takes.
@@ -129,14 +130,17 @@ impl Meter {
         context: &mut Context<'_>,
     ) -> Poll<F::Output> {
         YIELDED.set(false);
+        let sql = self.budget.sql();
         let clock = Clock::start(self.computing.is_some());
         let polled = Pin::new(guest).poll(context);
         let took = clock.elapsed();
         let yielded = YIELDED.get();
-        self.spent += match clock {
-            Clock::Wall(_) => took.min(LONGEST_INEXACT_POLL),
-            Clock::Thread(_) => took,
-        };
+        // One that holds the writer runs its SQL right here.
+        let own = took.saturating_sub(self.budget.sql().saturating_sub(sql));
+        self.budget.take(match clock {
+            Clock::Wall(_) => own.min(LONGEST_INEXACT_POLL),
+            Clock::Thread(_) => own,
+        });
         self.computing = match self.computing {
             _ if !yielded => None,
             None => Some(Duration::ZERO),
@@ -147,7 +151,7 @@ impl Meter {
 
     /// Whether the budget is used up.
     pub(super) fn is_used_up(&self) -> bool {
-        self.spent > self.budget
+        self.budget.is_used_up()
     }
 
     /// Whether the guest is one for the slow lane.

@@ -15,7 +15,7 @@ use super::exchange::{Exchange, Given, Occasion};
 use super::replay::ReplayBody;
 use super::run::{Running, Step};
 use crate::service::Version;
-use crate::state::Store;
+use crate::state::{Budget, Store};
 
 /// How long a candidate may take to be instantiated and to answer its health path.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -105,7 +105,7 @@ async fn warm(version: &Arc<Version>, store: &Arc<Store>) -> Result<(), ProbeErr
 
 async fn instantiate(version: &Arc<Version>, store: &Arc<Store>) -> Result<(), ProbeError> {
     let exchange = Exchange::new(store.begin(), ReplayBody::empty(), Occasion::Probe);
-    let mut running = Running::warm(&version.pool, exchange, INSTANTIATION_CPU);
+    let mut running = Running::warm(&version.pool, exchange, &Budget::new(INSTANTIATION_CPU));
     running.stay(true);
     let Ok(ended) = poll_fn(|context| running.poll(context)).await else {
         return Err(ProbeError::OutOfCpu);
@@ -125,11 +125,14 @@ async fn ask(version: &Arc<Version>, store: &Arc<Store>, path: &str) -> Result<(
         .uri(format!("http://{}{path}", host.unwrap_or("localhost")))
         .body(())
         .map_err(|error| failed(error.to_string()))?;
-    let exchange = Exchange::new(store.begin(), ReplayBody::empty(), Occasion::Probe);
     let limits = &version.manifest.limits;
+    let budget = Budget::new(limits.cpu);
+    let mut transaction = store.begin();
+    transaction.count_against(&budget);
+    let exchange = Exchange::new(transaction, ReplayBody::empty(), Occasion::Probe);
     let (head, ()) = request.into_parts();
     let call = Call::of_request(version.pool.servable(), &head);
-    let mut running = Running::start(&version.pool, call, exchange, limits.cpu);
+    let mut running = Running::start(&version.pool, call, exchange, &budget);
     running.stay(true);
     let status = match running.until_answer().await {
         // The transaction is dropped with the answer: nothing of it stays.

@@ -5,7 +5,6 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -14,11 +13,13 @@ use super::exchange::{Answer, Exchange, LeaseRequest};
 use super::instance::Instance;
 use super::lane::{Meter, SlowTask};
 use super::pool::Pool;
+use crate::state::Budget;
 
 /// A guest at work.
 pub(super) struct Running {
     place: Place,
     meter: Meter,
+    budget: Budget,
     exchange: Exchange,
     body_sent: CancellationToken,
     pool: Pool,
@@ -72,7 +73,7 @@ pub(super) struct OverBudget;
 
 impl Running {
     /// Starts a call of `pool`'s program.
-    pub(super) fn start(pool: &Pool, what: Call, exchange: Exchange, budget: Duration) -> Self {
+    pub(super) fn start(pool: &Pool, what: Call, exchange: Exchange, budget: &Budget) -> Self {
         let body_sent = CancellationToken::new();
         let work = Box::pin(call(pool.clone(), what, exchange.clone(), body_sent.clone()));
         Self::new(pool, work, exchange, budget, body_sent)
@@ -80,7 +81,7 @@ impl Running {
 
     /// Starts to take an instance, which runs the guest's start functions where
     /// it is a new one.
-    pub(super) fn warm(pool: &Pool, exchange: Exchange, budget: Duration) -> Self {
+    pub(super) fn warm(pool: &Pool, exchange: Exchange, budget: &Budget) -> Self {
         let pool_of_call = pool.clone();
         let work = Box::pin(async move {
             match pool_of_call.take().await {
@@ -95,12 +96,13 @@ impl Running {
         pool: &Pool,
         work: Work,
         exchange: Exchange,
-        budget: Duration,
+        budget: &Budget,
         body_sent: CancellationToken,
     ) -> Self {
         Self {
             place: Place::Here(work),
-            meter: Meter::new(budget),
+            meter: Meter::new(budget.clone()),
+            budget: budget.clone(),
             exchange,
             body_sent,
             pool: pool.clone(),
@@ -111,6 +113,11 @@ impl Running {
     /// Where it meets the host.
     pub(super) fn exchange(&self) -> &Exchange {
         &self.exchange
+    }
+
+    /// What it may take of a processor.
+    pub(super) fn budget(&self) -> &Budget {
+        &self.budget
     }
 
     /// Where its instance is from.
@@ -221,6 +228,8 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        // Its SQL, too, may still run elsewhere.
+        self.budget.end();
         // The future holds the guest's memory; the transaction may be here or there.
         self.exchange.clear();
     }

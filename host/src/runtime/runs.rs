@@ -25,7 +25,7 @@ use super::slots::OverShare;
 use crate::deadline::by;
 use crate::manifest::Limits;
 use crate::service::{ServiceMetrics, Version};
-use crate::state::{self, Rerun, Store, Transaction};
+use crate::state::{self, Budget, Rerun, Store, Transaction};
 
 /// How often an invocation that sends requests is run before it is given up: it
 /// cannot be run leased, where no other could make it conflict again.
@@ -191,11 +191,13 @@ impl<W: Work> Runs<W> {
     ) -> Result<W::Outcome, Unanswered> {
         let exchange = running.exchange().clone();
         let this = Arc::clone(self);
-        let leased = self.store.lease(alone, Some(transaction), move |transaction| async move {
-            // The guest waits for it, inside the future that is polled next.
-            drop(grant.send(transaction));
-            this.to_validation(running).await
-        });
+        let leased =
+            self.store.lease(alone, Some(transaction), move |mut transaction| async move {
+                transaction.count_against(running.budget());
+                // The guest waits for it, inside the future that is polled next.
+                drop(grant.send(transaction));
+                this.to_validation(running).await
+            });
         leased.await.unwrap_or_else(|error| Err(interrupted(error, &exchange)))
     }
 
@@ -234,11 +236,13 @@ impl<W: Work> Runs<W> {
         self.work.conclude(Answered { running, ended, given, transaction }, limits).await
     }
 
-    pub(super) fn start(&self, transaction: Transaction) -> Running {
+    pub(super) fn start(&self, mut transaction: Transaction) -> Running {
+        let budget = Budget::new(self.limits().cpu);
+        transaction.count_against(&budget);
         let occasion = self.work.occasion(self.keys.clone());
         let exchange = Exchange::new(transaction, self.work.body().clone(), occasion);
         let pool = &self.version.pool;
-        Running::start(pool, self.work.call(pool.servable()), exchange, self.limits().cpu)
+        Running::start(pool, self.work.call(pool.servable()), exchange, &budget)
     }
 }
 

@@ -18,7 +18,7 @@ use super::run::{Running, Step};
 use super::runs::{Runs, Unanswered};
 use crate::deadline::by;
 use crate::service::Version;
-use crate::state::Store;
+use crate::state::{Budget, Store};
 
 /// A stage of an invocation that runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +92,7 @@ pub async fn instantiate(version: &Version, store: &Arc<Store>) -> Result<(), Fa
         Occasion::Request(RequestKeys::default()),
     );
     let limits = &version.manifest.limits;
-    let mut running = Running::warm(&version.pool, exchange, limits.cpu);
+    let mut running = Running::warm(&version.pool, exchange, &Budget::new(limits.cpu));
     let ended = poll_fn(|context| running.poll(context)).await;
     let ended = ended.map_err(|_| Failure::OutOfCpu(limits.cpu))?;
     ended.result.map_err(|error| Failure::Trapped(format!("{error:#}")))?;

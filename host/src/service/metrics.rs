@@ -261,12 +261,15 @@ const TALLIES: [ReadTally; 2] = [
 /// Name, help text, and where the value is.
 type Read = (&'static str, &'static str, fn(&Service) -> u64);
 
-const COUNTERS: [Read; 4] = [
+const COUNTERS: [Read; 5] = [
     ("hotdock_store_late", "How often the host waited for a service's store in vain", |service| {
         service.store.late_count()
     }),
     ("hotdock_reruns", "Invocations that ran again after a conflict", |service| {
         service.metrics.reruns.load(Ordering::Relaxed)
+    }),
+    ("hotdock_sql_memory_refused", "How often its SQL was refused memory", |service| {
+        service.store.sql_memory().1
     }),
     ("hotdock_slow_lane", "Runs that went on in the slow lane", |service| {
         sum(service, |version| version.pool.slowed_count() as u64)
@@ -278,7 +281,7 @@ const COUNTERS: [Read; 4] = [
     ),
 ];
 
-const GAUGES: [Read; 6] = [
+const GAUGES: [Read; 8] = [
     ("hotdock_version", "The version with the greatest share of the traffic", |service| {
         service.traffic.primary().id.number
     }),
@@ -294,6 +297,10 @@ const GAUGES: [Read; 6] = [
     ("hotdock_instances_idle", "Instances that wait for an invocation", |service| {
         sum(service, |version| version.pool.idle_count() as u64)
     }),
+    ("hotdock_sql_memory_bytes", "Bytes of memory that its SQL has", |service| {
+        service.store.sql_memory().0
+    }),
+    ("hotdock_sql_reading", "Its SQL statements that read now", |service| service.store.reading()),
     ("hotdock_store_open", "Whether its store's file is open", |service| {
         u64::from(service.store.is_open())
     }),

@@ -2,12 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::fallible_iterator::FallibleIterator as _;
+use rusqlite::{Batch, Connection, OptionalExtension as _};
 
-use super::error::Error;
+use super::budget::Budget;
+use super::error::{Error, SqlErrorKind};
 use super::history::Footprint;
 use super::rollback;
-use super::schema;
+use super::sandbox::{Bounds, Broken, Watched};
 use super::snapshot::Writes;
 use super::writer::Writer;
 use crate::digest::Digest;
@@ -116,23 +118,31 @@ fn apply_one(
     migration: &Migration,
     deadline: Instant,
 ) -> Result<(), MigrationError> {
-    let name = || migration.name.clone();
-    let failed = |reason| MigrationError::Failed { name: name(), reason };
+    let failed = |reason: String| MigrationError::Failed { name: migration.name.clone(), reason };
     rollback::refuse_clause(&migration.sql).map_err(|error| failed(error.to_string()))?;
-    let ran = {
-        let _guest = writer.sandbox().enter(deadline);
-        writer.connection.execute_batch(&migration.sql)
+    let of_host = |error: rusqlite::Error| Error::of_host(&error);
+    writer.sandbox().hosts(&writer.connection).map_err(of_host)?;
+    let bounds = Bounds {
+        watched: Watched {
+            deadline,
+            budget: Budget::default(),
+            gone: None,
+            ends_early: false,
+            gives_way: true,
+        },
+        memory: writer.options().max_migration_memory,
     };
+    let ran = run_all(writer, &migration.sql, &bounds);
     let reason = ran.as_ref().err().map(ToString::to_string);
-    let survived = writer.survive(ran.err().map(Error::of_guest));
+    let survived = writer.survive(ran.err());
     survived.map_err(|error| failed(error.to_string()))?;
     reason.map_or(Ok(()), |reason| Err(failed(reason)))?;
     writer.judge_lease().map_err(|error| failed(error.to_string()))?;
     let connection = &writer.connection;
-    if let Some(table) = foreign_host_table(connection)? {
-        let reason = format!("{table} is a name of the host's: names that begin with _ are");
-        return Err(MigrationError::Failed { name: name(), reason });
-    }
+    writer.sandbox().check_schema(connection, &bounds).map_err(|broken| match broken {
+        Broken::Rule(reason) => failed(reason),
+        Broken::Unreadable(error) => of_host(error).into(),
+    })?;
     connection
         .execute(
             "INSERT INTO _migrations (name, digest, applied_at)
@@ -143,17 +153,28 @@ fn apply_one(
     Ok(())
 }
 
-/// A table whose name begins with `_` and that is not the host's: renaming is
-/// the one way to it that the authorizer cannot see.
-fn foreign_host_table(connection: &Connection) -> Result<Option<String>, Error> {
-    let names = || -> rusqlite::Result<Vec<String>> {
-        connection
-            .prepare_cached("SELECT name FROM sqlite_schema WHERE name GLOB '_*'")?
-            .query_map((), |row| row.get(0))?
-            .collect()
-    };
-    let names = names().map_err(|error| Error::of_host(&error))?;
-    Ok(names.into_iter().find(|name| !schema::TABLES.contains(&name.as_str())))
+/// Runs the statements of a migration, one after the other, as a guest.
+fn run_all(writer: &Writer, sql: &str, bounds: &Bounds) -> Result<(), Error> {
+    let connection = &writer.connection;
+    let mut rest = sql;
+    loop {
+        let mut guest = writer.sandbox().enter(connection, bounds);
+        guest.begin(rest);
+        let first = Batch::new(connection, rest).next();
+        let Some(mut statement) = first.map_err(|error| guest.failed(error))? else {
+            return Ok(());
+        };
+        // It has no parameters, or binding none fails.
+        let text = statement.expanded_sql().filter(|text| !text.is_empty());
+        let Some(text) = text else {
+            return Err(Error::sql(SqlErrorKind::Limit, "there is no memory for its text"));
+        };
+        rest = rest.split_once(&text).map_or("", |(_, rest)| rest);
+        let plan = guest.plan(&text, &statement);
+        guest.take_values(plan.value_bytes);
+        let mut rows = statement.query(()).map_err(|error| guest.failed(error))?;
+        while rows.next().map_err(|error| guest.failed(error))?.is_some() {}
+    }
 }
 
 fn digest_of(migration: &Migration) -> String {

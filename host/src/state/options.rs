@@ -26,9 +26,15 @@ pub struct StoreOptions {
     pub max_rows: usize,
     /// Bytes that one query returns.
     pub max_result_bytes: usize,
+    /// Bytes of memory that all of a service's SQL may have at once.
+    pub max_sql_memory: usize,
+    /// Bytes of memory that its migrations may have.
+    pub max_migration_memory: usize,
+    /// Statements that read at once; more wait.
+    pub max_reading: usize,
     /// Bytes of a key.
     pub max_key_bytes: usize,
-    /// Bytes of a value, also of one in a table.
+    /// Bytes of a value. (Those in tables have a limit by what a statement does with them.)
     pub max_value_bytes: usize,
     /// Bytes that one transaction buffers.
     pub max_transaction_bytes: usize,
@@ -64,6 +70,9 @@ impl Default for StoreOptions {
             max_pages: 1 << 18,
             max_rows: 10_000,
             max_result_bytes: 16 << 20,
+            max_sql_memory: 64 << 20,
+            max_migration_memory: 256 << 20,
+            max_reading: 4,
             max_key_bytes: 1 << 10,
             max_value_bytes: 16 << 20,
             max_transaction_bytes: 64 << 20,

@@ -1,146 +1,342 @@
-//! What a guest's SQL may do.
+//! What a guest's SQL may do, and how long and with how much memory.
 //!
-//! The authorizer is asked when a statement is prepared. Guests' statements are
-//! prepared under a prefix of their own (see `sql`), so that they never share a
-//! prepared statement with the host.
+//! While a guest's statement is prepared, SQLite asks for each thing that it names
+//! ([`authorizer`], by the [`lists`]); while it runs, SQLite looks here often enough that it
+//! ends in time ([`watch`], with values that are small enough by [`cost`]); what it made of
+//! the schema is looked at afterwards ([`rules`]). Its memory is counted ([`super::memory`]).
+//!
+//! Guests' statements are prepared under a prefix of their own (see `sql`), so that they
+//! never share a prepared statement with the host.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+mod authorizer;
+mod cost;
+mod functions;
+mod lists;
+mod rules;
+mod text;
+mod watch;
 
-use rusqlite::Connection;
-use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::BuildHasher as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// PRAGMAs that only tell about a guest's own tables.
-const PRAGMAS: &[&str] = &[
-    "table_info",
-    "table_xinfo",
-    "table_list",
-    "index_list",
-    "index_info",
-    "index_xinfo",
-    "foreign_key_list",
-    "foreign_key_check",
-    "data_version",
-    "encoding",
-];
+use foldhash::fast::RandomState;
+use rusqlite::hooks::{AuthContext, Authorization};
+use rusqlite::limits::Limit;
+use rusqlite::{Connection, ErrorCode, Statement};
 
-/// Virtual-machine steps between two looks at the clock.
-const PROGRESS_STEPS: i32 = 1_000;
+use self::authorizer::Preparing;
+pub(super) use self::cost::{MAX_VALUE_BYTES, Plan};
+pub(super) use self::rules::{Broken, MAX_OBJECTS};
+use self::watch::{Ended, Watch};
+pub(super) use self::watch::{Stopper, Watched};
+use super::error::{Error, SqlErrorKind};
+use super::memory::{Account, Charged, Refused};
 
-/// A connection's switch between the host's statements and a guest's, and the
-/// clock that ends the latter.
-#[derive(Clone, Debug)]
-pub(super) struct Sandbox {
-    shared: Arc<Shared>,
+/// Page cache in KiB while a statement of the writer's sorts: SQLite sorts so much in one step,
+/// which nothing ends.
+const SORTING_CACHE_KIB: i64 = 1 << 10;
+
+/// Plans that are kept.
+const MAX_PLANS: usize = 1_000;
+
+/// What a store's connections share of their sandboxes.
+#[derive(Clone)]
+pub(super) struct Common(Arc<Kept>);
+
+struct Kept {
+    account: &'static Account,
+    /// By a digest of the statement's text.
+    plans: Mutex<HashMap<u64, Plan, RandomState>>,
+    digest: RandomState,
 }
 
-#[derive(Debug)]
+/// A connection's switch between the host's statements and a guest's, and what bounds the
+/// latter.
+pub(super) struct Sandbox {
+    shared: Arc<Shared>,
+    common: Common,
+    /// Bytes of the largest value that the host handles.
+    host_value_bytes: i32,
+    stopper: Stopper,
+    /// The host's part of the schema.
+    hosts: OnceLock<String>,
+}
+
+#[derive(Default)]
 struct Shared {
     guest: AtomicBool,
-    /// Microseconds after `start` at which the running statement ends; 0: never.
-    deadline: AtomicU64,
-    start: Instant,
+    preparing: Mutex<Preparing>,
+    watch: Arc<Watch>,
+}
+
+/// How a guest's statements are bounded.
+#[derive(Clone, Debug)]
+pub(super) struct Bounds {
+    pub(super) watched: Watched,
+    /// Bytes that all of the store's SQL may have together.
+    pub(super) memory: usize,
 }
 
 /// While it lives, statements are a guest's.
-pub(super) struct Entered<'a>(&'a Sandbox);
+pub(super) struct Entered<'a> {
+    sandbox: &'a Sandbox,
+    connection: &'a Connection,
+    charged: Charged,
+    value_bytes: usize,
+    memory: usize,
+    /// The page cache's size, where it is to be set again.
+    cache: Option<i64>,
+}
+
+impl Common {
+    /// Of the store at `path`.
+    pub(super) fn new(path: &Path) -> Self {
+        Self(Arc::new(Kept {
+            account: Account::of(path),
+            plans: Mutex::default(),
+            digest: RandomState::default(),
+        }))
+    }
+
+    /// What the store's SQL has of memory.
+    pub(super) fn account(&self) -> &'static Account {
+        self.0.account
+    }
+
+    fn plans(&self) -> MutexGuard<'_, HashMap<u64, Plan, RandomState>> {
+        self.0.plans.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl Sandbox {
     /// Puts the connection under guard.
-    pub(super) fn install(connection: &mut Connection) -> rusqlite::Result<Self> {
-        let shared = Arc::new(Shared {
-            guest: AtomicBool::new(false),
-            deadline: AtomicU64::new(0),
-            start: Instant::now(),
-        });
+    pub(super) fn install(connection: &mut Connection, common: &Common) -> rusqlite::Result<Self> {
+        let modules = modules(connection)?;
+        functions::install(connection)?;
+        let shared = Arc::new(Shared::default());
         let switch = Arc::clone(&shared);
         connection.authorizer(Some(move |context: AuthContext<'_>| {
-            if !switch.guest.load(Ordering::Relaxed) || allowed(&context) {
-                Authorization::Allow
+            if switch.guest.load(Ordering::Relaxed) {
+                switch.preparing().decide(&context, modules)
             } else {
-                Authorization::Deny
+                Authorization::Allow
             }
         }))?;
-        let clock = Arc::clone(&shared);
-        connection.progress_handler(
-            PROGRESS_STEPS,
-            Some(move || {
-                let deadline = clock.deadline.load(Ordering::Relaxed);
-                deadline != 0 && clock.now() >= deadline
-            }),
-        )?;
-        Ok(Self { shared })
+        shared.watch.install(connection)?;
+        Ok(Self {
+            stopper: shared.watch.stopper(connection),
+            shared,
+            common: common.clone(),
+            host_value_bytes: connection.limit(Limit::SQLITE_LIMIT_LENGTH)?,
+            hosts: OnceLock::new(),
+        })
     }
 
-    /// From here on statements are a guest's, until `deadline`.
-    pub(super) fn enter(&self, deadline: Instant) -> Entered<'_> {
-        let entered = Entered(self);
-        entered.until(deadline);
+    /// From here on statements are a guest's.
+    pub(super) fn enter<'a>(&'a self, connection: &'a Connection, bounds: &Bounds) -> Entered<'a> {
+        let memory = bounds.memory;
+        *self.shared.preparing() = Preparing::default();
+        self.shared.watch.begin(bounds.watched.clone());
         self.shared.guest.store(true, Ordering::Relaxed);
+        let charged = self.common.account().charge(memory);
+        let mut entered =
+            Entered { sandbox: self, connection, charged, value_bytes: 0, memory, cache: None };
+        entered.take_values(MAX_VALUE_BYTES);
         entered
+    }
+
+    /// Ends the statement that runs, from another thread.
+    pub(super) fn stopper(&self) -> &Stopper {
+        &self.stopper
+    }
+
+    /// Looks whether what a guest made of the schema keeps to the rules.
+    pub(super) fn check_schema(
+        &self,
+        connection: &Connection,
+        bounds: &Bounds,
+    ) -> Result<(), Broken> {
+        self.common.plans().clear();
+        rules::check(self, connection, self.hosts(connection)?, bounds)
+    }
+
+    /// Notes what is the host's in the schema, before a guest changes it.
+    pub(super) fn hosts(&self, connection: &Connection) -> rusqlite::Result<&str> {
+        if let Some(hosts) = self.hosts.get() {
+            return Ok(hosts);
+        }
+        let hosts = rules::hosts_part(connection)?;
+        Ok(self.hosts.get_or_init(|| hosts))
+    }
+
+    /// Why a guest could not run `statement`, where it names what it may not or where it takes
+    /// too much to prepare.
+    fn refusal(&self, connection: &Connection, statement: &str, bounds: &Bounds) -> Option<String> {
+        let guest = self.enter(connection, bounds);
+        guest.begin(statement);
+        let failed = connection.prepare(statement).err()?;
+        match guest.failed(failed) {
+            Error::Sql(error)
+                if matches!(error.kind, SqlErrorKind::Denied | SqlErrorKind::Limit) =>
+            {
+                Some(error.message)
+            }
+            _ => None,
+        }
     }
 }
 
 impl Entered<'_> {
-    /// It ends then and not before.
-    pub(super) fn until(&self, deadline: Instant) {
-        let Shared { start, deadline: place, .. } = &*self.0.shared;
-        let left = deadline.saturating_duration_since(*start);
-        place.store(micros(left).max(1), Ordering::Relaxed);
+    /// To be called with the text of each statement before it is prepared.
+    pub(super) fn begin(&self, statement: &str) {
+        let analyzes = first_word(statement).eq_ignore_ascii_case("ANALYZE");
+        *self.sandbox.shared.preparing() = Preparing { analyzes, ..Preparing::default() };
+    }
+
+    /// What is known of a statement once it is prepared.
+    pub(super) fn plan(&self, statement: &str, prepared: &Statement<'_>) -> Plan {
+        if prepared.is_explain() != 0 {
+            return Plan { value_bytes: MAX_VALUE_BYTES, ..Plan::default() };
+        }
+        let common = &self.sandbox.common;
+        let digest = common.0.digest.hash_one(statement);
+        let known = common.plans().get(&digest).copied();
+        let mut plan = known.unwrap_or_else(|| {
+            let plan = Plan::of(self.connection, statement);
+            let mut plans = common.plans();
+            if plans.len() >= MAX_PLANS {
+                plans.clear();
+            }
+            plans.insert(digest, plan);
+            plan
+        });
+        // By what it named; its operations tell the same of one that was prepared before.
+        let preparing = self.sandbox.shared.preparing();
+        plan.changes_schema |= preparing.changes_schema;
+        plan.drops |= preparing.drops;
+        plan
+    }
+
+    /// From here on values may have this many bytes.
+    pub(super) fn take_values(&mut self, bytes: usize) {
+        self.value_bytes = bytes;
+        let bytes = i32::try_from(bytes).unwrap_or(i32::MAX);
+        // It fails for a limit that does not exist, and for no other.
+        let _ = self.connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, bytes);
+    }
+
+    /// From here on it sorts little in one step.
+    pub(super) fn sort_in_steps(&mut self) -> rusqlite::Result<()> {
+        let shared = &self.sandbox.shared;
+        shared.guest.store(false, Ordering::Relaxed);
+        let set = self
+            .connection
+            .pragma_query_value(None, "cache_size", |row| row.get(0))
+            .and_then(|size| self.set_cache(-SORTING_CACHE_KIB).map(|()| size));
+        shared.guest.store(true, Ordering::Relaxed);
+        self.cache = Some(set?);
+        Ok(())
+    }
+
+    fn set_cache(&self, size: i64) -> rusqlite::Result<()> {
+        self.connection.pragma_update(None, "cache_size", size)
+    }
+
+    /// What a failure of the guest's statement is.
+    pub(super) fn failed(&self, error: rusqlite::Error) -> Error {
+        let limit = |message: String| Error::sql(SqlErrorKind::Limit, message);
+        if let Some(denied) = self.sandbox.shared.preparing().denied.take() {
+            return Error::sql(SqlErrorKind::Denied, denied);
+        }
+        match error.sqlite_error_code() {
+            Some(ErrorCode::OutOfMemory) => limit(match self.charged.refused() {
+                Some(Refused::Account) => {
+                    // What was prepared earlier may be most of it.
+                    self.connection.flush_prepared_statement_cache();
+                    format!("the service's SQL has {} bytes of memory at most", self.memory)
+                }
+                Some(Refused::Total) => {
+                    "the SQL of all services has as much memory as it may".to_owned()
+                }
+                None => "the statement is too long or too deep for a program of 25000 operations"
+                    .to_owned(),
+            }),
+            Some(ErrorCode::TooBig) => limit(format!(
+                "a value, a row or the text is larger than {} bytes, the most that this \
+                 statement takes: the more it does with values, the smaller they have to be",
+                self.value_bytes
+            )),
+            Some(ErrorCode::OperationInterrupted) => {
+                limit(match self.sandbox.shared.watch.ended() {
+                    Some(Ended::Cpu(budget)) => {
+                        format!("the invocation used its {budget:?} of CPU up ([limits] cpu)")
+                    }
+                    Some(Ended::Over) => "the invocation is over".to_owned(),
+                    Some(Ended::Deadline) | None => {
+                        "the statement ran for longer than it may".to_owned()
+                    }
+                })
+            }
+            _ => Error::of_guest(error),
+        }
     }
 }
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
-        self.0.shared.guest.store(false, Ordering::Relaxed);
-        self.0.shared.deadline.store(0, Ordering::Relaxed);
+        let Sandbox { shared, host_value_bytes, .. } = self.sandbox;
+        shared.guest.store(false, Ordering::Relaxed);
+        shared.watch.end();
+        if let Some(cache) = self.cache {
+            // Where it fails the cache stays small.
+            let _ = self.set_cache(cache);
+        }
+        let _ = self.connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, *host_value_bytes);
     }
 }
 
 impl Shared {
-    fn now(&self) -> u64 {
-        micros(self.start.elapsed())
+    fn preparing(&self) -> MutexGuard<'_, Preparing> {
+        self.preparing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// Everything inside the guest's own tables; nothing of the host's, of other
-/// files, or that outlives the invocation without being data.
-fn allowed(context: &AuthContext<'_>) -> bool {
-    use AuthAction as A;
-    match context.action {
-        A::Select | A::Recursive => true,
-        A::Read { table_name, .. }
-        | A::Insert { table_name }
-        | A::Delete { table_name }
-        | A::Update { table_name, .. }
-        | A::CreateTable { table_name }
-        | A::DropTable { table_name }
-        | A::AlterTable { table_name, .. }
-        | A::Analyze { table_name }
-        | A::CreateIndex { table_name, .. }
-        | A::DropIndex { table_name, .. }
-        | A::CreateTrigger { table_name, .. }
-        | A::DropTrigger { table_name, .. } => own(table_name),
-        A::CreateView { view_name } | A::DropView { view_name } => own(view_name),
-        A::Reindex { .. } => true,
-        A::Function { function_name } => !function_name.eq_ignore_ascii_case("load_extension"),
-        A::Pragma { pragma_name, pragma_value } => {
-            PRAGMAS.iter().any(|known| known.eq_ignore_ascii_case(pragma_name))
-                && pragma_value.is_none_or(own)
-        }
-        // Transaction control is the host's; temporary objects would be seen by
-        // the next invocation; virtual tables can reach anywhere.
-        _ => false,
+/// The tables that are code, the same in each connection.
+fn modules(connection: &Connection) -> rusqlite::Result<&'static [String]> {
+    static MODULES: OnceLock<Vec<String>> = OnceLock::new();
+    if let Some(modules) = MODULES.get() {
+        return Ok(modules);
     }
+    let modules = connection
+        .prepare("PRAGMA module_list")?
+        .query_map((), |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    Ok(MODULES.get_or_init(|| modules))
 }
 
-/// The host's names begin with `_`. SQLite's own schema tables may be read (and
-/// are written by CREATE and DROP; defensive mode refuses it to anyone else).
-fn own(table: &str) -> bool {
-    !table.starts_with('_')
+/// The first word, after comments and empty statements.
+fn first_word(mut statement: &str) -> &str {
+    loop {
+        statement = statement.trim_start_matches([' ', '\t', '\n', '\r', '\x0c', ';']);
+        let comment = if let Some(line) = statement.strip_prefix("--") {
+            line.split_once('\n').map(|(_, rest)| rest)
+        } else if let Some(block) = statement.strip_prefix("/*") {
+            block.split_once("*/").map(|(_, rest)| rest)
+        } else {
+            break;
+        };
+        statement = comment.unwrap_or_default();
+    }
+    let end = statement.find(|character: char| !character.is_ascii_alphabetic());
+    &statement[..end.unwrap_or(statement.len())]
+}
+
+impl fmt::Debug for Sandbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sandbox").finish_non_exhaustive()
+    }
 }

@@ -8,7 +8,9 @@ use rusqlite::limits::Limit;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use super::error::Error;
+use super::memory;
 use super::options::StoreOptions;
+use super::sandbox::MAX_OBJECTS;
 use super::store::Core;
 use crate::journal::{self, JournalError};
 
@@ -32,7 +34,7 @@ const JOURNAL_SIZE_LIMIT: i64 = 64 << 20;
 
 /// Page cache of the writer and of each reader, in KiB.
 const WRITER_CACHE_KIB: i64 = 8 << 10;
-const READER_CACHE_KIB: i64 = 2 << 10;
+const READER_CACHE_KIB: i64 = 512;
 
 const FORMAT_1: &str = "
     CREATE TABLE _meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -148,6 +150,7 @@ pub(super) fn open_reader(path: &Path, options: &StoreOptions) -> rusqlite::Resu
 }
 
 fn open(path: &Path, options: &StoreOptions) -> rusqlite::Result<Connection> {
+    memory::install();
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -161,14 +164,36 @@ fn open(path: &Path, options: &StoreOptions) -> rusqlite::Result<Connection> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DDL, false)?;
     connection.pragma_update(None, "foreign_keys", true)?;
-    connection.pragma_update(None, "temp_store", "MEMORY")?;
-    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, limit(options.max_value_bytes + (1 << 20)))?;
-    connection.set_limit(Limit::SQLITE_LIMIT_SQL_LENGTH, 1 << 20)?;
-    connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
-    connection.set_limit(Limit::SQLITE_LIMIT_EXPR_DEPTH, 200)?;
-    connection.set_limit(Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 1_000)?;
-    connection.set_limit(Limit::SQLITE_LIMIT_WORKER_THREADS, 0)?;
+    // Which are kept in memory, piece by piece; see `temporary`.
+    connection.pragma_update(None, "temp_store", "FILE")?;
+    for (category, limit) in limits(options) {
+        connection.set_limit(category, limit)?;
+    }
     Ok(connection)
+}
+
+/// As SQLite's advice has them (the host's own statements are well below them), except that
+/// statements and expressions may be longer than it says. Values of guests' have another limit
+/// (see `sandbox`).
+fn limits(options: &StoreOptions) -> [(Limit, i32); 15] {
+    [
+        (Limit::SQLITE_LIMIT_LENGTH, limit(options.max_value_bytes + (1 << 20))),
+        // Of migrations, which come as one text.
+        (Limit::SQLITE_LIMIT_SQL_LENGTH, 1 << 20),
+        (Limit::SQLITE_LIMIT_COLUMN, 100),
+        (Limit::SQLITE_LIMIT_EXPR_DEPTH, 100),
+        (Limit::SQLITE_LIMIT_PARSER_DEPTH, 1_000),
+        (Limit::SQLITE_LIMIT_COMPOUND_SELECT, 5),
+        (Limit::SQLITE_LIMIT_VDBE_OP, 25_000),
+        (Limit::SQLITE_LIMIT_FUNCTION_ARG, 32),
+        (Limit::SQLITE_LIMIT_ATTACHED, 0),
+        (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 50),
+        (Limit::SQLITE_LIMIT_VARIABLE_NUMBER, 100),
+        (Limit::SQLITE_LIMIT_TRIGGER_DEPTH, 10),
+        (Limit::SQLITE_LIMIT_TRIGGER_STEPS, 100),
+        (Limit::SQLITE_LIMIT_SCHEMA, MAX_OBJECTS),
+        (Limit::SQLITE_LIMIT_WORKER_THREADS, 0),
+    ]
 }
 
 fn limit(bytes: usize) -> i32 {

@@ -3,18 +3,20 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
 use rusqlite::Connection;
 
+use super::budget::Budget;
 use super::error::Error;
 use super::history::{ReadSet, Sequence};
 use super::idempotency::{self, Keeping, KeptAnswer, KeyClaim};
 use super::inbox::Consumption;
 use super::keyvalue::{self, KeyPage};
 use super::outbox::Publication;
-use super::sandbox::Sandbox;
+use super::sandbox::{Sandbox, Stopper};
 use super::schema;
 use super::sql::{Access, Deadlines, Execution, Rows, Scope, Value, begins_with_write};
 use super::store::Store;
@@ -46,6 +48,17 @@ pub(super) struct Snapshot {
     reader: Option<Reader>,
     pub(super) reads: Reads,
     pub(super) writes: Writes,
+    /// What the time of its statements counts against.
+    pub(super) budget: Budget,
+}
+
+/// Ends a statement when nobody waits for it any more.
+struct Gone {
+    gone: Arc<AtomicBool>,
+    stopper: Stopper,
+    /// The number of the connection's statement before it.
+    before: u64,
+    stays: bool,
 }
 
 /// A reader connection; goes back to its store when dropped.
@@ -111,6 +124,7 @@ impl Snapshot {
             reader: None,
             reads: Reads::default(),
             writes: Writes::default(),
+            budget: Budget::default(),
         }
     }
 
@@ -145,13 +159,12 @@ impl Snapshot {
     ) -> Result<R, Error> {
         self.reader().await?;
         let reader = self.reader.take().expect("it was just taken");
-        let work = tokio::task::spawn_blocking(move || {
+        let work = Arc::clone(&self.store).on_thread(move || {
             let before = allocator::balance();
             let result = read(reader.connection());
             (reader, result, allocator::balance() - before)
         });
-        let read = work.await.map_err(|error| Error::Unavailable(error.to_string()))?;
-        let (reader, result, taken) = read;
+        let (reader, result, taken) = work.await?;
         // Freed here, it was taken here.
         allocator::set_balance(allocator::balance() + taken);
         self.reader = Some(reader);
@@ -275,12 +288,22 @@ impl Snapshot {
         self.reader().await?;
         let reader = self.reader.take().expect("it was just taken");
         let store = Arc::clone(&self.store);
-        let work = tokio::task::spawn_blocking(move || {
+        let budget = self.budget.clone();
+        let (gone, watched) = Gone::watch(reader.idle().sandbox.stopper());
+        let work = store.clone().on_thread(move || {
             let IdleReader { connection, sandbox } = reader.idle();
             let options = &store.core.options;
             let deadline = Instant::now() + options.statement_timeout;
-            let deadlines = Deadlines { reading: deadline, writing: deadline };
-            let scope = Scope { connection, sandbox, options, access: Access::Read, deadlines };
+            let scope = Scope {
+                connection,
+                sandbox,
+                options,
+                access: Access::Read,
+                deadlines: Deadlines { reading: deadline, writing: deadline },
+                budget,
+                gone: Some(watched),
+                runtime: &store.runtime,
+            };
             let result = run(scope, &statement);
             // What is read from here on would be of another snapshot.
             let result = if connection.is_autocommit() {
@@ -290,7 +313,8 @@ impl Snapshot {
             };
             (reader, result)
         });
-        let (reader, result) = work.await.map_err(|error| Error::Unavailable(error.to_string()))?;
+        let (reader, result) = work.await?;
+        gone.stays();
         self.reader = Some(reader);
         // One that needs the lease was not run, so the guest knows nothing by it that
         // another's commit could make untrue.
@@ -331,6 +355,30 @@ pub(super) fn page(mut keys: Vec<String>, limit: usize) -> KeyPage {
     KeyPage { keys, next }
 }
 
+impl Gone {
+    /// The second is set when the first is dropped.
+    fn watch(stopper: &Stopper) -> (Self, Arc<AtomicBool>) {
+        let gone = Arc::new(AtomicBool::new(false));
+        let before = stopper.running();
+        let watch =
+            Self { gone: Arc::clone(&gone), stopper: stopper.clone(), before, stays: false };
+        (watch, gone)
+    }
+
+    fn stays(mut self) {
+        self.stays = true;
+    }
+}
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        if !self.stays {
+            self.gone.store(true, Ordering::Relaxed);
+            self.stopper.stop(self.before + 1);
+        }
+    }
+}
+
 impl Reader {
     pub(super) async fn take(store: &Arc<Store>) -> Result<Self, Error> {
         store.core.check()?;
@@ -339,8 +387,7 @@ impl Reader {
             Some(idle) => idle,
             None => {
                 let opened = Arc::clone(store);
-                let work = tokio::task::spawn_blocking(move || IdleReader::open(&opened));
-                work.await.map_err(|error| Error::Unavailable(error.to_string()))??
+                store.on_free_thread(move || IdleReader::open(&opened)).await??
             }
         };
         Ok(Self { store: Arc::clone(store), idle: Some(idle) })
@@ -382,7 +429,7 @@ impl IdleReader {
         connection
             .query_row("SELECT count(*) FROM sqlite_schema", (), |_| Ok(()))
             .map_err(failed)?;
-        let sandbox = Sandbox::install(&mut connection).map_err(failed)?;
+        let sandbox = Sandbox::install(&mut connection, &store.core.sandboxing).map_err(failed)?;
         Ok(Self { connection, sandbox })
     }
 }

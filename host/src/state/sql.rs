@@ -1,14 +1,25 @@
 //! A guest's SQL, run in its sandbox.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, ToSql, params_from_iter};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 
+use super::budget::Budget;
 use super::error::{Error, SqlErrorKind};
 use super::options::StoreOptions;
 use super::rollback;
-use super::sandbox::Sandbox;
+use super::sandbox::{Bounds, Broken, Entered, Plan, Sandbox, Watched};
+
+/// The longest statement of a guest's, in bytes.
+const MAX_STATEMENT_BYTES: usize = 100_000;
+
+/// Pages of a file in which a guest's statement may drop a table.
+const MAX_DROP_PAGES: u32 = 1 << 12;
 
 /// Put in front of guests' statements: prepared statements are cached by their
 /// text, and one that the host prepared for itself knows no sandbox.
@@ -66,6 +77,12 @@ pub(super) struct Scope<'a> {
     pub(super) options: &'a StoreOptions,
     pub(super) access: Access,
     pub(super) deadlines: Deadlines,
+    /// What its time counts against.
+    pub(super) budget: Budget,
+    /// Set when nobody waits for it any more.
+    pub(super) gone: Option<Arc<AtomicBool>>,
+    /// Where another thread is found for what only another thread ends.
+    pub(super) runtime: &'a Handle,
 }
 
 /// What a guest's statement may do.
@@ -91,7 +108,7 @@ impl Scope<'_> {
         statement: &str,
         parameters: &[Value],
     ) -> Result<(Rows, bool), Error> {
-        self.run(statement, parameters, |prepared| self.rows(prepared, parameters))
+        self.run(statement, parameters, |prepared, guest| self.rows(prepared, guest, parameters))
     }
 
     /// Runs a statement to its end and returns how many rows it changed by itself (not by
@@ -101,10 +118,11 @@ impl Scope<'_> {
         statement: &str,
         parameters: &[Value],
     ) -> Result<(u64, bool), Error> {
-        self.run(statement, parameters, |prepared| {
+        self.run(statement, parameters, |prepared, guest| {
+            let failed = |error| guest.failed(error);
             let before = self.connection.total_changes();
-            let mut rows = prepared.query(params_from_iter(parameters)).map_err(Error::of_guest)?;
-            while rows.next().map_err(Error::of_guest)?.is_some() {}
+            let mut rows = prepared.query(params_from_iter(parameters)).map_err(failed)?;
+            while rows.next().map_err(failed)?.is_some() {}
             // A statement that changes no rows, such as CREATE, leaves the number of the last
             // that did.
             let changed = self.connection.total_changes() != before;
@@ -116,29 +134,117 @@ impl Scope<'_> {
         &self,
         statement: &str,
         parameters: &[Value],
-        step: impl FnOnce(&mut CachedStatement<'_>) -> Result<R, Error>,
+        step: impl FnOnce(&mut CachedStatement<'_>, &Entered<'_>) -> Result<R, Error>,
     ) -> Result<(R, bool), Error> {
-        let guest = self.sandbox.enter(self.deadlines.reading);
-        let mut prepared = self.prepare(statement)?;
-        self.check(&prepared, parameters)?;
-        if prepared.readonly() {
-            return Ok((step(&mut prepared)?, false));
+        if statement.len() > MAX_STATEMENT_BYTES {
+            let size = statement.len();
+            let limit = MAX_STATEMENT_BYTES;
+            return Err(limited(format!("a statement of {size} bytes; {limit} are taken")));
         }
+        rollback::refuse_clause(statement)?;
+        let text = format!("{GUEST_PREFIX}{statement}");
+        let guest = self.enter(self.deadlines.reading, true);
+        let mut prepared = self.prepare(statement, &text, &guest)?;
+        let plan = guest.plan(&text, &prepared);
+        self.check(&prepared, parameters, plan)?;
+        if prepared.readonly() {
+            let result = self.step(&mut prepared, guest, plan, self.deadlines.reading, step);
+            return Ok((result?, false));
+        }
+        // The host's statements in between are not the guest's.
         drop(guest);
         let Access::Write { savepoint, .. } = self.access else { return Err(Error::NeedsLease) };
+        if plan.changes_schema {
+            self.sandbox.hosts(self.connection).map_err(|error| Error::of_host(&error))?;
+        }
+        if plan.drops {
+            self.check_drop()?;
+        }
         if savepoint {
             self.host("SAVEPOINT statement")?;
         }
-        let result = {
-            let _guest = self.sandbox.enter(self.deadlines.writing);
-            step(&mut prepared)
-        };
+        let guest = self.enter(self.deadlines.writing, false);
+        guest.begin(statement);
+        let mut result = self.step(&mut prepared, guest, plan, self.deadlines.writing, step);
         drop(prepared);
         // Where SQLite gave the whole transaction up there is nothing to undo.
         if !self.connection.is_autocommit() {
+            if plan.changes_schema && result.is_ok() {
+                result = self.check_schema().and(result);
+            }
             self.settle(savepoint, result.is_ok())?;
         }
         Ok((result?, true))
+    }
+
+    fn enter(&self, deadline: Instant, ends_early: bool) -> Entered<'_> {
+        self.sandbox.enter(self.connection, &self.bounds(deadline, ends_early))
+    }
+
+    fn bounds(&self, deadline: Instant, ends_early: bool) -> Bounds {
+        Bounds {
+            watched: Watched {
+                deadline,
+                budget: self.budget.clone(),
+                gone: self.gone.clone(),
+                ends_early,
+                // Others wait for the writer.
+                gives_way: matches!(self.access, Access::Read),
+            },
+            memory: self.options.max_sql_memory,
+        }
+    }
+
+    /// Runs what is prepared, as the guest.
+    fn step<R>(
+        &self,
+        prepared: &mut CachedStatement<'_>,
+        mut guest: Entered<'_>,
+        plan: Plan,
+        deadline: Instant,
+        step: impl FnOnce(&mut CachedStatement<'_>, &Entered<'_>) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        guest.take_values(plan.value_bytes);
+        if plan.sorts && matches!(self.access, Access::Write { .. }) {
+            guest.sort_in_steps().map_err(|error| Error::of_host(&error))?;
+        }
+        let _timer = plan.counts.then(|| self.stop_at(deadline));
+        step(prepared, &guest)
+    }
+
+    /// Has the running statement ended from outside where SQLite does not look at the clock.
+    fn stop_at(&self, deadline: Instant) -> AbortOnDrop {
+        let stopper = self.sandbox.stopper().clone();
+        let number = stopper.running();
+        AbortOnDrop(self.runtime.spawn(async move {
+            tokio::time::sleep_until(deadline.into()).await;
+            stopper.stop(number);
+        }))
+    }
+
+    /// Looks whether the schema that a statement left keeps to the rules.
+    fn check_schema(&self) -> Result<(), Error> {
+        let bounds = self.bounds(self.deadlines.writing, false);
+        self.sandbox.check_schema(self.connection, &bounds).map_err(|broken| match broken {
+            Broken::Rule(reason) => Error::sql(SqlErrorKind::Denied, reason),
+            Broken::Unreadable(error) => Error::of_host(&error),
+        })
+    }
+
+    /// A table is dropped in one step, which takes as long as the table is large.
+    fn check_drop(&self) -> Result<(), Error> {
+        let pages: u32 = self
+            .connection
+            .pragma_query_value(None, "page_count", |row| row.get(0))
+            .map_err(|error| Error::of_host(&error))?;
+        if pages > MAX_DROP_PAGES {
+            let limit = u64::from(MAX_DROP_PAGES) * 4_096;
+            return Err(limited(format!(
+                "in a store of more than {limit} bytes a table or an index is dropped by a \
+                 migration"
+            )));
+        }
+        Ok(())
     }
 
     /// Keeps what a statement did, or undoes it.
@@ -163,54 +269,65 @@ impl Scope<'_> {
     fn rows(
         &self,
         prepared: &mut CachedStatement<'_>,
+        guest: &Entered<'_>,
         parameters: &[Value],
     ) -> Result<Rows, Error> {
         let columns: Vec<String> = prepared.column_names().map(str::to_owned).collect();
-        let mut found = prepared.query(params_from_iter(parameters)).map_err(Error::of_guest)?;
+        let failed = |error| guest.failed(error);
+        let mut found = prepared.query(params_from_iter(parameters)).map_err(failed)?;
         let mut values = Vec::new();
         let mut bytes = 0;
-        while let Some(row) = found.next().map_err(Error::of_guest)? {
+        while let Some(row) = found.next().map_err(failed)? {
             if values.len() == self.options.max_rows {
                 let limit = self.options.max_rows;
                 return Err(limited(format!("the query returns more than {limit} rows")));
             }
             let mut cells = Vec::with_capacity(columns.len());
             for index in 0..columns.len() {
-                let cell = value(row.get_ref(index).map_err(Error::of_guest)?);
-                bytes += size(&cell);
-                cells.push(cell);
-            }
-            if bytes > self.options.max_result_bytes {
-                let limit = self.options.max_result_bytes;
-                return Err(limited(format!("the query returns more than {limit} bytes")));
+                let cell = row.get_ref(index).map_err(failed)?;
+                bytes += size_of(cell);
+                // Before it is copied.
+                if bytes > self.options.max_result_bytes {
+                    let limit = self.options.max_result_bytes;
+                    return Err(limited(format!("the query returns more than {limit} bytes")));
+                }
+                cells.push(value(cell));
             }
             values.push(cells);
         }
         Ok(Rows { columns, values })
     }
 
-    fn prepare(&self, statement: &str) -> Result<CachedStatement<'_>, Error> {
-        rollback::refuse_clause(statement)?;
-        let text = format!("{GUEST_PREFIX}{statement}");
-        let prepared = self.connection.prepare_cached(&text).map_err(Error::of_guest)?;
+    fn prepare(
+        &self,
+        statement: &str,
+        text: &str,
+        guest: &Entered<'_>,
+    ) -> Result<CachedStatement<'_>, Error> {
+        guest.begin(statement);
+        let prepared = self.connection.prepare_cached(text).map_err(|error| guest.failed(error))?;
         if matches!(self.access, Access::Write { programs: true, .. }) && !prepared.readonly() {
-            rollback::refuse_program(self.connection, &text)?;
+            rollback::refuse_program(self.connection, text)?;
         }
         Ok(prepared)
     }
 
-    fn check(&self, prepared: &CachedStatement<'_>, parameters: &[Value]) -> Result<(), Error> {
+    fn check(
+        &self,
+        prepared: &CachedStatement<'_>,
+        parameters: &[Value],
+        plan: Plan,
+    ) -> Result<(), Error> {
         let taken = prepared.parameter_count();
         if taken != parameters.len() {
             let given = parameters.len();
             let message = format!("the statement takes {taken} parameters, {given} were given");
             return Err(Error::sql(SqlErrorKind::Parameters, message));
         }
-        if let Some(large) =
-            parameters.iter().find(|value| size(value) > self.options.max_value_bytes)
-        {
-            let limit = self.options.max_value_bytes;
-            return Err(limited(format!("a value of {} bytes; {limit} are taken", size(large))));
+        let limit = plan.value_bytes;
+        if let Some(large) = parameters.iter().find(|value| size(value) > limit) {
+            let size = size(large);
+            return Err(limited(format!("a value of {size} bytes; this statement takes {limit}")));
         }
         if matches!(self.access, Access::Read) && !prepared.readonly() {
             return Err(Error::NeedsLease);
@@ -219,12 +336,22 @@ impl Scope<'_> {
     }
 }
 
+/// A task that ends when it is dropped.
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// Whether a statement's first word says that it writes, so that no connection has
 /// to be asked. Of others it is known when they are prepared.
 pub(super) fn begins_with_write(statement: &str) -> bool {
     let first = statement.trim_start().split(|character: char| !character.is_ascii_alphabetic());
     let first = first.into_iter().next().unwrap_or_default();
-    ["INSERT", "UPDATE", "DELETE", "REPLACE"].iter().any(|word| word.eq_ignore_ascii_case(first))
+    const WORDS: [&str; 7] = ["INSERT", "UPDATE", "DELETE", "REPLACE", "CREATE", "ALTER", "DROP"];
+    WORDS.iter().any(|word| word.eq_ignore_ascii_case(first))
 }
 
 fn limited(message: String) -> Error {
@@ -237,6 +364,14 @@ fn size(value: &Value) -> usize {
         Value::Integer(_) | Value::Real(_) => 8,
         Value::Text(text) => text.len(),
         Value::Blob(bytes) => bytes.len(),
+    }
+}
+
+fn size_of(found: ValueRef<'_>) -> usize {
+    match found {
+        ValueRef::Null => 1,
+        ValueRef::Integer(_) | ValueRef::Real(_) => 8,
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.len(),
     }
 }
 

@@ -4,13 +4,13 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::doing::Doing;
 use super::error::{Error, is_io_failure};
@@ -21,8 +21,10 @@ use super::inline::Inline;
 use super::migration::{MIGRATION_TIMEOUT, Migration, MigrationError};
 use super::options::StoreOptions;
 use super::outbox::Outbox;
+use super::sandbox::Common;
 use super::schema;
 use super::snapshot::{IdleReader, Reader, Reads, Snapshot, Writes};
+use super::threads;
 use super::transaction::{Committed, Transaction};
 use super::turn;
 use super::writer::{Durable, Writer};
@@ -40,6 +42,10 @@ pub struct Store {
     queue: Mutex<Queue>,
     readers: Mutex<Vec<IdleReader>>,
     readers_out: AtomicUsize,
+    /// For each statement that reads, until its thread is done with it.
+    reading: Arc<Semaphore>,
+    /// The same for what the host reads.
+    host_reading: Arc<Semaphore>,
     file_made: OnceLock<()>,
     last_used: Mutex<Instant>,
     pub(super) inline: Inline,
@@ -62,6 +68,7 @@ pub(super) struct Core {
     pub(super) keys: Keys,
     pub(super) outbox: Outbox,
     pub(super) inbox: Inbox,
+    pub(super) sandboxing: Common,
     committed: AtomicU64,
     /// Making the file and switching it to a log waits for nobody (SQLite does
     /// not call the busy handler there), so one at a time does it.
@@ -79,7 +86,7 @@ struct Queue {
 /// Work for the writer.
 pub(super) enum Job {
     /// Buffered writes that are valid if what was read still holds.
-    Commit { reads: Reads, writes: Writes, reply: oneshot::Sender<Result<Durable, Error>> },
+    Commit { reads: Reads, writes: Box<Writes>, reply: oneshot::Sender<Result<Durable, Error>> },
     /// A run that holds the writer.
     Lease(LeaseJob),
     /// Taking out what is kept under expired idempotency keys.
@@ -104,6 +111,8 @@ pub(super) struct LeaseJob {
     pub(super) before: Option<Snapshot>,
     pub(super) run: LeaseRun,
     pub(super) ended: oneshot::Sender<Result<(), Error>>,
+    /// Set when nobody waits for it any more.
+    pub(super) gone: Arc<AtomicBool>,
 }
 
 /// Work of the host's own, which replies by itself; an error where there is no
@@ -141,6 +150,7 @@ impl Store {
     #[must_use]
     pub fn new(path: PathBuf, service: &str, options: StoreOptions) -> Arc<Self> {
         let core = Core {
+            sandboxing: Common::new(&path),
             path,
             service: service.to_owned(),
             options,
@@ -152,16 +162,18 @@ impl Store {
             opening: Mutex::new(()),
         };
         Arc::new(Self {
-            core: Arc::new(core),
             queue: Mutex::default(),
             readers: Mutex::default(),
             readers_out: AtomicUsize::new(0),
+            reading: Arc::new(Semaphore::new(core.options.max_reading)),
+            host_reading: Arc::new(Semaphore::new(core.options.max_reading)),
             file_made: OnceLock::new(),
             last_used: Mutex::new(Instant::now()),
             inline: Inline::default(),
             doing: AtomicU8::default(),
             late: AtomicU64::default(),
             told_late: Mutex::default(),
+            core: Arc::new(core),
             runtime: Handle::current(),
         })
     }
@@ -196,6 +208,7 @@ impl Store {
     {
         let (result_sender, result) = oneshot::channel();
         let (ended_sender, ended) = oneshot::channel();
+        let gone = SetOnDrop(Arc::default());
         self.enqueue(Job::Lease(LeaseJob {
             alone,
             before: before.and_then(Transaction::into_snapshot),
@@ -207,6 +220,7 @@ impl Store {
                 })
             }),
             ended: ended_sender,
+            gone: Arc::clone(&gone.0),
         }))?;
         ended.await.map_err(|_| self.writer_ended())??;
         result.await.map_err(|_| self.writer_ended())
@@ -419,7 +433,7 @@ impl Store {
         writes: Writes,
     ) -> Result<Durable, Error> {
         let (reply, validated) = oneshot::channel();
-        self.enqueue(Job::Commit { reads, writes, reply })?;
+        self.enqueue(Job::Commit { reads, writes: Box::new(writes), reply })?;
         validated.await.map_err(|_| self.writer_ended())?
     }
 
@@ -462,12 +476,11 @@ impl Store {
     ) -> Result<R, Error> {
         let read = async {
             let reader = Reader::take(self).await?;
-            let work = tokio::task::spawn_blocking(move || {
+            let work = self.on_free_thread(move || {
                 failpoint::stall(&reader.store().core.service);
                 read(reader.connection())
             });
-            let result = work.await.map_err(|error| Error::Unavailable(error.to_string()))?;
-            result.map_err(|error| self.core.failed(&error))
+            work.await?.map_err(|error| self.core.failed(&error))
         };
         self.patiently("what the host reads", read).await
     }
@@ -478,6 +491,37 @@ impl Store {
     /// When its commit failed, or took too long: it may be on disk all the same then.
     pub async fn durable(&self, committed: Committed) -> Result<(), Error> {
         self.patiently("a commit", committed.durable()).await
+    }
+
+    /// Does a guest's work on a thread where it may take its time, one of the few that the
+    /// service has at once: until it is done, whoever waits for it.
+    pub(super) async fn on_thread<R: Send + 'static>(
+        self: Arc<Self>,
+        work: impl FnOnce() -> R + Send + 'static,
+    ) -> Result<R, Error> {
+        on_thread_of(&self.reading, work).await
+    }
+
+    /// Does the host's own work on one of as many others.
+    pub(super) async fn on_free_thread<R: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> R + Send + 'static,
+    ) -> Result<R, Error> {
+        on_thread_of(&self.host_reading, work).await
+    }
+
+    /// Bytes of memory that its SQL has, and how often it was refused more.
+    #[must_use]
+    pub fn sql_memory(&self) -> (u64, u64) {
+        let account = self.core.sandboxing.account();
+        (u64::try_from(account.used()).unwrap_or(u64::MAX), account.refused())
+    }
+
+    /// How many of its statements read now.
+    #[must_use]
+    pub fn reading(&self) -> u64 {
+        let free = self.reading.available_permits();
+        u64::try_from(self.core.options.max_reading.saturating_sub(free)).unwrap_or(u64::MAX)
     }
 
     fn enqueue(self: &Arc<Self>, job: Job) -> Result<(), Error> {
@@ -567,7 +611,7 @@ impl Store {
             let mut readers = self.lock_readers();
             self.readers_out.fetch_sub(1, Ordering::AcqRel);
             match reader {
-                Some(reader) if readers.len() < self.core.options.max_idle_readers => {
+                Some(reader) if self.keeps_reader(readers.len()) => {
                     readers.push(reader);
                     None
                 }
@@ -575,6 +619,13 @@ impl Store {
             }
         };
         drop(surplus);
+    }
+
+    /// Whether one more reader is kept open beside so many idle ones. They have caches.
+    fn keeps_reader(&self, idle: usize) -> bool {
+        let options = &self.core.options;
+        let memory = self.core.sandboxing.account().used();
+        idle < options.max_idle_readers && (idle == 0 || memory < options.max_sql_memory / 2)
     }
 
     fn writer_ended(&self) -> Error {
@@ -594,6 +645,34 @@ impl Store {
 
     fn lock_readers(&self) -> MutexGuard<'_, Vec<IdleReader>> {
         self.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Does work on a thread, one of as many as there are permits: until it is done, whoever
+/// waits for it.
+async fn on_thread_of<R: Send + 'static>(
+    permits: &Arc<Semaphore>,
+    work: impl FnOnce() -> R + Send + 'static,
+) -> Result<R, Error> {
+    let permit = Arc::clone(permits).acquire_owned().await;
+    let permit = permit.expect("the semaphore is never closed");
+    let (reply, done) = oneshot::channel();
+    threads::READING.spawn(move || {
+        let result = work();
+        // Before anyone is told, who may ask for the next.
+        drop(permit);
+        // Nobody waits any more when this fails.
+        let _ = reply.send(result);
+    });
+    done.await.map_err(|_| Error::Unavailable("a thread of the store's ended".to_owned()))
+}
+
+/// Sets it when it is dropped.
+struct SetOnDrop(Arc<AtomicBool>);
+
+impl Drop for SetOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -12,6 +12,7 @@ use super::*;
 
 mod events;
 mod leases;
+mod sandbox;
 mod sql;
 mod statements;
 mod undone;

@@ -1,10 +1,13 @@
 //! One invocation's transaction, as the runtime uses it.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
+use tokio::runtime::Handle;
 
+use super::budget::Budget;
 use super::error::Error;
 use super::history::Footprint;
 use super::idempotency::{Keeping, KeptAnswer, KeyClaim};
@@ -14,7 +17,7 @@ use super::outbox::Publication;
 use super::snapshot::{Snapshot, Writes, page};
 use super::sql::{Deadlines, Execution, Rows, Value};
 use super::store::Store;
-use super::writer::{Durable, Writer};
+use super::writer::{Durable, Terms, Writer};
 use crate::event::Event;
 
 /// One invocation's reads and writes. Dropping it undoes them.
@@ -38,6 +41,9 @@ pub(super) struct Leased {
     deadlines: Deadlines,
     /// What it comes to when the deadline of what reads passes.
     late: Error,
+    budget: Budget,
+    /// Set when nobody waits for it any more.
+    gone: Arc<AtomicBool>,
     keeping: Option<Keeping>,
     publications: Vec<Publication>,
     published_bytes: usize,
@@ -68,6 +74,14 @@ impl Transaction {
     #[must_use]
     pub fn is_leased(&self) -> bool {
         matches!(self.mode, Mode::Leased(_))
+    }
+
+    /// Has the time that its SQL takes count against `budget` from here on.
+    pub fn count_against(&mut self, budget: &Budget) {
+        match &mut self.mode {
+            Mode::Optimistic(snapshot) => snapshot.budget = budget.clone(),
+            Mode::Leased(leased) => leased.budget = budget.clone(),
+        }
     }
 
     /// Whether it wrote anything that is not committed yet. One that holds the
@@ -162,8 +176,8 @@ impl Transaction {
         match &mut self.mode {
             // Guests cannot see `_kv` by SQL, so buffered pairs need not be there.
             Mode::Optimistic(snapshot) => snapshot.query(statement, parameters).await,
-            Mode::Leased(leased) => leased.run(|writer, deadlines, footprint| {
-                writer.query(statement, &parameters, deadlines, footprint)
+            Mode::Leased(leased) => leased.run(&self.store.runtime, |writer, terms, footprint| {
+                writer.query(statement, &parameters, terms, footprint)
             }),
         }
     }
@@ -179,8 +193,8 @@ impl Transaction {
     ) -> Result<Execution, Error> {
         match &mut self.mode {
             Mode::Optimistic(snapshot) => snapshot.execute(statement, parameters).await,
-            Mode::Leased(leased) => leased.run(|writer, deadlines, footprint| {
-                writer.execute(statement, &parameters, deadlines, footprint)
+            Mode::Leased(leased) => leased.run(&self.store.runtime, |writer, terms, footprint| {
+                writer.execute(statement, &parameters, terms, footprint)
             }),
         }
     }
@@ -278,8 +292,9 @@ impl Transaction {
     pub async fn commit(&mut self) -> Result<(), Error> {
         let store = Arc::clone(&self.store);
         match &mut self.mode {
-            Mode::Optimistic(_) => {
-                let fresh = Self::optimistic(&store);
+            Mode::Optimistic(snapshot) => {
+                let mut fresh = Self::optimistic(&store);
+                fresh.count_against(&snapshot.budget);
                 std::mem::replace(self, fresh).finish().await?.durable().await
             }
             Mode::Leased(leased) => leased.commit(),
@@ -357,6 +372,7 @@ impl Leased {
         publications: Vec<Publication>,
         deadlines: Deadlines,
         late: Error,
+        gone: Arc<AtomicBool>,
     ) -> Self {
         let published_bytes = publications.iter().map(|publication| publication.json.len()).sum();
         Self {
@@ -365,6 +381,8 @@ impl Leased {
             footprint,
             deadlines,
             late,
+            budget: Budget::default(),
+            gone,
             keeping: None,
             publications,
             published_bytes,
@@ -384,11 +402,14 @@ impl Leased {
     /// Runs a statement; one that the lease's deadline ended ends the lease, too.
     fn run<R>(
         &mut self,
-        run: impl FnOnce(&mut Writer, Deadlines, &mut Footprint) -> Result<R, Error>,
+        runtime: &Handle,
+        run: impl FnOnce(&mut Writer, &Terms<'_>, &mut Footprint) -> Result<R, Error>,
     ) -> Result<R, Error> {
         let deadlines = self.deadlines;
+        let (budget, gone) = (self.budget.clone(), Arc::clone(&self.gone));
+        let terms = Terms { deadlines, budget: &budget, gone: &gone, runtime };
         let mut footprint = std::mem::take(&mut self.footprint);
-        let result = run(self.writer()?, deadlines, &mut footprint);
+        let result = run(self.writer()?, &terms, &mut footprint);
         self.footprint = footprint;
         match result {
             Err(Error::Sql(_) | Error::GivenUp(_)) if Instant::now() >= deadlines.reading => {

@@ -15,13 +15,15 @@ use super::migration;
 use super::snapshot::{Reads, Writes};
 use super::sql::Deadlines;
 use super::store::{Job, LeaseJob, Store};
+use super::threads;
 use super::transaction::{Home, Leased, Transaction};
 use super::writer::{Durable, Writer};
 
 /// Starts a turn on a thread where it may block.
 pub(super) fn start(store: Arc<Store>) {
-    let runtime = store.runtime.clone();
-    runtime.spawn_blocking(move || {
+    threads::WRITING.spawn(move || {
+        let runtime = store.runtime.clone();
+        let _entered = runtime.enter();
         let mut broken = Broken { store: Some(Arc::clone(&store)) };
         run(&store);
         broken.store = None;
@@ -98,7 +100,7 @@ fn handle(store: &Arc<Store>, mut writer: Box<Writer>, job: Job) -> Option<Box<W
         Job::Commit { reads, writes, reply } => {
             // One whose client left before it was validated is not committed.
             if !reply.is_closed() {
-                let _ = reply.send(commit(&mut writer, &reads, Box::new(writes)));
+                let _ = reply.send(commit(&mut writer, &reads, writes));
             }
             Some(writer)
         }
@@ -144,7 +146,7 @@ fn commit(writer: &mut Writer, reads: &Reads, writes: Box<Writes>) -> Result<Dur
 
 /// Runs a lease holder to its end, its deadline, or its client's departure.
 fn lease(store: &Arc<Store>, mut writer: Box<Writer>, job: LeaseJob) -> Option<Box<Writer>> {
-    let LeaseJob { alone, before, run, mut ended } = job;
+    let LeaseJob { alone, before, run, mut ended, gone } = job;
     if ended.is_closed() {
         return Some(writer);
     }
@@ -183,7 +185,7 @@ fn lease(store: &Arc<Store>, mut writer: Box<Writer>, job: LeaseJob) -> Option<B
     };
     let deadlines = Deadlines { reading: deadline, writing: timeout };
     let home = Home::new(Mutex::new(None));
-    let leased = Leased::new(writer, &home, footprint, publications, deadlines, late.clone());
+    let leased = Leased::new(writer, &home, footprint, publications, deadlines, late.clone(), gone);
     let running = run(Transaction::leased(store, leased));
     // One that panics ends itself: its transaction is undone as any other's that is dropped.
     let held = catch_unwind(AssertUnwindSafe(|| hold(running, &mut ended, deadline)));

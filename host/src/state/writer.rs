@@ -6,26 +6,31 @@ mod hooks;
 mod undone;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rusqlite::Connection;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use self::group::{Group, Member, Work};
 use self::guest::Lease;
 use self::hooks::Hooks;
 
+use super::budget::Budget;
 use super::error::{Error, Rerun, is_io_failure};
 use super::held;
 use super::history::{Footprint, History};
 use super::idempotency::{self, Keeping, KeptAnswer, KeyClaim};
 use super::inbox::{self, Advance, Consumption};
 use super::keyvalue;
+use super::options::StoreOptions;
 use super::outbox::{self, Publication};
 use super::rollback;
 use super::sandbox::Sandbox;
 use super::snapshot::{Reads, Writes};
+use super::sql::Deadlines;
 use super::store::Core;
 use crate::failpoint;
 use crate::journal::Checkpoints;
@@ -52,11 +57,20 @@ pub(super) struct Writer {
     look_at_programs: bool,
 }
 
+/// What a lease holder's statements are held to.
+pub(super) struct Terms<'a> {
+    pub(super) deadlines: Deadlines,
+    pub(super) budget: &'a Budget,
+    /// Set when nobody waits for the lease holder any more.
+    pub(super) gone: &'a Arc<AtomicBool>,
+    pub(super) runtime: &'a Handle,
+}
+
 impl Writer {
     pub(super) fn open(core: &Arc<Core>) -> Result<Box<Self>, Error> {
         let mut connection = core.open_writer()?;
         let failed = |error: rusqlite::Error| Error::of_host(&error);
-        let sandbox = Sandbox::install(&mut connection).map_err(failed)?;
+        let sandbox = Sandbox::install(&mut connection, &core.sandboxing).map_err(failed)?;
         let hooks = Hooks::install(&mut connection).map_err(failed)?;
         let checkpoints = Checkpoints::install(&mut connection).map_err(failed)?;
         let look_at_programs = rollback::is_in_schema(&connection).map_err(failed)?;
@@ -362,6 +376,10 @@ impl Writer {
         let found = rollback::is_in_schema(&self.connection);
         self.look_at_programs = found.map_err(|error| self.failed(&error))?;
         Ok(())
+    }
+
+    pub(super) fn options(&self) -> &StoreOptions {
+        &self.core.options
     }
 
     pub(super) fn begin_group(&mut self) -> Result<(), Error> {

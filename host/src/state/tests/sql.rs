@@ -56,7 +56,6 @@ async fn a_guests_sql_stays_in_its_own_tables() {
         "PRAGMA table_info(_kv)",
         "CREATE TEMP TABLE u (x)",
         "CREATE TABLE _u (x)",
-        "SELECT load_extension('x')",
         "CREATE VIRTUAL TABLE v USING fts5(x)",
         "SELECT value FROM _kv WHERE bucket = 'a' AND key = 'b'",
     ] {
@@ -68,6 +67,7 @@ async fn a_guests_sql_stays_in_its_own_tables() {
         "DELETE FROM sqlite_master",
         "VACUUM",
         "SELECT y FROM t",
+        "SELECT load_extension('x')",
     ] {
         assert_eq!(kind(syntax).await, Some(SqlErrorKind::Syntax), "{syntax}");
     }

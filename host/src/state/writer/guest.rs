@@ -1,8 +1,9 @@
 //! A guest's statements on the writer's connection: each is done or leaves nothing.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use super::Writer;
+use super::{Terms, Writer};
 use crate::state::error::Error;
 use crate::state::history::Footprint;
 use crate::state::raw;
@@ -48,21 +49,21 @@ impl Writer {
         &mut self,
         statement: &str,
         parameters: &[Value],
-        deadlines: Deadlines,
+        terms: &Terms<'_>,
         footprint: &mut Footprint,
     ) -> Result<Rows, Error> {
-        self.guest(footprint, |writer| writer.scope(deadlines).query(statement, parameters))
+        self.guest(footprint, |writer| writer.scope(terms).query(statement, parameters))
     }
 
     pub(in crate::state) fn execute(
         &mut self,
         statement: &str,
         parameters: &[Value],
-        deadlines: Deadlines,
+        terms: &Terms<'_>,
         footprint: &mut Footprint,
     ) -> Result<Execution, Error> {
         let changes =
-            self.guest(footprint, |writer| writer.scope(deadlines).execute(statement, parameters))?;
+            self.guest(footprint, |writer| writer.scope(terms).execute(statement, parameters))?;
         Ok(Execution { changes, last_insert_id: self.lease.last_insert_id })
     }
 
@@ -99,10 +100,10 @@ impl Writer {
         Ok(())
     }
 
-    fn scope(&self, deadlines: Deadlines) -> Scope<'_> {
+    fn scope<'a>(&'a self, terms: &Terms<'a>) -> Scope<'a> {
         let options = &self.core.options;
         let timeout = Instant::now() + options.statement_timeout;
-        let Deadlines { reading, writing } = deadlines;
+        let Terms { deadlines: Deadlines { reading, writing }, budget, gone, runtime } = *terms;
         let deadlines = Deadlines { reading: reading.min(timeout), writing: writing.min(timeout) };
         Scope {
             connection: &self.connection,
@@ -111,6 +112,9 @@ impl Writer {
             // The lease's own savepoint does for its first statement.
             access: Access::Write { savepoint: self.lease.dirty, programs: self.look_at_programs },
             deadlines,
+            budget: budget.clone(),
+            gone: Some(Arc::clone(gone)),
+            runtime,
         }
     }
 }

@@ -1,0 +1,143 @@
+//! Threads on which SQLite may take its time.
+//!
+//! They are the host's own and not those that tokio keeps for whoever blocks. Each store
+//! has at most one turn of its writer and [`StoreOptions::max_reading`] statements on
+//! them at once, so none takes another's; they are made when they are needed, and
+//! as many at most as the pool says: what comes then waits in its order.
+//!
+//! [`StoreOptions::max_reading`]: super::options::StoreOptions::max_reading
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// How long a thread waits for work before it ends.
+const KEEP: Duration = Duration::from_secs(10);
+
+/// The niceness of a thread whose statement computes for long.
+const SLOW_NICENESS: i32 = 19;
+
+/// For statements that read: with the default of four a store, 128 stores can have all of
+/// theirs at once.
+pub(super) static READING: LazyLock<Pool> = LazyLock::new(|| Pool::new("sql-reading", 512));
+
+/// For the writers' turns, one a store at most. A turn takes as long as a lease or a sync.
+pub(super) static WRITING: LazyLock<Pool> = LazyLock::new(|| Pool::new("store-writing", 512));
+
+thread_local! {
+    static SLOWED: Cell<bool> = const { Cell::new(false) };
+    static SPOILED: Cell<bool> = const { Cell::new(false) };
+}
+
+type Work = Box<dyn FnOnce() + Send>;
+
+/// Threads that are made when there is work for them.
+pub(super) struct Pool {
+    name: &'static str,
+    max: usize,
+    state: Mutex<State>,
+    news: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Work>,
+    threads: usize,
+    idle: usize,
+}
+
+impl Pool {
+    fn new(name: &'static str, max: usize) -> Self {
+        Self { name, max, state: Mutex::default(), news: Condvar::new() }
+    }
+
+    /// Has it done by one of the threads. Work that the system has no thread for, and no other
+    /// thread will come to, is dropped.
+    pub(super) fn spawn(&'static self, work: impl FnOnce() + Send + 'static) {
+        let mut state = self.lock();
+        state.waiting.push_back(Box::new(work));
+        if state.idle >= state.waiting.len() {
+            drop(state);
+            self.news.notify_one();
+        } else if state.threads < self.max {
+            state.threads += 1;
+            drop(state);
+            self.start();
+        }
+    }
+
+    fn start(&'static self) {
+        let started = thread::Builder::new().name(self.name.to_owned()).spawn(|| self.run());
+        if let Err(error) = started {
+            tracing::error!(pool = self.name, %error, "a thread could not be started");
+            let dropped = {
+                let mut state = self.lock();
+                state.threads -= 1;
+                if state.threads == 0 { state.waiting.pop_back() } else { None }
+            };
+            drop(dropped);
+        }
+    }
+
+    fn run(&'static self) {
+        while let Some(work) = self.next() {
+            // Whoever waits for it notices that it never replied.
+            let _ = catch_unwind(AssertUnwindSafe(work));
+            if !speed_up() {
+                // It may not be preferred again: another takes its place.
+                let start = {
+                    let mut state = self.lock();
+                    let start = !state.waiting.is_empty();
+                    state.threads -= usize::from(!start);
+                    start
+                };
+                if start {
+                    self.start();
+                }
+                return;
+            }
+        }
+    }
+
+    fn next(&self) -> Option<Work> {
+        let mut state = self.lock();
+        loop {
+            if let Some(work) = state.waiting.pop_front() {
+                return Some(work);
+            }
+            state.idle += 1;
+            let (woken, waited) =
+                self.news.wait_timeout(state, KEEP).unwrap_or_else(PoisonError::into_inner);
+            state = woken;
+            state.idle -= 1;
+            if waited.timed_out() && state.waiting.is_empty() {
+                state.threads -= 1;
+                return None;
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Has the system prefer all other threads to this one.
+pub(super) fn slow_down() {
+    if !SLOWED.replace(true)
+        && let Err(error) = rustix::process::setpriority_process(None, SLOW_NICENESS)
+    {
+        tracing::debug!(%error, "a thread's priority could not be lowered");
+    }
+}
+
+/// Takes that back. False where this thread is not allowed to.
+pub(super) fn speed_up() -> bool {
+    if SLOWED.replace(false) {
+        SPOILED.set(rustix::process::setpriority_process(None, 0).is_err());
+    }
+    !SPOILED.get()
+}
