@@ -1,6 +1,7 @@
 //! State through the whole host: durability, isolation, the output gate.
 
 mod crash;
+mod fuzz;
 mod gate;
 mod idempotency;
 mod interfaces;
