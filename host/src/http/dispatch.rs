@@ -95,15 +95,19 @@ async fn answer(
                 // It may come, or be given up, before it is its turn.
                 () = body.ends(READ_AHEAD_BYTES), if !expects_continue => {}
             }
+            // Many are given up at once, and none of them may take a place in the queue for that.
+            if body.is_late() {
+                return None;
+            }
         }
-        service.admission.admit().await
+        service.admission.admit().await.ok()
     });
     let admitted = admitted.await;
     if body.is_late() {
         count.ended(Outcome::ClientLeft);
         return Err(Problem::of_failure(&service.name, &Failure::BodyLate(idle)));
     }
-    let Ok(Ok(permit)) = admitted else {
+    let Ok(Some(permit)) = admitted else {
         count.ended(Outcome::Overloaded);
         return Err(Problem::overloaded(&service.name));
     };
