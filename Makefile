@@ -70,9 +70,9 @@ test: plugins guests other-guests registry slowhttptest ## build everything, the
 	@$(CARGO) test --quiet --manifest-path plugins/Cargo.toml
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then $(CARGO) nextest run; else $(CARGO) test; fi
 
-soak: plugins guests ## crash, cut the power and fail for as long as it takes to be sure: 1 000, 300 and 2 000 times; 30 minutes of SQL
+soak: plugins guests ## crash, cut the power and fail 1 000, 300 and 2 000 times; an hour of mixed load; 30 minutes of SQL
 	@HOTDOCK_SOAK=1 $(CARGO) nextest run --cargo-quiet --profile soak --no-capture \
-	    -E 'test(/^events::(crash|faults|power)::/)'
+	    -E 'test(/^events::(crash|faults|power)::/) | test(/^ends::soak::/)'
 	@HOTDOCK_FUZZ_SECONDS=1800 $(CARGO) nextest run --cargo-quiet --profile soak --no-capture \
 	    -E 'test(/^state::fuzz::/)'
 

@@ -8,6 +8,7 @@ pub mod in_process;
 pub mod raw;
 pub mod registry;
 pub mod typed;
+pub mod valve;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -3,6 +3,7 @@
 
 mod bench_invoke;
 mod deploy;
+mod ends;
 mod events;
 mod formats;
 mod harness;

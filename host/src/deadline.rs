@@ -5,27 +5,36 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 /// The deadline passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Late;
 
-/// What `future` comes to, if it does until the deadline. Most are ready at once, so
-/// a timer is made only for one that isn't: that is what it has before
-/// [`tokio::time::timeout_at`].
+/// What `future` comes to, if it does until the deadline.
 pub(crate) async fn by<F: Future>(deadline: Instant, future: F) -> Result<F::Output, Late> {
+    unless(future, || sleep_until(deadline)).await.map_err(|()| Late)
+}
+
+/// What `future` comes to, or what ends it before. Most are ready at once, so what would
+/// end it is made only for one that isn't: that is what it has before
+/// [`tokio::time::timeout_at`].
+pub(crate) async fn unless<F: Future, E: Future>(
+    future: F,
+    end: impl FnOnce() -> E,
+) -> Result<F::Output, E::Output> {
     let mut future = pin!(future);
-    let mut timer = pin!(None::<Sleep>);
+    let mut make_end = Some(end);
+    let mut end = pin!(None::<E>);
     poll_fn(|context| {
         if let Poll::Ready(output) = future.as_mut().poll(context) {
             return Poll::Ready(Ok(output));
         }
-        if timer.is_none() {
-            timer.set(Some(sleep_until(deadline)));
+        if let Some(make_end) = make_end.take() {
+            end.set(Some(make_end()));
         }
-        let timer = timer.as_mut().as_pin_mut().expect("it was just set");
-        timer.poll(context).map(|()| Err(Late))
+        let end = end.as_mut().as_pin_mut().expect("it was just set");
+        end.poll(context).map(Err)
     })
     .await
 }

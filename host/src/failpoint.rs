@@ -1,5 +1,6 @@
-//! Places where a test has the process die, to see that nothing is lost there, or where
-//! it has a store stand still, to see whom that delays.
+//! Places where a test has the process die, to see that nothing is lost there, or the
+//! host panic, to see that nothing else is, or where it has a store stand still, to see
+//! whom that delays.
 //!
 //! `HOTDOCK_FAILPOINT=<name>=<n>` ends a debug build at the n-th time that it
 //! comes by the place of this name, without any word. `HOTDOCK_STALL=<file>` keeps a
@@ -9,6 +10,19 @@
 /// Ends the process here, if that is what the test wants.
 #[cfg(debug_assertions)]
 pub(crate) fn pass(name: &str) {
+    if is_due(name) {
+        std::process::abort();
+    }
+}
+
+/// Panics here, if that is what the test wants.
+#[cfg(debug_assertions)]
+pub(crate) fn panic_at(name: &str) {
+    assert!(!is_due(name), "a test wants it");
+}
+
+#[cfg(debug_assertions)]
+fn is_due(name: &str) -> bool {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,12 +33,9 @@ pub(crate) fn pass(name: &str) {
         let (name, times) = variable.rsplit_once('=')?;
         Some((name.to_owned(), AtomicU64::new(times.parse().ok()?)))
     });
-    if let Some((armed, left)) = armed
-        && armed == name
-        && left.fetch_sub(1, Ordering::Relaxed) == 1
-    {
-        std::process::abort();
-    }
+    armed
+        .as_ref()
+        .is_some_and(|(armed, left)| armed == name && left.fetch_sub(1, Ordering::Relaxed) == 1)
 }
 
 /// Does nothing.
@@ -56,3 +67,8 @@ pub(crate) fn stall(service: &str) {
 #[cfg(not(debug_assertions))]
 #[inline(always)]
 pub(crate) fn stall(_service: &str) {}
+
+/// Does nothing.
+#[cfg(not(debug_assertions))]
+#[inline(always)]
+pub(crate) fn panic_at(_name: &str) {}

@@ -10,6 +10,7 @@
 mod account;
 mod afterwards;
 mod again;
+mod bounds;
 mod call;
 mod compile;
 mod component;

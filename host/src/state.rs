@@ -21,6 +21,7 @@
 mod budget;
 mod doing;
 mod error;
+mod fate;
 mod held;
 mod history;
 mod idempotency;
@@ -50,6 +51,7 @@ mod tests;
 
 pub use budget::Budget;
 pub use error::{Error, Rerun, SqlError, SqlErrorKind};
+pub use fate::Fate;
 pub use held::{DeadLetter, DeadLetters, Due, HeldEntry, Revival, Settlement};
 pub use idempotency::{KeptAnswer, KeyClaim};
 pub use inbox::{Consumption, Cursor, Progress};

@@ -20,6 +20,8 @@ def report(results):
         print_works(rows)
     if "neighbours" in results:
         print_neighbours(results["neighbours"])
+    if "computing" in results:
+        print_computing(results["computing"])
     if facts:
         print_facts(facts)
     RESULTS.mkdir(parents=True, exist_ok=True)
@@ -76,6 +78,9 @@ def fact_rows(results):
         spinning = found["one spinning guest a core"]
         fact("p99 beside one spinning guest a core ÷ alone",
              [result["p99_us"] / quiet["p99_us"] for result, quiet in zip(spinning, alone)], "×", "≤ 3")
+    for each in results.get("computing", []):
+        fact(f"{each['guest']}, {each['handler_ms']} ms: goodput ÷ cores by handler time",
+             [result["share"] for result in each["rounds"]], "×", "≥ 0.9")
     if found := results.get("events"):
         published = found["published"]
         fact("events published in batches", published["hotdock"], "/s", "≥ 50 000")
@@ -133,6 +138,16 @@ def print_neighbours(neighbours):
             result["p99_us"] / quiet["p99_us"] for result, quiet in zip(results, alone))
         print(f"{name:<40} {statistics.median(result['per_second'] for result in results):>11.0f}"
               f" {statistics.median(result['p99_us'] for result in results) / 1000:>7.2f}   {ratio:.2f} ×")
+
+
+def print_computing(computing):
+    print(f"\nhandlers that compute; ≥ 0.90 of the processors wanted, and no permits left behind\n\n"
+          f"{'guest':<15} {'handler':>8} {'goodput/s':>10} {'of the processors':>18} {'p99 ms':>8} {'p99 of hello beside':>20}")
+    for each in computing:
+        median = {key: statistics.median(result[key] for result in each["rounds"])
+                  for key in ("per_second", "share", "p99_us", "hello_p99_us")}
+        print(f"{each['guest']:<15} {each['handler_ms']:>5} ms {median['per_second']:>10.1f} {median['share']:>18.2f}"
+              f" {median['p99_us'] / 1000:>8.1f} {median['hello_p99_us'] / 1000:>17.1f} ms")
 
 
 def print_facts(facts):

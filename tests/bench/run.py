@@ -5,7 +5,7 @@ Every server is up the whole time; a round asks each of them in turn for the sam
 what the machine does meanwhile hits all of them alike. A ratio is the median of the rounds' ratios.
 
 Environment: QUICK=1 takes fewer and shorter rounds; ROUNDS and DURATION (seconds) set them;
-ONLY=works,events,… runs some parts (see PARTS).
+ONLY=works,events,… runs some parts (see PARTS); HOTDOCK is another binary than the release.
 
 Needs wrk. What else is missing is left out with a word on standard error: `wasmtime` (of the
 host's line) and `nats-server` on PATH, Flask from PyPI, h2load, the guests js.wasm and py.wasm.
@@ -17,6 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import computing
 import deployments
 import events
 import growth
@@ -29,7 +30,7 @@ import works
 from load import Failed
 from settings import GUESTS, ONLY, TARGET
 
-PARTS = ["works", "neighbours", "events", "swaps", "deployments", "saturation", "growth"]
+PARTS = ["works", "neighbours", "computing", "events", "swaps", "deployments", "saturation", "growth"]
 REUSED = "[instances]\nreuse = 1000000\n"
 
 
@@ -60,6 +61,8 @@ def main():
                     servers.stop(running.pop(server.name))
             if "neighbours" in wanted:
                 results["neighbours"] = neighbours.measure(host)
+            if "computing" in wanted:
+                results["computing"] = computing.measure(host)
             if "events" in wanted:
                 results["events"] = events.measure(host, folder)
             if "swaps" in wanted:
@@ -96,6 +99,8 @@ def start_host(folder):
         *deploy(plugins, "py", "py-fresh", manifest=""),
         *deploy(plugins, "probe", manifest=probe, path="/probe/count"),
         *deploy(plugins, "probe3", manifest="", path="/probe3/count"),
+        *(path for guest in computing.GUESTS
+          for path in deploy(plugins, guest, f"computing-{guest}", manifest=computing.MANIFEST)),
     ]
     host = servers.hotdock(folder, plugins, paths)
     host.paths = paths

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from settings import GUESTS, ROOT, TARGET, WASMTIME_LINE, say
 
-HOTDOCK = TARGET / "release" / "hotdock"
+HOTDOCK = Path(os.environ.get("HOTDOCK", TARGET / "release" / "hotdock"))
 # How long a server may take until it answers; the host compiles 13 MB guests first.
 PATIENCE = 180
 

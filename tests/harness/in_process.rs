@@ -3,11 +3,14 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use bytes::Bytes;
 use hotdock::app::App;
 use hotdock::config::Config;
 use hotdock::state::StoreOptions;
 use hotdock::telemetry::Logs;
-use http::Method;
+use http::{Method, Request};
+use http_body_util::Full;
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -41,6 +44,20 @@ impl Folders {
         let beside = self.plugin(&format!("{name}.toml"));
         std::fs::write(beside, manifest.unwrap_or_default()).expect("a file");
         std::fs::write(self.plugin(&format!("{name}.wasm")), wasm).expect("a file");
+    }
+
+    /// The same with this in its manifest, before what is beside it.
+    pub fn deploy_with(&self, name: &str, manifest: &str) {
+        let (wasm, beside) = component(name);
+        self.configure(name, &format!("{manifest}\n{}", beside.unwrap_or_default()));
+        std::fs::write(self.plugin(&format!("{name}.wasm")), wasm).expect("a file");
+    }
+
+    /// Gives it this manifest, which makes another version of it.
+    pub fn configure(&self, name: &str, manifest: &str) {
+        let part = self.folder.path().join(format!("{name}.part"));
+        std::fs::write(&part, manifest).expect("a file");
+        std::fs::rename(part, self.plugin(&format!("{name}.toml"))).expect("a rename");
     }
 
     pub fn undeploy(&self, name: &str) {
@@ -82,6 +99,28 @@ impl InProcess {
     pub async fn admin(&self, path: &str) -> Reply {
         let url = self.admin_url(path);
         self.client.try_request(Method::GET, &url, "").await.expect("an answer")
+    }
+
+    /// Posts to the admin listener.
+    pub async fn admin_post(&self, path: &str, body: String) -> Reply {
+        let request =
+            Request::post(self.admin_url(path)).header("content-type", "application/json");
+        let request = request.body(Full::new(Bytes::from(body))).expect("a request");
+        self.client.send(request).await.expect("an answer")
+    }
+
+    /// `GET /v1/services/<name>`; null where there is none.
+    pub async fn service(&self, name: &str) -> Value {
+        let status = self.admin("/v1/services").await.json();
+        let services = status["services"].as_array().expect("services");
+        services.iter().find(|service| service["name"] == name).cloned().unwrap_or_default()
+    }
+
+    pub async fn until_version(&self, name: &str, version: u64) {
+        eventually(&format!("{name} v{version} serves"), async || {
+            (self.service(name).await["serving"]["version"] == version).then_some(())
+        })
+        .await;
     }
 
     pub fn admin_url(&self, path: &str) -> String {

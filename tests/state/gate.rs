@@ -1,57 +1,20 @@
 //! The output gate: byte by byte, nothing leaves before the commit.
 
-use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use hotdock::config::Config;
-use hotdock::state::StoreOptions;
 
+use crate::harness::eventually;
 use crate::harness::in_process::Folders;
 use crate::harness::raw::Raw;
-use crate::harness::{PATIENCE, eventually};
-
-/// Holds commits back while it is closed.
-#[derive(Default)]
-struct Valve {
-    closed: Mutex<bool>,
-    changed: Condvar,
-    held: Mutex<u32>,
-}
-
-impl Valve {
-    fn pass(&self) {
-        let mut closed = self.closed.lock().expect("a lock");
-        if *closed {
-            *self.held.lock().expect("a lock") += 1;
-        }
-        while *closed {
-            closed = self.changed.wait_timeout(closed, PATIENCE).expect("a lock").0;
-        }
-    }
-
-    fn set(&self, closed: bool) {
-        *self.closed.lock().expect("a lock") = closed;
-        self.changed.notify_all();
-    }
-
-    fn held(&self) -> u32 {
-        *self.held.lock().expect("a lock")
-    }
-}
+use crate::harness::valve::Valve;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn not_one_byte_of_an_answer_leaves_before_its_commit() {
     let folders = Folders::new();
     ["cart", "probe"].iter().for_each(|name| folders.deploy(name));
-    let valve = Arc::new(Valve::default());
-    let options = StoreOptions {
-        before_commit: Some(Arc::new({
-            let valve = Arc::clone(&valve);
-            move || valve.pass()
-        })),
-        ..StoreOptions::default()
-    };
-    let host = folders.host(Config::default(), options).await;
+    let valve = Valve::default();
+    let host = folders.host(Config::default(), valve.options()).await;
     let address = host.address;
 
     let body = r#"{"user_id": 7, "product_id": 1, "quantity": 2}"#;

@@ -131,9 +131,13 @@ fn failed(failure: &Failure) -> Ending {
     match failure {
         // Its version was replaced: the next one gets it.
         Failure::Drained => Ending::Undelivered { reason, pause: Duration::ZERO },
-        Failure::NoRoom(_) | Failure::StoreFull | Failure::OutboxFull | Failure::Store(_) => {
-            Ending::Undelivered { reason, pause: UNREACHABLE_PAUSE }
-        }
+        // Where it took effect after all, it has none the next time.
+        Failure::NoRoom(_)
+        | Failure::StoreFull
+        | Failure::OutboxFull
+        | Failure::Store(_)
+        | Failure::Uncertain(_) => Ending::Undelivered { reason, pause: UNREACHABLE_PAUSE },
+        Failure::Partly(failure) => failed(failure),
         _ => Ending::Failed { reason, after: None },
     }
 }

@@ -23,9 +23,7 @@ use crate::deadline::within;
 use crate::events::receive::{self, Intake};
 use crate::manifest::Limits;
 use crate::runtime::{Failure, Invocation, ReplayBody, ResponseBody, Unread, invoke};
-use crate::service::{
-    Kind, Outcome, Registry, RouteMatch, Service, ServiceName, Ticket, VersionId,
-};
+use crate::service::{Kind, Outcome, Registry, RouteMatch, Service, Ticket, VersionId};
 
 /// How much of a body is waited for, and how long, before its request takes a place among those
 /// that run.
@@ -135,11 +133,9 @@ async fn answer(
             if let Some(taking) = response.body().taking() {
                 service.admission.downloads().add(taking);
             }
-            let response = finish(response, &service.name);
-            let outcome = if response.is_ok() { Outcome::Answered } else { Outcome::NoAnswer };
-            count.ended(outcome);
-            measure.ended(outcome, response.as_ref().ok().map(Response::status));
-            response.map(|response| with_cookie(response, &uri, &ticket))
+            count.ended(Outcome::Answered);
+            measure.ended(Outcome::Answered, Some(response.status()));
+            Ok(with_cookie(finish(response), &uri, &ticket))
         }
         Err(failure) => {
             let failure = match failure {
@@ -198,16 +194,9 @@ fn unread(head: &Parts, expects_continue: bool) -> Unread {
 }
 
 /// A guest's response that HTTP has a place for.
-fn finish(
-    mut response: Response<ResponseBody>,
-    service: &ServiceName,
-) -> Result<Response<ResponseBody>, Problem> {
-    if response.status().is_informational() {
-        tracing::warn!(%service, status = %response.status(), "the service answered with a status that is no answer");
-        return Err(Problem::of_failure(service, &Failure::NoAnswer));
-    }
+fn finish(mut response: Response<ResponseBody>) -> Response<ResponseBody> {
     request::remove_hop_by_hop(response.headers_mut());
-    Ok(response)
+    response
 }
 
 /// `HEAD`: the head that `GET` would have, and nothing after it (RFC 9110 §9.3.2).

@@ -15,6 +15,10 @@ use crate::service::ServiceName;
 /// Seconds after which a client that met a full queue or a conflict may try again.
 const RETRY_AFTER_SECONDS: u32 = 1;
 
+/// The one kind of problem after which something may have been done: all others say that
+/// nothing was.
+const MAYBE_DONE: &str = "may-have-taken-effect";
+
 /// A problem that the host answers with.
 #[derive(Debug, thiserror::Error)]
 #[error("{status}: {detail}")]
@@ -25,6 +29,8 @@ pub struct Problem {
     service: Option<ServiceName>,
     allow: Vec<Method>,
     retry: bool,
+    /// What went wrong after something had taken effect.
+    cause: Option<&'static str>,
     event: Option<Box<InvalidEvent>>,
 }
 
@@ -38,6 +44,8 @@ struct Details<'a> {
     detail: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     service: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     attribute: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,6 +61,7 @@ impl Problem {
             service: None,
             allow: Vec::new(),
             retry: false,
+            cause: None,
             event: None,
         }
     }
@@ -114,6 +123,20 @@ impl Problem {
         Self { retry: true, ..Self::new(kind, StatusCode::SERVICE_UNAVAILABLE, detail) }
     }
 
+    /// The same of a request that has taken effect in part: who repeats it may do that
+    /// twice.
+    fn partly(self) -> Self {
+        let Self { kind, status, detail, service, .. } = self;
+        // That it is to be tried again is said by this status alone, too.
+        let is_refusal = status == StatusCode::SERVICE_UNAVAILABLE;
+        let status = if is_refusal { StatusCode::INTERNAL_SERVER_ERROR } else { status };
+        let detail = format!(
+            "the request may have taken effect: {detail}, but what the service had committed, or \
+             told others, stands"
+        );
+        Self { service, cause: Some(kind), ..Self::new(MAYBE_DONE, status, detail) }
+    }
+
     fn of(self, service: &ServiceName) -> Self {
         Self { service: Some(service.clone()), ..self }
     }
@@ -131,6 +154,11 @@ impl Problem {
         let late = |kind| Self::new(kind, StatusCode::GATEWAY_TIMEOUT, failure.to_string());
         let problem = match failure {
             Failure::Trapped(_) => failed("failed", "the service failed"),
+            Failure::Panicked(_) => Self::new(
+                "host-failed",
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the host failed while it ran the service",
+            ),
             Failure::OverLimit { limit: Limit::Memory(_), .. } => {
                 failed("out-of-memory", "the service ran out of memory")
             }
@@ -209,6 +237,12 @@ impl Problem {
             Failure::Store(_) => {
                 Self::unavailable("store-unavailable", "the service's store does not answer")
             }
+            Failure::Uncertain(_) => Self::new(
+                MAYBE_DONE,
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the request may have taken effect: its commit could not be confirmed",
+            ),
+            Failure::Partly(failure) => return Self::of_failure(service, failure).partly(),
         };
         problem.of(service)
     }
@@ -274,6 +308,7 @@ impl Problem {
             status: self.status.as_u16(),
             detail: &self.detail,
             service: self.service.as_ref().map(ServiceName::as_str),
+            cause: self.cause,
             attribute: self.event.as_ref().and_then(|event| event.attribute.as_deref()),
             index: self.event.as_ref().and_then(|event| event.index),
         };

@@ -1,75 +1,179 @@
-//! What a guest does after its answer: the rest of the answer's body, and tasks
-//! that it left behind.
+//! How an invocation ends whose transaction is validated. It goes through these states:
+//!
+//! ```text
+//!             ┌─ its call has returned ──────────────────────────┐
+//! validated ──┤                                                  ├── an end
+//!             └─ it goes on, in a task of its own ─┬─ returned ──┤
+//!                                                  └─ failed, ───┘
+//!                       used its CPU time up, is over, or left by its client
+//! ```
+//!
+//! and whatever way it came, [`Afterwards::end`] gives all back that it holds. What has no
+//! validated transaction holds its guest, its lease and its permit in the future that runs
+//! it, and gives them back with that.
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
-use super::run::{Ended, Running};
-use crate::service::{Lease, Permit};
+use super::bounds::Bounds;
+use super::failure::Failure;
+use super::response::{Link, Made};
+use super::run::{Ended, OverBudget, Panicked, Running};
+use crate::service::{Lease, Outcome, Permit, ServiceMetrics};
+
+const ENDED: &str = "the invocation was ended after its answer had begun";
+
+const LEFT_OPEN: &str = "the service returned before the end of its answer's body; it was cut off";
 
 /// What an invocation holds until its guest is done.
 pub(super) struct Hold {
     pub(super) lease: Lease,
     pub(super) permit: Permit,
+    pub(super) metrics: Arc<ServiceMetrics>,
 }
 
-/// Runs a guest on that has answered: its body, then what it does after it.
-pub(super) async fn drive(
+/// An invocation whose transaction is validated, until its end.
+pub(super) struct Afterwards {
+    body: Sending,
     hold: Hold,
-    mut running: Running,
-    aborted: Arc<AtomicBool>,
-    gone: CancellationToken,
-    deadline: Instant,
-) {
-    let version = hold.lease.version();
-    let body_sent = running.body_sent();
-    let end = async {
-        let ended = poll_fn(|context| running.poll(context)).await;
-        if let Ok(Ended { result: Ok(()), .. }) = &ended {
-            // One that left its body open must not serve another meanwhile.
-            body_sent.cancelled().await;
-        }
-        ended
-    };
-    let fate = tokio::select! {
-        ended = end => match ended {
-            Ok(ended) => {
-                if ended.result.is_err() {
-                    // Before the store is dropped, which ends the body.
-                    aborted.store(true, Ordering::Release);
-                }
-                settle(ended, &hold);
-                return;
-            }
-            Err(_) => "it used its CPU time up",
-        },
-        () = tokio::time::sleep_until(deadline) => "its deadline passed",
-        () = version.ended() => "its version's drain is over",
-        () = gone.cancelled() => {
-            tracing::debug!(version = %version.id, "the client left before the end of the answer");
-            return;
-        }
-    };
-    aborted.store(true, Ordering::Release);
-    tracing::warn!(
-        service = %version.id.service,
-        version = version.id.number,
-        "the invocation was ended after its answer had begun: {fate}"
-    );
+    /// Whether its answer itself says that it failed.
+    failed: bool,
 }
 
-/// Gives the instance back, or logs what ended it. Returns whether it trapped.
-pub(super) fn settle(ended: Ended, hold: &Hold) -> bool {
-    let version = hold.lease.version();
-    let Err(error) = ended.settle(&version.pool) else { return false };
-    tracing::warn!(
-        service = %version.id.service,
-        version = version.id.number,
-        "the service failed after its answer: {error:#}"
-    );
-    true
+/// Where the answer's body is.
+pub(super) enum Sending {
+    /// All of it is with the host, or there is none.
+    Whole,
+    /// It comes from the guest.
+    Coming(Link),
+}
+
+/// How an invocation ends that was validated.
+pub(super) enum End {
+    /// Its call returned, with all of its body made, or failed.
+    Returned(Ended),
+    /// It left its body without an end.
+    LeftOpen,
+    /// Its body had reached its limit.
+    CutOff,
+    /// It used its CPU time up.
+    OutOfCpu,
+    /// Its deadline passed, or its version's drain is over.
+    Over(Failure),
+    /// The client left before the body's end.
+    ClientLeft,
+}
+
+impl End {
+    /// Of a guest whose body is no more than this.
+    fn of_body(made: Made) -> Self {
+        match made {
+            Made::All => Self::ClientLeft,
+            Made::UpToItsLimit => Self::CutOff,
+            Made::Part => Self::LeftOpen,
+        }
+    }
+}
+
+impl Sending {
+    /// The guest makes no more of it.
+    async fn close(&self) -> Made {
+        match self {
+            Self::Whole => Made::All,
+            Self::Coming(link) => link.close().await,
+        }
+    }
+
+    /// Resolves where nobody reads on, before the body's end.
+    async fn gone(&self) -> End {
+        match self {
+            Self::Coming(link) => {
+                link.gone().await;
+                link.made().map_or(End::ClientLeft, End::of_body)
+            }
+            // It need not stay for what the guest does after the answer.
+            Self::Whole => std::future::pending().await,
+        }
+    }
+}
+
+impl Afterwards {
+    pub(super) fn new(hold: Hold, body: Sending, failed: bool) -> Self {
+        Self { body, hold, failed }
+    }
+
+    /// Runs the guest to its end in a task of its own, where it has not ended yet.
+    pub(super) fn go_on(self, running: Running, ended: Option<Ended>, deadline: Instant) {
+        match ended {
+            Some(ended) => self.end(End::Returned(ended)),
+            None => {
+                tokio::spawn(self.drive(running, deadline));
+            }
+        }
+    }
+
+    async fn drive(self, running: Running, deadline: Instant) {
+        // In this order: whatever comes, the guest goes after what is said of its body.
+        let (mut running, this) = (running, self);
+        let end = this.until_end(&mut running, deadline).await;
+        this.end(end);
+    }
+
+    async fn until_end(&self, running: &mut Running, deadline: Instant) -> End {
+        let bounds = Bounds::new(self.hold.lease.version(), deadline);
+        let ended = tokio::select! {
+            ended = poll_fn(|context| running.poll(context)) => ended,
+            failure = bounds.over() => return End::Over(failure),
+            end = self.body.gone() => return end,
+        };
+        match ended {
+            Err(OverBudget) => End::OutOfCpu,
+            Ok(ended) if ended.result.is_err() => End::Returned(ended),
+            Ok(ended) => match self.body.close().await {
+                Made::All => End::Returned(ended),
+                // Its instance must not serve another: it has a handle on the body.
+                made => End::of_body(made),
+            },
+        }
+    }
+
+    /// Gives everything back, whole or thrown away, and tells who has to know.
+    pub(super) fn end(self, end: End) {
+        let Self { body, hold, failed } = self;
+        // Before the guest: with that the body would seem to end.
+        drop(body);
+        let Hold { lease, permit, metrics } = hold;
+        let version = lease.version();
+        let ended = |fate: &str| Some(format!("{ENDED}: {fate}"));
+        let (outcome, words) = match end {
+            End::Returned(ended) => match ended.settle(&version.pool) {
+                Ok(()) => (Outcome::Answered, None),
+                Err(error) => {
+                    let words = format!("the service failed after its answer: {error:#}");
+                    let panicked = error.is::<Panicked>();
+                    (if panicked { Outcome::HostFailed } else { Outcome::Trapped }, Some(words))
+                }
+            },
+            End::CutOff => (Outcome::AnswerCut, None),
+            End::LeftOpen => (Outcome::AnswerCut, Some(LEFT_OPEN.to_owned())),
+            End::OutOfCpu => (Outcome::Cpu, ended("it used its CPU time up")),
+            End::Over(Failure::Drained) => (Outcome::Drained, ended("its version's drain is over")),
+            End::Over(_) => (Outcome::Deadline, ended("its deadline passed")),
+            End::ClientLeft => {
+                tracing::debug!(version = %version.id, "the client left before the answer's end");
+                (Outcome::ClientLeft, None)
+            }
+        };
+        if let Some(words) = words {
+            tracing::warn!(service = %version.id.service, version = version.id.number, "{words}");
+        }
+        if outcome != Outcome::Answered {
+            metrics.count_after_answer(outcome);
+            // Once, where the answer says so already.
+            version.metrics.count_after_answer(outcome, failed);
+        }
+        drop((permit, lease));
+    }
 }

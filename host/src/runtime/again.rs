@@ -1,10 +1,12 @@
 //! An invocation that was validated and is run once more: another's statement undid the store's
 //! transaction that it was in, before that was committed.
 
+use std::sync::Arc;
+
 use super::afterwards::Hold;
 use super::exchange::Exchange;
 use super::run::Running;
-use crate::service::{Lease, Line};
+use crate::service::{Lease, Line, ServiceMetrics};
 use crate::state::Committed;
 
 /// What it takes to run it once more, kept while its own guest may go on with its answer.
@@ -13,6 +15,7 @@ pub(super) struct Again {
     exchange: Option<Exchange>,
     lease: Lease,
     line: Line,
+    metrics: Arc<ServiceMetrics>,
 }
 
 impl Again {
@@ -22,6 +25,7 @@ impl Again {
             exchange: ran.map(|running| running.exchange().clone()),
             lease: hold.lease.another(),
             line: hold.permit.line(),
+            metrics: Arc::clone(&hold.metrics),
         })
     }
 
@@ -32,6 +36,7 @@ impl Again {
 
     /// Waits until it may be.
     pub(super) async fn hold(self) -> Hold {
-        Hold { lease: self.lease, permit: self.line.admit_again().await }
+        let Self { lease, line, metrics, .. } = self;
+        Hold { lease, permit: line.admit_again().await, metrics }
     }
 }

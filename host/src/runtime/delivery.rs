@@ -4,10 +4,9 @@
 use std::sync::Arc;
 
 use compact_str::CompactString;
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
-use super::afterwards::{Hold, drive, settle};
+use super::afterwards::{Afterwards, Hold, Sending};
+use super::bounds::Bounds;
 use super::call::Call;
 use super::component::Servable;
 use super::exchange::{Given, Occasion};
@@ -20,7 +19,7 @@ use super::runs::{Answered, Before, Mode, Runs, Unanswered, Work, interrupted};
 use crate::event::{Event, PARTITION_KEY, Value};
 use crate::manifest::Limits;
 use crate::service::{Lease, Permit, ServiceMetrics};
-use crate::state::{self, Committed, Consumption, Store, Transaction};
+use crate::state::{self, Committed, Consumption, Fate, Store, Transaction};
 
 /// How much of a handler's reason is kept, in bytes.
 const MAX_REASON_BYTES: usize = 4 << 10;
@@ -81,45 +80,31 @@ struct Outcome {
 /// when its transaction is validated; lease, permit and instance are given back
 /// then, or when the tasks are done that an asynchronous handler left behind.
 ///
-/// Dropping the future ends the guest, undoes its transaction and gives every
-/// hold back.
+/// Dropping the future ends the guest, gives every hold back, and undoes its transaction,
+/// unless the store has it.
 ///
 /// # Errors
 /// When there is no verdict: the guest trapped, was ended, or conflicts with
 /// others and cannot be run again. Nothing was written then.
 pub async fn deliver(delivery: Delivery) -> Result<Verdict, Failure> {
-    let version = Arc::clone(delivery.lease.version());
-    tokio::select! {
-        biased;
-        result = handle(delivery) => result,
-        () = version.ended() => Err(Failure::Drained),
-    }
-}
-
-async fn handle(delivery: Delivery) -> Result<Verdict, Failure> {
     let Delivery { lease, permit, store, metrics, .. } = delivery;
     let Delivery { event, subscription, position, attempt, consumption, .. } = delivery;
     let version = Arc::clone(lease.version());
-    let hold = Hold { lease, permit };
-    let deadline = Instant::now() + version.manifest.limits.deadline;
+    let hold = Hold { lease, permit, metrics: Arc::clone(&metrics) };
+    let bounds = Bounds::from_now(&version);
     let body = ReplayBody::empty();
     let runs = Arc::new(Runs {
-        version,
+        version: Arc::clone(&version),
         store,
         metrics,
         keys: RequestKeys::of(&[&event.source, &event.id, &subscription]),
+        fate: Fate::default(),
         work: Handling { event, subscription, position, attempt, consumption, body },
     });
-    let Outcome { running, ended, verdict } = runs.outcome(Mode::FIRST, deadline).await?;
-    match ended {
-        Some(ended) => _ = settle(ended, &hold),
-        None => {
-            // There is no body that anyone reads.
-            running.body_sent().cancel();
-            let (aborted, gone) = (Arc::default(), CancellationToken::new());
-            tokio::spawn(drive(hold, running, aborted, gone, deadline));
-        }
-    }
+    let Outcome { running, ended, verdict } = runs.outcome(Mode::FIRST, &bounds).await?;
+    let failed = !matches!(verdict, Verdict::Handled(_) | Verdict::Repeated);
+    // There is no body that anyone reads.
+    Afterwards::new(hold, Sending::Whole, failed).go_on(running, ended, bounds.deadline());
     Ok(verdict)
 }
 
@@ -148,7 +133,12 @@ impl Work for Handling {
         Ok(Before::Run(transaction))
     }
 
-    async fn conclude(&self, answered: Answered, _limits: &Limits) -> Result<Outcome, Unanswered> {
+    async fn conclude(
+        &self,
+        answered: Answered,
+        fate: &Fate,
+        _limits: &Limits,
+    ) -> Result<Outcome, Unanswered> {
         let Answered { mut running, ended, given, mut transaction } = answered;
         let Given::Verdict(given) = given else {
             return Err(Unanswered::Failed(Failure::NoAnswer));
@@ -156,7 +146,7 @@ impl Work for Handling {
         let verdict = match given {
             Ok(()) => {
                 transaction.consume(self.consumption.clone());
-                match transaction.finish().await {
+                match transaction.finish_unless_withdrawn(fate).await {
                     Ok(committed) => Verdict::Handled(committed),
                     Err(state::Error::Consumed) => Verdict::Repeated,
                     Err(error) => return Err(interrupted(error, running.exchange())),

@@ -201,9 +201,20 @@ impl Exchange {
         self.lock().commit_refused == Some(CommitRefused::Delivery)
     }
 
-    /// Notes that the guest committed explicitly: it is never run again.
-    pub(super) fn note_commit(&self) {
-        self.lock().committed = true;
+    /// Notes that the guest begins to commit something.
+    pub(super) fn note_committing(&self) {
+        if let Some(outside) = &self.lock().outside {
+            outside.keys().note_committing();
+        }
+    }
+
+    /// Notes how that ended. Once it committed it is never run again.
+    pub(super) fn note_commit(&self, committed: bool) {
+        let mut state = self.lock();
+        state.committed |= committed;
+        if let Some(outside) = &state.outside {
+            outside.keys().note_commit(committed);
+        }
     }
 
     /// Notes that an explicit commit met a conflict.

@@ -12,6 +12,9 @@ pub enum Failure {
     /// The guest trapped or exited.
     #[error("the service failed: {0}")]
     Trapped(String),
+    /// The host panicked while it ran the guest.
+    #[error("the host failed while it ran the service: {0}")]
+    Panicked(String),
     /// The guest reached a limit of its instance and trapped.
     #[error("the service failed: {reason}")]
     OverLimit {
@@ -87,6 +90,12 @@ pub enum Failure {
     /// The store failed.
     #[error("the service's store failed: {0}")]
     Store(String),
+    /// It is validated, but whether it is on disk could not be found out.
+    #[error("whether what the service wrote is on disk is not known: {0}")]
+    Uncertain(String),
+    /// It failed after it had committed or told others something, which stands.
+    #[error("{0}, after the service had committed something or told others")]
+    Partly(Box<Self>),
 }
 
 impl Failure {
@@ -97,6 +106,7 @@ impl Failure {
             Self::Trapped(_) => Outcome::Trapped,
             Self::OverLimit { limit: Limit::Memory(_), .. } => Outcome::Memory,
             Self::OverLimit { .. } => Outcome::OverLimit,
+            Self::Panicked(_) => Outcome::HostFailed,
             Self::NoRoom(_) => Outcome::Overloaded,
             Self::OutOfCpu(_) => Outcome::Cpu,
             Self::Deadline(_) => Outcome::Deadline,
@@ -110,7 +120,8 @@ impl Failure {
             Self::LeaseExpired => Outcome::LeaseExpired,
             Self::ForeignKey | Self::GivenUp(_) => Outcome::Refused,
             Self::StoreFull | Self::OutboxFull | Self::TooManyKeys => Outcome::StoreFull,
-            Self::Store(_) => Outcome::StoreFailed,
+            Self::Store(_) | Self::Uncertain(_) => Outcome::StoreFailed,
+            Self::Partly(failure) => failure.outcome(),
         }
     }
 }
@@ -125,6 +136,7 @@ impl From<Error> for Failure {
             Error::GivenUp(reason) => Self::GivenUp(reason),
             Error::OutboxFull => Self::OutboxFull,
             Error::TooManyKeys => Self::TooManyKeys,
+            Error::Uncertain(reason) => Self::Uncertain(reason),
             error => Self::Store(error.to_string()),
         }
     }

@@ -2,13 +2,14 @@
 //! transaction is durable.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Response;
 use http::request::Parts;
-use tokio::time::Instant;
 
 use super::afterwards::Hold;
 use super::again::Again;
+use super::bounds::Bounds;
 use super::call::Call;
 use super::component::Servable;
 use super::exchange::{Given, Occasion};
@@ -20,11 +21,15 @@ use super::respond::{AnswerBody, read_whole, respond};
 use super::response::ResponseBody;
 use super::run::{Ended, Running};
 use super::runs::{Answered, Before, Mode, Runs, Unanswered, Work, interrupted, unanswered};
-use crate::deadline::by;
+use crate::deadline::{Late, within};
 use crate::digest::Digest;
 use crate::manifest::Limits;
 use crate::service::{Lease, Permit, ServiceMetrics};
-use crate::state::{self, Committed, Store, Transaction};
+use crate::state::{self, Committed, Fate, Store, Transaction};
+
+/// How long a validated transaction may take until it is on disk; only a disk that hangs
+/// takes as long.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Everything one invocation holds while it runs.
 pub struct Invocation {
@@ -71,28 +76,32 @@ pub(super) enum Outcome {
 /// the response when everything that it depends on is durable; its body may
 /// still be coming from the guest.
 ///
-/// Dropping the future ends the guest, undoes its transaction and gives every
-/// hold back.
+/// Dropping the future ends the guest, gives every hold back, and undoes its transaction,
+/// unless the store has it.
 ///
 /// # Errors
-/// When there is no answer. Nothing was written then, except what the guest
-/// committed explicitly.
+/// When there is no answer. Nothing was written then, unless it is
+/// [`Failure::Uncertain`] or [`Failure::Partly`].
 pub async fn invoke(invocation: Invocation) -> Result<Response<ResponseBody>, Failure> {
-    let version = Arc::clone(invocation.lease.version());
-    tokio::select! {
-        biased;
-        result = answer(invocation) => result,
-        () = version.ended() => Err(Failure::Drained),
-    }
+    // All its runs'.
+    let keys = RequestKeys::default();
+    let answered = answer(invocation, keys.clone()).await;
+    answered.map_err(|failure| match failure {
+        failure @ Failure::Uncertain(_) => failure,
+        failure if keys.has_effects() => Failure::Partly(Box::new(failure)),
+        failure => failure,
+    })
 }
 
-async fn answer(invocation: Invocation) -> Result<Response<ResponseBody>, Failure> {
+async fn answer(
+    invocation: Invocation,
+    keys: RequestKeys,
+) -> Result<Response<ResponseBody>, Failure> {
     let Invocation { lease, permit, store, metrics, head, body, key } = invocation;
     let version = Arc::clone(lease.version());
-    let hold = Hold { lease, permit };
-    let limits = &version.manifest.limits;
-    let deadline = Instant::now() + limits.deadline;
-    let late = || Failure::Deadline(limits.deadline);
+    let hold = Hold { lease, permit, metrics: Arc::clone(&metrics) };
+    let bounds = Bounds::from_now(&version);
+    let limits = bounds.limits();
     // Given up when this returns, or with the answer's commit: before a client
     // that has its answer can repeat its request.
     let keyed = match key {
@@ -100,7 +109,7 @@ async fn answer(invocation: Invocation) -> Result<Response<ResponseBody>, Failur
         Some(scope) => {
             // Boxed, so that requests without a key don't carry it.
             let claimed = Box::pin(idempotent::claim(&store, scope, &head, &body, limits));
-            match by(deadline, claimed).await.unwrap_or_else(|_| Err(late()))? {
+            match bounds.within(claimed).await?? {
                 Claimed::First(keyed) => Some(keyed),
                 Claimed::Repeat(response) => return Ok(response),
             }
@@ -110,15 +119,16 @@ async fn answer(invocation: Invocation) -> Result<Response<ResponseBody>, Failur
         version: Arc::clone(&version),
         store,
         metrics,
-        keys: RequestKeys::default(),
+        keys,
+        fate: Fate::default(),
         work: Request { head, body, keyed },
     });
     let (mut hold, mut mode) = (hold, Mode::FIRST);
     loop {
-        let (response, committed, again) = match runs.outcome(mode, deadline).await? {
+        let (response, committed, again) = match runs.outcome(mode, &bounds).await? {
             Outcome::Answered(validated) => {
                 let again = Again::of(&hold, &validated.committed, Some(&validated.running));
-                let (response, committed) = respond(hold, validated, limits, deadline).await;
+                let (response, committed) = respond(hold, validated, &bounds).await;
                 (Ok(response), committed, again)
             }
             Outcome::Repeated(response, committed) => {
@@ -126,19 +136,48 @@ async fn answer(invocation: Invocation) -> Result<Response<ResponseBody>, Failur
                 (response, committed, again)
             }
         };
-        // The output gate: nothing of the answer leaves before the commit is durable.
-        match (by(deadline, committed.durable()).await, again) {
+        let (response, durable) = behind_gate(response, committed, limits).await;
+        match (durable, again) {
             (Ok(Ok(())), _) => return response,
             (Ok(Err(state::Error::Rerun(_))), Some(again)) if again.may_be() => {
                 drop(response);
                 runs.metrics.count_rerun();
-                hold = by(deadline, again.hold()).await.map_err(|_| late())?;
+                hold = bounds.within(again.hold()).await?;
                 mode = Mode::UNDONE;
             }
             (Ok(Err(error)), _) => return Err(error.into()),
-            (Err(_), _) => return Err(late()),
+            (Err(Late), _) => return Err(too_long()),
         }
     }
+}
+
+/// The output gate: nothing of the answer leaves before the commit is durable. What ends the
+/// invocation meanwhile does not end the commit, so it is waited for.
+async fn behind_gate(
+    response: Result<Response<ResponseBody>, Failure>,
+    committed: Committed,
+    limits: &Limits,
+) -> (Result<Response<ResponseBody>, Failure>, Result<Result<(), state::Error>, Late>) {
+    let gate = within(COMMIT_TIMEOUT, committed.durable());
+    match response {
+        Ok(mut response) => {
+            let durable = response.body_mut().behind(gate, limits.response_buffer).await;
+            (Ok(response), durable)
+        }
+        failed => (failed, gate.await),
+    }
+}
+
+/// Waits until what is validated is on disk, for as long as that may take.
+pub(super) async fn durable(committed: Committed) -> Result<(), Failure> {
+    within(COMMIT_TIMEOUT, committed.durable())
+        .await
+        .map_err(|Late| too_long())?
+        .map_err(Failure::from)
+}
+
+fn too_long() -> Failure {
+    Failure::Uncertain(format!("its commit took over {COMMIT_TIMEOUT:?}"))
 }
 
 impl Work for Request {
@@ -171,13 +210,23 @@ impl Work for Request {
     }
 
     /// Ends it at its answer's head, or at the end of the answer where that is kept.
-    async fn conclude(&self, answered: Answered, limits: &Limits) -> Result<Outcome, Unanswered> {
+    async fn conclude(
+        &self,
+        answered: Answered,
+        fate: &Fate,
+        limits: &Limits,
+    ) -> Result<Outcome, Unanswered> {
         let Answered { mut running, mut ended, given, mut transaction } = answered;
         let Given::Response(response) = given else {
             return Err(Unanswered::Failed(Failure::NoAnswer));
         };
         let response = response.map_err(|code| Unanswered::Failed(Failure::ErrorCode(code)))?;
         let (head, body) = response.into_parts();
+        if head.status.is_informational() {
+            let (version, status) = (&running.pool().version(), head.status.as_u16());
+            tracing::warn!(%version, status, "the service answered with a status that is no answer");
+            return Err(Unanswered::Failed(Failure::NoAnswer));
+        }
         let body = match &self.keyed {
             None => body.within(limits.response_body),
             Some(keyed) => {
@@ -193,7 +242,7 @@ impl Work for Request {
             }
         };
         let response = Response::from_parts(head, body);
-        let finished = transaction.finish().await;
+        let finished = transaction.finish_unless_withdrawn(fate).await;
         let committed = finished.map_err(|error| interrupted(error, running.exchange()))?;
         running.stay(false);
         Ok(Outcome::Answered(Validated { running, ended, response, committed }))

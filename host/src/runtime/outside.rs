@@ -1,6 +1,7 @@
 //! What an invocation told the outside, and what it may still tell: outgoing
 //! requests cannot be taken back when its transaction is.
 
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use http::Method;
@@ -11,12 +12,27 @@ use crate::digest::Digest;
 use crate::state::Transaction;
 
 /// Names an invocation to those it sends requests to: the same for all its runs,
-/// so that a request that is sent again is known again.
+/// so that a request that is sent again is known again. Knows, too, what of all its
+/// runs stands, however it ends.
 #[derive(Clone, Default)]
 pub(super) struct RequestKeys {
-    // Random for a request, and made only when it sends an unsafe one.
-    id: Arc<OnceLock<Uuid>>,
+    shared: Arc<Shared>,
 }
+
+#[derive(Default)]
+struct Shared {
+    // Random for a request, and made only when it sends an unsafe one.
+    id: OnceLock<Uuid>,
+    /// [`TOLD`] and the like.
+    stands: AtomicU8,
+}
+
+/// An unsafe request was sent.
+const TOLD: u8 = 1;
+/// The guest has committed something.
+const COMMITTED: u8 = 1 << 1;
+/// A commit of the guest's has begun and was not seen to end.
+const COMMITTING: u8 = 1 << 2;
 
 /// One run's requests.
 pub(super) struct Outside {
@@ -68,18 +84,43 @@ impl RequestKeys {
         let digest = Digest::of_parts(&names);
         let (bytes, _) = digest.as_bytes().split_at(16);
         let bytes = bytes.try_into().expect("16 of a digest's bytes");
-        Self { id: Arc::new(Builder::from_custom_bytes(bytes).into_uuid().into()) }
+        let id = Builder::from_custom_bytes(bytes).into_uuid().into();
+        Self { shared: Arc::new(Shared { id, stands: AtomicU8::new(0) }) }
+    }
+
+    /// A commit of the guest's begins. Noted before it does: the run may be dropped
+    /// before its outcome is known.
+    pub(super) fn note_committing(&self) {
+        self.shared.stands.fetch_or(COMMITTING, Ordering::AcqRel);
+    }
+
+    /// How it ended.
+    pub(super) fn note_commit(&self, committed: bool) {
+        if committed {
+            self.shared.stands.fetch_or(COMMITTED, Ordering::AcqRel);
+        }
+        self.shared.stands.fetch_and(!COMMITTING, Ordering::AcqRel);
+    }
+
+    /// Whether something of it may stand, however it ends.
+    pub(super) fn has_effects(&self) -> bool {
+        self.shared.stands.load(Ordering::Acquire) != 0
     }
 
     /// The key of the invocation's unsafe request with this number.
     fn key(&self, number: u64) -> String {
-        format!("{}-{number}", self.id.get_or_init(Uuid::new_v4))
+        format!("{}-{number}", self.shared.id.get_or_init(Uuid::new_v4))
     }
 }
 
 impl Outside {
     pub(super) fn new(keys: RequestKeys) -> Self {
         Self { keys, sent: false, unsafe_requests: 0, is_over: false, over: None }
+    }
+
+    /// What of the invocation stands.
+    pub(super) fn keys(&self) -> &RequestKeys {
+        &self.keys
     }
 
     /// Notes a request that is about to leave.
@@ -89,6 +130,7 @@ impl Outside {
         // `is_safe`: GET, HEAD, OPTIONS and TRACE (RFC 9110 §9.2.1).
         if !method.is_safe() {
             self.unsafe_requests += 1;
+            self.keys.shared.stands.fetch_or(TOLD, Ordering::AcqRel);
             idempotency_key = Some(self.keys.key(self.unsafe_requests));
         }
         let over = self.over.get_or_insert_default().clone();
@@ -163,13 +205,25 @@ mod tests {
     }
 
     #[test]
+    fn a_commit_that_was_not_seen_to_end_may_stand() {
+        let keys = RequestKeys::default();
+        keys.note_committing();
+        assert!(keys.has_effects());
+        keys.note_commit(false);
+        assert!(!keys.has_effects());
+        keys.note_committing();
+        keys.note_commit(true);
+        assert!(keys.clone().has_effects());
+    }
+
+    #[test]
     fn only_unsafe_requests_tell_the_outside_something() {
         let mut outside = Outside::new(RequestKeys::default());
         assert!(!outside.was_asked());
         let departure = outside.depart(&Method::GET);
-        assert!(outside.was_asked() && !outside.was_told());
+        assert!(outside.was_asked() && !outside.was_told() && !outside.keys().has_effects());
         outside.depart(&Method::DELETE);
-        assert!(outside.was_told());
+        assert!(outside.was_told() && outside.keys().has_effects());
         outside.end().expect("something is under way").cancel();
         assert!(outside.is_over() && departure.over.is_cancelled());
     }

@@ -3,8 +3,6 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::task::Poll;
 
 use bytes::Bytes;
@@ -12,11 +10,10 @@ use http::Response;
 use http_body::Frame;
 use http_body_util::BodyExt as _;
 use tokio::task::unconstrained;
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::{Error, WasiBody};
 
-use super::afterwards::{Hold, drive, settle};
+use super::afterwards::{Afterwards, End, Hold, Sending};
+use super::bounds::Bounds;
 use super::failure::Failure;
 use super::invocation::Validated;
 use super::response::{GuestBody, ResponseBody, Truncated};
@@ -74,27 +71,20 @@ impl Unreadable {
     }
 }
 
-/// The response with as much of its body as the guest has made, and the rest
-/// driven by a task of its own, if there is a rest.
+/// The response with as much of its body as the guest has made; what is left of the
+/// invocation goes on in a task of its own.
 pub(super) async fn respond(
     hold: Hold,
     validated: Validated,
-    limits: &Limits,
-    deadline: Instant,
+    bounds: &Bounds<'_>,
 ) -> (Response<ResponseBody>, Committed) {
     let Validated { running, ended, response, committed } = validated;
+    let failed = response.status().is_server_error();
     let (parts, body) = response.into_parts();
     let body = match body {
-        AnswerBody::Coming(body) => stream(hold, running, ended, body, limits, deadline).await,
+        AnswerBody::Coming(body) => stream(hold, failed, running, ended, body, bounds).await,
         AnswerBody::Whole(frames) => {
-            match ended {
-                Some(ended) => _ = settle(ended, &hold),
-                None => {
-                    // The client need not stay for what the guest does after it.
-                    let (aborted, gone) = (Arc::default(), CancellationToken::new());
-                    tokio::spawn(drive(hold, running, aborted, gone, deadline));
-                }
-            }
+            Afterwards::new(hold, Sending::Whole, failed).go_on(running, ended, bounds.deadline());
             ResponseBody::finished(frames)
         }
     };
@@ -103,41 +93,30 @@ pub(super) async fn respond(
 
 async fn stream(
     hold: Hold,
+    failed: bool,
     mut running: Running,
     mut ended: Option<Ended>,
     body: WasiBody,
-    limits: &Limits,
-    deadline: Instant,
+    bounds: &Bounds<'_>,
 ) -> ResponseBody {
+    let limits = bounds.limits();
     let mut body = GuestBody::new(body, running.body_sent(), running.pool(), limits.response_body);
     let mut frames = VecDeque::new();
     let whole = collect(&mut running, &mut ended, &mut body, &mut frames, limits).await;
-    match ended {
-        Some(mut ended) => {
-            if !whole {
-                // Its handle on the body would keep the client waiting.
-                ended.instance = None;
-                if ended.result.is_ok() && !body.is_cut_off() {
-                    log_left_open(&hold);
-                }
-            }
-            let trapped = settle(ended, &hold);
-            if whole && !trapped {
-                ResponseBody::finished(frames)
-            } else {
-                // The guest is gone and will not finish what it began.
-                let aborted = Arc::new(AtomicBool::new(true));
-                ResponseBody::streaming(frames, body, aborted, &CancellationToken::new())
-            }
-        }
-        None => {
-            let aborted = Arc::new(AtomicBool::new(false));
-            let gone = CancellationToken::new();
-            let streaming = ResponseBody::streaming(frames, body, Arc::clone(&aborted), &gone);
-            tokio::spawn(drive(hold, running, aborted, gone, deadline));
-            streaming
-        }
+    if whole && ended.as_ref().is_none_or(|ended| ended.result.is_ok()) {
+        Afterwards::new(hold, Sending::Whole, failed).go_on(running, ended, bounds.deadline());
+        return ResponseBody::finished(frames);
     }
+    let is_cut_off = body.is_cut_off();
+    let (streaming, link) = ResponseBody::streaming(frames, body);
+    let afterwards = Afterwards::new(hold, Sending::Coming(link), failed);
+    match ended {
+        Some(Ended { result: Ok(()), .. }) if is_cut_off => afterwards.end(End::CutOff),
+        // Its handle on the body would keep the client waiting.
+        Some(Ended { result: Ok(()), .. }) => afterwards.end(End::LeftOpen),
+        ended => afterwards.go_on(running, ended, bounds.deadline()),
+    }
+    streaming
 }
 
 /// Runs the guest until its answer's body is there, of at most `limit` bytes.
@@ -228,13 +207,4 @@ async fn collect(
     }))
     .await;
     whole
-}
-
-fn log_left_open(hold: &Hold) {
-    let version = hold.lease.version();
-    tracing::warn!(
-        service = %version.id.service,
-        version = version.id.number,
-        "the service returned before the end of its answer's body; it was cut off"
-    );
 }

@@ -1,14 +1,15 @@
 //! A response's body on its way from a guest to the client.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
+use tokio::task::unconstrained;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use wasmtime_wasi_http::WasiBody;
 
@@ -22,6 +23,8 @@ use crate::service::Taking;
 #[derive(Default)]
 pub struct ResponseBody {
     ready: VecDeque<Frame<Bytes>>,
+    /// Whether there will be no more than that, though it is not all.
+    truncated: bool,
     rest: Option<Rest>,
 }
 
@@ -32,17 +35,47 @@ pub struct ResponseBody {
 pub struct Truncated;
 
 struct Rest {
-    body: GuestBody,
-    aborted: Arc<AtomicBool>,
+    link: Arc<Mutex<Linked>>,
     gone: Option<DropGuard>,
     taking: Arc<Taking>,
+}
+
+/// The guest's end of a body that a client reads. Dropping it cuts the body off, unless it
+/// has ended.
+pub(super) struct Link {
+    shared: Arc<Mutex<Linked>>,
+    gone: CancellationToken,
+}
+
+/// What both ends of a body share.
+struct Linked {
+    /// `None` once no more comes from the guest.
+    body: Option<GuestBody>,
+    /// What had come by then and was not read.
+    left: VecDeque<Frame<Bytes>>,
+    /// How much of the body that is, then.
+    made: Made,
+    /// Whether its reader was told that it is not all.
+    told: bool,
+    reader: Option<Waker>,
+}
+
+/// How much of a body its guest made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Made {
+    All,
+    /// It was cut off, and the guest told.
+    UpToItsLimit,
+    /// It has no end.
+    Part,
 }
 
 /// A guest's body that ends at its limit, and says when it was read to its end
 /// or dropped.
 pub(super) struct GuestBody {
-    /// `None` once it was cut off.
+    /// `None` once it was cut off or failed.
     body: Option<WasiBody>,
+    is_cut_off: bool,
     sent: CancellationToken,
     /// Where its guest is from.
     pool: Pool,
@@ -58,30 +91,84 @@ impl ResponseBody {
     /// A body that is here as a whole.
     #[must_use]
     pub fn full(bytes: Bytes) -> Self {
-        Self { ready: VecDeque::from([Frame::data(bytes)]), rest: None }
+        Self::finished(VecDeque::from([Frame::data(bytes)]))
     }
 
     pub(super) fn finished(frames: VecDeque<Frame<Bytes>>) -> Self {
-        Self { ready: frames, rest: None }
+        Self { ready: frames, truncated: false, rest: None }
     }
 
-    /// `ready` is here; the rest comes from `body` until `aborted` is set or it
-    /// ends. `gone` is cancelled when the client leaves before.
-    pub(super) fn streaming(
-        ready: VecDeque<Frame<Bytes>>,
-        body: GuestBody,
-        aborted: Arc<AtomicBool>,
-        gone: &CancellationToken,
-    ) -> Self {
-        let taking = Arc::new(Taking::new(gone.clone()));
-        let gone = Some(gone.clone().drop_guard());
-        Self { ready, rest: Some(Rest { body, aborted, gone, taking }) }
+    /// `ready` is here; the rest comes from `body`, as long as its guest's end of it says
+    /// so.
+    pub(super) fn streaming(ready: VecDeque<Frame<Bytes>>, body: GuestBody) -> (Self, Link) {
+        let linked = Linked {
+            body: Some(body),
+            left: VecDeque::new(),
+            made: Made::All,
+            told: false,
+            reader: None,
+        };
+        let shared = Arc::new(Mutex::new(linked));
+        let link = Link { shared: Arc::clone(&shared), gone: CancellationToken::new() };
+        let taking = Arc::new(Taking::new(link.gone.clone()));
+        let gone = Some(link.gone.clone().drop_guard());
+        let rest = Some(Rest { link: shared, gone, taking });
+        (Self { ready, truncated: false, rest }, link)
     }
 
     /// Whether its client takes it, where it is still coming.
     #[must_use]
     pub fn taking(&self) -> Option<&Arc<Taking>> {
         self.rest.as_ref().map(|rest| &rest.taking)
+    }
+
+    /// Waits for `gate`, and takes in meanwhile what the guest makes, until that is more
+    /// than `limit` bytes: so a guest comes to its end though nobody reads its answer yet.
+    pub(super) async fn behind<G: Future>(&mut self, gate: G, limit: u64) -> G::Output {
+        let mut gate = pin!(gate);
+        poll_fn(|context| {
+            let polled = gate.as_mut().poll(context);
+            if polled.is_pending() {
+                self.take_in(context, limit);
+            }
+            polled
+        })
+        .await
+    }
+
+    fn take_in(&mut self, context: &mut Context<'_>, limit: u64) {
+        let lengths = self.ready.iter().filter_map(Frame::data_ref).map(Bytes::len);
+        let mut bytes = lengths.sum::<usize>() as u64;
+        while self.rest.is_some() && bytes <= limit {
+            match self.poll_rest(context) {
+                Poll::Pending => return,
+                Poll::Ready(None) => {}
+                Poll::Ready(Some(Err(Truncated))) => self.truncated = true,
+                Poll::Ready(Some(Ok(frame))) => {
+                    bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
+                    self.ready.push_back(frame);
+                }
+            }
+        }
+    }
+
+    fn poll_rest(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Truncated>>> {
+        let Some(rest) = &mut self.rest else { return Poll::Ready(None) };
+        let polled = match std::task::ready!(lock(&rest.link).poll_read(context)) {
+            Some(Ok(frame)) => return Poll::Ready(Some(Ok(frame))),
+            polled => polled,
+        };
+        if let Some(gone) = rest.gone.take()
+            && polled.is_none()
+        {
+            // The guest may still have work to do after its answer.
+            gone.disarm();
+        }
+        self.rest = None;
+        Poll::Ready(polled)
     }
 
     /// For `HEAD`: the same body length, nothing to send, and the guest still
@@ -117,33 +204,22 @@ impl Body for ResponseBody {
         if let Some(frame) = self.ready.pop_front() {
             return Poll::Ready(Some(Ok(frame)));
         }
-        let Some(rest) = &mut self.rest else { return Poll::Ready(None) };
-        let polled = rest.body.poll_frame(context);
-        rest.taking.asked(polled.is_ready());
-        let polled = match std::task::ready!(polled) {
-            Some(Ok(frame)) => return Poll::Ready(Some(Ok(frame))),
-            Some(Err(_)) => Some(Err(Truncated)),
-            // The driver sets the flag before it drops the guest's store, so an
-            // end that comes from the drop is seen as what it is.
-            None if rest.aborted.load(Ordering::Acquire) => Some(Err(Truncated)),
-            None => None,
-        };
-        if let Some(gone) = rest.gone.take()
-            && polled.is_none()
-        {
-            // The guest may still have work to do after its answer.
-            gone.disarm();
+        if std::mem::take(&mut self.truncated) {
+            return Poll::Ready(Some(Err(Truncated)));
         }
-        self.rest = None;
-        Poll::Ready(polled)
+        let polled = self.poll_rest(context);
+        if let Some(rest) = &self.rest {
+            rest.taking.asked(polled.is_ready());
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ready.is_empty() && self.rest.is_none()
+        self.ready.is_empty() && self.rest.is_none() && !self.truncated
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.rest.is_some() || self.ready.iter().any(Frame::is_trailers) {
+        if self.rest.is_some() || self.truncated || self.ready.iter().any(Frame::is_trailers) {
             return SizeHint::default();
         }
         let lengths = self.ready.iter().filter_map(Frame::data_ref).map(Bytes::len);
@@ -151,9 +227,102 @@ impl Body for ResponseBody {
     }
 }
 
+impl Link {
+    /// Resolves when the client leaves before the body's end.
+    pub(super) async fn gone(&self) {
+        self.gone.cancelled().await;
+    }
+
+    /// How much of it is made, where that is all that will be.
+    pub(super) fn made(&self) -> Option<Made> {
+        let linked = self.lock();
+        linked.body.is_none().then_some(linked.made)
+    }
+
+    /// Its guest makes no more of it: what is made and was not read is kept for the client.
+    pub(super) async fn close(&self) -> Made {
+        // Unconstrained: a channel says that it has nothing when its task has had its turn.
+        unconstrained(poll_fn(|context| Poll::Ready(self.lock().close(context)))).await
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Linked> {
+        lock(&self.shared)
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let mut linked = self.lock();
+        if linked.body.is_some() {
+            // What is made is still read, up to where it is cut off: also where that is all,
+            // since whoever dropped it did not say so.
+            linked.close(&mut Context::from_waker(Waker::noop()));
+            linked.made = Made::Part;
+        }
+    }
+}
+
+impl Linked {
+    fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Truncated>>> {
+        if let Some(frame) = self.left.pop_front() {
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        let Some(body) = &mut self.body else {
+            let truncated = self.made != Made::All && !std::mem::replace(&mut self.told, true);
+            return Poll::Ready(truncated.then_some(Err(Truncated)));
+        };
+        match body.poll_frame(context) {
+            Poll::Pending => {
+                self.reader = Some(context.waker().clone());
+                Poll::Pending
+            }
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(frame))),
+            Poll::Ready(ended) => {
+                let error = ended.map(|_| Truncated);
+                self.end(error.is_some());
+                Poll::Ready(error.map(Err))
+            }
+        }
+    }
+
+    /// Takes what is made.
+    fn close(&mut self, context: &mut Context<'_>) -> Made {
+        while let Some(body) = &mut self.body {
+            match body.poll_frame(context) {
+                Poll::Ready(Some(Ok(frame))) => self.left.push_back(frame),
+                Poll::Ready(ended) => self.end(ended.is_some()),
+                Poll::Pending => {
+                    self.body = None;
+                    self.made = Made::Part;
+                }
+            }
+        }
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+        self.made
+    }
+
+    fn end(&mut self, failed: bool) {
+        let is_cut_off = self.body.take().is_some_and(|body| body.is_cut_off());
+        self.made = match (failed, is_cut_off) {
+            (false, _) => Made::All,
+            (true, true) => Made::UpToItsLimit,
+            (true, false) => Made::Part,
+        };
+    }
+}
+
+fn lock(linked: &Mutex<Linked>) -> MutexGuard<'_, Linked> {
+    linked.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl GuestBody {
     pub(super) fn new(body: WasiBody, sent: CancellationToken, pool: &Pool, limit: u64) -> Self {
-        Self { body: Some(body), sent, pool: pool.clone(), limit, bytes: 0 }
+        Self { body: Some(body), is_cut_off: false, sent, pool: pool.clone(), limit, bytes: 0 }
     }
 
     pub(super) fn poll_frame(
@@ -170,6 +339,8 @@ impl GuestBody {
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(_)) => {
+                // It would seem to end next.
+                self.body = None;
                 self.sent.cancel();
                 Poll::Ready(Some(Err(CutOff)))
             }
@@ -182,12 +353,13 @@ impl GuestBody {
 
     /// Whether it reached its limit.
     pub(super) fn is_cut_off(&self) -> bool {
-        self.body.is_none()
+        self.is_cut_off
     }
 
     /// Ends it; the guest's next write fails.
     fn cut_off(&mut self) -> CutOff {
         self.body = None;
+        self.is_cut_off = true;
         self.sent.cancel();
         self.pool.limits_reached().note("response-body");
         let version = self.pool.version();

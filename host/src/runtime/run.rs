@@ -2,10 +2,13 @@
 //! budget until the guest hands over its answer, and on to its end; on the slow
 //! lane from where it computes for long.
 
+use std::any::Any;
 use std::future::{Future, poll_fn};
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::call::{Call, call};
@@ -71,25 +74,30 @@ pub(super) enum Step {
 /// The CPU budget is used up.
 pub(super) struct OverBudget;
 
+/// The host panicked while the guest called it: what the guest is ended by.
+#[derive(Debug, thiserror::Error)]
+#[error("the host panicked: {0}")]
+pub(super) struct Panicked(String);
+
 impl Running {
     /// Starts a call of `pool`'s program.
     pub(super) fn start(pool: &Pool, what: Call, exchange: Exchange, budget: &Budget) -> Self {
         let body_sent = CancellationToken::new();
-        let work = Box::pin(call(pool.clone(), what, exchange.clone(), body_sent.clone()));
-        Self::new(pool, work, exchange, budget, body_sent)
+        let work = call(pool.clone(), what, exchange.clone(), body_sent.clone());
+        Self::new(pool, Box::pin(caught(work)), exchange, budget, body_sent)
     }
 
     /// Starts to take an instance, which runs the guest's start functions where
     /// it is a new one.
     pub(super) fn warm(pool: &Pool, exchange: Exchange, budget: &Budget) -> Self {
         let pool_of_call = pool.clone();
-        let work = Box::pin(async move {
+        let work = caught(async move {
             match pool_of_call.take().await {
                 Ok(instance) => Ended { instance: Some(instance), result: Ok(()) },
                 Err(error) => Ended { instance: None, result: Err(error) },
             }
         });
-        Self::new(pool, work, exchange, budget, CancellationToken::new())
+        Self::new(pool, Box::pin(work), exchange, budget, CancellationToken::new())
     }
 
     fn new(
@@ -224,6 +232,21 @@ impl Running {
             }
         }));
     }
+}
+
+/// A guest whose call ends, too, where the host panics in it: it ends one invocation, and
+/// not the thread, the connection or the group of whoever polls it.
+async fn caught(call: impl Future<Output = Ended>) -> Ended {
+    // What the panic left is in the call, and dropped with it.
+    AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|panic| {
+        let error = Panicked(words(&*panic).to_owned());
+        Ended { instance: None, result: Err(error.into()) }
+    })
+}
+
+fn words(panic: &(dyn Any + Send)) -> &str {
+    let words = panic.downcast_ref::<&str>().copied();
+    words.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without words")
 }
 
 impl Drop for Running {

@@ -8,10 +8,10 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use tokio::time::Instant;
 use wasmtime::PoolConcurrencyLimitError;
 
 use super::account::TooMuchHeld;
+use super::bounds::Bounds;
 use super::call::Call;
 use super::component::Servable;
 use super::exchange::{Answer, Exchange, Given, LeaseRequest, Occasion};
@@ -20,12 +20,12 @@ use super::imports::Abort;
 use super::limits::LimitReached;
 use super::outside::RequestKeys;
 use super::replay::{Broken, ReplayBody};
-use super::run::{Ended, Running, Step};
+use super::run::{Ended, Panicked, Running, Step};
 use super::slots::OverShare;
-use crate::deadline::by;
+use crate::deadline::unless;
 use crate::manifest::Limits;
 use crate::service::{ServiceMetrics, Version};
-use crate::state::{self, Budget, Rerun, Store, Transaction};
+use crate::state::{self, Budget, Fate, Rerun, Store, Transaction};
 
 /// How often an invocation that sends requests is run before it is given up: it
 /// cannot be run leased, where no other could make it conflict again.
@@ -55,6 +55,7 @@ pub(super) trait Work: Send + Sync + 'static {
     fn conclude(
         &self,
         answered: Answered,
+        fate: &Fate,
         limits: &Limits,
     ) -> impl Future<Output = Result<Self::Outcome, Unanswered>> + Send;
 }
@@ -111,17 +112,23 @@ pub(super) struct Runs<W> {
     pub(super) store: Arc<Store>,
     pub(super) metrics: Arc<ServiceMetrics>,
     pub(super) keys: RequestKeys,
+    /// Whether its transaction is its own yet, or the store's.
+    pub(super) fate: Fate,
     pub(super) work: W,
 }
 
 impl<W: Work> Runs<W> {
-    /// Runs the guest until a run's transaction is validated, at most until the
-    /// deadline.
+    /// Runs the guest until a run's transaction is validated, or it is over.
+    ///
+    /// # Errors
+    /// When it is not validated, and never will be: a transaction that the writer has
+    /// is waited for, whatever ends meanwhile.
     pub(super) async fn outcome(
         self: &Arc<Self>,
         mut mode: Mode,
-        deadline: Instant,
+        bounds: &Bounds<'_>,
     ) -> Result<W::Outcome, Failure> {
+        self.fate.reopen();
         let mut optimistic_runs = 0;
         loop {
             if matches!(mode, Mode::Optimistic { .. }) {
@@ -130,14 +137,18 @@ impl<W: Work> Runs<W> {
                 }
                 optimistic_runs += 1;
             }
-            let late = || Failure::Deadline(self.limits().deadline);
             // Pinned here and lent: moved, it would be copied whole at each request.
-            let run = std::pin::pin!(self.run(mode));
-            let timely = by(deadline, run);
-            match timely.await.unwrap_or_else(|_| Err(Unanswered::Failed(late()))) {
-                Ok(outcome) => return Ok(outcome),
-                Err(Unanswered::Failed(failure)) => return Err(failure),
-                Err(Unanswered::Rerun(rerun)) => {
+            let mut run = std::pin::pin!(self.run(mode));
+            let (came_to, over) = match unless(run.as_mut(), || bounds.over()).await {
+                Ok(came_to) => (came_to, None),
+                Err(failure) if self.fate.withdraw() => return Err(failure),
+                Err(failure) => (run.await, Some(failure)),
+            };
+            match (came_to, over) {
+                (Ok(outcome), _) => return Ok(outcome),
+                (Err(Unanswered::Failed(failure)), _)
+                | (Err(Unanswered::Rerun(_)), Some(failure)) => return Err(failure),
+                (Err(Unanswered::Rerun(rerun)), None) => {
                     tracing::debug!(version = %self.version.id, ?rerun, "running again");
                     self.metrics.count_rerun();
                     mode = rerun;
@@ -233,7 +244,8 @@ impl<W: Work> Runs<W> {
         let Some(transaction) = transaction else {
             return failed(Failure::Trapped("it answered while it used its store".to_owned()));
         };
-        self.work.conclude(Answered { running, ended, given, transaction }, limits).await
+        let answered = Answered { running, ended, given, transaction };
+        self.work.conclude(answered, &self.fate, limits).await
     }
 
     pub(super) fn start(&self, mut transaction: Transaction) -> Running {
@@ -267,6 +279,9 @@ pub(super) fn unanswered(ended: Ended, exchange: &Exchange, limits: &Limits) -> 
     // The client's fault, not the guest's, where its body was cut off.
     if let Some(failure) = clients_fault(exchange, limits) {
         return Unanswered::Failed(failure);
+    }
+    if error.is::<Panicked>() {
+        return Unanswered::Failed(Failure::Panicked(error.to_string()));
     }
     if error.is::<Broken>() {
         return Unanswered::Failed(Failure::BodyBroken);

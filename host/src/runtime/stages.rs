@@ -4,21 +4,20 @@ use std::future::poll_fn;
 use std::sync::Arc;
 
 use http::Response;
-use tokio::time::Instant;
 
 use super::afterwards::Hold;
+use super::bounds::Bounds;
 use super::exchange::{Exchange, Occasion};
 use super::failure::Failure;
-use super::invocation::{Invocation, Outcome, Request};
+use super::invocation::{Invocation, Outcome, Request, durable};
 use super::outside::RequestKeys;
 use super::replay::ReplayBody;
 use super::respond::respond;
 use super::response::ResponseBody;
 use super::run::{Running, Step};
 use super::runs::{Runs, Unanswered};
-use crate::deadline::by;
 use crate::service::Version;
-use crate::state::{Budget, Store};
+use crate::state::{Budget, Fate, Store};
 
 /// A stage of an invocation that runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,27 +44,26 @@ pub async fn invoke_in_stages(
 ) -> Result<Response<ResponseBody>, Failure> {
     let Invocation { lease, permit, store, metrics, head, body, .. } = invocation;
     let version = Arc::clone(lease.version());
-    let hold = Hold { lease, permit };
-    let limits = &version.manifest.limits;
-    let deadline = Instant::now() + limits.deadline;
-    let late = |_| Failure::Deadline(limits.deadline);
+    let hold = Hold { lease, permit, metrics: Arc::clone(&metrics) };
+    let bounds = Bounds::from_now(&version);
     let runs = Arc::new(Runs {
         version: Arc::clone(&version),
         store: Arc::clone(&store),
         metrics,
         keys: RequestKeys::default(),
+        fate: Fate::default(),
         work: Request { head, body, keyed: None },
     });
     let mut running = runs.start(store.begin());
-    let step = by(deadline, running.until_answer()).await.map_err(late)?;
+    let step = bounds.within(running.until_answer()).await?;
     ended(Stage::Call);
-    let outcome = by(deadline, async {
+    let outcome = bounds.within(async {
         match step {
             Step::WantsLease(request) => Box::pin(runs.go_on_leased(running, request, false)).await,
             step => runs.conclude(running, step).await,
         }
     });
-    let outcome = outcome.await.map_err(late)?;
+    let outcome = outcome.await?;
     ended(Stage::Commit);
     let validated = match outcome {
         Ok(Outcome::Answered(validated)) => validated,
@@ -73,9 +71,9 @@ pub async fn invoke_in_stages(
         Err(Unanswered::Failed(failure)) => return Err(failure),
         Err(Unanswered::Rerun(_)) => return Err(Failure::Conflict),
     };
-    let (response, committed) = respond(hold, validated, limits, deadline).await;
+    let (response, committed) = respond(hold, validated, &bounds).await;
     ended(Stage::Response);
-    by(deadline, committed.durable()).await.map_err(late)??;
+    durable(committed).await?;
     ended(Stage::Commit);
     Ok(response)
 }

@@ -53,6 +53,8 @@ pub enum Outcome {
     StoreFull,
     /// Its store failed.
     StoreFailed,
+    /// The host panicked while it ran.
+    HostFailed,
     /// Its queue is full, or the wait was too long.
     Overloaded,
     /// The client left first.
@@ -63,6 +65,8 @@ pub enum Outcome {
 #[derive(Debug)]
 pub struct ServiceMetrics {
     outcomes: [AtomicU64; Outcome::ALL.len()],
+    /// Of those that were answered, how they ended after it, where they did not end well.
+    after_answer: [AtomicU64; Outcome::ALL.len()],
     reruns: AtomicU64,
     duration: Histogram,
 }
@@ -77,7 +81,7 @@ pub struct RequestCount {
 }
 
 impl Outcome {
-    const ALL: [(Self, &'static str); 18] = [
+    const ALL: [(Self, &'static str); 19] = [
         (Self::Answered, "answered"),
         (Self::Trapped, "trapped"),
         (Self::Memory, "memory"),
@@ -94,15 +98,46 @@ impl Outcome {
         (Self::Refused, "transaction-refused"),
         (Self::StoreFull, "store-full"),
         (Self::StoreFailed, "store-failed"),
+        (Self::HostFailed, "host-failed"),
         (Self::Overloaded, "overloaded"),
         (Self::ClientLeft, "client-left"),
     ];
+}
+
+impl Outcome {
+    /// Whether it is the version's doing, rather than the client's, the load's or the
+    /// host's.
+    #[must_use]
+    pub fn is_of_the_version(self) -> bool {
+        match self {
+            Self::Trapped
+            | Self::Memory
+            | Self::OverLimit
+            | Self::Cpu
+            | Self::Deadline
+            | Self::NoAnswer
+            | Self::AnswerCut
+            | Self::LeaseExpired
+            | Self::Refused => true,
+            Self::Answered
+            | Self::BodyTooLarge
+            | Self::KeyRefused
+            | Self::Drained
+            | Self::Conflict
+            | Self::StoreFull
+            | Self::StoreFailed
+            | Self::HostFailed
+            | Self::Overloaded
+            | Self::ClientLeft => false,
+        }
+    }
 }
 
 impl Default for ServiceMetrics {
     fn default() -> Self {
         Self {
             outcomes: std::array::from_fn(|_| AtomicU64::new(0)),
+            after_answer: std::array::from_fn(|_| AtomicU64::new(0)),
             reruns: AtomicU64::new(0),
             // 0.25 ms to 8 s.
             duration: Histogram::new(exponential_buckets(0.000_25, 2.0, 16)),
@@ -119,6 +154,11 @@ impl ServiceMetrics {
             begun: std::time::Instant::now(),
             outcome: Outcome::ClientLeft,
         }
+    }
+
+    /// An invocation that was answered was ended so.
+    pub fn count_after_answer(&self, outcome: Outcome) {
+        self.after_answer[outcome as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// An invocation runs again after a conflict.
@@ -181,6 +221,21 @@ impl Collector for ServiceCollector {
             for (outcome, name) in Outcome::ALL {
                 let labels = [("service", service.name.as_str()), ("outcome", name)];
                 encode(&mut requests, &labels, &counter(service.metrics.count(outcome)))?;
+            }
+        }
+        let mut endings = encoder.encode_descriptor(
+            "hotdock_ended_after_answer",
+            "Invocations that were answered and did not end well, by how they ended",
+            None,
+            MetricType::Counter,
+        )?;
+        for service in services() {
+            for (outcome, name) in Outcome::ALL {
+                let count = service.metrics.after_answer[outcome as usize].load(Ordering::Relaxed);
+                if count > 0 {
+                    let labels = [("service", service.name.as_str()), ("outcome", name)];
+                    encode(&mut endings, &labels, &counter(count))?;
+                }
             }
         }
         let mut durations = encoder.encode_descriptor(

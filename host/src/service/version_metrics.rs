@@ -93,6 +93,14 @@ impl VersionMetrics {
         }
     }
 
+    /// One ended so after its answer, of which it is `known` to be an error already,
+    /// where it is.
+    pub fn count_after_answer(&self, outcome: Outcome, known: bool) {
+        if outcome.is_of_the_version() && !known {
+            self.errors.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// One ended.
     pub(crate) fn count(&self, kind: Kind, failed: bool, took: Duration) {
         self.requests.fetch_add(1, Ordering::Relaxed);
@@ -111,24 +119,9 @@ impl Measure {
     pub fn ended(self, outcome: Outcome, status: Option<StatusCode>) {
         let failed = match outcome {
             Outcome::Answered => status.is_some_and(|status| status.is_server_error()),
-            Outcome::Trapped
-            | Outcome::Memory
-            | Outcome::OverLimit
-            | Outcome::Cpu
-            | Outcome::Deadline
-            | Outcome::NoAnswer
-            | Outcome::AnswerCut
-            | Outcome::LeaseExpired
-            | Outcome::Refused => true,
-            // The client's doing, the load's or the host's: nothing is said of the version.
-            Outcome::BodyTooLarge
-            | Outcome::KeyRefused
-            | Outcome::Drained
-            | Outcome::Conflict
-            | Outcome::StoreFull
-            | Outcome::StoreFailed
-            | Outcome::Overloaded
-            | Outcome::ClientLeft => return,
+            outcome if outcome.is_of_the_version() => true,
+            // Nothing is said of the version.
+            _ => return,
         };
         self.metrics.count(self.kind, failed, self.begun.elapsed());
     }

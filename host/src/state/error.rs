@@ -38,6 +38,12 @@ pub enum Error {
     /// A statement failed in a way that SQLite undoes the whole transaction for.
     #[error("the transaction was undone at a statement: {0}")]
     GivenUp(String),
+    /// It was given up before the writer took it: nothing was written.
+    #[error("the transaction was given up")]
+    Withdrawn,
+    /// Whether it was committed is not known: the file failed while it was.
+    #[error("whether it was committed is not known: {0}")]
+    Uncertain(String),
     /// The store could not be read or written.
     #[error("{0}")]
     Unavailable(String),
@@ -90,9 +96,11 @@ impl Error {
         }
     }
 
-    /// A failure of a COMMIT: what it judges is the members'.
+    /// A failure of a COMMIT: what it judges is the members'. Where it is the file's, what
+    /// was written may be found there when the host starts again.
     pub(super) fn of_commit(error: &rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
+            _ if is_io_failure(error) => Self::Uncertain(error.to_string()),
             Some(ErrorCode::ConstraintViolation) => Self::GivenUp(error.to_string()),
             _ => Self::of_host(error),
         }

@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::doing::Doing;
 use super::error::{Error, is_io_failure};
+use super::fate::Claim;
 use super::history::{Fingerprint, Sequence};
 use super::idempotency::Keys;
 use super::inbox::Inbox;
@@ -86,7 +87,12 @@ struct Queue {
 /// Work for the writer.
 pub(super) enum Job {
     /// Buffered writes that are valid if what was read still holds.
-    Commit { reads: Reads, writes: Box<Writes>, reply: oneshot::Sender<Result<Durable, Error>> },
+    Commit {
+        reads: Reads,
+        writes: Box<Writes>,
+        claim: Claim,
+        reply: oneshot::Sender<Result<Durable, Error>>,
+    },
     /// A run that holds the writer.
     Lease(LeaseJob),
     /// Taking out what is kept under expired idempotency keys.
@@ -431,9 +437,10 @@ impl Store {
         self: &Arc<Self>,
         reads: Reads,
         writes: Writes,
+        claim: Claim,
     ) -> Result<Durable, Error> {
         let (reply, validated) = oneshot::channel();
-        self.enqueue(Job::Commit { reads, writes: Box::new(writes), reply })?;
+        self.enqueue(Job::Commit { reads, writes: Box::new(writes), claim, reply })?;
         validated.await.map_err(|_| self.writer_ended())?
     }
 

@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 
 use super::budget::Budget;
 use super::error::Error;
+use super::fate::Fate;
 use super::history::Footprint;
 use super::idempotency::{Keeping, KeptAnswer, KeyClaim};
 use super::inbox::Consumption;
@@ -308,6 +309,14 @@ impl Transaction {
     /// [`Error::Rerun`] on a conflict; [`Error::Consumed`] when the event that it
     /// would finish is finished.
     pub async fn finish(self) -> Result<Committed, Error> {
+        self.finish_unless_withdrawn(&Fate::default()).await
+    }
+
+    /// Ends it, unless it is withdrawn before the writer has taken it.
+    ///
+    /// # Errors
+    /// As [`Transaction::finish`]; [`Error::Withdrawn`] where it was.
+    pub async fn finish_unless_withdrawn(self, fate: &Fate) -> Result<Committed, Error> {
         match self.mode {
             Mode::Optimistic(snapshot) if snapshot.writes.is_empty() => {
                 Ok(Committed { durable: None, leased: false })
@@ -315,30 +324,19 @@ impl Transaction {
             Mode::Optimistic(mut snapshot) => {
                 snapshot.release_reader();
                 let Snapshot { reads, writes, .. } = *snapshot;
-                let durable = self.store.submit(reads, writes).await?;
+                let claim = fate.claim().clone();
+                let durable = self.store.submit(reads, writes, claim).await?;
                 Ok(Committed { durable: Some(durable), leased: false })
             }
             Mode::Leased(mut leased) => {
-                let footprint = std::mem::take(&mut leased.footprint);
-                let consumption = leased.consumption.take();
-                let keeping = leased.keeping.take();
-                let publications = std::mem::take(&mut leased.publications);
-                // Its deadline counts up to here and no further: given up after the
-                // event is taken, its effects would be undone and the event would
-                // stay finished with the group.
-                let writer = leased.writer()?;
-                writer.judge_lease()?;
-                if let Some(keeping) = keeping {
-                    writer.keep_answer(&keeping)?;
+                if !fate.claim().take() {
+                    return Err(Error::Withdrawn);
                 }
-                // Where it is refused, nothing was published yet.
-                if let Some(consumption) = consumption {
-                    writer.consume(&consumption)?;
+                let finished = leased.finish();
+                if finished.is_err() {
+                    fate.claim().release();
                 }
-                writer.publish(&publications)?;
-                let durable = writer.end_lease(&footprint);
-                leased.go_home();
-                Ok(Committed { durable: Some(durable?), leased: true })
+                Ok(Committed { durable: Some(finished?), leased: true })
             }
         }
     }
@@ -419,6 +417,30 @@ impl Leased {
         }
     }
 
+    /// Ends the member.
+    fn finish(&mut self) -> Result<Durable, Error> {
+        let footprint = std::mem::take(&mut self.footprint);
+        let consumption = self.consumption.take();
+        let keeping = self.keeping.take();
+        let publications = std::mem::take(&mut self.publications);
+        // Its deadline counts up to here and no further: given up after the
+        // event is taken, its effects would be undone and the event would
+        // stay finished with the group.
+        let writer = self.writer()?;
+        writer.judge_lease()?;
+        if let Some(keeping) = keeping {
+            writer.keep_answer(&keeping)?;
+        }
+        // Where it is refused, nothing was published yet.
+        if let Some(consumption) = consumption {
+            writer.consume(&consumption)?;
+        }
+        writer.publish(&publications)?;
+        let durable = writer.end_lease(&footprint);
+        self.go_home();
+        durable
+    }
+
     /// Ends the member, commits its group, and opens the next with a lease in it.
     fn commit(&mut self) -> Result<(), Error> {
         self.writer()?.judge_lease()?;
@@ -429,9 +451,9 @@ impl Leased {
         writer.publish(&publications)?;
         let mut durable = writer.end_lease(&footprint)?;
         writer.commit_group();
-        let committed = durable.try_recv().unwrap_or_else(|_| {
-            Err(Error::Unavailable("the commit's outcome is not known".to_owned()))
-        });
+        let committed = durable
+            .try_recv()
+            .unwrap_or_else(|_| Err(Error::Uncertain("the store's writer ended".to_owned())));
         writer.begin_lease(&Writes::default(), &mut Footprint::default())?;
         committed
     }
@@ -469,13 +491,14 @@ impl Committed {
     /// Waits until it is on disk.
     ///
     /// # Errors
-    /// When it could not be committed: nothing of it is there.
+    /// When it could not be committed: nothing of it is there, unless it is
+    /// [`Error::Uncertain`].
     pub async fn durable(self) -> Result<(), Error> {
         match self.durable {
             None => Ok(()),
             Some(durable) => durable
                 .await
-                .unwrap_or_else(|_| Err(Error::Unavailable("the store's writer ended".to_owned()))),
+                .unwrap_or_else(|_| Err(Error::Uncertain("the store's writer ended".to_owned()))),
         }
     }
 }

@@ -97,10 +97,15 @@ fn guarded(
 /// Does one job. Returns the writer, unless a lease holder kept it.
 fn handle(store: &Arc<Store>, mut writer: Box<Writer>, job: Job) -> Option<Box<Writer>> {
     match job {
-        Job::Commit { reads, writes, reply } => {
-            // One whose client left before it was validated is not committed.
-            if !reply.is_closed() {
-                let _ = reply.send(commit(&mut writer, &reads, writes));
+        Job::Commit { reads, writes, claim, reply } => {
+            // One whose client left, or that was given up, before it was validated is not
+            // committed.
+            if !reply.is_closed() && claim.take() {
+                let committed = commit(&mut writer, &reads, writes);
+                if committed.is_err() {
+                    claim.release();
+                }
+                let _ = reply.send(committed);
             }
             Some(writer)
         }

@@ -306,11 +306,16 @@ impl Writer {
                 self.run("COMMIT")
             });
         if let Err(error) = written {
-            if is_io_failure(&error) {
+            let is_io_failure = is_io_failure(&error);
+            if is_io_failure {
                 self.core.poison(&error);
             }
             let error = Error::of_commit(&error);
             self.break_group(&error);
+            if is_io_failure {
+                // Nothing is written again to a file that failed.
+                self.tell_undone(&error);
+            }
             return Err(error);
         }
         // At once: what is committed must not be undone, whatever comes.
@@ -322,8 +327,9 @@ impl Writer {
             self.core.outbox.trimmed(upto);
         }
         self.core.outbox.committed(group.published);
-        // Another file may have failed meanwhile.
-        let outcome = self.core.check();
+        // Another file may have failed meanwhile: nothing more is acknowledged, though it is
+        // there.
+        let outcome = self.core.check().map_err(|error| Error::Uncertain(error.to_string()));
         // Before anyone is told: a client that has its answer may repeat at once.
         drop(group.claims);
         failpoint::pass("before gate release");

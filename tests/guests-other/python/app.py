@@ -1,4 +1,5 @@
-# A wasi:http/incoming-handler: answers with the method, the path and query, and the body.
+# A wasi:http/incoming-handler: answers with the method, the path and query, and the body; with
+# rounds= in the query, it does so many rounds of work first.
 from componentize_py_types import Err, Ok
 from wit_world import exports
 from wit_world.imports.streams import StreamError_Closed
@@ -10,6 +11,7 @@ class IncomingHandler(exports.IncomingHandler):
         method = request.method()
         method = getattr(method, "value", type(method).__name__.removeprefix("Method_").upper())
         path = request.path_with_query()
+        compute(path)
         text = f"{method} {path} from Python\n".encode() + read(request.consume())
 
         response = OutgoingResponse(Fields.from_list([("content-type", b"text/plain")]))
@@ -19,6 +21,12 @@ class IncomingHandler(exports.IncomingHandler):
             for at in range(0, len(text), 4096):  # the most that one blocking write takes
                 stream.blocking_write_and_flush(text[at : at + 4096])
         OutgoingBody.finish(body, None)
+
+
+def compute(path):
+    state = 1
+    for _ in range(int(path.partition("?rounds=")[2] or 0)):
+        state = state * 6364136223846793005 + 1442695040888963407 & 0xFFFFFFFFFFFFFFFF
 
 
 def read(body):

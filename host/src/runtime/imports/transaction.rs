@@ -4,6 +4,7 @@ use wasmtime::component::Linker;
 
 use super::bindings::hotdock::transaction::transaction::{self, Error};
 use super::{Abort, Host, hold};
+use crate::failpoint;
 use crate::runtime::account::outside_async;
 use crate::runtime::instance::InstanceState;
 use crate::state;
@@ -23,17 +24,20 @@ impl transaction::Host for InstanceState {
     async fn commit(&mut self) -> Result<(), TransactionError> {
         let mut held = hold(self).map_err(|_| Error::Answered)?;
         held.exchange().may_commit().map_err(|refused| Error::Refused(refused.to_string()))?;
+        if held.transaction().has_writes() {
+            held.exchange().note_committing();
+        }
         let buffered = held.transaction().buffered_bytes();
         let committed = outside_async(held.transaction().commit()).await;
         // What went to the store's writer is the store's, and so is what comes of it.
         let kept = held.transaction().buffered_bytes();
         self.account.subtract(buffered.saturating_sub(kept));
         let exchange = held.exchange();
+        if !matches!(committed, Err(state::Error::Uncertain(_))) {
+            exchange.note_commit(committed.is_ok());
+        }
         match committed {
-            Ok(()) => {
-                exchange.note_commit();
-                Ok(())
-            }
+            Ok(()) => Ok(()),
             // The guest can still mend it.
             Err(error @ state::Error::ForeignKey) => Err(Error::Refused(error.to_string()).into()),
             // Run again from its start, as long as nothing of it is out yet;
@@ -54,6 +58,7 @@ impl transaction::Host for InstanceState {
 
     async fn rollback(&mut self) -> Result<(), TransactionError> {
         let mut held = hold(self).map_err(|_| Error::Answered)?;
+        failpoint::panic_at("in a call of the guest's");
         held.transaction().rollback().await.map_err(|error| TransactionError::Abort(Abort(error)))
     }
 

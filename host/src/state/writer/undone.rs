@@ -24,6 +24,13 @@ impl Writer {
         }
     }
 
+    /// Tells all that were undone, none of which is done again.
+    pub(super) fn tell_undone(&mut self, error: &Error) {
+        std::mem::take(&mut self.undone)
+            .into_iter()
+            .for_each(|member| member.tell(Err(error.clone())));
+    }
+
     /// Judges a group whose commit failed: who was alone in it is at fault.
     pub(super) fn judge(&mut self, error: &Error) {
         if self.undone.len() == 1

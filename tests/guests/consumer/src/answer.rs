@@ -1,10 +1,12 @@
 //! Requests.
 
 use crate::publish::{self, Told};
+use crate::steps;
+use crate::work::compute;
 use hotdock_sdk::http::{Request, json};
 use hotdock_sdk::kv::Bucket;
 use hotdock_sdk::problem::Problem;
-use hotdock_sdk::sql;
+use hotdock_sdk::{sql, transaction};
 use http::Response;
 
 pub fn answer(request: &Request) -> Result<Response<Vec<u8>>, Problem> {
@@ -24,6 +26,19 @@ pub fn answer(request: &Request) -> Result<Response<Vec<u8>>, Problem> {
         "/consumer/value" => {
             let value = Bucket::open(text("bucket")?)?.get(text("key")?)?;
             value.map(Response::new).ok_or_else(|| Problem::not_found("no value"))
+        }
+        "/consumer/end" => {
+            let rounds = query.integer("rounds", &(0..=i64::MAX))?.unwrap_or_default();
+            compute(rounds.unsigned_abs());
+            if let Some(key) = query.get("key")? {
+                Bucket::open("end")?.set(key, b"set")?;
+            }
+            if text("commit")? == "true" {
+                // As it is told, not as a client should see it.
+                transaction::commit().map_err(|error| Problem::conflict(error.to_string()))?;
+            }
+            steps::end(text("then")?);
+            Ok(Response::new(b"ended\n".to_vec()))
         }
         "/consumer/careless" => {
             // It writes before it knows whether the body is whole, and doesn't care.

@@ -4,6 +4,8 @@
 //! POST /consumer/publish          publishes the body's events [{"type", "key"?, …}]: their ids
 //! GET  /consumer/value?bucket=&key=   the value, or 404
 //! POST /consumer/careless?key=    writes a value in bucket `careless`, then reads the body: its length
+//! GET  /consumer/end?rounds=&key=&commit=&then=   computes, sets the key in bucket `end`, commits if it
+//!                                 is `true`, ends by `trap`, `spin` or `wait`, or answers `ended`
 //! GET  /consumer/effects          the rows of `effects`, as ["id text", …]
 //! ```
 //!
@@ -17,6 +19,7 @@
 //! {"do":"seen"}                   what it sees of the delivery, into bucket `seen` under the id
 //! {"do":"publish","events"}       publishes them
 //! {"do":"read","key"}             reads a value in bucket `counts`
+//! {"do":"compute","rounds"}       so many rounds of work
 //! {"do":"spin"} {"do":"trap"} {"do":"sleep","ms"}
 //! {"do":"commit"}                 commits, and notes what it is told in bucket `seen`, `commit`
 //! {"do":"send","url"}             sends a POST request, and fails if that fails
@@ -27,6 +30,8 @@
 mod answer;
 mod publish;
 mod steps;
+#[path = "../../compute/src/work.rs"]
+mod work;
 
 hotdock_sdk::event_handler!(crate::steps::handle);
 hotdock_sdk::http_handler!(crate::answer::answer);

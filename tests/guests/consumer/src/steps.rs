@@ -1,6 +1,7 @@
 //! What an event has its handler do.
 
 use crate::publish::{self, Told};
+use crate::work::compute;
 use hotdock_sdk::events::{Delivery, Failure};
 use hotdock_sdk::kv::Bucket;
 use hotdock_sdk::{params, sql, transaction};
@@ -19,6 +20,7 @@ enum Step {
     Seen,
     Publish { events: Vec<Told> },
     Read { key: String },
+    Compute { rounds: u64 },
     Spin,
     Trap,
     Sleep { ms: u64 },
@@ -57,10 +59,9 @@ fn run(step: Step, delivery: &Delivery) -> Result<(), Failure> {
         Step::Seen => seen(delivery)?,
         Step::Publish { events } => _ = publish::publish(events, false)?,
         Step::Read { key } => _ = Bucket::open("counts")?.get(&key)?,
-        Step::Spin => loop {
-            std::hint::black_box(());
-        },
-        Step::Trap => panic!("the consumer was asked to trap"),
+        Step::Compute { rounds } => _ = compute(rounds),
+        Step::Spin => end("spin"),
+        Step::Trap => end("trap"),
         Step::Sleep { ms } => std::thread::sleep(Duration::from_millis(ms)),
         Step::Commit => {
             let told = format!("{:?}", transaction::commit());
@@ -75,6 +76,18 @@ fn run(step: Step, delivery: &Delivery) -> Result<(), Failure> {
         Step::Reject { reason } => return Err(Failure::Reject(reason)),
     }
     Ok(())
+}
+
+/// Ends the invocation so, before it has an answer, or not at all.
+pub fn end(how: &str) {
+    match how {
+        "trap" => panic!("the consumer was asked to trap"),
+        "spin" => loop {
+            std::hint::black_box(());
+        },
+        "wait" => std::thread::sleep(Duration::from_hours(1)),
+        _ => {}
+    }
 }
 
 fn seen(delivery: &Delivery) -> Result<(), Failure> {

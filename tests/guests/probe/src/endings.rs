@@ -10,12 +10,16 @@
 //! /no-answer       returns without an answer
 //! /error-code      answers with `internal-error`
 //! /late?ms=&key=   answers `ok`, waits, then sets the key in bucket `late` and prints the result
+//! /end?rounds=&key=&then=&body=   computes, sets the key in bucket `end`, answers `ended`, and then
+//!                  does what `then` says: `trap`, `spin`, `wait`, `compute` (as long again), or
+//!                  nothing; `body=open`: before the end of its body, which has none then
 //! ```
 
 use crate::answer;
 use crate::bindings::{config, store};
 use crate::call::Call;
 use crate::streams;
+use crate::work::compute;
 use std::time::Duration;
 use wasip2::http::types::{ErrorCode, ResponseOutparam};
 
@@ -52,6 +56,34 @@ pub fn trap_after(call: &Call, outparam: ResponseOutparam) -> ! {
     // The trap comes whether or not the client still listens.
     let _ = streams::write(&stream, b"part of a body");
     trap();
+}
+
+pub fn end(call: &Call, outparam: ResponseOutparam) {
+    let rounds = call.number("rounds", 0);
+    compute(rounds);
+    if let Some(key) = call.get("key") {
+        let set = store::open("end").and_then(|bucket| bucket.set(key, b"set"));
+        set.expect("a small value can be set");
+    }
+    let body = answer::head(outparam, 200, "text/plain");
+    let stream = body.write().expect("a body's stream is taken once");
+    // What comes then comes whether or not the client still listens.
+    let _ = streams::write(&stream, b"ended\n");
+    let open = if call.text("body") == "open" {
+        Some((stream, body))
+    } else {
+        drop(stream);
+        streams::finish(body, None);
+        None
+    };
+    match call.text("then") {
+        "trap" => trap(),
+        "spin" => spin(),
+        "wait" => std::thread::sleep(Duration::from_hours(1)),
+        "compute" => _ = compute(rounds),
+        _ => {}
+    }
+    drop(open);
 }
 
 pub fn no_answer(outparam: ResponseOutparam) {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! http      /request /status /read-none /echo /upload /sse /trailers /big
-//! endings   /spin /sleep /act /trap /trap-after /no-answer /error-code /late
+//! endings   /spin /sleep /act /trap /trap-after /no-answer /error-code /late /end
 //! resources /memory /count /print /log /config /fs /socket /outbound
 //! outbound  /send /relay
 //! state     /kv /transfer /increment /skew /book /commit /rollback /sql /sql-script /sql-slow
@@ -23,6 +23,8 @@ mod resources;
 mod sql;
 mod streams;
 mod transaction;
+#[path = "../../compute/src/work.rs"]
+mod work;
 
 use call::Call;
 use wasip2::http::types::{IncomingRequest, ResponseOutparam};
@@ -52,6 +54,7 @@ impl wasip2::exports::http::incoming_handler::Guest for Probe {
             "no-answer" => endings::no_answer(outparam),
             "error-code" => endings::error_code(outparam),
             "late" => endings::late(&call, outparam),
+            "end" => endings::end(&call, outparam),
 
             "memory" => resources::memory(&call, outparam),
             "count" => resources::count(outparam),

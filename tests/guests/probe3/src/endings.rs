@@ -3,6 +3,7 @@
 use crate::answer;
 use crate::bindings::store;
 use crate::call::Call;
+use crate::work::compute;
 use std::sync::atomic::{AtomicU64, Ordering};
 use wasip3::clocks::monotonic_clock;
 use wasip3::http::types::Response;
@@ -38,6 +39,29 @@ pub fn late(call: &Call) -> Response {
         eprintln!("late: {set:?}");
     });
     answer::text(200, "ok\n")
+}
+
+pub fn end(call: &Call) -> Response {
+    let rounds = call.number("rounds", 0);
+    compute(rounds);
+    if let Some(key) = call.get("key") {
+        let set = store::open("default").and_then(|bucket| bucket.set(key, b"set"));
+        set.expect("a small value can be set");
+    }
+    let (then, open) = (call.text("then").to_owned(), call.text("body") == "open");
+    answer::stream("text/plain", move |mut body| async move {
+        // What comes then comes whether or not the client still listens.
+        let _unread = body.write_all(b"ended\n".to_vec()).await;
+        let open = open.then_some(body);
+        match &*then {
+            "trap" => trap(),
+            "spin" => spin(),
+            "wait" => monotonic_clock::wait_for(u64::MAX / 2).await,
+            "compute" => _ = compute(rounds),
+            _ => {}
+        }
+        drop(open);
+    })
 }
 
 fn nanoseconds(call: &Call) -> u64 {

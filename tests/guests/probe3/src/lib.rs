@@ -14,6 +14,9 @@
 //! /increment?key=  get and set one more; the new value
 //! /late?ms=&key=   answers `ok`; a task left behind waits, then sets the key in bucket `late` and
 //!                  prints the result
+//! /end?rounds=&key=&then=&body=   computes, sets the key, answers `ended`, and a task
+//!                  does then what `then` says: `trap`, `spin`, `wait`, `compute` (as long again), or
+//!                  nothing; `body=open`: before the end of its body
 //! ```
 //!
 //! All of them are under `/probe3`. A parameter that is missing is empty or zero.
@@ -25,6 +28,8 @@ mod endings;
 mod http;
 mod keyvalue;
 mod outbound;
+#[path = "../../compute/src/work.rs"]
+mod work;
 
 use call::Call;
 use wasip3::http::types::{ErrorCode, Request, Response};
@@ -47,6 +52,7 @@ impl wasip3::exports::http::handler::Guest for Probe {
             "trap" => endings::trap(),
             "count" => endings::count(),
             "late" => endings::late(&call),
+            "end" => endings::end(&call),
 
             "relay" => outbound::relay(&call, request).await,
 
