@@ -5,6 +5,8 @@
 //! runs it; a host takes what it is sent, and notes the [`Reference`].
 
 mod artifact;
+mod cause;
+mod client;
 mod credentials;
 mod error;
 mod reference;

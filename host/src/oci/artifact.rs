@@ -5,7 +5,9 @@ use bytes::Bytes;
 use oci_client::client::{Config, ImageLayer};
 use oci_client::manifest::{OciDescriptor, OciImageManifest};
 use serde_json::json;
+use sha2::{Digest as _, Sha384, Sha512};
 
+use super::cause::Cause;
 use crate::component::Interfaces;
 use crate::digest::Digest;
 
@@ -59,6 +61,29 @@ pub(super) fn component_layer(manifest: &OciImageManifest) -> Result<&OciDescrip
                 manifest.config.media_type
             ))
         }
+    }
+}
+
+/// Whether a text is a digest, and can be part of a path.
+pub(super) fn is_digest(text: &str) -> bool {
+    let is_hex = |encoded: &str| encoded.bytes().all(|byte| byte.is_ascii_hexdigit());
+    text.split_once(':').is_some_and(|(algorithm, encoded)| {
+        algorithm.bytes().all(|byte| byte.is_ascii_alphanumeric()) && is_hex(encoded)
+    })
+}
+
+/// Whether the bytes have this digest, by the algorithms that are registered (Image
+/// Specification, "Digests").
+pub(super) fn has_digest(bytes: &[u8], expected: &str) -> Result<bool, Cause> {
+    let Some((algorithm, encoded)) = expected.split_once(':') else {
+        return Err(Cause::Said(format!("`{expected}` is no digest")));
+    };
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    match algorithm {
+        "sha256" => Ok(Digest::of(bytes).to_string() == encoded),
+        "sha384" => Ok(hex(&Sha384::digest(bytes)) == encoded),
+        "sha512" => Ok(hex(&Sha512::digest(bytes)) == encoded),
+        _ => Err(Cause::Said(format!("it has a digest by `{algorithm}`, which is not known here"))),
     }
 }
 
