@@ -93,7 +93,8 @@ enum Command {
 /// Reads the arguments and does what they say.
 #[must_use]
 pub fn main() -> ExitCode {
-    let result = match Arguments::parse().command {
+    let arguments = Arguments::try_parse().unwrap_or_else(|error| console::usage(&error));
+    let result = match arguments.command {
         Command::Up(up) => up.run(),
         Command::Check(check) => check.run(),
         Command::Inspect(inspect) => inspect.run(),

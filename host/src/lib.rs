@@ -50,8 +50,11 @@
 //!
 //! Besides them: [`manifest`] (what a service declares), [`config`] (what the
 //! operator sets), [`admin`] (the operator's listener), [`telemetry`] (the log),
-//! [`cli`] (the command line), [`clock`] (the time), [`allocator`], [`bench`](mod@bench) (what an invocation costs, stage
-//! by stage) and [`app`], the only place that wires the parts.
+//! [`cli`] (the command line), [`escape`] (how both show texts of others),
+//! [`clock`] (the time), [`allocator`], [`bench`](mod@bench) (what an invocation
+//! costs, stage by stage) and [`app`], the only place that wires the parts.
+
+#![warn(clippy::print_stderr, reason = "text of others is escaped where it is written")]
 
 pub mod admin;
 pub mod alarm;
@@ -67,6 +70,7 @@ mod deadline;
 pub mod deploy;
 pub mod digest;
 mod drain;
+pub mod escape;
 pub mod event;
 pub mod events;
 mod failpoint;

@@ -5,8 +5,7 @@ mod keep;
 mod line;
 mod logs;
 mod metrics;
-
-use std::io::IsTerminal as _;
+mod text;
 
 use tracing::{Level, Metadata};
 use tracing_subscriber::filter::{FilterExt as _, LevelFilter, filter_fn};
@@ -27,11 +26,15 @@ pub use self::metrics::LogsCollector;
 /// # Errors
 /// When one of them is no filter, or logging was started before.
 pub fn start(format: LogFormat, shown: &str, kept: &str, logs: Logs) -> anyhow::Result<()> {
-    let output = fmt::layer().with_writer(std::io::stderr);
+    text::tell_of_panics(format);
     let output = match format {
-        LogFormat::Json => output.json().flatten_event(true).with_current_span(false).boxed(),
+        LogFormat::Json => {
+            let output = fmt::layer().with_writer(|| text::JsonOutput).json();
+            output.flatten_event(true).with_current_span(false).boxed()
+        }
         LogFormat::Text => {
-            output.with_ansi(std::io::stderr().is_terminal()).with_target(false).boxed()
+            let output = fmt::layer().with_writer(text::output).event_format(text::Lines);
+            output.with_ansi(text::is_terminal()).boxed()
         }
     };
     // Both sides have to say how far they go: otherwise nobody does, and every trace

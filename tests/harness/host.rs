@@ -176,7 +176,8 @@ impl Host {
             .arg(self.plugins())
             .arg("--data")
             .arg(self.data())
-            .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log-format", "json"])
+            .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .env("HOTDOCK_LOG_FORMAT", "json")
             .args(&self.arguments)
             .envs(self.environment.iter().map(|(name, path)| (name, path)))
             .current_dir(self.folder.path())
@@ -404,6 +405,10 @@ fn read(path: &Path) -> String {
 
 /// The addresses, once the log has them.
 fn listening(log: &str) -> Option<(SocketAddr, SocketAddr)> {
+    if let Some((_, addresses)) = log.split_once(" listening listen=") {
+        let (listen, admin) = addresses.lines().next()?.split_once(" admin=")?;
+        return Some((listen.parse().ok()?, admin.parse().ok()?));
+    }
     let line = log.lines().find(|line| line.contains("\"listening\""))?;
     let line: Value = serde_json::from_str(line).ok()?;
     Some((line["listen"].as_str()?.parse().ok()?, line["admin"].as_str()?.parse().ok()?))

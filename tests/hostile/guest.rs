@@ -123,6 +123,12 @@ pub fn handling(body: &str) -> Vec<u8> {
     with(&handle(body))
 }
 
+/// A component whose `handle` traps in a function of this name.
+pub fn trapping_in(name: &str) -> Vec<u8> {
+    let quoted: String = name.chars().map(|c| format!("\\u{{{:x}}}", u32::from(c))).collect();
+    with(&format!("(func $\"{quoted}\" unreachable) {}", handle(&format!("(call $\"{quoted}\")"))))
+}
+
 /// A component of these items, and the usual memory and allocator.
 pub fn with(items: &str) -> Vec<u8> {
     bare(&format!("{MEMORY}{items}"))

@@ -83,9 +83,12 @@ impl BenchInvoke {
         let report = stages(&reused, &fresh, &asked, self.requests).await?;
         reused.close().await;
         fresh.close().await;
-        let text =
-            if self.json { serde_json::to_string(&report)? } else { in_words(&self.file, &report) };
-        Ok(console::print(&text)?)
+        if self.json {
+            console::json(&serde_json::to_string(&report)?)?;
+        } else {
+            console::lines(&in_words(&self.file, &report))?;
+        }
+        Ok(())
     }
 
     async fn count(&self, requests: usize) -> anyhow::Result<()> {
@@ -141,7 +144,7 @@ fn at_least_one(text: &str) -> Result<usize, String> {
     if number == 0 { Err("at least 1".to_owned()) } else { Ok(number) }
 }
 
-fn in_words(file: &Path, report: &Report) -> String {
+fn in_words(file: &Path, report: &Report) -> Vec<String> {
     let mut rows = vec![
         ["STAGE", "", "    TIME", "    10 % … 90 %", "ALLOCATIONS", "   BYTES"]
             .map(str::to_owned)
@@ -153,14 +156,14 @@ fn in_words(file: &Path, report: &Report) -> String {
         }
         rows.push(cells(row));
     }
-    format!(
-        "{}: {} is answered {}; medians of {} requests, one after the other\n\n{}",
+    let what = format!(
+        "{}: {} is answered {}; medians of {} requests, one after the other",
         file.display(),
         report.request,
         report.status,
         report.requests,
-        console::table(&rows)
-    )
+    );
+    [vec![what, String::new()], console::table(&rows)].concat()
 }
 
 fn cells(row: &Row) -> Vec<String> {

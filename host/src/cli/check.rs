@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use super::inspect::{bullets, description, lines};
+use super::inspect::{description, lines};
 use super::{console, exit};
 use crate::config::OutboundConfig;
 use crate::deploy::{DeployConfig, Description};
@@ -37,9 +37,9 @@ impl Check {
                     code = ExitCode::from(exit::REFUSED);
                 }
                 if self.json {
-                    console::line(&json(file, &checked));
+                    console::json(&json(file, &checked))?;
                 } else {
-                    console::line(&text(file, &checked));
+                    console::lines(&text(file, &checked))?;
                 }
             }
             Ok(code)
@@ -58,10 +58,11 @@ fn json(file: &Path, checked: &Result<Description, Vec<String>>) -> String {
     .to_string()
 }
 
-fn text(file: &Path, checked: &Result<Description, Vec<String>>) -> String {
+fn text(file: &Path, checked: &Result<Description, Vec<String>>) -> Vec<String> {
     let file = file.display();
-    match checked {
-        Ok(found) => format!("{file}: can be deployed\n{}", lines(&description(found))),
-        Err(reasons) => format!("{file}: cannot be deployed{}", bullets(reasons)),
-    }
+    let (said, more) = match checked {
+        Ok(found) => ("can be deployed", lines(&description(found))),
+        Err(reasons) => ("cannot be deployed", console::bullets(reasons)),
+    };
+    [vec![format!("{file}: {said}")], more].concat()
 }

@@ -1,12 +1,11 @@
 //! `hotdock completions`
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;
 
-use super::Arguments;
+use super::{Arguments, console};
 
 /// Print a script that completes hotdock's commands and flags in a shell.
 ///
@@ -23,7 +22,7 @@ impl Completions {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Arguments::command(), "hotdock", &mut script);
-        std::io::stdout().lock().write_all(&script)?;
+        console::own(&script)?;
         Ok(ExitCode::SUCCESS)
     }
 }

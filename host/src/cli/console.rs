@@ -1,8 +1,9 @@
-//! What people read on a terminal.
+//! What people read on a terminal. Here, and nowhere else, the command line prints, and what
+//! others wrote is escaped: a text is one line, and several are printed as such.
 
-#![expect(clippy::print_stdout, reason = "this is where the command line prints")]
+#![expect(clippy::disallowed_methods, reason = "this is where the command line prints")]
 
-use std::io::Write as _;
+use std::io::{self, IsTerminal as _, Write};
 use std::time::Duration;
 
 use comfy_table::presets::NOTHING;
@@ -11,6 +12,7 @@ use terminal_size::{Height, Width, terminal_size_of};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use crate::deploy::{Notice, ServiceState, Status};
+use crate::escape;
 use crate::service::Share;
 
 /// What empties a terminal and begins at its top (ECMA-48 `ED`, `CUP`).
@@ -34,7 +36,7 @@ impl Screen {
     ///
     /// # Errors
     /// When nobody reads it any more.
-    pub(super) fn show(&mut self, text: &str) -> std::io::Result<()> {
+    pub(super) fn show(&mut self, text: &[String]) -> io::Result<()> {
         let (columns, rows) = size_of_terminal().unwrap_or((80, 24));
         let began = match self.rows {
             0 => String::new(),
@@ -43,37 +45,41 @@ impl Screen {
             // To the first of its rows (ECMA-48 `CPL`).
             shown => format!("\x1b[{shown}F{CLEAR_BELOW}"),
         };
-        self.rows = text.lines().map(|line| line.width().div_ceil(columns).max(1)).sum();
-        print(&format!("{began}{text}"))
+        let rows = |line: &String| escape::line(line).width().div_ceil(columns).max(1);
+        self.rows = text.iter().map(rows).sum();
+        write(&mut io::stdout().lock(), &began, text)
     }
 
     /// Takes away what was shown; what comes next is in its place.
     ///
     /// # Errors
     /// When nobody reads it any more.
-    pub(super) fn clear(&mut self) -> std::io::Result<()> {
+    pub(super) fn clear(&mut self) -> io::Result<()> {
         let shown = std::mem::take(&mut self.rows);
         if shown == 0 {
             return Ok(());
         }
-        write!(std::io::stdout().lock(), "\x1b[{shown}F{CLEAR_BELOW}")
+        write!(io::stdout().lock(), "\x1b[{shown}F{CLEAR_BELOW}")
     }
 }
 
 /// Rows in columns as wide as their widest cell, the first row above the others;
 /// on a narrow terminal the last column's texts are broken into lines.
-pub(super) fn table(rows: &[Vec<String>]) -> String {
+pub(super) fn table(rows: &[Vec<String>]) -> Vec<String> {
     in_width(rows, &[], width())
 }
 
 /// The same where the columns of these titles go, in this order, for as long as the
 /// terminal is too narrow for all.
-pub(super) fn table_sparing(rows: &[Vec<String>], spare: &[&str]) -> String {
+pub(super) fn table_sparing(rows: &[Vec<String>], spare: &[&str]) -> Vec<String> {
     in_width(rows, spare, width())
 }
 
-fn in_width(rows: &[Vec<String>], spare: &[&str], width: Option<u16>) -> String {
-    let mut rows: Vec<Vec<String>> = rows.to_vec();
+fn in_width(rows: &[Vec<String>], spare: &[&str], width: Option<u16>) -> Vec<String> {
+    // Escaped first: how wide a cell is depends on it.
+    let shown = |cell: &String| escape::line(cell).into_owned();
+    let mut rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(shown).collect()).collect();
     let fits = |rows: &[Vec<String>]| width.is_none_or(|width| least_width(rows) <= width.into());
     for title in spare {
         let column = rows[0].iter().position(|each| each == title);
@@ -83,7 +89,7 @@ fn in_width(rows: &[Vec<String>], spare: &[&str], width: Option<u16>) -> String 
     }
     let mut table = Table::new();
     table.load_style(NOTHING);
-    table.add_rows(rows.iter().map(|row| row.iter().map(|cell| printable(cell))));
+    table.add_rows(&rows);
     table.column_iter_mut().for_each(|column| _ = column.set_padding((0, 2)));
     // Where it doesn't fit even so, the terminal breaks the lines: a number or an id in two
     // pieces is read as two.
@@ -92,7 +98,7 @@ fn in_width(rows: &[Vec<String>], spare: &[&str], width: Option<u16>) -> String 
         let columns = table.column_iter_mut().take(rows[0].len().saturating_sub(1));
         columns.for_each(|column| _ = column.set_constraint(ColumnConstraint::ContentWidth));
     }
-    table.trim_fmt()
+    table.trim_fmt().lines().map(str::to_owned).collect()
 }
 
 /// How wide a table has to be for only its last column's texts to be broken.
@@ -100,7 +106,7 @@ fn least_width(rows: &[Vec<String>]) -> usize {
     let columns = rows[0].len();
     let widest = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| printable(cell).width()).max().unwrap_or(0)
+        cells.map(|cell| cell.width()).max().unwrap_or(0)
     };
     let whole: usize = (0..columns.saturating_sub(1)).map(|column| widest(column) + 2).sum();
     // The last one has room for padding, too, though nothing is seen of it.
@@ -109,24 +115,24 @@ fn least_width(rows: &[Vec<String>]) -> usize {
 
 /// How many columns the terminal has, where standard output is one.
 pub(super) fn width() -> Option<u16> {
-    let (Width(width), _) = terminal_size_of(std::io::stdout())?;
+    let (Width(width), _) = terminal_size_of(io::stdout())?;
     Some(width)
 }
 
 /// Its columns and rows.
 fn size_of_terminal() -> Option<(usize, usize)> {
-    let (Width(width), Height(height)) = terminal_size_of(std::io::stdout())?;
+    let (Width(width), Height(height)) = terminal_size_of(io::stdout())?;
     Some((usize::from(width).max(1), usize::from(height)))
 }
 
-/// Without what a terminal would obey: texts of others are printed, too.
-pub(super) fn printable(text: &str) -> String {
-    let plain = |c: char| if c.is_control() { ' ' } else { c };
-    text.chars().map(plain).collect()
+/// Whether standard output is a terminal.
+pub(super) fn is_terminal() -> bool {
+    io::stdout().is_terminal()
 }
 
 /// As much of a line as the terminal has room for.
 pub(super) fn fit(text: &str, width: Option<u16>) -> String {
+    let text = &*escape::line(text);
     let Some(width) = width.map(usize::from).filter(|width| text.width() > *width) else {
         return text.to_owned();
     };
@@ -138,39 +144,106 @@ pub(super) fn fit(text: &str, width: Option<u16>) -> String {
     text.chars().take_while(fits).chain(['…']).collect()
 }
 
+/// Prints how the command is used, and ends it; with colours if nothing is to be escaped.
+pub(super) fn usage(error: &clap::Error) -> ! {
+    let text: Vec<String> = error.render().to_string().lines().map(str::to_owned).collect();
+    if text.iter().all(|line| *line == escape::line(line)) {
+        error.exit();
+    }
+    _ = write(&mut io::stderr().lock(), "", &text);
+    std::process::exit(error.exit_code())
+}
+
 /// Prints why the command failed.
 pub(super) fn error(error: &anyhow::Error) {
-    eprintln!("hotdock: {error:#}");
+    let text = error_lines(error);
+    // There is nowhere else to say that it cannot be said.
+    _ = write(&mut io::stderr().lock(), "", &text);
+}
+
+fn error_lines(error: &anyhow::Error) -> Vec<String> {
+    let text = format!("{error:#}");
+    let mut lines = text.lines();
+    let first = format!("hotdock: {}", lines.next().unwrap_or_default());
+    // What follows cannot be taken for another line of the program's.
+    let rest = lines.map(|line| match line.starts_with("  ") {
+        true => line.to_owned(),
+        false => format!("  {line}"),
+    });
+    [first].into_iter().chain(rest).collect()
+}
+
+/// Prints that something was refused, and every reason.
+pub(super) fn refused(what: &str, reasons: &[String]) {
+    let text = [vec![format!("hotdock: {what}")], bullets(reasons)].concat();
+    _ = write(&mut io::stderr().lock(), "", &text);
 }
 
 /// Prints a line of what was asked for.
 ///
 /// # Errors
 /// When nobody reads it any more.
-pub(super) fn print(text: &str) -> std::io::Result<()> {
-    writeln!(std::io::stdout().lock(), "{text}")
+pub(super) fn print(line: &str) -> io::Result<()> {
+    write(&mut io::stdout().lock(), "", &[line])
 }
 
-/// Prints a line.
-pub(super) fn line(text: &str) {
-    println!("{text}");
+/// Prints several.
+///
+/// # Errors
+/// When nobody reads them any more.
+pub(super) fn lines(lines: &[String]) -> io::Result<()> {
+    write(&mut io::stdout().lock(), "", lines)
+}
+
+/// Prints JSON as one line.
+///
+/// # Errors
+/// When nobody reads it any more.
+pub(super) fn json(text: &str) -> io::Result<()> {
+    print(&escape::json(text))
+}
+
+/// Prints what is the program's own, to its last byte: a script, a page of the manual.
+///
+/// # Errors
+/// When nobody reads it any more.
+pub(super) fn own(text: &[u8]) -> io::Result<()> {
+    io::stdout().lock().write_all(text)
+}
+
+/// Writes lines, all at once, after what the program itself tells the terminal.
+fn write(to: &mut impl Write, own: &str, lines: &[impl AsRef<str>]) -> io::Result<()> {
+    let mut text = own.to_owned();
+    for line in lines {
+        text.push_str(&escape::line(line.as_ref()));
+        text.push('\n');
+    }
+    to.write_all(text.as_bytes())
+}
+
+/// Each in a line of its own, below what is said of them.
+pub(super) fn bullets(reasons: &[String]) -> Vec<String> {
+    reasons.iter().flat_map(|reason| indented("  - ", "    ", reason)).collect()
+}
+
+/// A text's own lines, the first after one word, the others after another.
+pub(super) fn indented(first: &str, others: &str, text: &str) -> Vec<String> {
+    let before = |index| if index == 0 { first } else { others };
+    text.split('\n').enumerate().map(|(index, line)| format!("{}{line}", before(index))).collect()
 }
 
 /// A deployment's notice in words; `None` for what people need not see.
-pub(super) fn notice(notice: &Notice) -> Option<String> {
-    Some(match notice {
+pub(super) fn notice(notice: &Notice) -> Option<Vec<String>> {
+    let line = match notice {
         Notice::Compiling { service, bytes, .. } => {
             format!("  {service}: compiling {}", size(*bytes))
         }
         Notice::Refused { service, file, reasons } => {
             let file = file.as_deref().unwrap_or("an upload");
             let name = service.as_ref().map_or(file, |service| service.as_str());
-            let mut text = format!("  {name}: {file} is refused; what served before still does");
-            for reason in reasons {
-                text.push_str("\n      - ");
-                text.push_str(&reason.replace('\n', "\n        "));
-            }
-            text
+            let said = format!("  {name}: {file} is refused; what served before still does");
+            let reasons = reasons.iter().flat_map(|each| indented("      - ", "        ", each));
+            return Some([said].into_iter().chain(reasons).collect());
         }
         Notice::Serving { version, routes, compile_time, restored } => {
             let how = match compile_time {
@@ -212,7 +285,8 @@ pub(super) fn notice(notice: &Notice) -> Option<String> {
         | Notice::Shared { .. }
         | Notice::Draining { .. }
         | Notice::Drained { .. } => return None,
-    })
+    };
+    Some(vec![line])
 }
 
 /// What the host serves once the folder was looked through.
@@ -267,14 +341,32 @@ mod tests {
 
     #[test]
     fn texts_of_others_steer_no_terminal() {
-        assert_eq!(printable("a\x1b[2Jb\nc\u{9b}d"), "a [2Jb c d");
+        let printed = |own: &str, lines: &[&str]| {
+            let mut printed = Vec::new();
+            write(&mut printed, own, lines).expect("written");
+            String::from_utf8(printed).expect("text")
+        };
+        let foreign = ["a\x1b[2Jb\nc\u{9b}d\u{202e}", "e"];
+        assert_eq!(printed(CLEAR_BELOW, &foreign), "\x1b[Ja\\u{1b}[2Jb\\nc\\u{9b}d\\u{202e}\ne\n");
+        let row = |cell: &str| vec![cell.to_owned(), "12".to_owned()];
+        let shown = in_width(&[row("NAME"), row("a\nb\x1b")], &[], Some(80));
+        assert_eq!(shown, ["NAME        12", "a\\nb\\u{1b}  12"]);
+        assert_eq!(fit("a\nb\nc", Some(6)), "a\\nb\\…");
+    }
+
+    #[test]
+    fn what_follows_an_errors_first_line_is_seen_to_be_of_it() {
+        let error = anyhow::anyhow!("no\nhotdock: all is well\n    at 7");
+        assert_eq!(error_lines(&error), ["hotdock: no", "  hotdock: all is well", "    at 7"]);
+        let reasons = ["one\ntwo".to_owned(), "three".to_owned()];
+        assert_eq!(bullets(&reasons), ["  - one", "    two", "  - three"]);
     }
 
     #[test]
     fn columns_are_as_wide_as_they_have_to_be() {
         let row = |cells: [&str; 2]| cells.map(str::to_owned).to_vec();
         let shown = table(&[row(["NAME", "LAG"]), row(["cart/orders", "12"])]);
-        assert_eq!(shown, "NAME         LAG\ncart/orders  12");
+        assert_eq!(shown, ["NAME         LAG", "cart/orders  12"]);
     }
 
     #[test]
@@ -284,11 +376,11 @@ mod tests {
             row(["VERSION", "DIGEST", "DEPLOYED (UTC)", "NOTE"]),
             row(["v12", "0123456789ab", "2026-01-31 08:00:00", "rolled back: it was too slow"]),
         ];
-        let shown = |width| in_width(&rows, &["DIGEST"], Some(width));
+        let shown = |width| in_width(&rows, &["DIGEST"], Some(width)).join("\n");
         let wide = "VERSION  DIGEST        DEPLOYED (UTC)       NOTE\n\
                     v12      0123456789ab  2026-01-31 08:00:00  rolled back: it was too slow";
         assert_eq!(shown(80), wide);
-        assert_eq!(in_width(&rows, &["DIGEST"], None), wide);
+        assert_eq!(in_width(&rows, &["DIGEST"], None).join("\n"), wide);
         let narrow = "VERSION  DEPLOYED (UTC)       NOTE\n\
                       v12      2026-01-31 08:00:00  rolled back: it was\n\
                       \x20                             too slow";

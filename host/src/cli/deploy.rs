@@ -70,7 +70,7 @@ impl Deploy {
         let service = match pair.manifest {
             Ok((_, manifest)) => manifest.service,
             Err(reasons) => {
-                console::error(&anyhow::anyhow!("{}", reasons.join("\n  ")));
+                console::refused("it cannot be deployed", &reasons);
                 return Ok(ExitCode::from(exit::REFUSED));
             }
         };
@@ -85,12 +85,16 @@ impl Deploy {
         let reply = host.send(Method::PUT, &path, &headers, body).await?;
         let id = reply.body["id"].as_str().context("the host named no deployment")?;
         if self.no_wait {
-            console::line(if self.json { reply.body.to_string() } else { id.to_owned() }.as_str());
+            if self.json {
+                console::json(&reply.body.to_string())?
+            } else {
+                console::print(id)?
+            }
             return Ok(ExitCode::SUCCESS);
         }
         let deployment = self.follow(host, id).await?;
         if self.json {
-            console::line(&deployment.to_string());
+            console::json(&deployment.to_string())?;
         }
         Ok(outcome(&deployment))
     }
@@ -104,7 +108,7 @@ impl Deploy {
         let wanted: Reference = text.parse()?;
         let Pulled { component, reference } = self.registry.pull(&wanted).await?;
         if !self.json && !self.no_wait {
-            console::line(&format!("  {reference}"));
+            console::print(&format!("  {reference}"))?;
         }
         Ok((registry::pair(&wanted, component, self.manifest.as_ref())?, Some(reference)))
     }
@@ -130,14 +134,14 @@ impl Deploy {
             elapsed.clear(steps.len() > shown || deployment["state"] != "running")?;
             for step in steps.get(shown..).unwrap_or_default() {
                 if !self.json {
-                    console::line(&step_in_words(&deployment, step));
+                    console::print(&step_in_words(&deployment, step))?;
                 }
             }
             wait = if steps.len() > shown { LOOK.0 } else { (wait * 2).min(LOOK.1) };
             shown = steps.len();
             if deployment["state"] != "running" {
                 if !self.json {
-                    end_in_words(&deployment).iter().for_each(|line| console::line(line));
+                    console::lines(&end_in_words(&deployment))?;
                 }
                 return Ok(deployment);
             }
@@ -198,7 +202,7 @@ fn end_in_words(deployment: &Value) -> Vec<String> {
         other => other,
     };
     let reasons = deployment["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    let reasons = reasons.map(|reason| format!("    - {}", reason.replace('\n', "\n      ")));
+    let reasons = reasons.flat_map(|reason| console::indented("    - ", "      ", reason));
     [format!("  {said}")].into_iter().chain(reasons).collect()
 }
 

@@ -35,7 +35,11 @@ impl Deployments {
                 Some(service) => of_service(host, service).await?,
                 None => host.get("/v1/deployments").await?.body,
             };
-            console::print(&if self.json { found.to_string() } else { in_words(found) })?;
+            if self.json {
+                console::json(&found.to_string())?;
+            } else {
+                console::lines(&in_words(found))?;
+            }
             Ok(ExitCode::SUCCESS)
         })
     }
@@ -49,13 +53,13 @@ async fn of_service(host: &Host, service: &str) -> anyhow::Result<Value> {
     Ok(found)
 }
 
-fn in_words(mut found: Value) -> String {
+fn in_words(mut found: Value) -> Vec<String> {
     if found.is_object() {
         return one(&found);
     }
     let all = list(&mut found);
     if all.is_empty() {
-        return "nothing was deployed since the host's start".to_owned();
+        return vec!["nothing was deployed since the host's start".to_owned()];
     }
     let mut rows = vec![row(["DEPLOYMENT", "SERVICE", "VERSION", "STATE", "BEGAN (UTC)", "FROM"])];
     for deployment in all {
@@ -72,7 +76,7 @@ fn in_words(mut found: Value) -> String {
 }
 
 /// What it is, then what happened when, and at its end why.
-fn one(deployment: &Value) -> String {
+fn one(deployment: &Value) -> Vec<String> {
     let service = format!("{} {}", text(&deployment["service"]), version(deployment));
     let mut lines = vec![
         format!("deployment  {}", text(&deployment["id"])),
@@ -92,8 +96,7 @@ fn one(deployment: &Value) -> String {
     lines.push(format!("{:<23}  {state}", time(&deployment["ended_at"])));
     let reasons = deployment["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str);
     lines.extend(reasons.map(|reason| format!("{:<23}  - {reason}", "")));
-    let lines: Vec<_> = lines.iter().map(|line| console::printable(line)).collect();
-    lines.join("\n")
+    lines
 }
 
 fn version(deployment: &Value) -> String {
@@ -130,7 +133,7 @@ component   ab
 2026-01-31 08:00:00.123  received
 2026-01-31 08:00:01.000  10 % of the traffic; v2 loses its 50 %
 2026-01-31 08:00:09.000  rolled-back
-                         - too [2J slow";
-        assert_eq!(in_words(deployment), expected);
+                         - too\u{1b}[2J slow";
+        assert_eq!(in_words(deployment).join("\n"), expected);
     }
 }

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::inspect::bullets;
 use super::{console, exit};
 use crate::deploy::Diff;
 
@@ -31,19 +30,24 @@ impl DiffCommand {
         let found = match crate::deploy::diff(&self.old, &self.new) {
             Ok(found) => found,
             Err(reasons) => {
-                console::error(&anyhow::anyhow!("they cannot be compared{}", bullets(&reasons)));
+                console::refused("they cannot be compared", &reasons);
                 return Ok(ExitCode::from(exit::REFUSED));
             }
         };
         let code = if found.breaking.is_empty() { exit::DONE } else { exit::BREAKING };
-        console::line(&if self.json { serde_json::to_string(&found)? } else { text(&found) });
+        if self.json {
+            console::json(&serde_json::to_string(&found)?)?;
+        } else {
+            console::lines(&text(&found))?;
+        }
         Ok(ExitCode::from(code))
     }
 }
 
-fn text(found: &Diff) -> String {
+fn text(found: &Diff) -> Vec<String> {
     if found.is_empty() {
-        return "no difference that anyone could tell by exports, imports or manifest".to_owned();
+        let none = "no difference that anyone could tell by exports, imports or manifest";
+        return vec![none.to_owned()];
     }
     let lists = [
         ("breaking", &found.breaking),
@@ -51,6 +55,7 @@ fn text(found: &Diff) -> String {
         ("declared by the manifest", &found.declared),
     ];
     let lists = lists.into_iter().filter(|(_, list)| !list.is_empty());
-    let lists = lists.map(|(word, list)| format!("{word}:{}", bullets(list)));
-    lists.collect::<Vec<_>>().join("\n")
+    lists
+        .flat_map(|(word, list)| [vec![format!("{word}:")], console::bullets(list)].concat())
+        .collect()
 }

@@ -43,16 +43,16 @@ impl Drain {
             let told = host.send_json(Method::POST, &format!("{path}/drain"), &[], &body).await?;
             let mut draining = self.wanted(&told.body);
             if draining.is_empty() {
-                console::line(&format!("{}: nothing drains", self.service));
+                console::print(&format!("{}: nothing drains", self.service))?;
             }
             for version in &draining {
-                console::line(&format!("{} v{version} drains", self.service));
+                console::print(&format!("{} v{version} drains", self.service))?;
             }
             while !self.no_wait && !draining.is_empty() {
                 tokio::time::sleep(LOOK).await;
                 let still = self.wanted(&service(host, &self.service).await?);
                 for version in draining.iter().filter(|version| !still.contains(version)) {
-                    console::line(&format!("{} v{version} is gone", self.service));
+                    console::print(&format!("{} v{version} is gone", self.service))?;
                 }
                 draining.retain(|version| still.contains(version));
             }

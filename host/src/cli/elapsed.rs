@@ -1,9 +1,8 @@
 //! How long something has been going on, on a terminal, below what is printed.
 
-use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
-use super::console::Screen;
+use super::console::{self, Screen};
 
 /// What is over by then need not be talked about.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -19,7 +18,7 @@ pub(super) struct Elapsed {
 impl Elapsed {
     /// Shown if it is `wanted` and there is a terminal.
     pub(super) fn new(wanted: bool) -> Self {
-        let live = wanted && std::io::stdout().is_terminal();
+        let live = wanted && console::is_terminal();
         Self { screen: live.then(Screen::default), since: Instant::now(), shown: None }
     }
 
@@ -38,7 +37,7 @@ impl Elapsed {
         match &mut self.screen {
             Some(screen) if seconds >= PATIENCE.as_secs() && self.shown != Some(seconds) => {
                 self.shown = Some(seconds);
-                screen.show(&format!("    {seconds} s"))
+                screen.show(&[format!("    {seconds} s")])
             }
             _ => Ok(()),
         }

@@ -133,12 +133,6 @@ async fn all(
 /// Entries that are asked for at once.
 const PAGE: usize = 500;
 
-/// An entry on one line.
-fn json_line(entry: &RawValue) -> String {
-    // Within texts line ends are escaped, and data may have others between them.
-    entry.get().replace(['\n', '\r'], " ")
-}
-
 /// `2026-01-31T08:00:00.123Z` as `01-31 08:00:00`.
 fn moment(rfc3339: &str) -> String {
     rfc3339.get(5..19).unwrap_or(rfc3339).replace('T', " ")

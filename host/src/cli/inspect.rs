@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use super::{console, exit};
 use crate::deploy::{Description, Import, Inspection};
+use crate::escape;
 
 /// Show what a component is and asks for, without a host and without compiling it.
 ///
@@ -26,23 +27,20 @@ impl Inspect {
         let found = match crate::deploy::inspect(&self.file) {
             Ok(found) => found,
             Err(reasons) => {
-                console::error(&anyhow::anyhow!(
-                    "{file}: it cannot be looked at{}",
-                    bullets(&reasons)
-                ));
+                console::refused(&format!("{file}: it cannot be looked at"), &reasons);
                 return Ok(ExitCode::from(exit::REFUSED));
             }
         };
-        console::line(&if self.json {
-            serde_json::to_string(&found)?
+        if self.json {
+            console::json(&serde_json::to_string(&found)?)?;
         } else {
-            format!("{file}\n{}", text(&found))
-        });
+            console::lines(&[vec![file.to_string()], text(&found)].concat())?;
+        }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn text(found: &Inspection) -> String {
+fn text(found: &Inspection) -> Vec<String> {
     let asked = &found.capabilities;
     let mut rows = description(&found.description);
     rows.extend([
@@ -53,11 +51,12 @@ fn text(found: &Inspection) -> String {
         ("secrets", asked.secrets.clone()),
         ("sizes", sizes(found)),
     ]);
-    let problems: String = match found.problems.as_slice() {
-        [] => String::new(),
-        problems => format!("\n  it cannot be deployed:{}", bullets(problems)),
-    };
-    lines(&rows) + &problems
+    let mut lines = lines(&rows);
+    if !found.problems.is_empty() {
+        lines.push("  it cannot be deployed:".to_owned());
+        lines.extend(console::bullets(&found.problems));
+    }
+    lines
 }
 
 fn sizes(found: &Inspection) -> Vec<String> {
@@ -68,7 +67,6 @@ fn sizes(found: &Inspection) -> Vec<String> {
         format!("{} in {} core modules", console::size(modules), sizes.modules.len()),
     ];
     lines.extend(sizes.custom_sections.iter().map(|(name, sections)| {
-        let name = console::printable(name);
         format!(
             "{} in {} custom sections `{name}`",
             console::size(sections.bytes),
@@ -95,26 +93,24 @@ pub(super) fn description(found: &Description) -> Vec<(&'static str, Vec<String>
 }
 
 /// The rows, each word once before all that it stands for.
-pub(super) fn lines(rows: &[(&'static str, Vec<String>)]) -> String {
+pub(super) fn lines(rows: &[(&'static str, Vec<String>)]) -> Vec<String> {
     let row = |(word, lines): &(&'static str, Vec<String>)| match lines.as_slice() {
-        [] => format!("  {word:<12}none"),
-        lines => format!("  {word:<12}{}", lines.join("\n              ")),
+        [] => vec![format!("  {word:<12}none")],
+        [first, others @ ..] => {
+            let first = format!("  {word:<12}{first}");
+            let others = others.iter().map(|line| format!("{:<14}{line}", ""));
+            [first].into_iter().chain(others).collect()
+        }
     };
-    rows.iter().map(row).collect::<Vec<_>>().join("\n")
-}
-
-/// Each in a line of its own, below what is said of them.
-pub(super) fn bullets(reasons: &[String]) -> String {
-    let bullet = |reason: &String| format!("\n  - {}", reason.replace('\n', "\n    "));
-    reasons.iter().map(bullet).collect()
+    rows.iter().flat_map(row).collect()
 }
 
 /// An import, and beside it what it reaches.
 fn import(import: &Import) -> String {
-    let interface = console::printable(&import.interface);
+    let interface = escape::line(&import.interface);
     let reached = if import.provided { import.access.as_deref() } else { Some("NOT PROVIDED") };
     match reached {
         Some(reached) => format!("{interface:<38} {reached}"),
-        None => interface,
+        None => interface.into_owned(),
     }
 }

@@ -122,7 +122,7 @@ impl Logs {
         while let Some(event) = events.try_next().await? {
             match event.event.as_str() {
                 "line" => self.print(&event.data)?,
-                "missed" if self.json => console::print(&event.data)?,
+                "missed" if self.json => console::json(&event.data)?,
                 "missed" => {
                     let Missed { missed } = serde_json::from_str(&event.data)?;
                     console::print(&format!(
@@ -147,8 +147,10 @@ impl Logs {
     }
 
     fn print(&self, line: &str) -> anyhow::Result<()> {
-        let text = if self.json { line.to_owned() } else { in_words(&serde_json::from_str(line)?) };
-        Ok(console::print(&text)?)
+        if self.json {
+            return Ok(console::json(line)?);
+        }
+        Ok(console::print(&in_words(&serde_json::from_str(line)?))?)
     }
 }
 
@@ -166,7 +168,7 @@ fn in_words(line: &Line) -> String {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         text.push_str(&format!("  {name}={value}"));
     }
-    console::printable(&text)
+    text
 }
 
 /// As the host reads it.
@@ -195,14 +197,15 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_in_words_and_steers_no_terminal() {
+    fn a_line_is_in_words() {
         let line = serde_json::json!({
             "position": 1, "logged_at": "2026-01-31T08:00:00.123Z", "level": "warn",
             "target": "guest", "service": "cart", "version": 3, "message": "a\u{1b}[2Jb",
             "fields": { "left": 7, "stream": "stdout" }
         });
         let line: Line = serde_json::from_value(line).expect("a line");
-        let expected = "01-31 08:00:00.123  WARN   cart v3       a [2Jb  left=7  stream=stdout";
+        let expected =
+            "01-31 08:00:00.123  WARN   cart v3       a\u{1b}[2Jb  left=7  stream=stdout";
         assert_eq!(in_words(&line), expected);
     }
 }

@@ -1,6 +1,5 @@
 //! `hotdock man`
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -8,7 +7,7 @@ use anyhow::Context as _;
 use clap::CommandFactory as _;
 use clap_mangen::Man;
 
-use super::Arguments;
+use super::{Arguments, console};
 
 /// Print hotdock's manual page, or write one for each command into a folder.
 ///
@@ -28,7 +27,7 @@ impl Manual {
             None => {
                 let mut page = Vec::new();
                 Man::new(Arguments::command()).render(&mut page)?;
-                std::io::stdout().lock().write_all(&page)?;
+                console::own(&page)?;
             }
         }
         Ok(ExitCode::SUCCESS)

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use super::inspect::bullets;
 use super::registry::{self, Registry};
 use super::{console, exit};
 use crate::component::Interfaces;
@@ -51,20 +50,20 @@ impl Pack {
         let packed = match self.packed(&pair) {
             Ok(packed) => packed,
             Err(reasons) => {
-                console::error(&anyhow::anyhow!("it cannot be packed{}", bullets(&reasons)));
+                console::refused("it cannot be packed", &reasons);
                 return Ok(ExitCode::from(exit::REFUSED));
             }
         };
         let in_place = self.file.as_ref().filter(|_| self.push.is_none());
         if let Some(output) = self.output.as_ref().or(in_place) {
             write(output, &packed).with_context(|| output.display().to_string())?;
-            console::line(&format!("{}  {}", Digest::of(&packed), output.display()));
+            console::print(&format!("{}  {}", Digest::of(&packed), output.display()))?;
         }
         if let Some(reference) = &self.push {
             let interfaces = Interfaces::read(packed.as_slice())?;
             let access = self.registry.access(reference)?;
             let pushed = oci::push(reference, packed, &interfaces, &access).await?;
-            console::line(&pushed.to_string());
+            console::print(&pushed.to_string())?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -73,7 +72,7 @@ impl Pack {
         match (&self.pull, &self.file) {
             (Some(reference), _) => {
                 let pulled = self.registry.pull(reference).await?;
-                console::line(&pulled.reference.to_string());
+                console::print(&pulled.reference.to_string())?;
                 registry::pair(reference, pulled.component, self.manifest.as_ref())
             }
             (None, Some(file)) => {

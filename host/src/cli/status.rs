@@ -1,7 +1,6 @@
 //! `hotdock status` and `hotdock versions`
 
 use std::collections::BTreeSet;
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -50,15 +49,15 @@ pub(super) struct Versions {
 
 impl Status {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let live = !self.json && std::io::stdout().is_terminal();
+        let live = !self.json && console::is_terminal();
         self.remote.run(async |host| {
             let mut screen = Screen::default();
             loop {
                 let Look { text, moves } = self.look(host).await?;
-                if live {
-                    screen.show(&text)?
-                } else {
-                    console::print(&text)?
+                match text {
+                    Said::Json(text) => console::json(&text)?,
+                    Said::Words(lines) if live => screen.show(&lines)?,
+                    Said::Words(lines) => console::lines(&lines)?,
                 }
                 let goes_on = self.watch || live && moves;
                 if !goes_on {
@@ -76,7 +75,7 @@ impl Status {
         };
         let mut status = host.get(&path).await?.body;
         if self.json {
-            return Ok(Look { text: status.to_string(), moves: false });
+            return Ok(Look { text: Said::Json(status.to_string()), moves: false });
         }
         let (services, files) = match &self.service {
             Some(_) => (vec![status], Vec::new()),
@@ -88,15 +87,20 @@ impl Status {
             }
         };
         let moves = services.iter().chain(&files).any(is_under_way);
-        Ok(Look { text: in_words(&services, &files), moves })
+        Ok(Look { text: Said::Words(in_words(&services, &files)), moves })
     }
 }
 
 /// What there was to see at a moment.
 struct Look {
-    text: String,
+    text: Said,
     /// Whether it is about to be otherwise, by itself.
     moves: bool,
+}
+
+enum Said {
+    Json(String),
+    Words(Vec<String>),
 }
 
 /// Services that there would be, had their latest upload not been refused.
@@ -117,7 +121,7 @@ impl Versions {
             let path = format!("/v1/services/{}/versions", segment(&self.service));
             let mut versions = host.get(&path).await?.body;
             if self.json {
-                console::line(&versions.to_string());
+                console::json(&versions.to_string())?;
                 return Ok(ExitCode::SUCCESS);
             }
             let mut rows =
@@ -133,16 +137,16 @@ impl Versions {
                     note.map(|reason| format!("rolled back: {reason}")).unwrap_or_default(),
                 ]);
             }
-            console::line(&table_sparing(&rows, &SPARE));
+            console::lines(&table_sparing(&rows, &SPARE))?;
             Ok(ExitCode::SUCCESS)
         })
     }
 }
 
 /// A row per version with traffic, and below it what is on its way or was refused.
-fn in_words(services: &[Value], files: &[Value]) -> String {
+fn in_words(services: &[Value], files: &[Value]) -> Vec<String> {
     if services.is_empty() && files.is_empty() {
-        return "nothing is deployed".to_owned();
+        return vec!["nothing is deployed".to_owned()];
     }
     let mut rows =
         vec![row(["SERVICE", "VERSION", "TRAFFIC", "REQUESTS", "ERRORS", "DIGEST", "FROM"])];
@@ -187,10 +191,8 @@ fn in_words(services: &[Value], files: &[Value]) -> String {
     for file in files {
         notes.extend(news(&text(&file["file"]), file));
     }
-    if rows.len() > 1 {
-        notes.insert(0, table_sparing(&rows, &SPARE));
-    }
-    notes.join("\n")
+    let table = if rows.len() > 1 { table_sparing(&rows, &SPARE) } else { Vec::new() };
+    [table, notes].concat()
 }
 
 /// Which step of its canary the service is at.
@@ -297,7 +299,7 @@ mod tests {
         let deployment = |service: &str, state: &str| json!({ "service": service, "state": state, "reasons": ["no"] });
         let cart = json!({ "name": "cart", "deployment": deployment("cart", "refused") });
         let shown = in_words(std::slice::from_ref(&cart), &[]);
-        assert_eq!(shown, "cart: an upload was refused: no");
+        assert_eq!(shown, ["cart: an upload was refused: no"]);
         // The newest come first.
         let all =
             [("cart", "refused"), ("order", "refused"), ("stock", "serving"), ("stock", "refused")];

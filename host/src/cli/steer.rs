@@ -86,7 +86,7 @@ impl Promote {
         self.remote.run(async |host| {
             let body = json!({ "version": self.version });
             let path = path(&self.service, "/promote");
-            say(&host.send_json(Method::POST, &path, &[], &body).await?.body);
+            say(&host.send_json(Method::POST, &path, &[], &body).await?.body)?;
             Ok(ExitCode::SUCCESS)
         })
     }
@@ -97,7 +97,7 @@ impl Rollback {
         self.remote.run(async |host| {
             let body = json!({ "version": self.version, "reason": self.reason });
             let path = path(&self.service, "/rollback");
-            say(&host.send_json(Method::POST, &path, &[], &body).await?.body);
+            say(&host.send_json(Method::POST, &path, &[], &body).await?.body)?;
             Ok(ExitCode::SUCCESS)
         })
     }
@@ -113,9 +113,9 @@ impl Traffic {
                 || self.no_rules;
             let service = if changes { self.change(host, &now).await? } else { now.body };
             if self.json {
-                console::line(&service["traffic"].to_string());
+                console::json(&service["traffic"].to_string())?;
             } else {
-                say(&service);
+                say(&service)?;
             }
             Ok(ExitCode::SUCCESS)
         })
@@ -150,7 +150,7 @@ impl Undeploy {
         self.remote.run(async |host| {
             let path = path(&self.service, "");
             host.send(Method::DELETE, &path, &[], bytes::Bytes::new()).await?;
-            console::line(&format!("{}: undeployed; its state is kept", self.service));
+            console::print(&format!("{}: undeployed; its state is kept", self.service))?;
             Ok(ExitCode::SUCCESS)
         })
     }
@@ -161,16 +161,15 @@ fn path(service: &str, rest: &str) -> String {
 }
 
 /// How the service's traffic is shared now.
-fn say(service: &Value) {
+fn say(service: &Value) -> std::io::Result<()> {
     let name = service["name"].as_str().unwrap_or_default();
     let Ok(plan) = serde_json::from_value::<TrafficPlan>(service["traffic"].clone()) else {
-        return console::line(&format!("{name}: it has no traffic"));
+        return console::print(&format!("{name}: it has no traffic"));
     };
     let shares = plan.versions.iter().map(|share| format!("v{} {} %", share.version, share.weight));
-    console::line(&format!("{name}: {}", shares.collect::<Vec<_>>().join(", ")));
-    for line in besides_weights(&plan) {
-        console::line(&format!("  {line}"));
-    }
+    let mut lines = vec![format!("{name}: {}", shares.collect::<Vec<_>>().join(", "))];
+    lines.extend(besides_weights(&plan).iter().map(|line| format!("  {line}")));
+    console::lines(&lines)
 }
 
 /// What decides before the weights do.

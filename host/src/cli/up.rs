@@ -1,6 +1,5 @@
 //! `hotdock up`
 
-use std::io::IsTerminal as _;
 use std::net::{AddrParseError, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -76,7 +75,7 @@ impl Up {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let config = self.resolve()?;
         // People see what happens in words; the log keeps to what went wrong.
-        let for_people = config.log_format == LogFormat::Text && std::io::stdout().is_terminal();
+        let for_people = config.log_format == LogFormat::Text && console::is_terminal();
         let default_log = config.log == Config::default().log;
         let log = if for_people && default_log { "warn,guest=info" } else { &config.log };
         let logs = Logs::new(usize::try_from(config.log_keep.as_u64()).unwrap_or(usize::MAX));
@@ -122,8 +121,12 @@ async fn serve(
     let folder = config.folder.clone();
     let app = App::start(config, logs).await?;
     if for_people {
-        console::line(&format!("hotdock serves {} on http://{}", folder.display(), app.address()));
-        console::line(&format!("        and operators on http://{}", app.admin_address()));
+        console::print(&format!(
+            "hotdock serves {} on http://{}",
+            folder.display(),
+            app.address()
+        ))?;
+        console::print(&format!("        and operators on http://{}", app.admin_address()))?;
         tokio::spawn(tell(app.notices(), app.status()));
     }
     app.run_until_stopped(stop.cancelled_owned()).await
@@ -147,7 +150,8 @@ async fn tell(mut notices: Receiver<Notice>, status: StatusReader) {
             notice = notices.recv() => match notice {
                 Ok(notice) => {
                     if let Some(text) = console::notice(&notice) {
-                        console::line(&text);
+                        // Whoever reads it may go; the host stays.
+                        _ = console::lines(&text);
                     }
                     let compiles = matches!(notice, Notice::Compiling { .. });
                     compiling = compiles.then(|| (notice, Instant::now()));
@@ -157,12 +161,12 @@ async fn tell(mut notices: Receiver<Notice>, status: StatusReader) {
             },
             () = &mut ready, if !was_ready => {
                 was_ready = true;
-                console::line(&console::summary(&status.read()));
+                _ = console::print(&console::summary(&status.read()));
             }
             () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
                 if let Some((notice, since)) = &mut compiling {
                     if let Some(text) = console::notice(notice) {
-                        console::line(&format!("{text}, still at it"));
+                        _ = console::print(&format!("{}, still at it", text.concat()));
                     }
                     *since = Instant::now();
                 }

@@ -105,7 +105,8 @@ impl Replay {
             let body = json!({ "from": self.from });
             let replay = post(host, &self.subscription, "/replay", &body).await?;
             if self.json {
-                return said(&replay.to_string());
+                console::json(&replay.to_string())?;
+                return Ok(ExitCode::SUCCESS);
             }
             let name = replay["subscription"].as_str().unwrap_or_default();
             said(&format!("{name}: from {} to {}", replay["from"], replay["until"]))

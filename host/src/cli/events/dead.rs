@@ -9,11 +9,11 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::change::said;
 use super::list::print;
-use super::{all, json_line, moment, row};
+use super::{all, moment, row};
 use crate::cli::console;
 use crate::cli::remote::{Host, Remote, segment};
+use crate::escape;
 
 /// Show dead letters, deliver them again, or drop them.
 ///
@@ -131,18 +131,24 @@ impl Show {
             let reply = host.get(&self.letter.path("")).await?;
             let letter: &RawValue = serde_json::from_slice(&reply.text)?;
             if self.json {
-                return said(&json_line(letter));
+                console::json(letter.get())?;
+                return Ok(ExitCode::SUCCESS);
             }
             let entry: Entry<'_> = serde_json::from_str(letter.get())?;
             let Entry { id, subscription, position, key, attempts, reason, died_at, .. } = entry;
             let event: Value = serde_json::from_str(entry.event.get())?;
-            let reason = console::printable(&reason);
-            let key = console::printable(&key);
-            said(&format!(
-                "dead letter   {id}\nsubscription  {subscription}\nposition      {position}\n\
-                 key           {key}\nattempts      {attempts}\ndied at       {died_at}\n\
-                 reason        {reason}\n{event:#}"
-            ))
+            let mut lines = vec![
+                format!("dead letter   {id}"),
+                format!("subscription  {subscription}"),
+                format!("position      {position}"),
+                format!("key           {key}"),
+                format!("attempts      {attempts}"),
+                format!("died at       {died_at}"),
+                format!("reason        {reason}"),
+            ];
+            lines.extend(format!("{event:#}").lines().map(|line| escape::json(line).into_owned()));
+            console::lines(&lines)?;
+            Ok(ExitCode::SUCCESS)
         })
     }
 }
@@ -185,9 +191,9 @@ impl std::fmt::Display for Letter {
     }
 }
 
-fn in_rows(entries: &[Box<RawValue>]) -> Result<String, serde_json::Error> {
+fn in_rows(entries: &[Box<RawValue>]) -> Result<Vec<String>, serde_json::Error> {
     if entries.is_empty() {
-        return Ok("there are no dead letters".to_owned());
+        return Ok(vec!["there are no dead letters".to_owned()]);
     }
     let mut rows =
         vec![row(["LETTER", "SUBSCRIPTION", "POSITION", "ATTEMPTS", "DIED (UTC)", "REASON"])];

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Subscription, all, json_line, moment, row};
+use super::{Subscription, all, moment, row};
 use crate::cli::console;
 use crate::cli::remote::Remote;
 
@@ -88,23 +88,23 @@ impl Held {
 pub(super) fn print(
     entries: &[Box<RawValue>],
     json: bool,
-    in_words: impl FnOnce(&[Box<RawValue>]) -> Result<String, serde_json::Error>,
+    in_words: impl FnOnce(&[Box<RawValue>]) -> Result<Vec<String>, serde_json::Error>,
 ) -> anyhow::Result<ExitCode> {
     if json {
-        entries.iter().try_for_each(|entry| console::print(&json_line(entry)))?;
+        entries.iter().try_for_each(|entry| console::json(entry.get()))?;
     } else {
-        console::print(&in_words(entries)?)?;
+        console::lines(&in_words(entries)?)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn subscriptions(entries: &[Box<RawValue>]) -> Result<String, serde_json::Error> {
+fn subscriptions(entries: &[Box<RawValue>]) -> Result<Vec<String>, serde_json::Error> {
     if entries.is_empty() {
-        return Ok("nothing subscribes to events".to_owned());
+        return Ok(vec!["nothing subscribes to events".to_owned()]);
     }
     let mut rows =
         vec![row(["SUBSCRIPTION", "STATE", "POSITION", "LAG", "HELD", "DEAD", "ATTEMPTS", "AGE"])];
-    let mut notes = String::new();
+    let mut notes = Vec::new();
     for entry in entries {
         let entry: SubscriptionEntry = serde_json::from_str(entry.get())?;
         let oldest = entry.oldest_age_ms.map(Duration::from_millis);
@@ -122,17 +122,15 @@ fn subscriptions(entries: &[Box<RawValue>]) -> Result<String, serde_json::Error>
         // Of what is over nobody needs to know.
         let counts = is_paused || entry.held + entry.dead > 0;
         if let Some(error) = entry.last_error.filter(|_| counts) {
-            let note = format!("{}: its last failure: {error}", entry.name);
-            notes.push('\n');
-            notes.push_str(&console::printable(&note));
+            notes.push(format!("{}: its last failure: {error}", entry.name));
         }
     }
-    Ok(console::table(&rows) + &notes)
+    Ok([console::table(&rows), notes].concat())
 }
 
-fn held(entries: &[Box<RawValue>]) -> Result<String, serde_json::Error> {
+fn held(entries: &[Box<RawValue>]) -> Result<Vec<String>, serde_json::Error> {
     if entries.is_empty() {
-        return Ok("no event waits".to_owned());
+        return Ok(vec!["no event waits".to_owned()]);
     }
     let mut rows = vec![row(["POSITION", "KEY", "ATTEMPTS", "NEXT (UTC)", "LAST FAILURE"])];
     for entry in entries {

@@ -6,9 +6,10 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{Page, json_line, moment};
+use super::{Page, moment};
 use crate::cli::console;
 use crate::cli::remote::{Host, Remote};
+use crate::escape;
 
 /// How many events there are at first.
 const NEWEST: usize = 10;
@@ -118,13 +119,11 @@ impl Tail {
     }
 
     fn show(&self, entry: &RawValue) -> anyhow::Result<()> {
-        let text = if self.json {
-            json_line(entry)
-        } else {
-            let text = in_words(&serde_json::from_str(entry.get())?);
-            console::fit(&console::printable(&text), console::width())
-        };
-        Ok(console::print(&text)?)
+        if self.json {
+            return Ok(console::json(entry.get())?);
+        }
+        let text = in_words(&serde_json::from_str(entry.get())?);
+        Ok(console::print(&console::fit(&text, console::width()))?)
     }
 }
 
@@ -137,7 +136,7 @@ fn in_words(entry: &Entry<'_>) -> String {
     let Entry { position, recorded_at, event } = entry;
     let key = event.partitionkey.as_ref().or(event.subject.as_ref()).unwrap_or(&event.id);
     let data = match (event.data, &event.data_base64) {
-        (Some(data), _) => data.get().to_owned(),
+        (Some(data), _) => escape::json(data.get()).into_owned(),
         // Four characters for three bytes.
         (None, Some(text)) => format!("({} bytes)", text.trim_end_matches('=').len() * 3 / 4),
         (None, None) => String::new(),
