@@ -1,6 +1,7 @@
 //! Deployment by file: what a user drops, and what becomes of it; and by an
 //! operator's word.
 
+mod busy_compiler;
 mod canary;
 mod changes;
 mod command_line;
@@ -10,6 +11,9 @@ mod deaths;
 mod drains;
 mod folder_and_operator;
 mod host;
+mod hostile_files;
+mod hostile_registry;
+mod hostile_texts;
 mod load;
 mod logs;
 mod notices;

@@ -18,6 +18,9 @@ mod memory;
 
 use std::collections::BTreeMap;
 
+pub use binaries::slow_to_compile;
+pub use guest::trapping_in;
+
 use crate::harness::client::Client;
 use crate::harness::{Host, Reply, component, eventually};
 

@@ -27,6 +27,22 @@ fn section(id: u8, content: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// A service beside whose code there is a function of so many calls, which is compiled in one
+/// piece.
+pub fn slow_to_compile(calls: usize) -> Vec<u8> {
+    let body = [b"\0".as_slice(), &b"\x10\0\x1a".repeat(calls), b"\x41\0\x0b"].concat();
+    // A body has its length before it, as a section has: made as one, without its number.
+    let body = section(0, &body)[1..].to_vec();
+    let module = [
+        b"\0asm\x01\0\0\0".to_vec(),
+        section(1, b"\x01\x60\0\x01\x7f"),
+        section(3, &[1, 0]),
+        section(10, &[vec![1], body].concat()),
+    ]
+    .concat();
+    [by_hand(""), section(1, &module)].concat()
+}
+
 #[tokio::test]
 async fn what_a_component_wants_and_nobody_has_is_refused_by_name() {
     let import =
@@ -182,20 +198,7 @@ async fn a_monstrous_component_is_refused_or_works() {
 
 #[tokio::test]
 async fn a_component_that_takes_too_long_to_compile_is_refused() {
-    // Functions of one type, each of a million calls of the first.
-    const FUNCTIONS: u8 = 2;
-    const CALLS: usize = 1_000_000;
-    let body = [b"\0".as_slice(), &b"\x10\0\x1a".repeat(CALLS), b"\x41\0\x0b"].concat();
-    // A body has its length before it, as a section has: made as one, without its number.
-    let body = section(0, &body)[1..].to_vec();
-    let module = [
-        b"\0asm\x01\0\0\0".to_vec(),
-        section(1, b"\x01\x60\0\x01\x7f"),
-        section(3, &[&[FUNCTIONS][..], &[0; FUNCTIONS as usize]].concat()),
-        section(10, &[vec![FUNCTIONS], body.repeat(FUNCTIONS.into())].concat()),
-    ]
-    .concat();
-    let slow = [by_hand(""), section(1, &module)].concat();
+    let slow = slow_to_compile(2_000_000);
     // One that compiles at once, however busy the machine is.
     let neighbour = handling("(call $answer (local.get $out))");
     let host = crate::harness::Host::builder()

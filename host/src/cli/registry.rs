@@ -37,14 +37,6 @@ pub(super) fn pair(
     component: Vec<u8>,
     manifest: Option<&PathBuf>,
 ) -> anyhow::Result<Pair> {
-    let beside = match manifest {
-        Some(path) => {
-            let shown = path.display().to_string();
-            let unusable = |error| exit::Unusable(format!("{shown}: {error}"));
-            let bytes = std::fs::read(path).map_err(unusable)?;
-            Some((shown, bytes))
-        }
-        None => None,
-    };
-    Ok(Pair::of(reference.name(), component, beside).map_err(exit::Unusable)?)
+    let pair = Pair::from_elsewhere(reference.name(), component, manifest.map(PathBuf::as_path));
+    Ok(pair.map_err(exit::Unusable)?)
 }

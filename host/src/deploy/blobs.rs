@@ -11,11 +11,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tempfile::NamedTempFile;
+use tokio_util::sync::CancellationToken;
 
+use super::opened::Unread;
 use crate::digest::Digest;
 use crate::failpoint;
 
 const TEMPORARY: &str = ".new-";
+
+/// How much is written before it is looked whether the host stops.
+const WRITTEN_AT_ONCE: usize = 1 << 20;
 
 /// `components/<digest>.wasm` and `compiled/<digest>-<key>.cwasm`.
 #[derive(Debug)]
@@ -57,8 +62,13 @@ impl Blobs {
         self.compiled.join(format!("{digest}-{}.cwasm", self.key))
     }
 
-    /// Keeps the component, and a hold on it.
-    pub(super) fn put(self: &Arc<Self>, digest: Digest, bytes: &[u8]) -> io::Result<Hold> {
+    /// Keeps the component, and a hold on it, unless the host stops before it is written.
+    pub(super) fn put(
+        self: &Arc<Self>,
+        digest: Digest,
+        bytes: &[u8],
+        stopping: &CancellationToken,
+    ) -> Result<Hold, Unread> {
         // Held before it is looked for, so that no sweep comes in between.
         let hold = self.hold(digest);
         let path = self.component(&digest);
@@ -66,7 +76,12 @@ impl Blobs {
             return Ok(hold);
         }
         let mut file = temporary(&self.components)?;
-        file.write_all(bytes)?;
+        for chunk in bytes.chunks(WRITTEN_AT_ONCE) {
+            if stopping.is_cancelled() {
+                return Err(Unread::Stopping);
+            }
+            file.write_all(chunk)?;
+        }
         failpoint::pass("before a component is kept");
         keep(file, &path)?;
         failpoint::pass("after a component is kept");
@@ -209,9 +224,10 @@ mod tests {
         let data = tempfile::tempdir().expect("a folder");
         let blobs = Arc::new(Blobs::open(data.path(), "key".to_owned()).expect("blobs"));
         let (kept, held, gone) = (Digest::of(b"kept"), Digest::of(b"held"), Digest::of(b"gone"));
-        drop(blobs.put(kept, b"kept").expect("put"));
-        drop(blobs.put(gone, b"gone").expect("put"));
-        let hold = blobs.put(held, b"held").expect("put");
+        let never = CancellationToken::new();
+        drop(blobs.put(kept, b"kept", &never).expect("put"));
+        drop(blobs.put(gone, b"gone", &never).expect("put"));
+        let hold = blobs.put(held, b"held", &never).expect("put");
         let output = blobs.compiler_output().expect("a file");
         std::fs::write(output.path(), b"code").expect("written");
         blobs.put_compiled(&kept, output).expect("put");

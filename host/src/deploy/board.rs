@@ -173,12 +173,14 @@ impl Board {
         !is_lost && known.acted.get(file) == Some(&seen)
     }
 
-    /// The file is gone.
-    pub(super) fn forget_file(&self, file: &Stem) {
+    /// The file is gone. Whether anything was known of it.
+    pub(super) fn forget_file(&self, file: &Stem) -> bool {
         let mut known = self.known();
-        known.acted.remove(file);
-        known.refusals.remove(file);
+        let acted = known.acted.remove(file).is_some();
+        let refused = known.refusals.remove(file).is_some();
+        let lost = known.lost.len();
         known.lost.retain(|_, lost| lost.file.as_ref() != Some(file));
+        acted || refused || known.lost.len() < lost
     }
 
     /// Whether the service could not be restored, and was not deployed since.
@@ -282,13 +284,16 @@ impl Board {
             .filter_map(|serving| serving.file.as_ref())
             .map(|file| file.file(Part::Component))
             .collect();
-        let refused = known.refusals.keys().map(|file| file.file(Part::Component));
-        let files: BTreeSet<String> =
-            candidates.iter().filter_map(|each| each.file.clone()).chain(refused).collect();
-        let files = files.difference(&shown).map(|file| FileStatus {
-            file: file.clone(),
-            candidate: candidate_of(&candidates, |each| each.file.as_ref() == Some(file)),
-            refusal: known.refusal(file),
+        // There may be many: each is looked up, and not looked for.
+        let refused = known.refusals.iter();
+        let refused = refused.map(|(file, refusal)| (file.file(Part::Component), Some(refusal)));
+        let on_their_way = candidates.iter().filter_map(|each| Some((each.file.clone()?, None)));
+        let files: BTreeMap<String, Option<&RefusalRecord>> = on_their_way.chain(refused).collect();
+        let files = files.into_iter().filter(|(file, _)| !shown.contains(file));
+        let files = files.map(|(file, refusal)| FileStatus {
+            candidate: candidate_of(&candidates, |each| each.file.as_ref() == Some(&file)),
+            refusal: refusal.map(|refusal| refusal_status(&file, refusal)),
+            file,
         });
         Status { services, files: files.collect() }
     }
@@ -328,21 +333,22 @@ impl Known {
             canary: known.and_then(|serving| serving.canary.as_ref()).map(canary_status),
             deployment: None,
             candidate: candidate_of(candidates, |each| each.service == name.as_str()),
-            refusal: file.and_then(|file| self.refusal(&file.file(Part::Component))),
+            refusal: file.and_then(|file| self.refusal(file)),
             draining: draining.map(draining_status).collect(),
         }
     }
 
-    /// Of the file with this name.
-    fn refusal(&self, name: &str) -> Option<RefusalStatus> {
-        let mut refusals = self.refusals.iter();
-        let (_, refusal) = refusals.find(|(file, _)| file.file(Part::Component) == name)?;
-        Some(RefusalStatus {
-            file: name.to_owned(),
-            digest: refusal.seen.component.map(|digest| digest.to_string()),
-            reasons: refusal.reasons.clone(),
-            at: refusal.at.clone(),
-        })
+    fn refusal(&self, file: &Stem) -> Option<RefusalStatus> {
+        Some(refusal_status(&file.file(Part::Component), self.refusals.get(file)?))
+    }
+}
+
+fn refusal_status(file: &str, refusal: &RefusalRecord) -> RefusalStatus {
+    RefusalStatus {
+        file: file.to_owned(),
+        digest: refusal.seen.component.map(|digest| digest.to_string()),
+        reasons: refusal.reasons.clone(),
+        at: refusal.at.clone(),
     }
 }
 

@@ -2,15 +2,22 @@
 //! that no component can take the host down or keep its processors.
 
 pub(super) mod child;
+mod costly;
 mod output;
+mod process;
+mod queue;
+mod turn;
 
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::process::{Child, Command};
-use tokio::time::timeout;
+pub(super) use costly::Costly;
+pub(super) use process::{run_child, run_child_for};
+pub(super) use queue::{Place, Queue};
+pub(super) use turn::Urgency;
+
+use process::run_in_turn;
 
 use super::notice::Notice;
 use super::parts::Parts;
@@ -18,10 +25,7 @@ use super::receive::Candidate;
 use super::refusal::Stop;
 use super::status::Step;
 use crate::digest::Digest;
-use crate::runtime::{LoadedComponent, Processor};
-
-/// What the child may say on its standard output and of its last words.
-const MAX_OUTPUT_BYTES: usize = 4096;
+use crate::runtime::LoadedComponent;
 
 /// A candidate whose code is mapped.
 pub(super) struct Compiled {
@@ -38,7 +42,12 @@ pub(super) async fn compile(parts: &Arc<Parts>, candidate: &Candidate) -> Result
     }
     let service = &candidate.manifest.service;
     candidate.progress.step(Step::Waiting);
-    let _slot = parts.compile_slots.acquire().await.expect("the semaphore is never closed");
+    let urgency = match candidate.origin.file() {
+        Some(_) => Urgency::Folder,
+        None => Urgency::Awaited,
+    };
+    let mut place = parts.compiles.enter(service, urgency);
+    place.turn().await;
     if candidate.is_superseded(parts) {
         return Err(Stop::Superseded("its file changed meanwhile".to_owned()));
     }
@@ -55,9 +64,10 @@ pub(super) async fn compile(parts: &Arc<Parts>, candidate: &Candidate) -> Result
     tracing::info!(service = service.as_str(), bytes = candidate.bytes, "compiling");
     let began = Instant::now();
     let refused = |reason: String| Stop::from(candidate.refused(vec![reason]));
-    let path = compile_into_cache(parts, candidate.digest)
+    let path = compile_into_cache(parts, &mut place, candidate.digest)
         .await
         .map_err(|error| refused(error.to_string()))?;
+    drop(place);
     let loaded = parts.blocking(move |parts| parts.runtime.load(&path)).await;
     let component = loaded.map_err(|error| refused(error.to_string()))?;
     Ok(Compiled { component, compile_time: Some(began.elapsed()) })
@@ -74,6 +84,9 @@ pub(super) enum CompileFailure {
     TimeLimit(Duration),
     #[error("it does not compile within {0} bytes of memory")]
     MemoryLimit(u64),
+    /// It was tried before, and is not now.
+    #[error("{0}")]
+    Before(String),
     #[error(
         "the compiler makes code for another host ({found}; {expected} expected): restart the host"
     )]
@@ -82,6 +95,13 @@ pub(super) enum CompileFailure {
     NotRun { program: String, source: std::io::Error },
     #[error("the compiled code could not be kept: {0}")]
     NotKept(std::io::Error),
+}
+
+impl CompileFailure {
+    /// Whether it took all that it may before it failed.
+    fn is_costly(&self) -> bool {
+        matches!(self, Self::TimeLimit(_) | Self::MemoryLimit(_) | Self::Ended(_))
+    }
 }
 
 async fn load_cached(parts: &Arc<Parts>, path: PathBuf) -> Option<LoadedComponent> {
@@ -99,15 +119,29 @@ async fn load_cached(parts: &Arc<Parts>, path: PathBuf) -> Option<LoadedComponen
         .await
 }
 
-/// Compiles a kept component.
+/// Compiles a kept component when it is its turn.
 pub(super) async fn compile_into_cache(
     parts: &Arc<Parts>,
+    place: &mut Place,
     digest: Digest,
 ) -> Result<PathBuf, CompileFailure> {
+    if let Some(reason) = parts.costly.refusal(&digest, Instant::now()) {
+        return Err(CompileFailure::Before(reason));
+    }
     let output = parts.blocking(|parts| parts.blobs.compiler_output()).await;
     let output = output.map_err(CompileFailure::NotKept)?;
     let limits = (parts.config.compiler.as_path(), parts.config.compile_timeout);
-    let key = run_child(limits, &parts.blobs.component(&digest), output.path()).await?;
+    let input = parts.blobs.component(&digest);
+    let key = match run_in_turn(place, limits, &input, output.path()).await {
+        Ok(key) => key,
+        Err(error) => {
+            if error.is_costly() {
+                parts.costly.failed(digest, error.to_string(), Instant::now());
+            }
+            return Err(error);
+        }
+    };
+    parts.costly.compiles(&digest);
     if key != parts.blobs.key() {
         return Err(CompileFailure::Mismatch {
             found: key,
@@ -116,71 +150,6 @@ pub(super) async fn compile_into_cache(
     }
     let kept = parts.blocking(move |parts| parts.blobs.put_compiled(&digest, output)).await;
     kept.map_err(CompileFailure::NotKept)
-}
-
-/// Compiles `input` into `output` in a child process; returns what the code must
-/// match. Dropped, it ends the child.
-pub(super) async fn run_child(
-    (compiler, limit): (&Path, Duration),
-    input: &Path,
-    output: &Path,
-) -> Result<String, CompileFailure> {
-    run_child_for(Processor::This, (compiler, limit), input, output).await
-}
-
-/// The same for this processor or any.
-pub(super) async fn run_child_for(
-    processor: Processor,
-    (compiler, limit): (&Path, Duration),
-    input: &Path,
-    output: &Path,
-) -> Result<String, CompileFailure> {
-    let not_run =
-        |source| CompileFailure::NotRun { program: compiler.display().to_string(), source };
-    let mut child = Command::new(compiler)
-        .arg("compile")
-        .args((processor == Processor::Any).then_some("--portable"))
-        .args([input, output])
-        // Held open until the child is done: it ends itself when the host is gone.
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(not_run)?;
-    match timeout(limit, outcome(&mut child)).await {
-        Ok(Ok((status, key, _))) if status.success() => Ok(key.trim().to_owned()),
-        // What Rust's allocator says before it aborts.
-        Ok(Ok((status, _, last_words)))
-            if status.code().is_none() && last_words.contains("memory allocation of") =>
-        {
-            Err(CompileFailure::MemoryLimit(child::MAX_MEMORY_BYTES))
-        }
-        Ok(Ok((status, _, last_words))) => match status.code() {
-            Some(_) if !last_words.trim().is_empty() => {
-                Err(CompileFailure::Refused(last_words.trim().to_owned()))
-            }
-            _ => Err(CompileFailure::Ended(
-                format!("{status} {}", last_words.trim()).trim().to_owned(),
-            )),
-        },
-        Ok(Err(error)) => Err(not_run(error)),
-        Err(_) => {
-            // Waited for, so that no zombie stays.
-            _ = child.kill().await;
-            Err(CompileFailure::TimeLimit(limit))
-        }
-    }
-}
-
-async fn outcome(child: &mut Child) -> std::io::Result<(std::process::ExitStatus, String, String)> {
-    let said = output::head(child.stdout.take(), MAX_OUTPUT_BYTES);
-    let last_words = output::tail(child.stderr.take(), MAX_OUTPUT_BYTES);
-    let stdin = child.stdin.take();
-    let (said, last_words) = tokio::join!(said, last_words);
-    let status = child.wait().await?;
-    drop(stdin);
-    Ok((status, said?, last_words?))
 }
 
 #[cfg(test)]

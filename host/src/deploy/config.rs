@@ -3,11 +3,16 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How many components are compiled at once: one, so that serving keeps the
-/// other processors.
-pub(super) const CONCURRENT_COMPILES: usize = 1;
 /// How many plugin files are read at once.
 pub(super) const CONCURRENT_READS: usize = 4;
+/// How many of those are read at once that were refused before the host started.
+pub(super) const CONCURRENT_SECOND_LOOKS: usize = 1;
+/// How many of those are read at once that are larger than small ones.
+pub(super) const CONCURRENT_LARGE_READS: usize = 1;
+/// What counts as a small component.
+pub(super) const SMALL_COMPONENT_BYTES: u64 = 32 << 20;
+/// Files larger than this are looked at before they are read.
+pub(super) const LOOKED_AT_BYTES: u64 = 256 << 10;
 /// The largest component that is read.
 pub const MAX_COMPONENT_BYTES: u64 = 256 << 20;
 /// How many deployments are remembered.

@@ -1,6 +1,8 @@
 //! A component and its manifest: what the bytes of the two say before anything is
 //! compiled, whether they are a component at all, and what the manifest is.
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use super::config::MAX_COMPONENT_BYTES;
@@ -30,37 +32,48 @@ impl Pair {
     /// # Errors
     /// When a file cannot be read, or the component is too large.
     pub fn read(file: &Path, manifest: Option<&Path>) -> Result<Self, String> {
-        let component = std::fs::read(file).map_err(|error| unreadable(file, &error))?;
         let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        let component = read_at_most(file, MAX_COMPONENT_BYTES);
+        let component = component.map_err(|error| unreadable(file, &error))?;
+        let component = component.map_err(|size| too_large(&Stem::new(stem), size))?;
         let beside = match manifest {
             Some(path) => path.to_owned(),
             None => file.with_extension("toml"),
         };
-        let beside = match std::fs::read(&beside) {
-            Ok(bytes) => Some((beside.display().to_string(), bytes)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && manifest.is_none() => {
-                None
-            }
+        let beside = match read_at_most(&beside, MAX_TEXT_BYTES as u64) {
+            Ok(content) => Some((beside.display().to_string(), content)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && manifest.is_none() => None,
             Err(error) => return Err(unreadable(&beside, &error)),
         };
         Self::of(stem, component, beside)
     }
 
-    /// Of a component that was known as `stem`, and a manifest that messages call
-    /// by its file's name.
+    /// Of a component from elsewhere that is known as `stem`, with `manifest` if there is one.
     ///
     /// # Errors
-    /// When the component is too large.
-    pub fn of(
+    /// When the manifest cannot be read, or the component is too large.
+    pub fn from_elsewhere(
         stem: &str,
         component: Vec<u8>,
-        beside: Option<(String, Vec<u8>)>,
+        manifest: Option<&Path>,
+    ) -> Result<Self, String> {
+        let read = |path: &Path| {
+            let content = read_at_most(path, MAX_TEXT_BYTES as u64);
+            let content = content.map_err(|error| unreadable(path, &error))?;
+            Ok::<_, String>((path.display().to_string(), content))
+        };
+        Self::of(stem, component, manifest.map(read).transpose()?)
+    }
+
+    fn of(
+        stem: &str,
+        component: Vec<u8>,
+        beside: Option<(String, Content)>,
     ) -> Result<Self, String> {
         let stem = Stem::new(stem);
         if component.len() as u64 > MAX_COMPONENT_BYTES {
             return Err(too_large(&stem, component.len() as u64));
         }
-        let beside = beside.map(|(file, bytes)| (file, within_limit(bytes)));
         let beside = beside.map(|(file, content)| text(file, content)).transpose();
         let manifest = match &beside {
             Ok(beside) => count(&stem, &component, beside.clone()),
@@ -104,8 +117,16 @@ fn count(
     manifest.map_err(reasons).map(|manifest| (text, manifest))
 }
 
-fn within_limit(bytes: Vec<u8>) -> Content {
-    if bytes.len() > MAX_TEXT_BYTES { Err(bytes.len() as u64) } else { Ok(bytes) }
+/// A file's bytes, also where it says nothing of how many there are, as a pipe does.
+fn read_at_most(path: &Path, most: u64) -> io::Result<Content> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    if length > most {
+        return Ok(Err(length));
+    }
+    let mut bytes = Vec::new();
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    Ok(if bytes.len() as u64 > most { Err(bytes.len() as u64) } else { Ok(bytes) })
 }
 
 fn text(file: String, content: Content) -> Result<ManifestText, String> {
@@ -116,6 +137,6 @@ fn text(file: String, content: Content) -> Result<ManifestText, String> {
     Ok(ManifestText { file, text })
 }
 
-fn unreadable(path: &Path, error: &std::io::Error) -> String {
+fn unreadable(path: &Path, error: &io::Error) -> String {
     format!("{}: {error}", path.display())
 }

@@ -1,6 +1,6 @@
 //! What all steps of a deployment share.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -11,8 +11,10 @@ use tokio_util::task::TaskTracker;
 use super::blobs::Blobs;
 use super::board::{self, Board};
 use super::claims::Claims;
+use super::compile::{Costly, Queue};
 use super::config::{
-    CONCURRENT_COMPILES, CONCURRENT_READS, CONCURRENT_UPLOADS, DeployConfig, SWAP_PATIENCE,
+    CONCURRENT_LARGE_READS, CONCURRENT_READS, CONCURRENT_SECOND_LOOKS, CONCURRENT_UPLOADS,
+    DeployConfig, SWAP_PATIENCE,
 };
 use super::notice::Notice;
 use super::plugin_file::{PairSignature, Part, Stem};
@@ -21,6 +23,7 @@ use super::refusal::Refusal;
 use super::secrets;
 use super::settle::{Change, Settling};
 use super::stores::Stores;
+use super::told::{self, Told};
 use crate::deadline;
 use crate::events::Events;
 use crate::manifest::Manifest;
@@ -41,8 +44,12 @@ pub(super) struct Parts {
     pub(super) turns: Turns,
     pub(super) stores: Stores,
     pub(super) events: Events,
-    pub(super) compile_slots: Semaphore,
+    /// Who is to be compiled.
+    pub(super) compiles: Arc<Queue>,
+    pub(super) costly: Costly,
     pub(super) read_slots: Semaphore,
+    pub(super) again_slots: Semaphore,
+    pub(super) large_read_slots: Semaphore,
     pub(super) upload_slots: Arc<Semaphore>,
     /// Held while traffic is shared anew, from the last look at the routes on, so
     /// that no other service takes one of them in between.
@@ -56,6 +63,12 @@ pub(super) struct Parts {
     pub(super) working: Mutex<HashMap<Stem, bool>>,
     /// What each file looked like when it was last acted on.
     pub(super) acted_on: Mutex<HashMap<Stem, PairSignature>>,
+    /// What is to be recorded of files that serve nothing: refused so, or gone.
+    pub(super) unrecorded: Mutex<BTreeMap<Stem, Option<RefusalRecord>>>,
+    /// Held by whoever records it.
+    pub(super) recording: tokio::sync::Mutex<()>,
+    /// How many refusals were told of one by one.
+    pub(super) told: Told,
     /// Whether the first scan has been dealt with.
     pub(super) ready: watch::Sender<bool>,
     pub(super) stopping: CancellationToken,
@@ -93,8 +106,14 @@ impl Parts {
             record,
             claims: Arc::default(),
             turns: Turns::default(),
-            compile_slots: Semaphore::new(CONCURRENT_COMPILES),
+            compiles: Arc::default(),
+            costly: Costly::default(),
             read_slots: Semaphore::new(CONCURRENT_READS),
+            again_slots: Semaphore::new(CONCURRENT_SECOND_LOOKS),
+            large_read_slots: Semaphore::new(CONCURRENT_LARGE_READS),
+            unrecorded: Mutex::default(),
+            recording: tokio::sync::Mutex::default(),
+            told: Told::default(),
             upload_slots: Arc::new(Semaphore::new(CONCURRENT_UPLOADS)),
             swapping: tokio::sync::Mutex::default(),
             settling: Mutex::new(settling),
@@ -180,13 +199,15 @@ impl Parts {
         let Refusal { service, seen, reasons, blocked } = refusal;
         let shown = service.as_ref().map_or("-", |service| service.as_str());
         let serving = self.board.service_of(file);
-        tracing::warn!(
-            service = shown,
-            file = name,
-            reasons = reasons.join("; "),
-            still_serving = serving.is_some(),
-            "refused"
-        );
+        if told::one_by_one(self) {
+            tracing::warn!(
+                service = shown,
+                file = name,
+                reasons = reasons.join("; "),
+                still_serving = serving.is_some(),
+                "refused"
+            );
+        }
         let record = RefusalRecord {
             seen,
             service: service.clone(),
@@ -196,15 +217,28 @@ impl Parts {
             at: board::now(),
         };
         self.board.refused(file, record.clone());
-        let recorded: Result<(), RecordError> = {
-            let file = file.clone();
-            self.blocking(move |parts| parts.record.refuse(&file, &record)).await
-        };
-        if let Err(error) = recorded {
-            // The next start then tries the file again.
-            tracing::error!(file = name, %error, "the refusal could not be recorded");
+        // What it could not be known by again is not recorded: the next start says it anew.
+        if seen.component.is_some() {
+            self.record_file(file, Some(record)).await;
         }
         self.board.announce(Notice::Refused { service, file: Some(name), reasons });
+    }
+
+    /// Records of a file that serves nothing that it was refused, or is gone; with what others
+    /// have to record meanwhile, as each change of the record waits for the disk.
+    pub(super) async fn record_file(self: &Arc<Self>, file: &Stem, refusal: Option<RefusalRecord>) {
+        let unrecorded = || self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner);
+        unrecorded().insert(file.clone(), refusal);
+        let _recording = self.recording.lock().await;
+        let files = std::mem::take(&mut *unrecorded());
+        if files.is_empty() {
+            // Whoever was first took it along.
+            return;
+        }
+        if let Err(error) = self.blocking(move |parts| parts.record.note_files(&files)).await {
+            // The next start then tries the files again.
+            tracing::error!(%error, "what became of plugin files could not be recorded");
+        }
     }
 
     /// What other services had may be free now: files that were refused for it

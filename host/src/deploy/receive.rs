@@ -1,24 +1,27 @@
 //! Step 1: the files' bytes become a candidate. From here on everything works
 //! on the copy in the data folder.
 
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
+use tokio_util::sync::CancellationToken;
+
 use super::blobs::Hold;
-use super::config::MAX_COMPONENT_BYTES;
+use super::config::{LOOKED_AT_BYTES, MAX_COMPONENT_BYTES, SMALL_COMPONENT_BYTES};
 use super::deployments::Progress;
+use super::opened::{Opened, Unread};
 use super::operator::Condition;
 use super::origin::Origin;
 use super::pair::{Content, manifest_of, too_large};
 use super::parts::Parts;
-use super::plugin_file::{Part, Signature, Stem};
+use super::plugin_file::{PairSignature, Part, Stem};
 use super::record::Seen;
 use super::refusal::Refusal;
+use super::worker::Occasion;
 use crate::digest::Digest;
 use crate::manifest::{Canary, MAX_TEXT_BYTES, Manifest, ManifestText};
+
+/// How much is hashed before it is looked whether the host stops.
+const HASHED_AT_ONCE: usize = 1 << 20;
 
 /// A version on its way in.
 #[derive(Debug)]
@@ -49,6 +52,10 @@ pub(super) enum Received {
     Absent,
     /// The files changed while they were read.
     Unsettled,
+    /// There is more to read than a small component has; nothing was read.
+    Large,
+    /// The host stops; nothing comes of them.
+    Stopping,
     Refused(Refusal),
 }
 
@@ -65,71 +72,107 @@ impl Candidate {
     }
 }
 
-/// Reads and keeps what the files hold now.
-pub(super) async fn receive(parts: &Arc<Parts>, file: &Stem) -> Received {
-    let _slot = parts.read_slots.acquire().await.expect("the semaphore is never closed");
-    let file = file.clone();
-    parts.blocking(move |parts| read_pair(parts, &file)).await
+/// Reads and keeps what the files hold now. Whoever comes to look because the host starts, at
+/// what was refused before, lets all others go first; so do large files, of which one is read
+/// at a time.
+pub(super) async fn receive(parts: &Arc<Parts>, file: &Stem, occasion: Occasion) -> Received {
+    tokio::select! {
+        biased;
+        // What is being read is let be: nothing comes of it.
+        () = parts.stopping.cancelled() => Received::Stopping,
+        received = read(parts, file, occasion) => received,
+    }
 }
 
-fn read_pair(parts: &Parts, file: &Stem) -> Received {
-    match try_read_pair(parts, file) {
+async fn read(parts: &Arc<Parts>, file: &Stem, occasion: Occasion) -> Received {
+    const OPEN: &str = "the semaphore is never closed";
+    let known = occasion == Occasion::Start && parts.board.refusal(file).is_some();
+    let _again = match known {
+        true => Some(parts.again_slots.acquire().await.expect(OPEN)),
+        false => None,
+    };
+    let at_most = |most: u64| {
+        let file = file.clone();
+        parts.blocking(move |parts| read_pair(parts, &file, most))
+    };
+    let first = {
+        let _slot = parts.read_slots.acquire().await.expect(OPEN);
+        at_most(SMALL_COMPONENT_BYTES).await
+    };
+    if !matches!(first, Received::Large) {
+        return first;
+    }
+    let _slot = parts.large_read_slots.acquire().await.expect(OPEN);
+    at_most(MAX_COMPONENT_BYTES).await
+}
+
+fn read_pair(parts: &Parts, file: &Stem, most: u64) -> Received {
+    match try_read_pair(parts, file, most) {
         Ok(received) => received,
-        Err(error) => {
-            let reasons =
-                vec![format!("{} could not be read: {error}", file.file(Part::Component))];
-            Received::Refused(Refusal {
-                service: None,
-                seen: Seen::default(),
-                reasons,
-                blocked: false,
-            })
+        Err(Unread::Stopping) => Received::Stopping,
+        Err(Unread::Io(error)) => {
+            let reason = format!("{} could not be read: {error}", file.file(Part::Component));
+            refused(parts, file, Seen::default(), vec![reason])
         }
     }
 }
 
-fn try_read_pair(parts: &Parts, file: &Stem) -> io::Result<Received> {
+fn try_read_pair(parts: &Parts, file: &Stem, most: u64) -> Result<Received, Unread> {
     let folder = &parts.config.folder;
-    let before = file.signature(folder)?;
-    let component = read(parts, file, Part::Component, before.component, MAX_COMPONENT_BYTES)?;
-    let manifest = read(parts, file, Part::Manifest, before.manifest, MAX_TEXT_BYTES as u64)?;
+    let component = Opened::open(&file.path(folder, Part::Component))?;
+    let manifest = Opened::open(&file.path(folder, Part::Manifest))?;
+    let signature = |opened: &Option<Opened>| opened.as_ref().map(|opened| opened.signature);
+    let opened = PairSignature { component: signature(&component), manifest: signature(&manifest) };
+    let size = opened.component.map_or(0, |signature| signature.bytes);
+    // Taken by what it begins with, where reading it would take its time.
+    let look = component.as_ref().filter(|_| size > LOOKED_AT_BYTES);
+    let broken = look.map(Opened::look).transpose()?.and_then(Result::err);
+    if broken.is_none() && size > most && size <= MAX_COMPONENT_BYTES {
+        return Ok(Received::Large);
+    }
+    let read = |opened: Option<&Opened>, most: u64| match opened {
+        Some(opened) if opened.signature.bytes > most => Ok(Some(Err(opened.signature.bytes))),
+        Some(opened) => opened.read(&parts.stopping).map(|bytes| Some(Ok(bytes))),
+        None => Ok(None),
+    };
+    let content = match broken {
+        None => read(component.as_ref(), most)?,
+        Some(_) => None,
+    };
+    let beside = read(manifest.as_ref(), MAX_TEXT_BYTES as u64)?;
     // The pair is taken as one: changed since its first byte was read, it is
     // read again when it has settled again.
-    if file.signature(folder)? != before {
+    let is_same = |opened: &Option<Opened>| opened.as_ref().map_or(Ok(true), Opened::is_unchanged);
+    if !is_same(&component)? || !is_same(&manifest)? || file.signature(folder)? != opened {
         return Ok(Received::Unsettled);
     }
-    parts.acted_on.lock().unwrap_or_else(PoisonError::into_inner).insert(file.clone(), before);
+    parts.acted_on.lock().unwrap_or_else(PoisonError::into_inner).insert(file.clone(), opened);
     let Some(component) = component else { return Ok(Received::Absent) };
-    candidate(parts, file, component, manifest)
+    match (broken, content) {
+        (Some(error), _) => {
+            let reason = format!("{} {error}", file.file(Part::Component));
+            Ok(refused(parts, file, Seen::default(), vec![reason]))
+        }
+        (None, Some(content)) => candidate(parts, file, (&component, content), beside),
+        (None, None) => Ok(Received::Absent),
+    }
 }
 
-fn read(
-    parts: &Parts,
-    file: &Stem,
-    part: Part,
-    signature: Option<Signature>,
-    most: u64,
-) -> io::Result<Option<Content>> {
-    let Some(signature) = signature else { return Ok(None) };
-    if signature.bytes > most {
-        return Ok(Some(Err(signature.bytes)));
-    }
-    let mut bytes = Vec::with_capacity(usize::try_from(signature.bytes).unwrap_or_default());
-    // One byte more than there should be shows that the file grew.
-    File::open(file.path(&parts.config.folder, part))?
-        .take(signature.bytes + 1)
-        .read_to_end(&mut bytes)?;
-    Ok(Some(Ok(bytes)))
+fn refused(parts: &Parts, file: &Stem, seen: Seen, reasons: Vec<String>) -> Received {
+    let service = parts.board.service_of(file);
+    Received::Refused(Refusal { service, seen, reasons, blocked: false })
 }
 
 fn candidate(
     parts: &Parts,
     file: &Stem,
-    component: Content,
+    (opened, component): (&Opened, Content),
     manifest: Option<Content>,
-) -> io::Result<Received> {
+) -> Result<Received, Unread> {
+    let digest = component.as_deref().map(|bytes| digest_of(bytes, &parts.stopping));
+    let digest = digest.ok().transpose()?;
     let seen = Seen {
-        component: component.as_deref().ok().map(Digest::of),
+        component: digest,
         manifest: manifest
             .as_ref()
             .map(|content| Digest::of(content.as_deref().unwrap_or_default())),
@@ -137,38 +180,35 @@ fn candidate(
     let inspected = component.map_err(|size| vec![too_large(file, size)]).and_then(|bytes| {
         manifest_of(file, &bytes, manifest).map(|(text, manifest)| (bytes, text, manifest))
     });
-    match inspected {
-        Ok((bytes, text, manifest)) => {
-            let digest = Digest::of(&bytes);
-            let origin = Origin::File(file.clone());
-            let who = owner(&file.path(&parts.config.folder, Part::Component));
-            Ok(Received::Candidate(Box::new(Candidate {
-                progress: parts.board.begin(
-                    None,
-                    (&manifest.service, &digest),
-                    (&origin, who.as_deref()),
-                ),
-                digest,
-                bytes: bytes.len(),
-                canary: manifest.deploy.canary.clone(),
-                allow_breaking: manifest.deploy.allow_breaking,
-                manifest: Arc::new(manifest),
-                origin,
-                who,
-                text,
-                seen,
-                condition: Condition::None,
-                _hold: parts.blobs.put(digest, &bytes)?,
-            })))
+    let (digest, (bytes, text, manifest)) = match (digest, inspected) {
+        (Some(digest), Ok(inspected)) => (digest, inspected),
+        (_, inspected) => {
+            return Ok(refused(parts, file, seen, inspected.err().unwrap_or_default()));
         }
-        Err(reasons) => {
-            let service = parts.board.service_of(file);
-            Ok(Received::Refused(Refusal { service, seen, reasons, blocked: false }))
-        }
-    }
+    };
+    let origin = Origin::File(file.clone());
+    // As far as the file system knows.
+    let who = Some(format!("uid {}", opened.owner));
+    let hold = parts.blobs.put(digest, &bytes, &parts.stopping)?;
+    Ok(Received::Candidate(Box::new(Candidate {
+        progress: parts.board.begin(None, (&manifest.service, &digest), (&origin, who.as_deref())),
+        digest,
+        bytes: bytes.len(),
+        canary: manifest.deploy.canary.clone(),
+        allow_breaking: manifest.deploy.allow_breaking,
+        manifest: Arc::new(manifest),
+        origin,
+        who,
+        text,
+        seen,
+        condition: Condition::None,
+        _hold: hold,
+    })))
 }
 
-/// Who put the file there, as far as the file system knows.
-fn owner(path: &Path) -> Option<String> {
-    std::fs::metadata(path).ok().map(|metadata| format!("uid {}", metadata.uid()))
+/// The digest of bytes that are many.
+fn digest_of(bytes: &[u8], stopping: &CancellationToken) -> Result<Digest, Unread> {
+    let chunks = bytes.chunks(HASHED_AT_ONCE).take_while(|_| !stopping.is_cancelled());
+    let digest = Digest::of_chunks(chunks);
+    if stopping.is_cancelled() { Err(Unread::Stopping) } else { Ok(digest) }
 }

@@ -224,17 +224,21 @@ impl Record {
 
     /// The file is gone, and with it what it served.
     pub(super) fn remove_file(&self, file: &Stem) -> Result<(), RecordError> {
-        self.change(|change| {
-            for table in ["deployed", "refusal", "acted"] {
-                change.execute(&format!("DELETE FROM {table} WHERE file = ?1"), [file.as_str()])?;
-            }
-            Ok(())
-        })
+        self.change(|change| remove_file(change, file))
     }
 
-    /// Remembers a refusal; what serves stays.
-    pub(super) fn refuse(&self, file: &Stem, refusal: &RefusalRecord) -> Result<(), RecordError> {
-        self.change(|change| rows::insert_refusal(change, file, refusal))
+    /// Remembers of files that they were refused, or that they are gone, and with them what
+    /// they served; what serves of the others stays.
+    pub(super) fn note_files(
+        &self,
+        files: &BTreeMap<Stem, Option<RefusalRecord>>,
+    ) -> Result<(), RecordError> {
+        self.change(|change| {
+            files.iter().try_for_each(|(file, refusal)| match refusal {
+                Some(refusal) => rows::insert_refusal(change, file, refusal),
+                None => remove_file(change, file),
+            })
+        })
     }
 
     /// The file is as what serves is: no refusal of it counts any more.
@@ -341,6 +345,13 @@ impl Record {
         // A panic in between left a transaction that its drop rolled back.
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn remove_file(change: &Transaction<'_>, file: &Stem) -> rusqlite::Result<()> {
+    for table in ["deployed", "refusal", "acted"] {
+        change.execute(&format!("DELETE FROM {table} WHERE file = ?1"), [file.as_str()])?;
+    }
+    Ok(())
 }
 
 /// Forgets a service's oldest versions, but none that has traffic, and not the one

@@ -4,11 +4,12 @@
 use std::sync::Arc;
 use std::thread;
 
+use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 use super::board::{RunningCanary, Serving};
 use super::canary::{self, keeping};
-use super::compile::compile_into_cache;
+use super::compile::{Urgency, compile_into_cache};
 use super::deployments::DeploymentState;
 use super::notice::Notice;
 use super::origin::Origin;
@@ -44,10 +45,13 @@ pub(super) async fn restore(parts: &Arc<Parts>) -> Result<Vec<Deployed>, RecordE
     Ok(missing)
 }
 
-/// Compiles anew what the cache didn't have, one after the other, and gives it
-/// its traffic back. What fails here is tried, and refused, as the file it is.
+/// Compiles anew what the cache didn't have, and gives each service its traffic back as soon as
+/// its versions are there. What fails here is tried, and refused, as the file it is.
 pub(super) async fn recompile(parts: &Arc<Parts>, missing: Vec<Deployed>) {
-    for (deployed, versions) in missing {
+    // All wait for their turns at once, so that none that takes long comes before the others;
+    // routes are given one after the other.
+    let giving = &tokio::sync::Mutex::new(());
+    let all = missing.into_iter().map(|(deployed, versions)| async move {
         let mut loaded = Vec::new();
         for record in versions {
             loaded.push((record.clone(), load_anew(parts, record).await));
@@ -55,8 +59,10 @@ pub(super) async fn recompile(parts: &Arc<Parts>, missing: Vec<Deployed>) {
                 return;
             }
         }
+        let _giving = giving.lock().await;
         serve(parts, deployed, loaded).await;
-    }
+    });
+    join_all(all).await;
 }
 
 /// Compiles the other kept versions anew where the cache doesn't have them, so that
@@ -73,11 +79,10 @@ pub(super) async fn recompile_kept(parts: &Arc<Parts>) {
         }
         let version = &record.id;
         let compiled = async {
-            // One at a time, so that a candidate waits for no more than that.
-            let slot = parts.compile_slots.acquire().await;
-            let _slot = slot.expect("the semaphore is never closed");
+            let mut place = parts.compiles.enter(&version.service, Urgency::Kept);
+            place.turn().await;
             tracing::info!(%version, "compiling anew");
-            compile_into_cache(parts, record.component).await
+            compile_into_cache(parts, &mut place, record.component).await
         };
         tokio::select! {
             compiled = compiled => if let Err(error) = compiled {
@@ -215,10 +220,12 @@ async fn load_anew(parts: &Arc<Parts>, record: VersionRecord) -> Option<(Arc<Man
     }
     let version = &record.id;
     tracing::info!(%version, "compiling anew");
+    let mut place = parts.compiles.enter(&version.service, Urgency::Awaited);
     let compiled = tokio::select! {
-        compiled = compile_into_cache(parts, record.component) => compiled,
+        compiled = compile_into_cache(parts, &mut place, record.component) => compiled,
         () = parts.stopping.cancelled() => return None,
     };
+    drop(place);
     if let Err(error) = compiled {
         tracing::error!(%version, %error, "could not be compiled anew");
     }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::compile::compile_into_cache;
+use super::compile::{Urgency, compile_into_cache};
 use super::parts::Parts;
 use super::record::VersionRecord;
 use crate::manifest::Manifest;
@@ -37,10 +37,11 @@ pub(super) async fn revive(
     let (manifest, program) = match load().await {
         Some(loaded) => loaded,
         None => {
-            let slot = parts.compile_slots.acquire().await;
-            let _slot = slot.expect("the semaphore is never closed");
+            let mut place = parts.compiles.enter(&record.id.service, Urgency::Awaited);
+            place.turn().await;
             tracing::info!(version = %record.id, "compiling anew");
-            let compiled = compile_into_cache(parts, record.component).await;
+            let compiled = compile_into_cache(parts, &mut place, record.component).await;
+            drop(place);
             compiled.map_err(|error| NotRevived::Compile(id(), error.to_string()))?;
             load().await.ok_or_else(|| NotRevived::Useless(id()))?
         }

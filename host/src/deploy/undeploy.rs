@@ -31,6 +31,13 @@ pub(super) async fn undeploy(parts: &Arc<Parts>, file: &Stem) {
         // at again.
         return;
     }
+    let Some(service) = service else {
+        drop(swapping);
+        if parts.board.forget_file(file) {
+            parts.record_file(file, None).await;
+        }
+        return;
+    };
     parts.board.forget_file(file);
     let recorded = {
         let file = file.clone();
@@ -41,9 +48,7 @@ pub(super) async fn undeploy(parts: &Arc<Parts>, file: &Stem) {
     if let Err(error) = recorded {
         tracing::error!(file = name, %error, "the removal could not be recorded");
     }
-    if let Some(service) = service {
-        take_out(parts, swapping, &service, Some(name));
-    }
+    take_out(parts, swapping, &service, Some(name));
 }
 
 /// Ends a service by the operator's word. Its file, if it has one, stays where it

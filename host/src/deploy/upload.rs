@@ -18,6 +18,7 @@ use super::origin::Origin;
 use super::pair::{Content, manifest_of};
 use super::parts::Parts;
 use super::plugin_file::Stem;
+use super::preamble;
 use super::receive::Candidate;
 use super::record::Seen;
 use super::refusal::Stop;
@@ -34,6 +35,8 @@ pub struct Spool {
     file: NamedTempFile,
     writer: tokio::fs::File,
     bytes: u64,
+    /// The first of them, until they tell what it is.
+    head: Vec<u8>,
     idle_timeout: Duration,
     _slot: OwnedSemaphorePermit,
 }
@@ -86,7 +89,7 @@ impl Spool {
         let (file, writer) = file.await.map_err(NotDone::unkept)?;
         let (writer, idle_timeout) =
             (tokio::fs::File::from_std(writer), parts.config.upload_idle_timeout);
-        Ok(Self { file, writer, bytes: 0, idle_timeout, _slot: slot })
+        Ok(Self { file, writer, bytes: 0, head: Vec::new(), idle_timeout, _slot: slot })
     }
 
     /// How long nothing may come: there are few places, and one who stalls has one.
@@ -98,9 +101,16 @@ impl Spool {
     /// Takes in the next part of the component.
     ///
     /// # Errors
-    /// When it is too large by then, or cannot be kept.
+    /// When it is too large by then, or no component, or cannot be kept.
     pub async fn write(&mut self, chunk: &[u8]) -> Result<(), NotDone> {
         self.bytes += chunk.len() as u64;
+        if self.head.len() < preamble::BYTES {
+            let missing = preamble::BYTES - self.head.len();
+            self.head.extend(chunk.iter().take(missing));
+            if let Some(error) = preamble::never(&self.head) {
+                return Err(NotDone::Refused(vec![format!("what is uploaded {error}")]));
+            }
+        }
         if self.bytes > MAX_COMPONENT_BYTES {
             return Err(NotDone::TooLarge(format!(
                 "the component has more than {MAX_COMPONENT_BYTES} bytes"

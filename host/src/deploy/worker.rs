@@ -58,9 +58,10 @@ pub(super) fn work(
 }
 
 async fn look(parts: &Arc<Parts>, file: &Stem, occasion: Occasion) {
-    match receive(parts, file).await {
+    match receive(parts, file, occasion).await {
         Received::Absent => undeploy(parts, file).await,
         Received::Unsettled => parts.note(file, Part::Component, Change::Other),
+        Received::Large | Received::Stopping => {}
         Received::Refused(refusal) => {
             if occasion == Occasion::Change || !was_refused(parts, file, refusal.seen) {
                 parts.refuse(file, refusal).await;

@@ -3,7 +3,7 @@
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use rustix::process::{Resource, Rlimit, nice, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, nice, set_parent_process_death_signal, setrlimit};
 
 use crate::runtime::{self, Processor};
 
@@ -57,6 +57,7 @@ pub fn compile_child(input: &Path, output: &Path, processor: Processor) -> Resul
     let component = std::fs::read(input).map_err(at(input))?;
     let code = runtime::compile_for(processor, &component)?;
     std::fs::write(output, code).map_err(at(output))?;
+    #[expect(clippy::disallowed_methods, reason = "the host reads it, nobody else's text is in it")]
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{}", runtime::compatibility_key()).map_err(ChildError::Report)?;
     stdout.flush().map_err(ChildError::Report)
@@ -70,6 +71,8 @@ fn restrain() {
     // Not the address space: an engine reserves far more of it than it uses.
     _ = setrlimit(Resource::Data, limit(MAX_MEMORY_BYTES));
     _ = setrlimit(Resource::Core, limit(0));
+    // Also where it stands still, and cannot see that standard input is closed.
+    _ = set_parent_process_death_signal(Some(Signal::KILL));
     // Where the machine's memory runs out, this goes before the host does.
     _ = std::fs::write("/proc/self/oom_score_adj", FIRST_TO_GO);
 }

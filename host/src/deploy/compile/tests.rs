@@ -1,6 +1,7 @@
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use super::process::MAX_OUTPUT_BYTES;
 use super::*;
 
 /// A compiler that does what `script` says; `$2` is its input, `$3` its output.

@@ -46,6 +46,11 @@ fn serving(record: &Record) -> Vec<String> {
         .collect()
 }
 
+fn refuse(record: &Record, file: &str, refusal: RefusalRecord) {
+    let files = BTreeMap::from([(Stem::new(file), Some(refusal))]);
+    record.note_files(&files).expect("a refusal");
+}
+
 #[test]
 fn what_was_recorded_is_there_after_a_restart() {
     let data = tempfile::tempdir().expect("a folder");
@@ -53,7 +58,7 @@ fn what_was_recorded_is_there_after_a_restart() {
     let record = open(&path);
     let cart = version("cart", 1, "cart");
     deploy(&record, &cart);
-    record.refuse(&Stem::new("order"), &refusal(b"order")).expect("a refusal");
+    refuse(&record, "order", refusal(b"order"));
     drop(record);
     let record = open(&path);
     assert_eq!(record.deployed().expect("services")[0].1, [cart]);
@@ -78,7 +83,7 @@ fn a_file_serves_one_service_and_a_service_comes_from_one_file() {
     let data = tempfile::tempdir().expect("a folder");
     let record = open(&data.path().join("host.db"));
     deploy(&record, &version("cart", 1, "cart"));
-    record.refuse(&Stem::new("cart"), &refusal(b"x")).expect("a refusal");
+    refuse(&record, "cart", refusal(b"x"));
     deploy(&record, &version("basket", 1, "cart"));
     assert_eq!(serving(&record), ["basket v1 from cart"]);
     assert!(record.refusals().expect("refusals").is_empty());
@@ -235,7 +240,7 @@ fn the_log_is_carried_over_and_its_failure_would_be_heard_of() {
     let long = "x".repeat(64 << 10);
     for number in 0..80 {
         let refusal = RefusalRecord { reasons: vec![long.clone()], ..refusal(b"order") };
-        record.refuse(&Stem::new(format!("file{number}").as_str()), &refusal).expect("a refusal");
+        refuse(&record, &format!("file{number}"), refusal);
     }
     assert!(std::fs::metadata(&path).expect("a file").len() > before + (2 << 20));
     let log = std::fs::metadata(path.with_extension("db-wal")).expect("a log");
