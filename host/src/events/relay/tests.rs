@@ -72,14 +72,14 @@ async fn an_outbox_that_gives_out_a_sequence_again_is_not_relayed_and_loses_noth
     let folder = tempfile::tempdir().expect("a folder");
     let store = published(&folder, 2, 10).await;
     let bus = open_bus(&folder, 1 << 20);
-    relay(&bus, &store, &mut None).await.expect("room");
+    let (mut source, mut copied_source) = (None, None);
+    relay(&bus, &store, &mut source).await.expect("room");
     store.close().await;
     let copy = folder.path().join("copy.db");
     let file = rusqlite::Connection::open(folder.path().join("cart.db")).expect("opened");
     file.execute("VACUUM INTO ?1", [copy.to_str()]).expect("copied");
     drop(file);
     let copied = Store::new(copy.clone(), "copy", StoreOptions::default());
-    let (mut source, mut copied_source) = (None, None);
     relay(&bus, &copied, &mut copied_source).await.expect("nothing to do");
     publish(&store, 2).await;
     relay(&bus, &store, &mut source).await.expect("room");
