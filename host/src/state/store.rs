@@ -114,7 +114,7 @@ pub(super) struct LeaseJob {
     /// Must be the first of its group.
     pub(super) alone: bool,
     /// What it read and wrote before it took the lease.
-    pub(super) before: Option<Snapshot>,
+    pub(super) before: Option<Box<Snapshot>>,
     pub(super) run: LeaseRun,
     pub(super) ended: oneshot::Sender<Result<(), Error>>,
     /// Set when nobody waits for it any more.

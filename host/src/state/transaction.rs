@@ -342,9 +342,9 @@ impl Transaction {
     }
 
     /// Reads and writes of an optimistic transaction, for the writer to take over.
-    pub(super) fn into_snapshot(self) -> Option<Snapshot> {
+    pub(super) fn into_snapshot(self) -> Option<Box<Snapshot>> {
         match self.mode {
-            Mode::Optimistic(snapshot) => Some(*snapshot),
+            Mode::Optimistic(snapshot) => Some(snapshot),
             Mode::Leased(_) => None,
         }
     }

@@ -12,7 +12,7 @@ use super::doing::Doing;
 use super::error::{Error, Rerun};
 use super::history::Footprint;
 use super::migration;
-use super::snapshot::{Reads, Writes};
+use super::snapshot::{Reads, Snapshot, Writes};
 use super::sql::Deadlines;
 use super::store::{Job, LeaseJob, Store};
 use super::threads;
@@ -167,7 +167,8 @@ fn lease(store: &Arc<Store>, mut writer: Box<Writer>, job: LeaseJob) -> Option<B
     let (reads, mut writes) = match before {
         Some(mut before) => {
             before.release_reader();
-            (before.reads, before.writes)
+            let Snapshot { reads, writes, .. } = *before;
+            (reads, writes)
         }
         None => (Reads::default(), Writes::default()),
     };
