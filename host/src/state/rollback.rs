@@ -22,6 +22,17 @@ pub(super) fn refuse_clause(sql: &str) -> Result<(), Error> {
     if has_clause(sql) { Err(Error::sql(SqlErrorKind::Denied, REFUSED)) } else { Ok(()) }
 }
 
+/// Refuses text that does not begin with a statement: SQLite prepares nothing of it, and what
+/// is nothing cannot be run.
+pub(super) fn refuse_nothing(sql: &str) -> Result<(), Error> {
+    // A text ends for SQLite where it has a NUL.
+    let sql = sql.split('\0').next().unwrap_or_default();
+    match Tokens(sql).next() {
+        None | Some(";") => Err(Error::sql(SqlErrorKind::Syntax, "there is no statement in it")),
+        Some(_) => Ok(()),
+    }
+}
+
 /// Refuses a statement whose program, or a trigger's that it sets off, could roll back.
 pub(super) fn refuse_program(connection: &Connection, statement: &str) -> Result<(), Error> {
     if rolls_back(connection, statement).map_err(Error::of_guest)? {

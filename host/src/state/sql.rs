@@ -141,6 +141,7 @@ impl Scope<'_> {
             let limit = MAX_STATEMENT_BYTES;
             return Err(limited(format!("a statement of {size} bytes; {limit} are taken")));
         }
+        rollback::refuse_nothing(statement)?;
         rollback::refuse_clause(statement)?;
         let text = format!("{GUEST_PREFIX}{statement}");
         let guest = self.enter(self.deadlines.reading, true);

@@ -191,7 +191,7 @@ async fn no_function_takes_longer_than_the_statement_may() {
         "upper(?1) || lower(?1)",
         "printf('%4000000d%4000000d', 1, 2)",
         "format(replace(?1, 'a', '%d'))",
-        "json_patch('{\"a\":1}', ?1)",
+        "json_patch('{\"a\":1}', '\"' || ?1 || '\"')",
         "json_set('[' || replace(?1, 'a', '0,') || '0]', '$[0]', 1, '$[#-1]', 2)",
         "unhex(?1, ?1)",
         "?1 + ?1 + ?1 + ?1 + ?1 + ?1 + ?1 + ?1 + ?1 + ?1 + ?1 + ?1 + ?1 + ?1 + ?1 + ?1",

@@ -231,3 +231,23 @@ async fn rollback_that_an_older_schema_has_is_refused_where_it_is_met() {
     store.migrate(&[migration("2", dropping)]).await.expect("migrated");
     sql(&store, "INSERT INTO t VALUES (1)").await.expect("done");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_text_without_a_statement_is_refused_as_one() {
+    let fixture = with("CREATE TABLE t (x)").await;
+    for text in
+        ["", " ", ";", " ; ;", "-- SELECT 1", "/* SELECT 1 */", "/*", "\0SELECT 1", ";; SELECT 1"]
+    {
+        for refused in [
+            fixture.store.begin().query(text, Vec::new()).await.map(drop),
+            fixture.store.begin().execute(text, Vec::new()).await.map(drop),
+        ] {
+            let Err(Error::Sql(SqlError { kind, .. })) = refused else {
+                panic!("{text:?}: {refused:?}");
+            };
+            assert_eq!(kind, SqlErrorKind::Syntax, "{text:?}");
+        }
+    }
+    let one = fixture.store.begin().query("/* one */ SELECT 1; -- of one", Vec::new()).await;
+    assert!(one.is_ok_and(|rows| rows.values.len() == 1));
+}
