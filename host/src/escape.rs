@@ -41,7 +41,7 @@ pub fn json(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Writes what is one line, escaped as [`line`] has it.
+/// Writes what is one line, escaped as [`line()`] has it.
 #[derive(Debug)]
 pub struct Line<W>(pub W);
 

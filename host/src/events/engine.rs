@@ -215,7 +215,7 @@ impl Events {
 
     /// Starts and stops dispatchers so that there is one for each subscription
     /// of what is deployed, each service's beside the others'. Returns when that is
-    /// done, but waits only [`TEND_PATIENCE`] for those whose stores take their time.
+    /// done, but waits only 2 s for those whose stores take their time.
     pub async fn reconcile(&self) {
         let tended = self.look_through();
         let all = join_all(tended.iter().map(CancellationToken::cancelled));
