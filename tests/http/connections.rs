@@ -166,9 +166,14 @@ async fn up_to_every_bound_others_are_served() {
             }
         }
     }
-    let after = usage(host.pid());
-    assert!(after.descriptors < before.descriptors + 120, "{before:?} {after:?}");
-    assert!(after.resident_kib < before.resident_kib + (64 << 10), "{before:?} {after:?}");
+    // Those that give way are closed by their own tasks, a moment after the next were taken.
+    eventually("there are no more than may be", async || {
+        let after = usage(host.pid());
+        (after.descriptors < before.descriptors + 120
+            && after.resident_kib < before.resident_kib + (64 << 10))
+            .then_some(())
+    })
+    .await;
     let metrics = host.metrics().await;
     for listener in ["public", "admin"] {
         let gave_way =
