@@ -9,6 +9,7 @@ mod downloads;
 mod lease;
 mod metrics;
 mod name;
+pub mod path;
 mod registry;
 mod routes;
 mod tally;

@@ -3,15 +3,22 @@
 //! A route matches whole path segments (RFC 3986 §3.3): `/cart` matches `/cart`
 //! and `/cart/7`, not `/cartoon`. The longest matching path wins; among routes
 //! of one path, one with the request's host wins over one without; then the
-//! method decides.
+//! method decides. Where `GET` is taken so is `HEAD` (RFC 9110 §9.1), unless another route
+//! names that.
+//!
+//! Paths and hosts are compared as RFC 3986 §6.2.2 has it, whatever their spelling. A path that
+//! some read otherwise (`//admin`, `/x/../admin`, `/x%2Fadmin`) leads to a service only where
+//! that makes no difference.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
+use std::net::Ipv6Addr;
 
 use http::Method;
 use http::request::Parts;
 
-use super::ServiceName;
+use super::{ServiceName, path};
 use crate::manifest::Route;
 
 /// All routes of all services. Immutable; rebuilt when a deployment changes them.
@@ -35,6 +42,8 @@ pub enum RouteMatch<'a> {
     Service(&'a ServiceName),
     /// The path is known, but not with this method; these are allowed.
     MethodNotAllowed(Vec<Method>),
+    /// Who reads the path otherwise would be led elsewhere.
+    Ambiguous,
     /// No service has the path.
     NotFound,
 }
@@ -70,26 +79,32 @@ impl RouteTable {
     }
 
     /// The service that answers `method` on `path` at `host` (without port,
-    /// in any case). `path` is as the client sent it, without query.
+    /// in any spelling). `path` is as the client sent it, without query.
     #[must_use]
     pub fn find(&self, host: Option<&str>, path: &str, method: &Method) -> RouteMatch<'_> {
+        let path = path::normal(path);
+        let host = host.map(canonical);
+        let found = self.look_up(host.as_deref(), &path, method);
+        match path::resolved(&path) {
+            Some(other) if self.look_up(host.as_deref(), &other, method) != found => {
+                RouteMatch::Ambiguous
+            }
+            _ => found,
+        }
+    }
+
+    fn look_up(&self, host: Option<&str>, path: &str, method: &Method) -> RouteMatch<'_> {
         let mut allowed = Vec::new();
         for prefix in prefixes(path, self.deepest) {
             let Some(entries) = self.by_path.get(prefix) else { continue };
-            let with_host = entries.iter().filter(|entry| entry.host.is_some());
+            let of_host =
+                |entry: &&Entry| entry.host.is_some() && is_host(entry.host.as_deref(), host);
+            let with_host = entries.iter().filter(of_host);
             let without = entries.iter().filter(|entry| entry.host.is_none());
-            for entry in with_host.chain(without) {
-                if let Some(wanted) = &entry.host
-                    && !host.is_some_and(|host| host.eq_ignore_ascii_case(wanted))
-                {
-                    continue;
-                }
-                match &entry.methods {
-                    Some(methods) if !methods.contains(method) => {
-                        allowed.extend(methods.iter().cloned())
-                    }
-                    _ => return RouteMatch::Service(&entry.service),
-                }
+            if let Some(service) = taker(with_host, method, &mut allowed)
+                .or_else(|| taker(without, method, &mut allowed))
+            {
+                return RouteMatch::Service(service);
             }
             if !allowed.is_empty() {
                 return RouteMatch::MethodNotAllowed(allowed);
@@ -99,11 +114,13 @@ impl RouteTable {
     }
 
     fn insert(&mut self, service: &ServiceName, route: &Route) -> Result<(), RouteConflict> {
-        let path = normal_path(&route.path);
+        let path = path::normal(&route.path);
+        let path = without_slash(&path);
+        let host = route.host.as_deref().map(|host| canonical(host).into_owned());
         self.deepest = self.deepest.max(depth(path));
         let entries = self.by_path.entry(path.to_owned()).or_default();
         let claimed = entries.iter().find(|entry| {
-            entry.host == route.host && overlap(entry.methods.as_deref(), route.methods.as_deref())
+            entry.host == host && overlap(entry.methods.as_deref(), route.methods.as_deref())
         });
         if let Some(holder) = claimed.filter(|entry| entry.service != *service) {
             return Err(RouteConflict {
@@ -112,11 +129,7 @@ impl RouteTable {
                 holder: holder.service.clone(),
             });
         }
-        let entry = Entry {
-            service: service.clone(),
-            host: route.host.clone(),
-            methods: route.methods.clone(),
-        };
+        let entry = Entry { service: service.clone(), host, methods: route.methods.clone() };
         // Versions that share the traffic mostly have the same routes.
         if !entries.contains(&entry) {
             entries.push(entry);
@@ -125,18 +138,68 @@ impl RouteTable {
     }
 }
 
+/// Who takes requests with this method; where nobody does, what is taken goes to `allowed`.
+fn taker<'a>(
+    entries: impl Iterator<Item = &'a Entry>,
+    method: &Method,
+    allowed: &mut Vec<Method>,
+) -> Option<&'a ServiceName> {
+    let mut by_get = None;
+    for entry in entries {
+        let Some(methods) = &entry.methods else { return Some(&entry.service) };
+        if methods.contains(method) {
+            return Some(&entry.service);
+        }
+        if takes(methods, method) {
+            by_get.get_or_insert(&entry.service);
+        }
+        for method in methods {
+            allow(allowed, method);
+        }
+        if methods.contains(&Method::GET) {
+            allow(allowed, &Method::HEAD);
+        }
+    }
+    by_get
+}
+
+fn takes(methods: &[Method], method: &Method) -> bool {
+    methods.contains(method) || (*method == Method::HEAD && methods.contains(&Method::GET))
+}
+
+fn allow(allowed: &mut Vec<Method>, method: &Method) {
+    if !allowed.contains(method) {
+        allowed.push(method.clone());
+    }
+}
+
 /// Whether one of a version's routes leads to it with this request.
 pub(super) fn leads_to(routes: &[Route], head: &Parts) -> bool {
-    let path = normal_path(head.uri.path());
+    let path = path::normal(head.uri.path());
+    let path = without_slash(&path);
+    let host = head.uri.host().map(canonical);
     routes.iter().any(|route| {
-        let prefix = normal_path(&route.path);
-        let rest = path.strip_prefix(prefix);
-        let host = route.host.as_deref().is_none_or(|wanted| {
-            head.uri.host().is_some_and(|host| host.eq_ignore_ascii_case(wanted))
-        });
-        let method = route.methods.as_ref().is_none_or(|methods| methods.contains(&head.method));
-        host && method && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        let prefix = path::normal(&route.path);
+        let rest = path.strip_prefix(without_slash(&prefix));
+        let at_host = route.host.as_deref().map(canonical);
+        let at_host = at_host.is_none() || is_host(at_host.as_deref(), host.as_deref());
+        let method = route.methods.as_ref().is_none_or(|methods| takes(methods, &head.method));
+        at_host && method && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     })
+}
+
+fn is_host(wanted: Option<&str>, asked: Option<&str>) -> bool {
+    matches!((wanted, asked), (Some(wanted), Some(asked)) if asked.eq_ignore_ascii_case(wanted))
+}
+
+/// A host without the dot that some names end with (RFC 1034 §3.1), and an address in the one
+/// spelling of RFC 5952. Names stay in the case that they are in.
+fn canonical(host: &str) -> Cow<'_, str> {
+    let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    match address.and_then(|address| address.parse::<Ipv6Addr>().ok()) {
+        Some(address) => Cow::Owned(format!("[{address}]")),
+        None => Cow::Borrowed(host.strip_suffix('.').unwrap_or(host)),
+    }
 }
 
 /// The path itself, then ever shorter prefixes of whole segments, then the root
@@ -144,7 +207,7 @@ pub(super) fn leads_to(routes: &[Route], head: &Parts) -> bool {
 /// request costs no more than the deepest route.
 fn prefixes(path: &str, deepest: usize) -> impl Iterator<Item = &str> {
     let cut = path.match_indices('/').nth(deepest + 1).map_or(path, |(index, _)| &path[..index]);
-    let mut rest = Some(normal_path(cut));
+    let mut rest = Some(without_slash(cut));
     std::iter::from_fn(move || {
         let current = rest?;
         rest = current.rfind('/').map(|index| &current[..index]);
@@ -153,7 +216,7 @@ fn prefixes(path: &str, deepest: usize) -> impl Iterator<Item = &str> {
 }
 
 /// A path without its trailing slash; the root is the empty text.
-fn normal_path(path: &str) -> &str {
+fn without_slash(path: &str) -> &str {
     path.strip_suffix('/').unwrap_or(path)
 }
 
@@ -245,6 +308,64 @@ mod tests {
             table.find(None, "/read/x", &Method::POST),
             RouteMatch::MethodNotAllowed(vec![Method::GET, Method::HEAD])
         );
+    }
+
+    #[test]
+    fn who_takes_get_takes_head_unless_another_does() {
+        let with = |methods: &[Method]| Route { methods: Some(methods.to_vec()), ..route("/a") };
+        let (alone, _) = table(&[("one", vec![with(&[Method::GET])])]);
+        let name = "one".parse().expect("a name");
+        assert_eq!(alone.find(None, "/a", &Method::HEAD), RouteMatch::Service(&name));
+        assert_eq!(
+            alone.find(None, "/a", &Method::PUT),
+            RouteMatch::MethodNotAllowed(vec![Method::GET, Method::HEAD])
+        );
+        let (both, _) =
+            table(&[("one", vec![with(&[Method::GET])]), ("two", vec![with(&[Method::HEAD])])]);
+        let other = "two".parse().expect("a name");
+        assert_eq!(both.find(None, "/a", &Method::HEAD), RouteMatch::Service(&other));
+    }
+
+    #[test]
+    fn a_path_leads_to_one_service_however_it_is_spelled_or_to_none() {
+        let (table, _) = table(&[
+            ("admin", vec![route("/admin")]),
+            ("proxy", vec![route("/proxy")]),
+            ("root", vec![route("/")]),
+        ]);
+        let asked = |path| table.find(None, path, &Method::GET);
+        for path in ["/admin", "/%61dmin", "/%41dmin/../x"] {
+            assert_ne!(asked(path), RouteMatch::NotFound, "{path}");
+        }
+        assert_eq!(found(&table, None, "/%61dmin/x").as_deref(), Some("admin"));
+        assert_eq!(found(&table, None, "/%2561dmin").as_deref(), Some("root"));
+        assert_eq!(found(&table, None, "/proxy/https://a/./b").as_deref(), Some("proxy"));
+        for path in [
+            "//admin",
+            "/./admin",
+            "/x/../admin",
+            "/x/%2e%2e/admin",
+            "/admin/../x",
+            "/proxy/..%2fadmin",
+            "/x%5c..%5cadmin",
+            "/%2fadmin",
+        ] {
+            assert_eq!(asked(path), RouteMatch::Ambiguous, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_the_same_however_it_is_spelled() {
+        let host = |host: &str| Route { host: Some(host.to_owned()), ..route("/") };
+        let (table, _) =
+            table(&[("shop", vec![host("shop.example")]), ("six", vec![host("[2001:db8:0::1]")])]);
+        for name in ["shop.example", "SHOP.example.", "Shop.Example"] {
+            assert_eq!(found(&table, Some(name), "/").as_deref(), Some("shop"), "{name}");
+        }
+        for name in ["[2001:db8::1]", "[2001:0DB8:0:0::1]"] {
+            assert_eq!(found(&table, Some(name), "/").as_deref(), Some("six"), "{name}");
+        }
+        assert_eq!(found(&table, Some("shop.example.."), "/"), None);
     }
 
     #[test]
