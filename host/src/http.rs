@@ -2,16 +2,20 @@
 //!
 //! A request's way: [`connection`] reads it from its connection, [`request`] makes the head that a guest may see, [`dispatch`]
 //! finds the service and runs it, [`problem`] is what the host says where there is
-//! no answer.
+//! no answer, `response` gives the answer the form that HTTP wants, and `leftover` says what
+//! becomes of a body that nobody read.
 
+mod authority;
 pub mod client;
 pub mod connection;
 pub mod dispatch;
 pub mod events;
 pub mod forwarded;
 pub mod idempotency;
+mod leftover;
 mod paced;
 pub mod problem;
 pub mod request;
+mod response;
 pub mod sticky;
 pub mod uploads;

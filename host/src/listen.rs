@@ -11,6 +11,7 @@ mod exchange;
 mod frames;
 mod guarded;
 mod limits;
+mod linger;
 mod metrics;
 mod places;
 mod refusal;
@@ -221,7 +222,8 @@ pub fn builder(limits: &HttpLimits, streams: Streams) -> auto::Builder<Streams> 
         .header_read_timeout(None)
         // A head that is larger than its own bound, but fits, is refused when it is there.
         .max_buf_size(limits.max_header_bytes.max(BODY_BUFFER_BYTES))
-        .half_close(false);
+        // One that asks for nothing more may still want its answer (RFC 9112 §9.6).
+        .half_close(true);
     // Told a number, even this one, hyper allocates them anew for each request.
     if limits.max_headers != HYPERS_MAX_HEADERS {
         builder.http1().max_headers(limits.max_headers);
@@ -234,7 +236,6 @@ pub fn builder(limits: &HttpLimits, streams: Streams) -> auto::Builder<Streams> 
         .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
         .max_send_buf_size(SEND_BUFFER_BYTES)
         .initial_stream_window_size(window)
-        .keep_alive_interval(limits.keep_alive)
-        .enable_connect_protocol();
+        .keep_alive_interval(limits.keep_alive);
     builder
 }

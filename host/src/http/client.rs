@@ -8,8 +8,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::HeaderMap;
 use http::uri::Authority;
+use http::{HeaderMap, HeaderValue};
 
 use super::forwarded::{self, Forwarded, ForwardedHeader};
 use super::uploads::Uploads;
@@ -57,6 +57,8 @@ pub struct Named {
     text: Box<[u8]>,
     /// The name, checked.
     pub authority: Authority,
+    /// The same as a `Host` header.
+    pub host: HeaderValue,
     /// What the guest is told, where the client is not believed.
     pub forwarded: Forwarded,
 }
@@ -112,7 +114,9 @@ impl Client {
         }
         let authority = check()?;
         let forwarded = Forwarded::of(&self.common.told, self.peer.address, authority.as_str());
-        let named = Arc::new(Named { text: text.into(), authority, forwarded });
+        let host = HeaderValue::from_str(authority.as_str())
+            .expect("all that an authority may have a header may, too");
+        let named = Arc::new(Named { text: text.into(), authority, host, forwarded });
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&named));
         Ok(named)
     }

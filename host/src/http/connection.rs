@@ -1,6 +1,5 @@
 //! Connections of the public listener: each request on one is dispatched.
 
-use std::convert::Infallible;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::client::{Client, Common, Peer};
 use super::dispatch::dispatch;
+use super::request;
 use super::uploads::Uploads;
 use crate::config::HttpLimits;
 use crate::events::receive::Intake;
@@ -82,8 +82,12 @@ impl Connections {
             let client = Arc::clone(&client);
             // Boxed: hyper moves it into the connection, and it has some kilobytes.
             Answering::new(Box::pin(async move {
+                // Its stream is reset: there is no telling what else of it is wrong.
+                if request::is_malformed(&request) {
+                    return Err(h2::Error::from(h2::Reason::PROTOCOL_ERROR));
+                }
                 let response = dispatch(&registry, intake.as_ref(), request, &client).await;
-                Ok::<_, Infallible>(response.map(|body| exchange.sends(body)))
+                Ok(response.map(|body| exchange.sends(body)))
             }))
         });
         self.builder.serve_connection(TokioIo::new(stream), service).into_owned()

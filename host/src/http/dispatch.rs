@@ -3,27 +3,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::CONTENT_LENGTH;
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode, Uri, Version};
+use http::{Method, Request, Response, Uri, Version};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use wasmtime_wasi_http::WasiBody;
 
 use super::client::Client;
+use super::leftover::Leftover;
 use super::paced::Paced;
 use super::problem::Problem;
-use super::request;
-use super::sticky;
-use super::{events, idempotency};
+use super::{events, idempotency, request, response, sticky};
 use crate::bus::Sender;
 use crate::config::site;
 use crate::deadline::within;
 use crate::events::receive::{self, Intake};
 use crate::manifest::Limits;
 use crate::runtime::{Failure, Invocation, ReplayBody, ResponseBody, Unread, invoke};
-use crate::service::{Kind, Outcome, Registry, RouteMatch, Service, Ticket, VersionId};
+use crate::service::{Kind, Outcome, Registry, RouteMatch, Service, Ticket, VersionId, path};
 
 /// How much of a body is waited for, and how long, before its request takes a place among those
 /// that run.
@@ -39,26 +37,33 @@ pub async fn dispatch(
 ) -> Response<ResponseBody> {
     let (head, body) = request.into_parts();
     let is_head = head.method == Method::HEAD;
-    let response = match answer(registry, intake, head, body, client).await {
+    let expects_continue = request::expects_continue(&head);
+    let mut body = Leftover::new(body, &head, expects_continue);
+    let response = match answer(registry, intake, head, expects_continue, &mut body, client).await {
         Ok(response) => response,
         Err(problem) => problem.into_response(),
     };
-    if is_head { without_body(response) } else { response }
+    let mut response = response::sendable(response, is_head);
+    body.leave(&mut response);
+    response
 }
 
 async fn answer(
     registry: &Registry,
     intake: Option<&Intake>,
     mut head: Parts,
-    body: Incoming,
+    expects_continue: bool,
+    leftover: &mut Leftover,
     client: &Client,
 ) -> Result<Response<ResponseBody>, Problem> {
-    let expects_continue = request::expects_continue(&head);
     request::prepare(&mut head, client)?;
-    let intake = intake.filter(|_| head.uri.path() == receive::PATH);
+    if request::is_about_host(&head) {
+        return Ok(response::options());
+    }
+    let intake = intake.filter(|_| path::normal(head.uri.path()) == receive::PATH);
     if let Some(intake) = intake.filter(|_| head.method == Method::POST) {
         let sender = Sender::Anybody(site(client.origin(&head.headers)));
-        return events::take(intake, &head.headers, body, sender).await;
+        return events::take(intake, &head.headers, leftover.follow(), sender).await;
     }
     let service = route(registry, &head, intake.is_some())?;
     let mut ticket = Ticket::new(sticky::take(&mut head.headers));
@@ -76,7 +81,8 @@ async fn answer(
         return Err(Problem::of_failure(&service.name, &failure));
     }
     let idle = client.common.body_idle;
-    let body = replayable(body, &limits, idle, unread(&head, expects_continue));
+    let body = replayable(leftover.take(), &limits, idle, unread(&head, expects_continue));
+    leftover.is_with(body.clone());
     // One that is on its way is waited for by nobody who could do something else meanwhile.
     let takes_its_time = !body.has_ended()
         && (expects_continue || !body.arrives(READ_AHEAD_BYTES, READ_AHEAD_TIME).await);
@@ -135,7 +141,7 @@ async fn answer(
             }
             count.ended(Outcome::Answered);
             measure.ended(Outcome::Answered, Some(response.status()));
-            Ok(with_cookie(finish(response), &uri, &ticket))
+            Ok(with_cookie(response::of_guest(response), &uri, &ticket))
         }
         Err(failure) => {
             let failure = match failure {
@@ -166,6 +172,7 @@ pub(crate) fn route(
         RouteMatch::MethodNotAllowed(allow) => {
             Err(Problem::method_not_allowed(&head.method, path, allow))
         }
+        RouteMatch::Ambiguous => Err(Problem::ambiguous_path(path)),
         RouteMatch::NotFound if takes_events => {
             Err(Problem::method_not_allowed(&head.method, path, vec![Method::POST]))
         }
@@ -191,21 +198,6 @@ fn unread(head: &Parts, expects_continue: bool) -> Unread {
         (_, true) => Unread::DrainIfAsked,
         (_, false) => Unread::Drain,
     }
-}
-
-/// A guest's response that HTTP has a place for.
-fn finish(mut response: Response<ResponseBody>) -> Response<ResponseBody> {
-    request::remove_hop_by_hop(response.headers_mut());
-    response
-}
-
-/// `HEAD`: the head that `GET` would have, and nothing after it (RFC 9110 §9.3.2).
-fn without_body(mut response: Response<ResponseBody>) -> Response<ResponseBody> {
-    let bodiless = matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    if let Some(length) = response.body().exact_len().filter(|_| !bodiless) {
-        response.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| length.into());
-    }
-    response.map(ResponseBody::discarded)
 }
 
 /// Tells a client by what token it stays on its version, where it has none.

@@ -7,6 +7,7 @@ use http::{HeaderMap, Method};
 
 use super::problem::Problem;
 use crate::digest::Digest;
+use crate::service::path;
 
 /// The header.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -37,10 +38,9 @@ pub fn scope(head: &Parts) -> Result<Option<Digest>, Problem> {
              characters"
         ))
     })?;
-    let target = head.uri.path_and_query().map_or("", |target| target.as_str());
     Ok(Some(Digest::of_parts(&[
         head.method.as_str().as_bytes(),
-        target.as_bytes(),
+        path::target(&head.uri).as_bytes(),
         caller(&head.headers).as_bytes(),
         &key,
     ])))

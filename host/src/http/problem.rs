@@ -79,6 +79,22 @@ impl Problem {
         Self::new("head-too-large", StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
     }
 
+    /// 501: the body's coding is none that is understood.
+    #[must_use]
+    pub fn unknown_coding() -> Self {
+        let detail = "the request's Transfer-Encoding is another than chunked";
+        Self::new("unknown-coding", StatusCode::NOT_IMPLEMENTED, detail)
+    }
+
+    /// 400: by other readings of the path another service would answer.
+    #[must_use]
+    pub fn ambiguous_path(path: &str) -> Self {
+        Self::bad_request(format!(
+            "{path} would lead elsewhere without its encoded or repeated slashes and its `.` and \
+             `..`"
+        ))
+    }
+
     /// 404: no service has the path.
     #[must_use]
     pub fn no_route(path: &str) -> Self {

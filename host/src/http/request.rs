@@ -1,44 +1,50 @@
 //! From the head that a client sent to the head that a guest may see.
 
+use bytes::Bytes;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
-use http::uri::{Authority, PathAndQuery, Scheme};
+use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 
+use super::authority::{authority, is_same};
 use super::client::Client;
 use super::forwarded;
 use super::problem::Problem;
 
+/// The target of a request about the host as a whole.
+const ASTERISK: &str = "*";
+
 /// Headers that belong to one connection (RFC 9110 §7.6.1) and end here.
-static HOP_BY_HOP: [HeaderName; 7] = [
+static HOP_BY_HOP: [HeaderName; 6] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
     TE,
-    TRAILER,
     TRANSFER_ENCODING,
     UPGRADE,
 ];
 
 /// Checks a head and makes it what a guest sees: an absolute URI with scheme
-/// and authority, no hop-by-hop headers, and the truth about the client.
+/// and authority, the same as its `Host`, cookies in one line, no hop-by-hop headers, and the
+/// truth about the client.
 ///
 /// # Errors
-/// 400 where the request names no host, two, or one that is none (RFC 9112 §3.2); 431
-/// where the head is too large (RFC 6585 §5).
+/// 400 where the request names no host, two, or one that is none (RFC 9112 §3.2), or where its
+/// target is no path; 431 where the head is too large (RFC 6585 §5); 501 where its body is
+/// coded in a way that is not understood (RFC 9112 §6.1).
 pub fn prepare(head: &mut Parts, client: &Client) -> Result<(), Problem> {
     // HTTP/2 has a bound of its own, and counts otherwise.
     if head.version < Version::HTTP_2 && size(head) > client.common.max_header_bytes {
         return Err(Problem::head_too_large(client.common.max_header_bytes));
     }
-    if !has_path(head) {
-        return Err(Problem::bad_request("the request's target is not a path"));
-    }
+    check_coding(&head.headers)?;
+    check_target(head)?;
     let peer = client.peer;
-    let named = match told_host(head)? {
-        Some(text) => client.named(text, || authority(text))?,
+    let told = told_host(head)?;
+    let named = match told {
+        Some(Told { name, .. }) => client.named(name, || authority(name))?,
         None if head.version >= Version::HTTP_11 => {
             return Err(Problem::bad_request("the request has no Host header"));
         }
@@ -47,7 +53,11 @@ pub fn prepare(head: &mut Parts, client: &Client) -> Result<(), Problem> {
             client.named(text.as_bytes(), || authority(text.as_bytes()))?
         }
     };
+    if told.is_none_or(|told| !told.is_in_header) {
+        head.headers.insert(HOST, named.host.clone());
+    }
     remove_hop_by_hop(&mut head.headers);
+    join_cookies(&mut head.headers);
     let mut scheme = Scheme::HTTP;
     if peer.trusted {
         let told = forwarded::scheme(&head.headers).unwrap_or("http");
@@ -67,6 +77,21 @@ pub fn prepare(head: &mut Parts, client: &Client) -> Result<(), Problem> {
     head.uri = Uri::from_parts(uri)
         .map_err(|error| Problem::bad_request(format!("its target: {error}")))?;
     Ok(())
+}
+
+/// Whether a request is none by RFC 9113 §8.3.1: its path does not begin with a slash. What else
+/// makes it malformed the library sees that reads it.
+#[must_use]
+pub fn is_malformed(head: &http::Request<impl Sized>) -> bool {
+    let target = head.uri().path_and_query().map(PathAndQuery::as_str);
+    head.version() == Version::HTTP_2
+        && target.is_some_and(|target| !target.starts_with('/') && target != ASTERISK)
+}
+
+/// Whether it asks about the host as a whole (RFC 9110 §9.3.7).
+#[must_use]
+pub fn is_about_host(head: &Parts) -> bool {
+    head.method == Method::OPTIONS && head.uri.path() == ASTERISK
 }
 
 /// Whether the client holds its body back until it is told to go on, or that
@@ -95,33 +120,88 @@ fn size(head: &Parts) -> usize {
     head.method.as_str().len() + authority + target + AROUND_TARGET + headers.sum::<usize>()
 }
 
-/// Whether the target is something a route can lead to: not `*`, and not the
-/// authority alone, which is for `CONNECT` (RFC 9112 §3.2).
-fn has_path(head: &Parts) -> bool {
-    let path = head.uri.path_and_query().map(PathAndQuery::path);
-    head.method != Method::CONNECT && path.is_some_and(|path| path.starts_with('/'))
+/// Whether the body is coded as HTTP/1.1 has it. The library takes any coding before the last
+/// one, but what it reads is coded still.
+fn check_coding(headers: &HeaderMap) -> Result<(), Problem> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else { return Ok(()) };
+    let is_chunked = coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    if is_chunked && codings.next().is_none() {
+        return Ok(());
+    }
+    Err(Problem::unknown_coding())
+}
+
+/// Whether the target is something a route can lead to: a path, or `*` where that is asked for
+/// its options; not the authority alone, which is for `CONNECT` (RFC 9112 §3.2). Where an
+/// absolute one has a query and no path, that is `/`.
+fn check_target(head: &mut Parts) -> Result<(), Problem> {
+    let none = || Problem::bad_request("the request's target is not a path");
+    if head.method == Method::CONNECT {
+        return Err(none());
+    }
+    if let Some(scheme) = head.uri.scheme()
+        && *scheme != Scheme::HTTP
+        && *scheme != Scheme::HTTPS
+    {
+        return Err(Problem::bad_request("the request's target has a scheme that is not HTTP's"));
+    }
+    let target = head.uri.path_and_query().ok_or_else(none)?.as_str();
+    if target.starts_with('/') || (target == ASTERISK && head.method == Method::OPTIONS) {
+        return Ok(());
+    }
+    if !target.starts_with('?') || head.uri.authority().is_none() {
+        return Err(none());
+    }
+    let target = PathAndQuery::try_from(format!("/{target}")).map_err(|_| none())?;
+    let mut uri = std::mem::take(&mut head.uri).into_parts();
+    uri.path_and_query = Some(target);
+    head.uri = Uri::from_parts(uri).map_err(|_| none())?;
+    Ok(())
+}
+
+/// What a request names as its host.
+#[derive(Clone, Copy)]
+struct Told<'a> {
+    name: &'a [u8],
+    /// Whether that is its `Host`.
+    is_in_header: bool,
 }
 
 /// What the request names as its host, if it names one.
-fn told_host(head: &Parts) -> Result<Option<&[u8]>, Problem> {
+fn told_host(head: &Parts) -> Result<Option<Told<'_>>, Problem> {
     let mut hosts = head.headers.get_all(HOST).iter();
-    let host = hosts.next();
+    let host = hosts.next().map(HeaderValue::as_bytes);
     if hosts.next().is_some() {
         return Err(Problem::bad_request("the request has more than one Host header"));
     }
-    // RFC 9112 §3.2.2: an absolute target wins over Host.
-    let absolute = head.uri.authority().map(|authority| authority.as_str().as_bytes());
-    Ok(absolute.or_else(|| host.map(HeaderValue::as_bytes)))
+    let in_header = host.map(|name| Told { name, is_in_header: true });
+    let Some(absolute) = head.uri.authority() else { return Ok(in_header) };
+    let name = absolute.as_str().as_bytes();
+    let told = Some(Told { name, is_in_header: host == Some(name) });
+    match (head.version, host) {
+        // RFC 9112 §3.2: it has to be there, and to be one, though the target wins over it.
+        (Version::HTTP_11, None) => Ok(None),
+        (Version::HTTP_11, Some(host)) => authority(host).map(|_| told),
+        // RFC 9113 §8.3.1: they may not differ.
+        (Version::HTTP_2, Some(host)) if !is_same(host, name) => {
+            Err(Problem::bad_request("the request's Host is not its :authority"))
+        }
+        _ => Ok(told),
+    }
 }
 
-fn authority(text: &[u8]) -> Result<Authority, Problem> {
-    let authority = Authority::try_from(text);
-    let authority = authority.map_err(|_| Problem::bad_request("the Host header is not a host"))?;
-    // RFC 9110 §4.2.4: user information has no place in an HTTP authority.
-    if authority.as_str().contains('@') {
-        return Err(Problem::bad_request("the request's host has user information"));
+/// One line of all cookies: HTTP/2 sends them in crumbs (RFC 9113 §8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut cookies = headers.get_all(COOKIE).iter();
+    let (Some(first), Some(second)) = (cookies.next(), cookies.next()) else { return };
+    let mut all = first.as_bytes().to_vec();
+    for crumb in std::iter::once(second).chain(cookies) {
+        all.extend_from_slice(b"; ");
+        all.extend_from_slice(crumb.as_bytes());
     }
-    Ok(authority)
+    let all = HeaderValue::from_maybe_shared(Bytes::from(all)).expect("they were values");
+    headers.insert(COOKIE, all);
 }
 
 /// RFC 9110 §7.6.1: the named ones and those that `Connection` names.
@@ -182,6 +262,59 @@ mod tests {
         assert!(prepared(Request::get("/x").header(HOST, "a").header(HOST, "b")).is_err());
         assert!(prepared(Request::get("/x").header(HOST, "a b")).is_err());
         assert!(prepared(Request::get("/x").header(HOST, "user@a")).is_err());
+        assert!(prepared(Request::get("http://a/x")).is_err());
+        assert!(prepared(Request::get("http://a/x").header(HOST, "a b")).is_err());
+        assert!(prepared(Request::get("ftp://a/x").header(HOST, "a")).is_err());
+        let crossed = Request::get("http://a/x").version(Version::HTTP_2).header(HOST, "b");
+        assert!(prepared(crossed).is_err());
+        let same = Request::get("http://a/x").version(Version::HTTP_2).header(HOST, "A");
+        assert_eq!(prepared(same).expect("good").headers[HOST], "a");
+    }
+
+    #[test]
+    fn the_host_header_is_the_targets_authority() {
+        let absolute = Request::get("http://other.example/x").header(HOST, "shop.example");
+        assert_eq!(prepared(absolute).expect("good").headers[HOST], "other.example");
+        let second = Request::get("http://a:81/x").version(Version::HTTP_2);
+        assert_eq!(prepared(second).expect("good").headers[HOST], "a:81");
+    }
+
+    #[test]
+    fn a_target_without_a_path_is_the_root() {
+        let target = |uri: &str| {
+            let request = Request::get(uri).header(HOST, "a");
+            prepared(request).map(|head| head.uri.to_string()).ok()
+        };
+        assert_eq!(target("http://a?user_id=7").as_deref(), Some("http://a/?user_id=7"));
+        assert_eq!(target("http://a").as_deref(), Some("http://a/"));
+        assert_eq!(target("*"), None);
+        let second = |path: &'static str| {
+            let target = PathAndQuery::from_static(path);
+            let mut uri = http::uri::Parts::default();
+            uri.path_and_query = Some(target);
+            let mut request = Request::new(());
+            *request.version_mut() = Version::HTTP_2;
+            *request.uri_mut() = Uri::from_parts(uri).expect("a target");
+            is_malformed(&request)
+        };
+        assert!(second("?user_id=7") && !second("/?user_id=7") && !second("*"));
+        let options = Request::options("*").header(HOST, "a");
+        assert!(is_about_host(&prepared(options).expect("good")));
+    }
+
+    #[test]
+    fn cookies_are_one_line_and_codings_are_known() {
+        let crumbs = Request::get("/x").header(HOST, "a").header(COOKIE, "a=1").header(COOKIE, "b");
+        let head = prepared(crumbs).expect("good");
+        let cookies: Vec<_> = head.headers.get_all(COOKIE).iter().collect();
+        assert_eq!(cookies, ["a=1; b"]);
+        for (coding, status) in
+            [("chunked", 0), ("Chunked", 0), ("gzip, chunked", 501), ("chunked, chunked", 501)]
+        {
+            let request = Request::post("/x").header(HOST, "a").header(TRANSFER_ENCODING, coding);
+            let refused = prepared(request).err().map_or(0, |problem| problem.status().as_u16());
+            assert_eq!(refused, status, "{coding}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::frames::{Frames, PREFACE, goaway};
+use super::linger::{HalfClosed, Linger};
 use super::state::{End, Protocol, State};
 
 /// How much a peer has to take of what is ready for it to count as one that takes it.
@@ -49,6 +50,20 @@ pub struct Watched {
     taken: usize,
     /// Whether all that was to be written last was: another frame may follow then.
     is_whole: bool,
+    reading: Reading,
+    /// While it is being closed.
+    linger: Option<Box<Linger>>,
+}
+
+/// What is known of the peer's side.
+enum Reading {
+    Open,
+    /// There is something that nobody has read yet.
+    Unread,
+    /// It has ended while requests of it run.
+    HalfClosed(HalfClosed),
+    /// It has ended.
+    Ended,
 }
 
 impl Watched {
@@ -62,6 +77,8 @@ impl Watched {
             sent: 0,
             taken: 0,
             is_whole: true,
+            reading: Reading::Open,
+            linger: None,
         }
     }
 
@@ -103,6 +120,53 @@ impl Watched {
             self.state.is_idle();
         }
         Ok(())
+    }
+
+    /// Looks whether the peer is still there while a request of it runs. Its end alone does not
+    /// say that it is not (RFC 9112 §9.6), and what reads the connection does not look meanwhile.
+    fn look(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        if let Reading::HalfClosed(half) = &mut self.reading {
+            return half.look(&self.stream, context);
+        }
+        if !matches!(self.reading, Reading::Open) || self.frames.is_some() {
+            return Ok(());
+        }
+        let mut byte = [0];
+        match self.stream.poll_peek(context, &mut ReadBuf::new(&mut byte)) {
+            Poll::Pending => Ok(()),
+            Poll::Ready(Ok(0)) => self.half_closed(context),
+            Poll::Ready(Ok(_)) => {
+                self.reading = Reading::Unread;
+                Ok(())
+            }
+            Poll::Ready(Err(error)) => Err(error),
+        }
+    }
+
+    fn half_closed(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        let mut half = HalfClosed::new();
+        half.look(&self.stream, context)?;
+        self.reading = Reading::HalfClosed(half);
+        Ok(())
+    }
+
+    /// The peer's side has ended. One of HTTP/2 is told to its reader, which gives up all
+    /// streams then, only after the answers that are under way.
+    fn ended(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.frames.is_some() && self.state.running() > 0 {
+            if let Reading::HalfClosed(half) = &mut self.reading {
+                half.look(&self.stream, context)?;
+            } else {
+                self.half_closed(context)?;
+            }
+            return Poll::Pending;
+        }
+        if self.frames.is_some() && matches!(self.reading, Reading::HalfClosed(_)) {
+            // The last of them may not be written yet: it is when this was flushed.
+            return Poll::Pending;
+        }
+        self.reading = Reading::Ended;
+        Poll::Ready(Ok(()))
     }
 
     fn wrote(&mut self, polled: &Poll<io::Result<usize>>, offered: usize) {
@@ -164,7 +228,11 @@ impl AsyncRead for Watched {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
         let came = &buffer.filled()[before..];
-        Poll::Ready(if came.is_empty() { Ok(()) } else { this.came(came) })
+        if came.is_empty() {
+            return this.ended(context);
+        }
+        this.reading = Reading::Open;
+        Poll::Ready(this.came(came))
     }
 }
 
@@ -196,11 +264,29 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+        let this = self.get_mut();
+        if this.state.running() > 0 {
+            this.look(context)?;
+        } else if matches!(this.reading, Reading::HalfClosed(_)) && this.frames.is_some() {
+            this.reading = Reading::Ended;
+            context.waker().wake_by_ref();
+        }
+        Pin::new(&mut this.stream).poll_flush(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+        let this = self.get_mut();
+        let linger = match &mut this.linger {
+            Some(linger) => linger,
+            linger => {
+                ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
+                if matches!(this.reading, Reading::Ended | Reading::HalfClosed(_)) {
+                    return Poll::Ready(Ok(()));
+                }
+                linger.insert(Box::new(Linger::new()))
+            }
+        };
+        linger.poll(&mut this.stream, context).map(Ok)
     }
 }
 

@@ -20,6 +20,7 @@ use super::replay::ReplayBody;
 use super::response::ResponseBody;
 use crate::digest::Digest;
 use crate::manifest::Limits;
+use crate::service::path;
 use crate::state::{self, KeptAnswer, KeyClaim, Store, Transaction};
 
 /// Says that an answer is the one that was given before.
@@ -75,11 +76,10 @@ async fn request_digest(
         return Err(Failure::BodyLate(limits.deadline));
     }
     let body = body.digest().ok_or(Failure::BodyBroken)?;
-    let target = head.uri.path_and_query().map_or("", |target| target.as_str());
     let content_type = head.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     Ok(Digest::of_parts(&[
         head.method.as_str().as_bytes(),
-        target.as_bytes(),
+        path::target(&head.uri).as_bytes(),
         content_type,
         body.as_bytes(),
     ]))

@@ -49,7 +49,9 @@ struct Shared {
     read_bytes: u64,
     read_limit: u64,
     ended: bool,
-    /// Why it ended too early, until its reader was told.
+    /// Whether it ended too early.
+    broken: bool,
+    /// Why, until its reader was told.
     failed: Option<Error>,
     too_large: bool,
     /// Nothing came of it for too long.
@@ -68,7 +70,7 @@ struct Shared {
 pub enum Unread {
     /// It is dropped, and an HTTP/1 connection with it.
     Drop,
-    /// It is read to its end if that is near, so that the connection can be used
+    /// It is read to its end if that is known to be near, so that the connection can be used
     /// for the next request: a client that is in the middle of sending would
     /// lose the answer otherwise (RFC 9112 §9.6).
     Drain,
@@ -112,6 +114,7 @@ impl ReplayBody {
             read_bytes: 0,
             read_limit,
             ended,
+            broken: false,
             failed: None,
             too_large: false,
             late: false,
@@ -285,12 +288,34 @@ impl ReplayBody {
             .then(|| Digest::of_chunks(shared.kept.iter().filter_map(Kept::data).cloned()))
     }
 
+    /// Whether nobody else reads it any more, and it is not read to its end either.
+    #[must_use]
+    pub fn is_given_up(&self) -> bool {
+        let is_read = Arc::strong_count(&self.shared) > 1;
+        let shared = self.lock();
+        shared.broken || !(is_read || shared.ended || shared.is_drained())
+    }
+
     fn lock(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Shared {
+    /// Whether it is read to its end when nobody else reads it: that is known to be near.
+    fn is_drained(&self) -> bool {
+        let drains = match self.unread {
+            Unread::Drop => false,
+            Unread::Drain => true,
+            Unread::DrainIfAsked => self.asked,
+        };
+        drains && self.source.size_hint().exact().is_some_and(|left| left <= self.room())
+    }
+
+    fn room(&self) -> u64 {
+        self.read_limit.saturating_sub(self.read_bytes)
+    }
+
     /// Keeps the source's next frame, if there is room; `None` at its end.
     fn poll_source(&mut self, context: &mut Context<'_>) -> Poll<Option<()>> {
         self.asked = true;
@@ -349,6 +374,7 @@ impl Shared {
     /// Ends it too early. What follows is lost, so it can't be read twice.
     fn fail(&mut self, error: Error) {
         self.ended = true;
+        self.broken = true;
         self.held = None;
         self.replayable = false;
         self.failed = Some(error);
@@ -370,16 +396,10 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        let drains = match self.unread {
-            Unread::Drop => false,
-            Unread::Drain => true,
-            Unread::DrainIfAsked => self.asked,
-        };
-        let room = self.read_limit.saturating_sub(self.read_bytes);
-        if self.ended || !drains || self.source.size_hint().lower() > room {
-            return;
+        if !self.ended && self.is_drained() {
+            let room = self.room();
+            drain::later(std::mem::take(&mut self.source), room);
         }
-        drain::later(std::mem::take(&mut self.source), room);
     }
 }
 

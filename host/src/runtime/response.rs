@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use tokio::task::unconstrained;
@@ -171,8 +172,7 @@ impl ResponseBody {
         Poll::Ready(polled)
     }
 
-    /// For `HEAD`: the same body length, nothing to send, and the guest still
-    /// runs to its end.
+    /// Nothing to send; the guest still runs to its end.
     #[must_use]
     pub fn discarded(self) -> Self {
         if self.rest.is_some() {
@@ -181,9 +181,16 @@ impl ResponseBody {
                 let mut body = self;
                 while let Some(Ok(_)) = body.frame().await {}
             });
-            return Self::default();
         }
-        self
+        Self::default()
+    }
+
+    /// The names of its trailers, as `Trailer` lists them, where they are here.
+    #[must_use]
+    pub fn trailer_names(&self) -> Option<HeaderValue> {
+        let trailers = self.ready.back()?.trailers_ref()?;
+        let names: Vec<_> = trailers.keys().map(HeaderName::as_str).collect();
+        HeaderValue::try_from(names.join(", ")).ok().filter(|names| !names.is_empty())
     }
 
     /// How many bytes it has, where that is known.
