@@ -9,6 +9,7 @@ pub mod raw;
 pub mod registry;
 pub mod typed;
 pub mod valve;
+pub mod wire;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -2,6 +2,7 @@
 
 mod connections;
 mod disconnects;
+mod endings;
 mod events;
 mod floods;
 mod idempotency;
@@ -11,3 +12,4 @@ mod messages;
 mod sdk;
 mod slow;
 mod streaming;
+mod wire;

@@ -33,6 +33,7 @@ pub struct Frames {
 #[derive(Debug)]
 pub struct Frame {
     pub kind: u8,
+    pub flags: u8,
     pub stream: u32,
     pub payload: Vec<u8>,
 }
@@ -51,6 +52,11 @@ impl Frames {
         frames
     }
 
+    /// Ends its side: nothing more is asked.
+    pub async fn half_close(&mut self) {
+        self.stream.shutdown().await.expect("it is open");
+    }
+
     /// Sends to a peer that may be gone. Returns whether it could.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         let sent = timeout(PATIENCE, self.stream.write_all(bytes.as_ref())).await;
@@ -60,15 +66,15 @@ impl Frames {
     /// The next frame, or none where the peer has closed.
     pub async fn next(&mut self) -> Option<Frame> {
         loop {
-            if let [a, b, c, kind, _, stream @ ..] = &self.read[..]
+            if let [a, b, c, kind, flags, stream @ ..] = &self.read[..]
                 && let Some(stream) = stream.first_chunk()
             {
                 let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
                 if self.read.len() >= 9 + length {
-                    let kind = *kind;
+                    let (kind, flags) = (*kind, *flags);
                     let stream = u32::from_be_bytes(*stream);
                     let payload = self.read.drain(..9 + length).skip(9).collect();
-                    return Some(Frame { kind, stream, payload });
+                    return Some(Frame { kind, flags, stream, payload });
                 }
             }
             let mut buffer = vec![0; 16 << 10];
@@ -107,6 +113,20 @@ impl Frames {
 pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// A head of these fields, not compressed.
+pub fn fields(fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut head = Vec::new();
+    for (name, value) in fields {
+        head.push(0);
+        for text in [name, value] {
+            assert!(text.len() < 127, "a length is one byte");
+            head.push(u8::try_from(text.len()).expect("short"));
+            head.extend(text.as_bytes());
+        }
+    }
+    head
 }
 
 /// A request's head, not compressed.

@@ -47,6 +47,19 @@ impl Raw {
         self.stream.write_all(bytes.as_ref()).await.expect("sent");
     }
 
+    /// Ends its side: nothing more is asked.
+    pub async fn half_close(&mut self) {
+        self.stream.shutdown().await.expect("it is open");
+    }
+
+    /// So many bytes, when they are here.
+    pub async fn exactly(&mut self, bytes: usize) -> Vec<u8> {
+        while self.read.len() < bytes {
+            assert!(self.more().await, "closed before {bytes} bytes: {:?}", self.read);
+        }
+        self.read.drain(..bytes).collect()
+    }
+
     /// Reads until `end` has come and returns everything up to it.
     pub async fn until(&mut self, end: &str) -> String {
         let mut looked_at = 0;
@@ -86,5 +99,12 @@ impl Raw {
         let count = read.unwrap_or(0);
         self.read.extend_from_slice(&buffer[..count]);
         count > 0
+    }
+}
+
+/// One that is dropped is gone, as the system of such a one says: by a reset.
+impl Drop for Raw {
+    fn drop(&mut self) {
+        _ = self.stream.set_zero_linger();
     }
 }

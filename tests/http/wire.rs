@@ -1,0 +1,292 @@
+//! What is asked, by HTTP/1.1 and HTTP/2, of guests of all four kinds, and what their clients and
+//! they themselves see of it.
+
+use serde_json::Value;
+
+use crate::harness::frames::{DATA, END_HEADERS, END_STREAM, Frames, HEADERS, PING, fields, frame};
+use crate::harness::wire::{Answer, Asked, Came};
+use crate::harness::{Host, component};
+
+/// `wasi:http` 0.2 and 0.3, and `hotdock:http`: what each answers with all that it sees; and
+/// JavaScript, which says method and target only.
+const KINDS: [&str; 4] = ["probe", "probe3", "mirror", "js"];
+
+/// The path at which a guest says what it sees.
+fn seen_at(kind: &str) -> String {
+    match kind {
+        "probe" | "probe3" => format!("/{kind}/request"),
+        _ => format!("/{kind}"),
+    }
+}
+
+async fn all_kinds() -> Host {
+    let mut builder = Host::builder();
+    for kind in KINDS {
+        let routes = format!(
+            "[[route]]\npath = \"/{kind}\"\n[[route]]\nhost = \"{kind}.example\"\npath = \"/\"\n\
+             [[route]]\npath = \"/read-{kind}\"\nmethods = [\"GET\"]\n[limits]\ndeadline = \"60s\"\ncpu = \"60s\"\n"
+        );
+        builder = match kind {
+            "probe" => builder
+                .file("probe.wasm", component("probe").0)
+                .file("probe.toml", format!("{routes}[[migration]]\nname = \"1\"\nsql = \"CREATE TABLE probe (id INTEGER PRIMARY KEY, x INTEGER)\"\n")),
+            _ => builder
+                .file(&format!("{kind}.wasm"), component(kind).0)
+                .file(&format!("{kind}.toml"), routes),
+        };
+    }
+    builder.start().await
+}
+
+/// What a guest saw.
+struct Seen(Value);
+
+impl Seen {
+    /// As the answer says that was asked for it.
+    fn of(kind: &str, answer: &Answer) -> Self {
+        if kind != "js" {
+            return Self(answer.json());
+        }
+        let text = answer.text();
+        let (line, body) = text.split_once(" from JavaScript\n").expect("its line");
+        let (method, target) = line.split_once(' ').expect("method and target");
+        Self(serde_json::json!({ "method": method, "path_with_query": target, "body": body }))
+    }
+
+    fn target(&self) -> &str {
+        self.0["path_with_query"].as_str().expect("a target")
+    }
+
+    fn method(&self) -> String {
+        self.0["method"].as_str().expect("a method").to_uppercase()
+    }
+
+    /// All lines of a header; none where it says nothing of headers.
+    fn header(&self, name: &str) -> Option<Vec<&str>> {
+        let headers = self.0["headers"].as_array()?;
+        let named = headers.iter().filter(|header| header[0] == name);
+        Some(named.map(|header| header[1].as_str().expect("text")).collect())
+    }
+}
+
+/// What comes of it by each version of HTTP by which it can be asked.
+async fn asked(host: &Host, asked: &Asked) -> Vec<(&'static str, Came)> {
+    let mut came = vec![("HTTP/1.1", asked.http1(host.address).await)];
+    came.extend(asked.http2(host.address).await.map(|second| ("HTTP/2", second)));
+    came
+}
+
+/// Each row: what is asked (of `{at}`, where a guest says what it sees), the status that its
+/// client sees, and the target and one header that the guest sees.
+type Row = (&'static str, Asked, u16, Option<&'static str>, Option<(&'static str, &'static str)>);
+
+fn rows(at: &str, kind: &str) -> Vec<Row> {
+    let get = |target: &str| Asked::new("GET", target.replace("{at}", at));
+    let mut rows = vec![
+        ("plain", get("{at}?a=b%20c"), 200, Some("{at}?a=b%20c"), None),
+        ("a body", Asked::new("POST", at).body("hello"), 200, Some("{at}"), None),
+        ("a method", Asked::new("PUT", at), 200, Some("{at}"), None),
+        ("an unknown method", Asked::new("PURGE", at), 200, Some("{at}"), None),
+        (
+            "cookies in crumbs",
+            get("{at}").header("cookie", "a=1").header("cookie", "b=2"),
+            200,
+            None,
+            Some(("cookie", "a=1; b=2")),
+        ),
+        ("a slash too many", get("/{at}"), 400, None, None),
+        ("a dot segment", get("/.{at}"), 400, None, None),
+        ("an encoded dot segment", get("/x/%2e%2e{at}"), 400, None, None),
+        ("an encoded slash before", get("/%2f{at}"), 400, None, None),
+        ("a port that is none", get("{at}").header("host", "shop.example:abc"), 400, None, None),
+        ("a port that is too large", get("{at}").header("host", "a:65536"), 400, None, None),
+        ("an empty port", get("{at}").header("host", "a:"), 200, None, None),
+        ("two labels without a name between", get("{at}").header("host", "a..b"), 400, None, None),
+        ("an address that is none", get("{at}").header("host", "[::1%25lo]"), 400, None, None),
+        ("an encoded host", get("{at}").header("host", "a%62"), 400, None, None),
+        (
+            "an authority and another spelling of it",
+            get("{at}").authority("shop.example").header("host", "SHOP.example"),
+            200,
+            None,
+            None,
+        ),
+        ("options of the host", Asked::new("OPTIONS", "*"), 204, None, None),
+        ("everything by another method", get("*"), 400, None, None),
+        ("trailers are asked for", get("{at}").header("te", "trailers"), 200, Some("{at}"), None),
+        (
+            "it expects what is not to be expected",
+            get("{at}").header("expect", "100-continue"),
+            200,
+            Some("{at}"),
+            None,
+        ),
+    ];
+    // The probes have other paths of their own.
+    if matches!(kind, "mirror" | "js") {
+        let spelled = format!("/%{:02x}{}", kind.as_bytes()[0], &at[2..]);
+        rows.push(("another spelling", get(&spelled), 200, Some("{asked}"), None));
+        let slash = get("{at}/a%2Fb");
+        rows.push(("an encoded slash in its place", slash, 200, Some("{asked}"), None));
+    }
+    rows
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_and_guests_see_of_a_request_what_they_should() {
+    let host = all_kinds().await;
+    for kind in KINDS {
+        let at = seen_at(kind);
+        for (what, request, status, target, header) in rows(&at, kind) {
+            for (version, came) in asked(&host, &request).await {
+                // HTTP/2 lets nobody ask for everything by another method: the stream is none.
+                let answer = came.answer();
+                let what = format!("{what}, of {kind} by {version}: {request:?}: {answer:?}");
+                assert_eq!(answer.status, status, "{what}");
+                if status != 200 {
+                    continue;
+                }
+                let is_said = kind == "js" || answer.text().starts_with('{');
+                if !is_said {
+                    continue;
+                }
+                let seen = Seen::of(kind, answer);
+                assert_eq!(seen.method(), request.method, "{what}");
+                if let Some(target) = target {
+                    let target = target.replace("{asked}", &request.target).replace("{at}", &at);
+                    assert_eq!(seen.target(), target, "{what}");
+                }
+                if let (Some((name, value)), Some(header)) =
+                    (header, header.and_then(|(name, _)| seen.header(name)))
+                {
+                    assert_eq!(header, [value], "{name}: {what}");
+                }
+                for name in ["te", "connection", "transfer-encoding", "expect"] {
+                    assert!(seen.header(name).is_none_or(|lines| lines.is_empty()), "{what}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_is_found_in_any_spelling_and_its_guest_is_told_one() {
+    let host = all_kinds().await;
+    for kind in KINDS {
+        for name in [format!("{kind}.example"), format!("{}.Example.:81", kind.to_uppercase())] {
+            let request = Asked::new("GET", "/some/where").header("host", name);
+            for (version, came) in asked(&host, &request).await {
+                let answer = came.answer();
+                assert_ne!(
+                    answer.header("content-type"),
+                    "application/problem+json",
+                    "{version}: {answer:?}"
+                );
+            }
+        }
+    }
+    // An absolute target wins over `Host`, which the guest is not told (RFC 9112 §3.2.2).
+    let absolute = Asked::new("GET", "/mirror").authority("a.example").header("host", "b.example");
+    let answer = absolute.http1(host.address).await;
+    assert_eq!(Seen::of("mirror", answer.answer()).header("host"), Some(vec!["a.example"]));
+    // HTTP/2 has one name (RFC 9113 §8.3.1).
+    let second = absolute.http2(host.address).await.expect("it can be said");
+    assert_eq!(second.answer().status, 400);
+    let named = Asked::new("GET", "/mirror").authority("a.example");
+    let answer = named.http2(host.address).await.expect("it can be said");
+    assert_eq!(Seen::of("mirror", answer.answer()).header("host"), Some(vec!["a.example"]));
+    // A path that is left out is the root by HTTP/1.1; by HTTP/2 there is none.
+    let bare = Asked::new("GET", "?user_id=7").authority("mirror.example");
+    let bare = bare.header("host", "mirror.example");
+    let answer = bare.http1(host.address).await;
+    assert_eq!(Seen::of("mirror", answer.answer()).target(), "/?user_id=7");
+    assert_eq!(bare.http2(host.address).await, Some(Came::Reset(1)), "PROTOCOL_ERROR");
+    let errors = host.metrics().await;
+    let errors: Vec<_> =
+        errors.lines().filter(|line| line.contains("trapped") && !line.ends_with(" 0")).collect();
+    assert!(errors.is_empty(), "{errors:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_has_no_content_has_none_on_the_wire() {
+    let host = all_kinds().await;
+    let mut asks: Vec<(&str, String)> = vec![("HEAD", "/absent".to_owned())];
+    asks.extend(KINDS.map(|kind| ("HEAD", format!("{}?a", seen_at(kind)))));
+    for code in [204, 205, 304] {
+        asks.push(("GET", format!("/probe/status?code={code}")));
+        asks.push(("GET", format!("/mirror?code={code}")));
+        asks.push(("HEAD", format!("/mirror?code={code}")));
+    }
+    for (method, target) in asks {
+        let mut frames = Frames::connect(host.address, &[]).await;
+        let head = [
+            (":method", method),
+            (":scheme", "http"),
+            (":authority", "x"),
+            (":path", target.as_str()),
+        ];
+        frames.send(frame(HEADERS, END_STREAM | END_HEADERS, 1, &fields(&head))).await;
+        let head = frames.until(HEADERS).await.expect("an answer");
+        assert_ne!(head.flags & END_STREAM, 0, "{method} {target}: all of it");
+        frames.send(frame(PING, 0, 0, &[7; 8])).await;
+        loop {
+            let next = frames.next().await.expect("it goes on");
+            assert_ne!(next.kind, DATA, "{method} {target}");
+            if next.kind == PING {
+                break;
+            }
+        }
+        let answer = Asked::new(method, target.clone()).http1(host.address).await;
+        let Came::Answer(answer) = answer else { panic!("HTTP/1.1 has no resets") };
+        assert!(answer.body.is_empty(), "{method} {target}: {answer:?}");
+        if method == "HEAD" && answer.status == 200 && target.starts_with("/mirror") {
+            assert_ne!(answer.header("content-length"), "", "{answer:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_takes_get_takes_head_and_says_so() {
+    let host = all_kinds().await;
+    for kind in KINDS {
+        let target = format!("/read-{kind}");
+        for (version, came) in asked(&host, &Asked::new("HEAD", target.clone())).await {
+            let answer = came.answer();
+            assert_ne!(answer.status, 405, "{kind} by {version}: {answer:?}");
+        }
+        for (version, came) in asked(&host, &Asked::new("POST", target.clone())).await {
+            let answer = came.answer();
+            assert_eq!(answer.status, 405, "{kind} by {version}: {answer:?}");
+            assert_eq!(answer.header("allow"), "GET, HEAD");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_in_a_coding_that_is_not_understood_is_refused() {
+    let host = Host::builder().plugin("probe").start().await;
+    for coding in ["gzip, chunked", "chunked, chunked", "identity, chunked"] {
+        let request = Asked::new("POST", "/probe/echo").header("transfer-encoding", coding);
+        let came = request.http1(host.address).await;
+        assert_eq!(came.answer().status, 501, "{coding}");
+        assert_eq!(came.answer().header("connection"), "close", "{coding}");
+    }
+}
+
+#[tokio::test]
+async fn one_key_by_both_versions_of_http_is_one_order() {
+    let host = Host::builder().plugin("order").start().await;
+    let order = |target: &str| {
+        let body = "{\"user_id\": 7, \"product_id\": 42, \"quantity\": 2}";
+        Asked::new("POST", target).header("idempotency-key", "\"one\"").body(body)
+    };
+    let first = order("/order").header("cookie", "a=1; b=2").http1(host.address).await;
+    let crumbs = order("/order").header("cookie", "a=1").header("cookie", "b=2");
+    let second = crumbs.http2(host.address).await.expect("it can be said");
+    let third = order("/%6Frder").header("cookie", "a=1; b=2").http1(host.address).await;
+    assert_eq!(first.answer().status, 200, "{first:?}");
+    for again in [second, third] {
+        assert_eq!(again.answer().header("idempotency-replayed"), "true", "{again:?}");
+        assert_eq!(again.answer().body, first.answer().body);
+    }
+}
