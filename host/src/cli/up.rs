@@ -14,6 +14,7 @@ use super::{console, signals};
 use crate::app::{App, SHUTDOWN_GRACE};
 use crate::config::{Config, FileConfig, LogFormat, Network, Overrides, Token};
 use crate::deploy::{Notice, StatusReader};
+use crate::processors;
 use crate::telemetry::{self, Logs};
 
 /// How often a long compile is mentioned again.
@@ -82,7 +83,11 @@ impl Up {
         telemetry::start(config.log_format, log, &config.log, logs.clone())?;
         // Before anything starts, so that a signal during the start is not lost.
         let stop = signals::listen(config.drain + SHUTDOWN_GRACE)?;
-        let tokio = tokio::runtime::Runtime::new().context("the asynchronous runtime")?;
+        let tokio = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(processors::serving_threads())
+            .enable_all()
+            .build()
+            .context("the asynchronous runtime")?;
         let result = tokio.block_on(serve(config, logs, for_people, stop));
         // What still runs then is not waited for: its time is over.
         tokio.shutdown_background();

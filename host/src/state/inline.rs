@@ -6,11 +6,11 @@
 //! for a while, and never do all threads that serve read at once: a disk that stands still
 //! leaves one of them.
 
-use std::num::NonZeroUsize;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
+
+use crate::processors;
 
 /// A read that takes longer was not from memory.
 const LONG: Duration = Duration::from_millis(1);
@@ -18,11 +18,10 @@ const LONG: Duration = Duration::from_millis(1);
 /// For how long reads are done elsewhere then.
 const AFTER_A_LONG_ONE: Duration = Duration::from_secs(1);
 
-/// The host's threads that serve, but for one.
-static PLACES: LazyLock<Places> = LazyLock::new(|| Places {
-    most: available_parallelism().map_or(1, NonZeroUsize::get) - 1,
-    taken: AtomicUsize::new(0),
-});
+/// The host's threads that serve, but for one. There are so many that all processors can
+/// read at once.
+static PLACES: LazyLock<Places> =
+    LazyLock::new(|| Places { most: processors::threads_at_a_disk(), taken: AtomicUsize::new(0) });
 
 /// How many read at once.
 struct Places {
