@@ -94,6 +94,9 @@ pub struct HttpLimits {
     pub body_idle: Duration,
     /// How long nothing may be taken of an answer that is ready.
     pub answer_idle: Duration,
+    /// Bytes of answers that are in memory and that clients don't take, of all connections
+    /// together.
+    pub max_unsent: u64,
     /// Header lines in one head.
     pub max_headers: usize,
     /// Bytes of one head.
@@ -222,6 +225,7 @@ impl Default for HttpLimits {
             idle_timeout: Duration::from_secs(60),
             body_idle: Duration::from_secs(30),
             answer_idle: Duration::from_secs(60),
+            max_unsent: 256 << 20,
             max_headers: 100,
             max_header_bytes: 64 << 10,
             max_concurrent_streams: 256,

@@ -17,6 +17,7 @@ mod places;
 mod refusal;
 mod state;
 mod stream;
+mod unsent;
 mod waits;
 
 use std::io;
@@ -36,6 +37,7 @@ use self::guarded::Guarded;
 use self::metrics::Counts;
 use self::places::{Places, Refused};
 use self::refusal::Refusals;
+use self::unsent::{Share, Unsent};
 use crate::config::HttpLimits;
 
 pub use self::exchange::{Exchange, Sent};
@@ -80,6 +82,7 @@ pub struct Listener {
     limits: Arc<ConnectionLimits>,
     places: Arc<Places>,
     counts: Arc<Counts>,
+    unsent: Arc<Unsent>,
     spares: Spares,
     builder: auto::Builder<Streams>,
 }
@@ -101,8 +104,8 @@ impl Listener {
         let counts = Arc::<Counts>::default();
         let places = Arc::new(Places::new(Arc::clone(&limits), Arc::clone(&counts)));
         let builder = builder(http, Streams::new(http.answer_idle, Arc::clone(&counts)));
-        let spares = Spares::new(spares);
-        Ok(Self { listener, local, name, limits, places, counts, spares, builder })
+        let (unsent, spares) = (Arc::new(Unsent::new(http.max_unsent)), Spares::new(spares));
+        Ok(Self { listener, local, name, limits, places, counts, unsent, spares, builder })
     }
 
     /// The address that it really has.
@@ -114,8 +117,12 @@ impl Listener {
     /// What a scrape is shown of it.
     #[must_use]
     pub fn shown(&self) -> Shown {
-        let (places, counts) = (Arc::clone(&self.places), Arc::clone(&self.counts));
-        Shown { listener: self.name, places, counts }
+        Shown {
+            listener: self.name,
+            places: Arc::clone(&self.places),
+            counts: Arc::clone(&self.counts),
+            unsent: Arc::clone(&self.unsent),
+        }
     }
 
     /// What connections are served with.
@@ -140,6 +147,10 @@ impl Listener {
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
+                () = self.unsent.too_much() => {
+                    self.places.relieve(&self.unsent);
+                    continue;
+                }
                 accepted = self.listener.accept() => accepted,
             };
             match accepted {
@@ -177,7 +188,7 @@ impl Listener {
     ) where
         C: GracefulConnection + Send + 'static,
     {
-        let state = Arc::new(State::default());
+        let state = Arc::new(State::new(Share::new(&self.unsent)));
         let seat = match self.places.take(address.ip(), &state) {
             Ok(seat) => seat,
             Err(refused) => {

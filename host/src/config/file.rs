@@ -72,6 +72,7 @@ pub(super) struct FileHttp {
     #[serde(deserialize_with = "duration")]
     keep_alive: Option<Duration>,
     max_control_frames: Option<u32>,
+    max_unsent: Option<ByteSize>,
     max_connections: Option<usize>,
     max_connections_per_address: Option<usize>,
     max_uploads: Option<usize>,
@@ -175,6 +176,7 @@ impl FileHttp {
                 .unwrap_or(default.max_concurrent_streams),
             keep_alive: self.keep_alive.or(default.keep_alive),
             max_control_frames: self.max_control_frames.unwrap_or(default.max_control_frames),
+            max_unsent: self.max_unsent.map_or(default.max_unsent, |size| size.as_u64()),
             max_connections: self.max_connections.unwrap_or(default.max_connections).max(1),
             max_connections_per_address: self
                 .max_connections_per_address

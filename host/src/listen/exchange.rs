@@ -9,6 +9,7 @@ use http::Version;
 use http_body::{Body, Frame, SizeHint};
 
 use super::state::State;
+use super::unsent::{counted, counts};
 use super::waits::note;
 
 /// How much of an answer HTTP/2 gets at once. A client that takes nothing keeps as much of it
@@ -19,13 +20,15 @@ const PIECE_BYTES: usize = 16 << 10;
 #[derive(Debug)]
 pub struct Exchange {
     state: Arc<State>,
-    in_pieces: bool,
+    is_http2: bool,
 }
 
 /// The answer's body; the exchange ends with it.
 #[derive(Debug)]
 pub struct Sent<B> {
     body: B,
+    /// How much of it is counted and was not asked for yet.
+    ready: usize,
     /// What is left of a frame that comes in pieces.
     rest: Bytes,
     exchange: Exchange,
@@ -36,18 +39,45 @@ impl Exchange {
     #[must_use]
     pub fn begin(state: &Arc<State>, version: Version) -> Self {
         state.begin();
-        Self { state: Arc::clone(state), in_pieces: version == Version::HTTP_2 }
+        Self { state: Arc::clone(state), is_http2: version == Version::HTTP_2 }
     }
 
     /// Its answer has this body.
-    pub fn sends<B>(self, body: B) -> Sent<B> {
-        Sent { body, rest: Bytes::new(), exchange: self }
+    pub fn sends<B: Body>(self, body: B) -> Sent<B> {
+        // One that says how much it has has it in memory.
+        let ready = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+        let ready = if counts(ready, self.is_http2) { ready } else { 0 };
+        if ready > 0 {
+            self.state.unsent().add(ready);
+        }
+        Sent { body, ready, rest: Bytes::new(), exchange: self }
+    }
+
+    /// A piece of the answer is on its way: `ready` of it was there before.
+    fn counted(&self, piece: Bytes, ready: &mut usize) -> Bytes {
+        let share = self.state.unsent();
+        let size = piece.len();
+        let piece = if counts(size, self.is_http2) { counted(piece, share) } else { piece };
+        let was_ready = size.min(*ready);
+        if was_ready > 0 {
+            *ready -= was_ready;
+            share.subtract(was_ready);
+        }
+        piece
     }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
         self.state.ended();
+    }
+}
+
+impl<B> Drop for Sent<B> {
+    fn drop(&mut self) {
+        if self.ready > 0 {
+            self.exchange.state.unsent().subtract(self.ready);
+        }
     }
 }
 
@@ -61,18 +91,17 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Sent<B> {
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.get_mut();
         if this.rest.is_empty() {
-            let polled = note(Pin::new(&mut this.body).poll_frame(context));
-            if !this.exchange.in_pieces {
-                return polled;
-            }
-            match polled {
+            let data = match note(Pin::new(&mut this.body).poll_frame(context)) {
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) if data.len() > PIECE_BYTES => this.rest = data,
-                    Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                    Ok(data) => this.exchange.counted(data, &mut this.ready),
                     Err(frame) => return Poll::Ready(Some(Ok(frame))),
                 },
                 polled => return polled,
+            };
+            if !this.exchange.is_http2 || data.len() <= PIECE_BYTES {
+                return Poll::Ready(Some(Ok(Frame::data(data))));
             }
+            this.rest = data;
         }
         let piece = this.rest.split_to(this.rest.len().min(PIECE_BYTES));
         note(Poll::Ready(Some(Ok(Frame::data(piece)))))
@@ -108,12 +137,20 @@ mod tests {
         let all = Bytes::from(vec![7; 3 * PIECE_BYTES + 1]);
         let sent = Exchange::begin(&state, Version::HTTP_2).sends(Full::new(all.clone()));
         assert_eq!((sent.size_hint().exact(), state.running()), (Some(all.len() as u64), 1));
+        assert_eq!(state.unsent().bytes(), all.len() as i64);
         let mut sent = sent;
         let first = sent.frame().await.expect("a frame").expect("data").into_data();
-        assert_eq!(first.expect("data").len(), PIECE_BYTES);
+        let first = first.expect("data");
+        assert_eq!(first.len(), PIECE_BYTES);
         assert_eq!(sent.size_hint().exact(), Some((all.len() - PIECE_BYTES) as u64));
         assert!(!sent.is_end_stream());
         let rest = sent.collect().await.expect("a body").to_bytes();
         assert_eq!((rest.len(), state.running()), (all.len() - PIECE_BYTES, 0));
+        // The first piece is still held.
+        assert_eq!(state.unsent().bytes(), all.len() as i64);
+        drop(first);
+        assert_eq!(state.unsent().bytes(), 0);
+        drop(Exchange::begin(&state, Version::HTTP_2).sends(Full::new(all)));
+        assert_eq!(state.unsent().bytes(), 0, "nobody asked for it");
     }
 }

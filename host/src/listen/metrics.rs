@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::places::{Places, Refused};
 use super::state::End;
+use super::unsent::Unsent;
 
 /// What happened to a listener's connections.
 #[derive(Debug, Default)]
@@ -51,6 +52,10 @@ impl Counts {
         self.add(End::Place, count as u64);
     }
 
+    pub(super) fn relieved(&self, count: usize) {
+        self.add(End::Unsent, count as u64);
+    }
+
     pub(super) fn answer_cut(&self) {
         self.answers.fetch_add(1, Ordering::Relaxed);
     }
@@ -75,6 +80,7 @@ pub struct Shown {
     pub(super) listener: &'static str,
     pub(super) places: Arc<Places>,
     pub(super) counts: Arc<Counts>,
+    pub(super) unsent: Arc<Unsent>,
 }
 
 impl ConnectionsCollector {
@@ -96,6 +102,16 @@ impl Collector for ConnectionsCollector {
         for Shown { listener, places, .. } in &self.listeners {
             let count = i64::try_from(places.open()).unwrap_or(i64::MAX);
             ConstGauge::new(count).encode(open.encode_family(&[("listener", *listener)])?)?;
+        }
+        let mut unsent = encoder.encode_descriptor(
+            "hotdock_connections_unsent_bytes",
+            "Bytes of answers in memory that clients have not taken yet",
+            None,
+            MetricType::Gauge,
+        )?;
+        for Shown { listener, unsent: all, .. } in &self.listeners {
+            let labels = [("listener", *listener)];
+            ConstGauge::new(all.bytes().max(0)).encode(unsent.encode_family(&labels)?)?;
         }
         self.counters(&mut encoder, "hotdock_connections_taken", "Connections taken", |counts| {
             vec![("", counts.taken.load(Ordering::Relaxed))]

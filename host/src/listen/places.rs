@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use super::limits::ConnectionLimits;
 use super::metrics::Counts;
 use super::state::{End, State};
+use super::unsent::Unsent;
 use crate::config::site;
 
 /// Which part of all that may be goes at once, where some have to: looking for them takes as
@@ -107,6 +108,33 @@ impl Places {
         let gone = self.lock().let_go(self.limits.max_connections.div_ceil(GOES_AT_ONCE), None);
         self.counts.gave_way(gone);
         gone
+    }
+
+    /// Ends those that have taken nothing of their answers for longest, until what is left of
+    /// all answers is no more than it may be.
+    pub(super) fn relieve(&self, unsent: &Unsent) {
+        let taken = self.lock();
+        let mut excess = unsent.excess();
+        let mut holders: Vec<_> = taken
+            .seats
+            .values()
+            .map(|taker| &taker.state)
+            .filter(|state| state.unsent().bytes() > 0)
+            .collect();
+        holders.sort_unstable_by_key(|state| state.unsent().moved());
+        let mut ended = 0;
+        for state in holders {
+            if excess <= 0 {
+                break;
+            }
+            excess -= state.unsent().bytes();
+            // Those that end already will free what they have.
+            if state.end() == End::No {
+                state.end_for(End::Unsent);
+                ended += 1;
+            }
+        }
+        self.counts.relieved(ended);
     }
 
     /// Lets all finish what they have, and waits until they did.

@@ -1,11 +1,13 @@
 //! What is known of a connection by those who serve it, and who waits for whom on it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use futures_util::task::AtomicWaker;
 
 use super::clock::{Ms, NEVER, now};
 use super::limits::ConnectionLimits;
+use super::unsent::Share;
 
 /// A connection. Times are none where it does not wait for that.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub struct State {
     /// Whether it is to finish what it has and take nothing new.
     leaving: AtomicBool,
     waker: AtomicWaker,
+    /// Answers that are in memory for it.
+    unsent: Arc<Share>,
 }
 
 /// What is spoken on it.
@@ -56,16 +60,19 @@ pub(super) enum End {
     Flood,
     /// Others need its place.
     Place,
+    /// Answers that it does not take are too much, with all others'.
+    Unsent,
 }
 
 impl End {
-    pub(super) const ALL: [(Self, &str); 6] = [
+    pub(super) const ALL: [(Self, &str); 7] = [
         (Self::FirstByte, "first-byte"),
         (Self::Head, "head"),
         (Self::Idle, "idle"),
         (Self::Answer, "answer"),
         (Self::Flood, "flood"),
         (Self::Place, "place"),
+        (Self::Unsent, "unsent"),
     ];
 
     fn from_u8(number: u8) -> Self {
@@ -76,6 +83,13 @@ impl End {
 
 impl Default for State {
     fn default() -> Self {
+        Self::new(Share::default())
+    }
+}
+
+impl State {
+    /// A connection whose answers are counted so.
+    pub(super) fn new(unsent: Share) -> Self {
         Self {
             opened: now(),
             protocol: AtomicU8::new(Protocol::Silent as u8),
@@ -86,11 +100,15 @@ impl Default for State {
             end: AtomicU8::new(End::No as u8),
             leaving: AtomicBool::new(false),
             waker: AtomicWaker::new(),
+            unsent: Arc::new(unsent),
         }
     }
-}
 
-impl State {
+    /// Its answers that are in memory.
+    pub(super) fn unsent(&self) -> &Arc<Share> {
+        &self.unsent
+    }
+
     /// Until when it may go on as it is, and what it is ended for then.
     pub(super) fn due(&self, limits: &ConnectionLimits) -> Option<(Ms, End)> {
         let since = |time: &AtomicU64, limit: Ms, end| {
