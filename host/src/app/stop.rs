@@ -1,6 +1,7 @@
 //! The end of a host: what is under way has `--drain`, and whatever is left then has
-//! [`SHUTDOWN_GRACE`] in all, step by step. Who does not come to an end is named and left
-//! behind: what it did was never acknowledged.
+//! [`SHUTDOWN_GRACE`] in all, step by step. Requests, deliveries and connections that are left
+//! when `--drain` is over are ended. Who does not come to an end then is named and left behind:
+//! what it did was never acknowledged.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -141,7 +142,7 @@ fn versions(registry: &Registry, deployer: &Deployer) -> Vec<Arc<Version>> {
     versions
 }
 
-/// `--drain` is over: what still runs is ended.
+/// `--drain` is over: what still runs is ended. Who does not end is in the way.
 async fn end_all(
     left: &mut InTheWay,
     end: Instant,
@@ -149,21 +150,22 @@ async fn end_all(
     versions: &[Arc<Version>],
     events: &Events,
 ) {
-    for version in versions.iter().filter(|version| version.lease_count() > 0) {
+    let running = |version: &&Arc<Version>| version.lease_count() > 0;
+    for version in versions.iter().filter(running) {
         let (leases, id) = (version.lease_count(), &version.id);
-        left.note(format_args!("{leases} requests or deliveries of {id} after {drain:?}"));
+        tracing::warn!("{leases} requests or deliveries of {id} are ended: {drain:?} are over");
         version.end();
     }
     for subscription in events.still_delivering() {
-        left.note(format_args!("deliveries of {subscription} after {drain:?}"));
-    }
-    if left.0.is_empty() {
-        left.note(format_args!("connections of the public listener after {drain:?}"));
+        tracing::warn!(
+            "deliveries of {subscription} are ended, and come again: {drain:?} are over"
+        );
     }
     let ended = join_all(versions.iter().map(|version| version.drained()));
     if deadline::by(end, ended).await.is_err() {
-        let still = versions.iter().filter(|version| version.lease_count() > 0);
-        let still: Vec<_> = still.map(|version| version.id.to_string()).collect();
-        tracing::warn!(versions = still.join(", "), "what was ended still runs");
+        for version in versions.iter().filter(running) {
+            let (leases, id) = (version.lease_count(), &version.id);
+            left.note(format_args!("{leases} requests or deliveries of {id} that do not end"));
+        }
     }
 }

@@ -117,7 +117,15 @@ async fn answer(
     };
     // Only now: a version that was swapped out while this waited must not run it.
     let chosen = registry.lease(&service.name, |traffic| Some(traffic.choose(&head, &mut ticket)));
-    let (service, lease) = chosen.ok_or_else(|| Problem::no_route(head.uri.path()))?;
+    let Some((service, lease)) = chosen else {
+        return Err(match registry.load().services.contains_key(&service.name) {
+            true => {
+                count.ended(Outcome::Drained);
+                Problem::of_failure(&service.name, &Failure::Drained)
+            }
+            false => Problem::no_route(head.uri.path()),
+        });
+    };
     let running = Arc::clone(lease.version());
     let measure = running.metrics.begin(Kind::Request);
     let (method, uri) = (head.method.clone(), head.uri.clone());

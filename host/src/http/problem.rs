@@ -233,7 +233,7 @@ impl Problem {
             ),
             Failure::Drained => Self::unavailable(
                 "drained",
-                "the service was replaced and the request took too long to finish",
+                "the service was replaced, or the host ends, and the request took too long to finish",
             ),
             Failure::LeaseExpired => Self::unavailable(
                 "lease-expired",

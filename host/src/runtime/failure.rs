@@ -49,7 +49,7 @@ pub enum Failure {
     #[error("the request's body broke off")]
     BodyBroken,
     /// Nothing came of the request's body for so long, or not all within its deadline.
-    #[error("the request's body did not come: it was waited for for {0:?}")]
+    #[error("the request's body did not come: nothing of it for [http] body-idle, or not all in time")]
     BodyLate(Duration),
     /// The first request with this key still runs.
     #[error("the first request with this idempotency key still runs")]
@@ -66,8 +66,8 @@ pub enum Failure {
     /// The answer to a request with an idempotency key broke off.
     #[error("the service stopped before the end of its answer")]
     AnswerBroken,
-    /// Its version was replaced and the time to finish is over.
-    #[error("the service's version was replaced and its drain is over")]
+    /// Its version was replaced, or the host ends, and the time to finish is over.
+    #[error("the service's version was replaced, or the host ends, and its drain is over")]
     Drained,
     /// Others changed what it had read, and it cannot run again.
     #[error("the request conflicts with others and cannot be run again")]

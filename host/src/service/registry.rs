@@ -52,19 +52,25 @@ impl Registry {
         self.snapshot.load()
     }
 
-    /// A lease on the version of a service that `choose` finds in its traffic.
+    /// A lease on the version of a service that `choose` finds in its traffic. None where
+    /// there is none, or where it is retired and has no successor: the host ends.
     pub fn lease(
         &self,
         name: &ServiceName,
         mut choose: impl FnMut(&Traffic) -> Option<&Arc<Version>>,
     ) -> Option<(Arc<Service>, Lease)> {
+        let mut before = None;
         loop {
             let service = Arc::clone(self.load().services.get(name)?);
-            // None when it was retired since: the next snapshot has its successor.
             if let Some(lease) = choose(&service.traffic)?.lease() {
                 return Some((service, lease));
             }
-            std::thread::yield_now();
+            // It is retired. Whoever takes its traffic was in a snapshot before that; one that
+            // is in the newest snapshot has no successor, however often it is asked for.
+            if before.replace(Arc::clone(&service)).is_some_and(|seen| Arc::ptr_eq(&seen, &service))
+            {
+                return None;
+            }
         }
     }
 
