@@ -15,6 +15,8 @@ pub type BeforeCommit = Arc<dyn Fn() + Send + Sync>;
 pub struct StoreOptions {
     /// How long a lease holder that runs first in its group may hold the writer.
     pub lease_timeout: Duration,
+    /// How long the writer may take to apply what an invocation buffered: others wait.
+    pub apply_timeout: Duration,
     /// How long members that are done wait for a lease holder before they are
     /// committed without it.
     pub group_patience: Duration,
@@ -38,6 +40,8 @@ pub struct StoreOptions {
     pub max_value_bytes: usize,
     /// Bytes that one transaction buffers.
     pub max_transaction_bytes: usize,
+    /// Keys and events that it buffers.
+    pub max_transaction_writes: usize,
     /// Reader connections that are kept open.
     pub max_idle_readers: usize,
     /// How long an answer is kept under its idempotency key.
@@ -65,6 +69,7 @@ impl Default for StoreOptions {
     fn default() -> Self {
         Self {
             lease_timeout: Duration::from_millis(100),
+            apply_timeout: Duration::from_secs(1),
             group_patience: Duration::from_millis(2),
             statement_timeout: Duration::from_secs(2),
             max_pages: 1 << 18,
@@ -76,6 +81,7 @@ impl Default for StoreOptions {
             max_key_bytes: 1 << 10,
             max_value_bytes: 16 << 20,
             max_transaction_bytes: 64 << 20,
+            max_transaction_writes: 50_000,
             max_idle_readers: 64,
             idempotency_ttl: Duration::from_secs(24 * 60 * 60),
             max_idempotency_keys: 100_000,

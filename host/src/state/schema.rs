@@ -8,6 +8,7 @@ use rusqlite::limits::Limit;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use super::error::Error;
+use super::keyvalue;
 use super::memory;
 use super::options::StoreOptions;
 use super::sandbox::MAX_OBJECTS;
@@ -17,7 +18,7 @@ use crate::journal::{self, JournalError};
 /// The formats of the host's tables: each takes a file from the one before it to
 /// its own, and the first a new file. A host upgrades older files when it opens
 /// them and refuses a file that a newer one made.
-const FORMATS: &[&str] = &[FORMAT_1, FORMAT_2, FORMAT_3];
+const FORMATS: &[&str] = &[FORMAT_1, FORMAT_2, FORMAT_3, FORMAT_4];
 
 /// The newest of them.
 pub(super) const FORMAT: usize = FORMATS.len();
@@ -85,10 +86,30 @@ const FORMAT_3: &str = "
     ) STRICT;
 ";
 
+/// Large values beside their keys: SQLite reads all of an entry that it compares in a table
+/// without rowids, so that a key's search costs what its neighbours' values have.
+const FORMAT_4: &str = "
+    CREATE TABLE _kv_large (id INTEGER PRIMARY KEY, value BLOB NOT NULL) STRICT;
+    ALTER TABLE _kv ADD COLUMN large INTEGER; -- of _kv_large; the value here is empty then
+    ALTER TABLE _held RENAME TO _held_3;
+    CREATE TABLE _held (
+        subscription TEXT NOT NULL, position INTEGER NOT NULL, key TEXT NOT NULL,
+        event BLOB NOT NULL, attempts INTEGER NOT NULL, due_at INTEGER NOT NULL,
+        parked INTEGER NOT NULL, reason TEXT NOT NULL,
+        PRIMARY KEY (subscription, position)
+    ) STRICT;
+    INSERT INTO _held SELECT * FROM _held_3;
+    DROP TABLE _held_3;
+";
+
+/// The first format in which large values are beside their keys.
+const LARGE_VALUES: usize = 4;
+
 /// The host's tables in the newest format; all others are a guest's.
 pub(super) const TABLES: &[&str] = &[
     "_meta",
     "_kv",
+    "_kv_large",
     "_migrations",
     "_idempotency",
     "_outbox",
@@ -219,6 +240,9 @@ fn format(connection: &Connection, path: &Path) -> Result<usize, Error> {
 fn upgrade(transaction: &Transaction<'_>, from: usize) -> rusqlite::Result<()> {
     for step in &FORMATS[from..] {
         transaction.execute_batch(step)?;
+    }
+    if (1..LARGE_VALUES).contains(&from) {
+        keyvalue::move_large(transaction)?;
     }
     transaction.pragma_update(None, "user_version", FORMAT)?;
     if from == 0 {

@@ -34,6 +34,7 @@ pub(super) struct Reads {
 pub(super) struct Writes {
     buckets: BTreeMap<String, BTreeMap<String, Option<Bytes>>>,
     bytes: usize,
+    keys: usize,
     /// Events to publish, in their order.
     pub(super) publications: Vec<Publication>,
     /// The event that is finished with it.
@@ -93,6 +94,11 @@ impl Writes {
         })
     }
 
+    /// How many keys it writes.
+    pub(super) fn keys(&self) -> usize {
+        self.keys
+    }
+
     /// What is freed with it, of values and events.
     pub(super) fn buffered_bytes(&self) -> usize {
         let values = self.iter().filter_map(|(.., value)| value).map(Bytes::len);
@@ -111,8 +117,9 @@ impl Writes {
             Some(keys) => keys,
             None => self.buckets.entry(bucket.to_owned()).or_default(),
         };
-        if let Some(before) = keys.insert(key.to_owned(), value) {
-            self.bytes -= size(&before) + key.len();
+        match keys.insert(key.to_owned(), value) {
+            Some(before) => self.bytes -= size(&before) + key.len(),
+            None => self.keys += 1,
         }
     }
 }
@@ -200,19 +207,26 @@ impl Snapshot {
         value: Option<Bytes>,
     ) -> Result<(), Error> {
         self.writes.put(bucket, key, value);
-        self.check_bytes()
+        self.check_size()
     }
 
     pub(super) fn publish(&mut self, publication: Publication) -> Result<(), Error> {
         self.writes.bytes += publication.json.len();
         self.writes.publications.push(publication);
-        self.check_bytes()
+        self.check_size()
     }
 
-    fn check_bytes(&self) -> Result<(), Error> {
-        let limit = self.store.core.options.max_transaction_bytes;
+    fn check_size(&self) -> Result<(), Error> {
+        let options = &self.store.core.options;
+        let limit = options.max_transaction_bytes;
         if self.writes.bytes > limit {
             return Err(Error::Limit(format!("a transaction writes at most {limit} bytes")));
+        }
+        let limit = options.max_transaction_writes;
+        if self.writes.keys > limit || self.writes.publications.len() > limit {
+            return Err(Error::Limit(format!(
+                "a transaction writes at most {limit} keys and {limit} events: commit it in parts"
+            )));
         }
         Ok(())
     }

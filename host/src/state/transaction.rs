@@ -353,9 +353,9 @@ impl Transaction {
         match &mut self.mode {
             Mode::Optimistic(snapshot) => snapshot.put(bucket, key, value),
             Mode::Leased(leased) => {
+                leased.writer()?;
                 let Leased { writer, footprint, .. } = &mut **leased;
                 let writer = writer.as_mut().expect("held until it goes home");
-                writer.check_lease()?;
                 writer.set(bucket, key, value.as_deref(), footprint)
             }
         }

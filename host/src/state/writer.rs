@@ -38,6 +38,9 @@ use crate::journal::Checkpoints;
 /// For how long lease holders join no others, nor others them, after a group was undone.
 const WARY: Duration = Duration::from_secs(1);
 
+/// After so many writes of an invocation the clock is looked at.
+const LOOK_EVERY: usize = 16;
+
 /// Resolves when the group is committed.
 pub(super) type Durable = oneshot::Receiver<Result<(), Error>>;
 
@@ -132,8 +135,7 @@ impl Writer {
             self.keep_answer(keeping)?;
         }
         let mut footprint = Footprint::default();
-        let applied = self.apply(writes, &mut footprint);
-        applied.map_err(|error| self.group_failed(&error))?;
+        self.apply(writes, &mut footprint)?;
         self.publish(&writes.publications)?;
         Ok(footprint)
     }
@@ -215,8 +217,8 @@ impl Writer {
     ) -> Result<(), Error> {
         self.begin_group()?;
         self.lease = Lease::new(!writes.is_empty());
-        let begun = self.run("SAVEPOINT lease").and_then(|()| self.apply(writes, footprint));
-        begun.map_err(|error| self.group_failed(&error))
+        self.run("SAVEPOINT lease").map_err(|error| self.group_failed(&error))?;
+        self.apply(writes, footprint)
     }
 
     /// Keeps an answer; its claim lasts as long as the group.
@@ -407,9 +409,26 @@ impl Writer {
         }
     }
 
-    fn apply(&self, writes: &Writes, footprint: &mut Footprint) -> rusqlite::Result<()> {
-        for (bucket, key, value) in writes.iter() {
-            self.write(bucket, key, value.map(Bytes::as_ref), footprint)?;
+    /// Applies what an invocation buffered. Where that takes too long its group is undone, and
+    /// the others in it are done again without it.
+    fn apply(&mut self, writes: &Writes, footprint: &mut Footprint) -> Result<(), Error> {
+        let mut began = None;
+        for (number, (bucket, key, value)) in writes.iter().enumerate() {
+            let written = self.write(bucket, key, value.map(Bytes::as_ref), footprint);
+            written.map_err(|error| self.group_failed(&error))?;
+            // Those that write little never look at the clock.
+            if number % LOOK_EVERY != LOOK_EVERY - 1 {
+                continue;
+            }
+            let limit = self.core.options.apply_timeout;
+            if began.get_or_insert_with(Instant::now).elapsed() > limit {
+                let error = Error::Limit(format!(
+                    "to write its {} keys takes longer than {limit:?}: commit in parts",
+                    writes.keys()
+                ));
+                self.break_group(&error);
+                return Err(error);
+            }
         }
         Ok(())
     }

@@ -289,3 +289,40 @@ async fn a_panic_of_the_hosts_gives_back_what_was_taken_and_answers_everyone() {
     again.finish().await.expect("valid").durable().await.expect("durable");
     assert_eq!(progress(&store), (1, 0));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_that_take_too_long_to_apply_cost_the_others_nothing() {
+    let options = StoreOptions { apply_timeout: Duration::ZERO, ..StoreOptions::default() };
+    let mut together = Together::begin(options, "CREATE TABLE t (x)").await;
+    together.stall().await;
+    together.member("before").await;
+    let mut many = together.store().begin();
+    for key in 0..100 {
+        put(&mut many, &format!("many {key}"), 1).await.expect("a write");
+    }
+    together.transaction(many);
+    together.member("after").await;
+    let ended = together.end().await;
+    assert!(matches!(&ended[1], Err(Error::Limit(why)) if why.contains("100 keys")), "{ended:?}");
+    assert!(ended[0].is_ok() && ended[2].is_ok(), "{ended:?}");
+    for (key, value) in [("before", 1), ("after", 1), ("many 0", 0), ("many 99", 0)] {
+        assert_eq!(read(together.store(), key).await, value, "{key}");
+    }
+}
+
+#[tokio::test]
+async fn a_transaction_writes_so_many_keys_and_events_at_the_most() {
+    let options = StoreOptions { max_transaction_writes: 3, ..StoreOptions::default() };
+    let Fixture { store, _folder } = fixture(options);
+    let mut transaction = store.begin();
+    for key in ["a", "b", "c", "c"] {
+        put(&mut transaction, key, 1).await.expect("a write");
+    }
+    let refused = put(&mut transaction, "d", 1).await;
+    assert!(matches!(&refused, Err(Error::Limit(why)) if why.contains("3 keys")), "{refused:?}");
+    let mut transaction = store.begin();
+    for _ in 0..3 {
+        transaction.publish(event("k")).expect("published");
+    }
+    assert!(matches!(transaction.publish(event("k")), Err(Error::Limit(_))));
+}
