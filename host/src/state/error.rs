@@ -128,7 +128,7 @@ impl Error {
                 return Self::sql(SqlErrorKind::Parameters, "one statement per call");
             }
             rusqlite::Error::SqlInputError { msg, .. } if !msg.contains("not authorized") => {
-                return Self::sql(SqlErrorKind::Syntax, msg.clone());
+                return Self::sql(kind_of_input_error(msg), msg.clone());
             }
             _ => {}
         }
@@ -139,7 +139,7 @@ impl Error {
             Some(ErrorCode::AuthorizationForStatementDenied) => {
                 Self::sql(SqlErrorKind::Denied, message)
             }
-            Some(ErrorCode::TooBig | ErrorCode::ParameterOutOfRange) => {
+            Some(ErrorCode::TooBig | ErrorCode::ParameterOutOfRange | ErrorCode::OutOfMemory) => {
                 Self::sql(SqlErrorKind::Limit, message)
             }
             Some(ErrorCode::OperationInterrupted) => {
@@ -154,8 +154,49 @@ impl Error {
                 },
                 message,
             ),
-            Some(_) => Self::Unavailable(message),
+            Some(code) if is_the_files(code) => Self::Unavailable(message),
+            // Whatever else SQLite says of a statement is the statement's.
+            Some(_) => Self::sql(kind_of_input_error(&message), message),
         }
+    }
+}
+
+/// Whether it is the file, or who else has it open, and not the statement.
+fn is_the_files(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::SystemIoFailure
+            | ErrorCode::DatabaseCorrupt
+            | ErrorCode::NotADatabase
+            | ErrorCode::CannotOpen
+            | ErrorCode::DatabaseBusy
+            | ErrorCode::PermissionDenied
+            | ErrorCode::ReadOnly
+            | ErrorCode::FileLockingProtocolFailed
+            | ErrorCode::NoLargeFileSupport
+    )
+}
+
+/// What SQLite says of a statement that it does not prepare. For its limits it has no code
+/// of their own.
+fn kind_of_input_error(message: &str) -> SqlErrorKind {
+    const OF_LIMITS: [&str; 9] = [
+        "must be between",
+        "too many ",
+        "too large",
+        "too deep",
+        "too complex",
+        "too big",
+        "too long",
+        "stack overflow",
+        "tables in a join",
+    ];
+    if OF_LIMITS.iter().any(|words| message.contains(words)) {
+        SqlErrorKind::Limit
+    } else if message.contains("within a transaction") {
+        SqlErrorKind::Denied
+    } else {
+        SqlErrorKind::Syntax
     }
 }
 

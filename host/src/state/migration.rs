@@ -119,7 +119,9 @@ fn apply_one(
     deadline: Instant,
 ) -> Result<(), MigrationError> {
     let failed = |reason: String| MigrationError::Failed { name: migration.name.clone(), reason };
-    rollback::refuse_clause(&migration.sql).map_err(|error| failed(error.to_string()))?;
+    rollback::refuse_nul(&migration.sql)
+        .and_then(|()| rollback::refuse_clause(&migration.sql))
+        .map_err(|error| failed(error.to_string()))?;
     let of_host = |error: rusqlite::Error| Error::of_host(&error);
     writer.sandbox().hosts(&writer.connection).map_err(of_host)?;
     let bounds = Bounds {
@@ -131,6 +133,7 @@ fn apply_one(
             gives_way: true,
         },
         memory: writer.options().max_migration_memory,
+        migrates: true,
     };
     let ran = run_all(writer, &migration.sql, &bounds);
     let reason = ran.as_ref().err().map(ToString::to_string);
@@ -140,7 +143,7 @@ fn apply_one(
     writer.judge_lease().map_err(|error| failed(error.to_string()))?;
     let connection = &writer.connection;
     writer.sandbox().check_schema(connection, &bounds).map_err(|broken| match broken {
-        Broken::Rule(reason) => failed(reason),
+        Broken::Rule(reason) | Broken::TooLarge(reason) => failed(reason),
         Broken::Unreadable(error) => of_host(error).into(),
     })?;
     connection

@@ -22,11 +22,20 @@ pub(super) fn refuse_clause(sql: &str) -> Result<(), Error> {
     if has_clause(sql) { Err(Error::sql(SqlErrorKind::Denied, REFUSED)) } else { Ok(()) }
 }
 
+/// Refuses text with a NUL: for SQLite it ends there, and the rest would not be run.
+pub(super) fn refuse_nul(sql: &str) -> Result<(), Error> {
+    match sql.find('\0') {
+        Some(at) => {
+            let message = format!("the text has a NUL after {at} bytes, where it ends for SQLite");
+            Err(Error::sql(SqlErrorKind::Syntax, message))
+        }
+        None => Ok(()),
+    }
+}
+
 /// Refuses text that does not begin with a statement: SQLite prepares nothing of it, and what
 /// is nothing cannot be run.
 pub(super) fn refuse_nothing(sql: &str) -> Result<(), Error> {
-    // A text ends for SQLite where it has a NUL.
-    let sql = sql.split('\0').next().unwrap_or_default();
     match Tokens(sql).next() {
         None | Some(";") => Err(Error::sql(SqlErrorKind::Syntax, "there is no statement in it")),
         Some(_) => Ok(()),

@@ -79,6 +79,8 @@ pub(super) struct Bounds {
     pub(super) watched: Watched,
     /// Bytes that all of the store's SQL may have together.
     pub(super) memory: usize,
+    /// Whether they are a migration's.
+    pub(super) migrates: bool,
 }
 
 /// While it lives, statements are a guest's.
@@ -88,6 +90,7 @@ pub(super) struct Entered<'a> {
     charged: Charged,
     value_bytes: usize,
     memory: usize,
+    migrates: bool,
     /// The page cache's size, where it is to be set again.
     cache: Option<i64>,
 }
@@ -138,13 +141,20 @@ impl Sandbox {
 
     /// From here on statements are a guest's.
     pub(super) fn enter<'a>(&'a self, connection: &'a Connection, bounds: &Bounds) -> Entered<'a> {
-        let memory = bounds.memory;
-        *self.shared.preparing() = Preparing::default();
+        let Bounds { memory, migrates, .. } = *bounds;
+        *self.shared.preparing() = Preparing { migrates, ..Preparing::default() };
         self.shared.watch.begin(bounds.watched.clone());
         self.shared.guest.store(true, Ordering::Relaxed);
         let charged = self.common.account().charge(memory);
-        let mut entered =
-            Entered { sandbox: self, connection, charged, value_bytes: 0, memory, cache: None };
+        let mut entered = Entered {
+            sandbox: self,
+            connection,
+            charged,
+            value_bytes: 0,
+            memory,
+            migrates,
+            cache: None,
+        };
         entered.take_values(MAX_VALUE_BYTES);
         entered
     }
@@ -194,7 +204,8 @@ impl Entered<'_> {
     /// To be called with the text of each statement before it is prepared.
     pub(super) fn begin(&self, statement: &str) {
         let analyzes = first_word(statement).eq_ignore_ascii_case("ANALYZE");
-        *self.sandbox.shared.preparing() = Preparing { analyzes, ..Preparing::default() };
+        *self.sandbox.shared.preparing() =
+            Preparing { analyzes, migrates: self.migrates, ..Preparing::default() };
     }
 
     /// What is known of a statement once it is prepared.

@@ -141,6 +141,7 @@ impl Scope<'_> {
             let limit = MAX_STATEMENT_BYTES;
             return Err(limited(format!("a statement of {size} bytes; {limit} are taken")));
         }
+        rollback::refuse_nul(statement)?;
         rollback::refuse_nothing(statement)?;
         rollback::refuse_clause(statement)?;
         let text = format!("{GUEST_PREFIX}{statement}");
@@ -193,6 +194,7 @@ impl Scope<'_> {
                 gives_way: matches!(self.access, Access::Read),
             },
             memory: self.options.max_sql_memory,
+            migrates: false,
         }
     }
 
@@ -228,6 +230,7 @@ impl Scope<'_> {
         let bounds = self.bounds(self.deadlines.writing, false);
         self.sandbox.check_schema(self.connection, &bounds).map_err(|broken| match broken {
             Broken::Rule(reason) => Error::sql(SqlErrorKind::Denied, reason),
+            Broken::TooLarge(reason) => Error::sql(SqlErrorKind::Limit, reason),
             Broken::Unreadable(error) => Error::of_host(&error),
         })
     }

@@ -14,6 +14,10 @@ pub(super) struct Preparing {
     pub(super) drops: bool,
     /// It is ANALYZE, by its first word.
     pub(super) analyzes: bool,
+    /// It is a migration's.
+    pub(super) migrates: bool,
+    /// It is ALTER TABLE.
+    pub(super) alters: bool,
     /// Why it was refused.
     pub(super) denied: Option<String>,
 }
@@ -57,6 +61,7 @@ impl Preparing {
             | A::AlterTable { table_name, .. }
             | A::Analyze { table_name } => {
                 self.changes_schema(matches!(context.action, A::DropTable { .. }));
+                self.alters |= matches!(context.action, A::AlterTable { .. });
                 own(table_name)
             }
             A::CreateIndex { index_name, table_name } | A::DropIndex { index_name, table_name } => {
@@ -74,7 +79,11 @@ impl Preparing {
             }
             A::Reindex { index_name } => own_index(index_name),
             A::Function { function_name } => self.callable(function_name),
+            A::Pragma { pragma_name, .. } if self.looks_at_rows(pragma_name) => self.look(),
             A::Pragma { pragma_name, pragma_value } => pragma(pragma_name, pragma_value),
+            A::Transaction { .. } | A::Savepoint { .. } if self.migrates => Some(
+                "transactions are the host's: all migrations of a deployment are one".to_owned(),
+            ),
             A::Transaction { .. } | A::Savepoint { .. } => Some(
                 "transactions are the host's: an invocation is one; end it early with \
                  hotdock:transaction"
@@ -119,6 +128,9 @@ impl Preparing {
 
     fn readable(&self, table: &str, modules: &[String]) -> Option<String> {
         if let Some(pragma) = strip_prefix(table, "pragma_") {
+            if self.looks_at_rows(pragma) {
+                return self.look();
+            }
             return (!has(PRAGMAS, pragma)).then(|| format!("PRAGMA {pragma} is not offered"));
         }
         if is_sqlites(table) {
@@ -130,6 +142,22 @@ impl Preparing {
             return Some(format!("the table {table}, which is code, is not offered"));
         }
         own_or_sqlites(table)
+    }
+
+    /// Whether it is what ALTER TABLE asks of the rows that are there, for a column with CHECK or
+    /// NOT NULL.
+    fn looks_at_rows(&self, pragma: &str) -> bool {
+        self.alters && pragma.eq_ignore_ascii_case("quick_check")
+    }
+
+    /// How long that takes is the table's size, and what is checked is in no program that could
+    /// be looked at before.
+    fn look(&self) -> Option<String> {
+        (!self.migrates).then(|| {
+            "a column with CHECK, or a generated one that is NOT NULL, is added by a migration: \
+             all rows are looked at for it"
+                .to_owned()
+        })
     }
 
     /// Whether the table is one that ANALYZE writes, and this is that.

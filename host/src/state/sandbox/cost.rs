@@ -7,7 +7,7 @@
 
 use rusqlite::Connection;
 
-use super::lists::function;
+use super::lists::{ALTERING, function, has};
 
 /// What all operations of a statement together may cost a byte of the largest value
 /// (4 MiB), in quarters of a nanosecond, so that they take some 40 ms at most.
@@ -45,6 +45,8 @@ pub(in crate::state) struct Plan {
 struct Operations {
     number: usize,
     cost: u64,
+    /// It is ALTER TABLE: what it calculates is text of the schema, and rows are copied.
+    alters: bool,
     plan: Plan,
 }
 
@@ -53,7 +55,9 @@ impl Plan {
     pub(super) fn of(connection: &Connection, statement: &str) -> Self {
         let mut operations = Operations::default();
         let known = operations.add_all(connection, statement).is_ok();
-        let value_bytes = if known && operations.number <= MAX_OPERATIONS {
+        let value_bytes = if operations.alters {
+            MAX_VALUE_BYTES
+        } else if known && operations.number <= MAX_OPERATIONS {
             let all = u64::try_from(MAX_VALUE_BYTES).unwrap_or(u64::MAX);
             let bytes = all * MAX_COST / operations.cost.max(MAX_COST);
             usize::try_from(bytes).unwrap_or(MAX_VALUE_BYTES).max(MIN_VALUE_BYTES)
@@ -77,6 +81,7 @@ impl Operations {
             let operation = row.get_ref(1)?.as_str()?;
             let p4 = row.get_ref(5)?.as_str_or_null()?.unwrap_or_default();
             self.cost += operation_cost(operation, p4, row.get(6)?);
+            self.alters |= p4.split('(').next().is_some_and(|name| has(ALTERING, name));
             match operation {
                 "Count" => self.plan.counts = true,
                 "SetCookie" | "ParseSchema" => self.plan.changes_schema = true,

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 
 use super::authorizer::{is_code, is_hosts, is_sqlites};
 use super::{Bounds, Sandbox};
@@ -28,12 +28,21 @@ const USE_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(in crate::state) enum Broken {
     Rule(String),
+    /// It takes more to be looked at than a statement may.
+    TooLarge(String),
     Unreadable(rusqlite::Error),
 }
 
 impl From<rusqlite::Error> for Broken {
     fn from(error: rusqlite::Error) -> Self {
-        Self::Unreadable(error)
+        match error.sqlite_error_code() {
+            Some(ErrorCode::OutOfMemory | ErrorCode::TooBig) => Self::TooLarge(
+                "the schema is too large to be looked at: give a table fewer columns and foreign \
+                 keys, or the store fewer tables, indexes, views and triggers"
+                    .to_owned(),
+            ),
+            _ => Self::Unreadable(error),
+        }
     }
 }
 

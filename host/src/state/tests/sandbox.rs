@@ -380,3 +380,29 @@ async fn hostile_text_is_refused_in_time() {
     }
     assert!(ask(&store, "SELECT 1", vec![]).await.is_ok(), "the store goes on");
 }
+
+#[tokio::test]
+async fn what_sqlite_says_of_its_limits_is_told_as_a_limit() {
+    let Fixture { store, _folder } = fixture(StoreOptions::default());
+    let keys = |count: usize| {
+        let columns: Vec<_> = (0..90).map(|column| format!("c{column}")).collect();
+        let keys: Vec<_> =
+            (0..count).map(|key| format!("FOREIGN KEY (c{}) REFERENCES p", key % 90)).collect();
+        format!("CREATE TABLE y ({}, {})", columns.join(", "), keys.join(", "))
+    };
+    let compound = vec!["SELECT 1"; 6].join(" UNION ");
+    for statement in [&keys(1_600), "SELECT ?101", &compound, "SELECT max(1"] {
+        let (kind, message) = refusal(&store, statement).await;
+        let expected = if message.contains("incomplete") || message.contains("syntax") {
+            SqlErrorKind::Syntax
+        } else {
+            SqlErrorKind::Limit
+        };
+        assert_eq!(kind, expected, "{message}");
+    }
+    let (kind, message) = refusal(&store, &keys(1_600)).await;
+    assert!(kind == SqlErrorKind::Limit && message.contains("schema"), "{message}");
+    let (kind, message) = refusal(&store, "SELECT 1\0; DROP TABLE t").await;
+    assert!(kind == SqlErrorKind::Syntax && message.contains("NUL"), "{message}");
+    assert_eq!(refusal(&store, "VACUUM").await.0, SqlErrorKind::Denied);
+}

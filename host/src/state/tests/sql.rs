@@ -109,3 +109,31 @@ async fn statements_and_results_have_their_limits() {
     assert!(matches!(full, Err(Error::Full)), "{full:?}");
     sql(&store, "INSERT INTO t VALUES (1)").await.expect("the store goes on");
 }
+
+#[tokio::test]
+async fn migrations_alter_tables_that_have_large_rows() {
+    let Fixture { store, _folder } = fixture(StoreOptions::default());
+    let first = "CREATE TABLE big (a, b); INSERT INTO big VALUES (zeroblob(2000000), 1)";
+    store.migrate(&[migration("1", first)]).await.expect("migrated");
+    let alter = "ALTER TABLE big ADD COLUMN c CHECK (c > 0);
+                 ALTER TABLE big ADD COLUMN d NOT NULL GENERATED ALWAYS AS (b + 1);
+                 ALTER TABLE big DROP COLUMN b2";
+    let alter = alter.replace("b2", "c");
+    store.migrate(&[migration("2", &alter)]).await.expect("migrated");
+    let rows = store.begin().query("SELECT length(a), b, d FROM big", Vec::new()).await;
+    let row = vec![Value::Integer(2_000_000), Value::Integer(1), Value::Integer(2)];
+    assert_eq!(rows.expect("a query").values, [row]);
+
+    let refused = [
+        ("CREATE TABLE n (x);\0DROP TABLE big", "NUL"),
+        ("COMMIT", "all migrations of a deployment are one"),
+        ("ALTER TABLE big ADD COLUMN e CHECK (b > 5)", "CHECK"),
+        ("PRAGMA quick_check", "not offered"),
+    ];
+    for (text, reason) in refused {
+        let error = store.try_migrations(&[migration("3", text)]).await.expect_err(text);
+        assert!(error.to_string().contains(reason), "{error}");
+    }
+    let add = sql(&store, "ALTER TABLE big ADD COLUMN e CHECK (e > 0)").await;
+    assert!(matches!(&add, Err(Error::Sql(error)) if error.message.contains("by a migration")));
+}
