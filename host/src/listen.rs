@@ -99,7 +99,7 @@ impl Listener {
             Side::Public => ("public", ConnectionLimits::public(http), 0),
             Side::Admin => ("admin", ConnectionLimits::admin(http), ADMIN_SPARES),
         };
-        limits.max_connections = descriptors::at_most(limits.max_connections);
+        limits.max_connections = descriptors::at_most(limits.max_connections, side);
         let limits = Arc::new(limits);
         let counts = Arc::<Counts>::default();
         let places = Arc::new(Places::new(Arc::clone(&limits), Arc::clone(&counts)));

@@ -49,7 +49,8 @@ pub fn start(format: LogFormat, shown: &str, kept: &str, logs: Logs) -> anyhow::
 }
 
 fn filter(text: &str) -> anyhow::Result<EnvFilter> {
-    EnvFilter::try_new(text)
+    // What it warns of is a client's doing, who would fill the log with it.
+    EnvFilter::try_new(format!("h2=error,{text}"))
         .map_err(|error| anyhow::anyhow!("`{text}` is no log filter (--log): {error}"))
 }
 

@@ -283,6 +283,47 @@ async fn an_answer_that_is_not_taken_is_cut() {
 }
 
 #[tokio::test]
+async fn answers_that_are_not_taken_have_so_much_memory_together() {
+    let limits = "[limits]\nrequest-body = \"2MiB\"\nmemory = \"256MiB\"\ndeadline = \"1m\"\n";
+    let host = Host::builder()
+        .plugin("probe")
+        .plugin_with("greeter", limits)
+        .settings("[http]\nmax-unsent = \"3MiB\"\nanswer-idle = \"10m\"\n")
+        .start()
+        .await;
+    let ended = "hotdock_connections_ended_total{listener=\"public\",reason=\"unsent\"}";
+    let body = vec![b'x'; 1 << 20];
+    let head =
+        format!("POST /greeter HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
+    let mut held = Vec::new();
+    for _ in 0..8 {
+        let mut raw = Raw::connect(host.address).await;
+        raw.send(&head).await;
+        raw.send(&body).await;
+        held.push(raw);
+    }
+    host.until_metric(ended, 5).await;
+
+    // HTTP/2: a window of 0 takes nothing.
+    let mut frames = Vec::new();
+    for _ in 0..4 {
+        let mut one = Frames::connect(host.address, &[(4, 0)]).await;
+        for stream in [1, 3] {
+            one.send(frame(HEADERS, END_HEADERS, stream, &request("POST", "/greeter"))).await;
+            for (number, part) in body[..30_000].chunks(15_000).enumerate() {
+                let flags = if number == 1 { END_STREAM } else { 0 };
+                one.send(frame(0, flags, stream, part)).await;
+            }
+        }
+        frames.push(one);
+    }
+    is_served(&host.url("/probe/count"), loopback(1)).await;
+    drop((held, frames));
+    let none = "hotdock_connections_unsent_bytes{listener=\"public\"}";
+    host.until_metric(none, 0).await;
+}
+
+#[tokio::test]
 async fn bodies_that_take_their_time_leave_half_of_a_service_to_others() {
     let host = Host::builder()
         .plugin_with("probe", "[limits]\nconcurrency = 4\nqueue = 4\ndeadline = \"1m\"\n")

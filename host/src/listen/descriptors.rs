@@ -6,29 +6,40 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::time::Instant;
+
+use super::Side;
 
 /// How long to wait when there are none, at first and at the most.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Which part of all descriptors may be connections': services' files need some, too.
-const PART_FOR_CONNECTIONS: (u64, u64) = (3, 4);
+/// How often the log says at the most that there are none.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
-/// How many of these connections there may be, for all that the system allows this process. It
-/// is asked for as many as it gives.
-pub(super) fn at_most(wanted: usize) -> usize {
+/// How many eighths of all descriptors may be connections', of either listener: services' files
+/// need some, too.
+const EIGHTHS_OF_PUBLIC: u64 = 5;
+const EIGHTHS_OF_ADMIN: u64 = 1;
+
+/// How many of a listener's connections there may be, for all that the system allows this
+/// process. It is asked for as many as it gives.
+pub(super) fn at_most(wanted: usize, side: Side) -> usize {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     // None: there is no limit.
     let Some(has) = (if raised.is_ok() { maximum } else { current }) else { return wanted };
-    let (part, of) = PART_FOR_CONNECTIONS;
-    let most = usize::try_from(has / of * part).unwrap_or(usize::MAX).max(1);
+    let (eighths, setting) = match side {
+        Side::Public => (EIGHTHS_OF_PUBLIC, "max-connections"),
+        Side::Admin => (EIGHTHS_OF_ADMIN, "admin-max-connections"),
+    };
+    let most = usize::try_from(has / 8 * eighths).unwrap_or(usize::MAX).max(1);
     if most < wanted {
         tracing::warn!(
             descriptors = has,
             connections = most,
             "the system gives this process too few descriptors (ulimit -n) for [http] \
-             max-connections = {wanted}: fewer are taken"
+             {setting} = {wanted}: fewer are taken"
         );
     }
     most.min(wanted)
@@ -68,21 +79,30 @@ impl Spares {
 #[derive(Debug, Default)]
 pub(super) struct Supply {
     pause: Option<Duration>,
+    /// When the log said so last.
+    told: Option<Instant>,
+    /// Whether it has yet to say that it is over.
+    is_told: bool,
 }
 
 impl Supply {
     /// One was taken.
     pub(super) fn goes_on(&mut self, listener: &str) {
-        if self.pause.take().is_some() {
+        if self.pause.take().is_some() && std::mem::take(&mut self.is_told) {
             tracing::info!(listener, "connections are taken again");
         }
     }
 
-    /// None could be. Logged once, until one is taken again. Returns how long to wait.
+    /// None could be. Logged once, until one is taken again, and not too often. Returns how
+    /// long to wait.
     pub(super) fn ran_out(&mut self, listener: &str, error: &io::Error) -> Duration {
         let pause = match self.pause {
             None => {
-                tracing::warn!(listener, %error, "no connection can be taken for now");
+                if self.told.is_none_or(|told| told.elapsed() > TELL_EVERY) {
+                    tracing::warn!(listener, %error, "no connection can be taken for now");
+                    self.told = Some(Instant::now());
+                    self.is_told = true;
+                }
                 FIRST_PAUSE
             }
             Some(pause) => (pause * 2).min(LONGEST_PAUSE),

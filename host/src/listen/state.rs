@@ -22,6 +22,8 @@ pub struct State {
     blocked_since: AtomicU64,
     /// Requests on it whose answers are not sent.
     running: AtomicUsize,
+    /// Whether there was ever one.
+    has_asked: AtomicBool,
     end: AtomicU8,
     /// Whether it is to finish what it has and take nothing new.
     leaving: AtomicBool,
@@ -97,6 +99,7 @@ impl State {
             idle_since: AtomicU64::new(NEVER),
             blocked_since: AtomicU64::new(NEVER),
             running: AtomicUsize::new(0),
+            has_asked: AtomicBool::new(false),
             end: AtomicU8::new(End::No as u8),
             leaving: AtomicBool::new(false),
             waker: AtomicWaker::new(),
@@ -133,8 +136,9 @@ impl State {
             return None;
         }
         let idle = self.idle_since.load(Ordering::Relaxed);
-        let is_new = idle == NEVER;
-        Some((!is_new, if is_new { self.opened } else { idle }))
+        // HTTP/2 that has begun is idle without having asked for anything.
+        let has_asked = self.has_asked.load(Ordering::Relaxed) && idle != NEVER;
+        Some((has_asked, if has_asked { idle } else { self.opened }))
     }
 
     /// Whether it has ever asked for anything, or could.
@@ -203,6 +207,9 @@ impl State {
     pub(super) fn begin(&self) {
         self.running.fetch_add(1, Ordering::Relaxed);
         self.idle_since.store(NEVER, Ordering::Relaxed);
+        if !self.has_asked.load(Ordering::Relaxed) {
+            self.has_asked.store(true, Ordering::Relaxed);
+        }
         if self.protocol() == Protocol::Http1 {
             self.head_since.store(NEVER, Ordering::Relaxed);
         }
