@@ -49,7 +49,9 @@ pub enum Failure {
     #[error("the request's body broke off")]
     BodyBroken,
     /// Nothing came of the request's body for so long, or not all within its deadline.
-    #[error("the request's body did not come: nothing of it for [http] body-idle, or not all in time")]
+    #[error(
+        "the request's body did not come: nothing of it for [http] body-idle, or not all in time"
+    )]
     BodyLate(Duration),
     /// The first request with this key still runs.
     #[error("the first request with this idempotency key still runs")]

@@ -2,18 +2,23 @@
 //!
 //! Most take some microseconds, less than a hop to another thread and back. One whose page
 //! is on a disk that takes its time would hold up everyone whom that thread serves. That
-//! cannot be known before. So after one that took long a store's reads are done elsewhere
-//! for a while, and never do all threads that serve read at once: a disk that stands still
-//! leaves one of them.
+//! cannot be known before. So after one that waited for a disk a store's reads are done
+//! elsewhere for a while, and never do all threads that serve read at once: a disk that stands
+//! still leaves one of them. On a busy machine one that only had to give its processor to
+//! others takes as long, so the system is asked which it was.
 
+use std::cell::Cell;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::processors;
 
-/// A read that takes longer was not from memory.
+/// A read that takes longer may not have been from memory.
 const LONG: Duration = Duration::from_millis(1);
+
+/// One that takes longer was not, whatever the system says: it does not know of all disks.
+const TOO_LONG: Duration = Duration::from_millis(50);
 
 /// For how long reads are done elsewhere then.
 const AFTER_A_LONG_ONE: Duration = Duration::from_secs(1);
@@ -22,6 +27,11 @@ const AFTER_A_LONG_ONE: Duration = Duration::from_secs(1);
 /// read at once.
 static PLACES: LazyLock<Places> =
     LazyLock::new(|| Places { most: processors::threads_at_a_disk(), taken: AtomicUsize::new(0) });
+
+thread_local! {
+    /// Bytes that this thread had from disks when it was asked last.
+    static FROM_DISKS: Cell<u64> = const { Cell::new(0) };
+}
 
 /// How many read at once.
 struct Places {
@@ -80,12 +90,20 @@ impl Inline {
 impl Drop for Reading<'_> {
     fn drop(&mut self) {
         let now = Instant::now();
-        if now.saturating_duration_since(self.began) > LONG {
+        let took = now.saturating_duration_since(self.began);
+        if took > LONG && (took > TOO_LONG || had_from_disks()) {
             let until = self.inline.ms(now + AFTER_A_LONG_ONE);
             self.inline.until_ms.store(until, Ordering::Relaxed);
         }
         self.inline.places.taken.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// Whether this thread had anything from a disk since this was asked last.
+fn had_from_disks() -> bool {
+    let io = std::fs::read_to_string("/proc/thread-self/io").unwrap_or_default();
+    let bytes = io.lines().find_map(|line| line.strip_prefix("read_bytes: ")?.parse().ok());
+    bytes.is_some_and(|bytes| FROM_DISKS.replace(bytes) != bytes)
 }
 
 #[cfg(test)]
@@ -99,11 +117,18 @@ mod tests {
         let first = cart.begin().expect("a place");
         let mut long = order.begin().expect("a place");
         assert!(cart.begin().is_none() && order.begin().is_none());
-        long.began -= 2 * LONG;
+        long.began -= 2 * TOO_LONG;
         drop((first, long));
         assert!(order.begin().is_none());
         assert_eq!(cart.read(|| 1), Some(1));
         order.until_ms.store(0, Ordering::Relaxed);
         assert_eq!(order.read(|| 2), Some(2));
+
+        // One that waited for a processor.
+        had_from_disks();
+        let mut long = order.begin().expect("a place");
+        long.began -= 2 * LONG;
+        drop(long);
+        assert_eq!(order.read(|| 3), Some(3));
     }
 }
