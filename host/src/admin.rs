@@ -26,6 +26,7 @@ pub mod access;
 mod condition;
 mod deployments;
 mod events;
+mod exposition;
 mod health;
 mod logs;
 mod notices;

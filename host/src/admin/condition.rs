@@ -6,24 +6,65 @@ use axum::http::header::{ETAG, HeaderMap, IF_MATCH};
 use axum::response::{IntoResponse, Response};
 
 use super::problem::Problem;
-use crate::deploy::{Condition, ServiceStatus};
+use crate::deploy::{Condition, MAX_REVISIONS, ServiceStatus};
 
-/// What `If-Match` asks for.
+/// What `If-Match` asks for: any service, or one with any of these tags.
 pub(super) fn condition(headers: &HeaderMap) -> Result<Condition, Problem> {
-    let mut values = headers.get_all(IF_MATCH).iter();
-    let Some(value) = values.next() else { return Ok(Condition::None) };
-    let text = value.to_str().unwrap_or_default().trim();
-    if values.next().is_some() || text.contains(',') {
-        return Err(Problem::bad_request("If-Match names more than one entity tag"));
+    let mut revisions = [0; MAX_REVISIONS];
+    let mut count = 0;
+    let mut names_any = false;
+    let mut is_there = false;
+    for value in headers.get_all(IF_MATCH) {
+        is_there = true;
+        let mut rest = value.to_str().map_err(|_| no_tag())?.trim();
+        while !rest.is_empty() {
+            if let Some(after) = rest.strip_prefix('*') {
+                names_any = true;
+                rest = next(after)?;
+                continue;
+            }
+            let (tag, after) = tag(rest).ok_or_else(no_tag)?;
+            rest = next(after)?;
+            if count == MAX_REVISIONS {
+                let message = format!("If-Match names more than {MAX_REVISIONS} entity tags");
+                return Err(Problem::bad_request(message));
+            }
+            revisions[count] = tag;
+            count += 1;
+        }
     }
-    if text == "*" {
-        return Ok(Condition::Deployed);
+    match (is_there, names_any, count) {
+        (false, ..) => Ok(Condition::None),
+        (true, true, 0) => Ok(Condition::Deployed),
+        (true, false, 1..) => Ok(Condition::Revisions(revisions)),
+        _ => Err(no_tag()),
     }
-    let tag = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-    // A tag that is none of ours matches nothing: no revision is 0.
-    tag.map(|tag| Condition::Revision(tag.parse().unwrap_or_default())).ok_or_else(|| {
-        Problem::bad_request("If-Match is neither * nor an entity tag such as \"7\"")
-    })
+}
+
+/// The revision of the tag that a text begins with, and what follows it. One that is none of
+/// ours, or weak, matches nothing: no revision is 0, and `If-Match` compares strongly (RFC 9110
+/// §8.8.3.2).
+fn tag(text: &str) -> Option<(u64, &str)> {
+    let (is_weak, quoted) = match text.strip_prefix("W/") {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    };
+    let (tag, after) = quoted.strip_prefix('"')?.split_once('"')?;
+    let revision = if is_weak { 0 } else { tag.parse().unwrap_or_default() };
+    Some((revision, after))
+}
+
+/// What comes after a comma, if anything does.
+fn next(after: &str) -> Result<&str, Problem> {
+    let after = after.trim_start();
+    if after.is_empty() {
+        return Ok(after);
+    }
+    after.strip_prefix(',').map(str::trim_start).ok_or_else(no_tag)
+}
+
+fn no_tag() -> Problem {
+    Problem::bad_request("If-Match is neither * nor entity tags such as \"7\"")
 }
 
 /// A service with its entity tag.
@@ -47,9 +88,13 @@ mod tests {
     fn if_match_is_a_revision_or_any() {
         assert!(matches!(condition(&HeaderMap::new()), Ok(Condition::None)));
         assert_eq!(of("*"), Ok(Condition::Deployed));
-        assert_eq!(of("\"7\""), Ok(Condition::Revision(7)));
-        assert_eq!(of("\"another's\""), Ok(Condition::Revision(0)));
-        for wrong in ["7", "\"1\", \"2\"", "W/\"7\""] {
+        assert_eq!(of("\"7\""), Ok(Condition::revision(7)));
+        assert_eq!(of("\"another's\""), Ok(Condition::revision(0)));
+        assert_eq!(of("W/\"7\""), Ok(Condition::revision(0)), "it compares strongly");
+        let two = Condition::Revisions([1, 2, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(of("\"1\", \"2\""), Ok(two));
+        assert_eq!(of("\"1\",\"2\" ,"), Ok(two));
+        for wrong in ["7", "\"1\" \"2\"", "\"1", "W/7", "*, \"1\"", "", "w/\"1\""] {
             assert_eq!(of(wrong), Err(400), "{wrong}");
         }
     }

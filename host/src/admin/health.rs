@@ -2,14 +2,12 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, HeaderMap, VARY};
 use axum::response::{IntoResponse, Response};
 
 use super::Admin;
+use super::exposition::{OPENMETRICS, PROMETHEUS, prometheus, wants_prometheus};
 use super::problem::{Denied, Problem};
-
-/// The content type of OpenMetrics text.
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The process lives.
 #[utoipa::path(get, path = "/healthz", tag = "health", security(()), responses(
@@ -38,16 +36,20 @@ pub(super) async fn readyz(State(admin): State<Admin>) -> Response {
     }
 }
 
-/// Counters and gauges of every service (OpenMetrics text).
+/// Counters and gauges of every service (OpenMetrics text, or that of Prometheus where `Accept`
+/// prefers it).
 #[utoipa::path(get, path = "/metrics", tag = "health", responses(
     (status = 200, description = "As of now", body = String,
      content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8"),
     Denied,
 ))]
-pub(super) async fn metrics(State(admin): State<Admin>) -> Response {
+pub(super) async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
     let mut text = String::new();
     match prometheus_client::encoding::text::encode(&mut text, &admin.metrics) {
-        Ok(()) => ([(CONTENT_TYPE, OPENMETRICS)], text).into_response(),
+        Ok(()) if wants_prometheus(&headers) => {
+            ([(CONTENT_TYPE, PROMETHEUS), (VARY, "accept")], prometheus(&text)).into_response()
+        }
+        Ok(()) => ([(CONTENT_TYPE, OPENMETRICS), (VARY, "accept")], text).into_response(),
         Err(error) => {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response()
         }

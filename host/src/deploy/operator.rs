@@ -34,8 +34,21 @@ pub enum Condition {
     None,
     /// The service is deployed, whatever its revision.
     Deployed,
+    /// Its revision is still one of these; 0 is none.
+    Revisions([u64; MAX_REVISIONS]),
+}
+
+/// Revisions of which a condition may name one.
+pub const MAX_REVISIONS: usize = 8;
+
+impl Condition {
     /// Its revision is still this one.
-    Revision(u64),
+    #[must_use]
+    pub fn revision(revision: u64) -> Self {
+        let mut revisions = [0; MAX_REVISIONS];
+        revisions[0] = revision;
+        Self::Revisions(revisions)
+    }
 }
 
 /// A service after a change.
@@ -280,7 +293,7 @@ pub(super) fn check(
     let found = serving.map(|serving| serving.revision);
     match (condition, found) {
         (Condition::None, _) | (Condition::Deployed, Some(_)) => Ok(()),
-        (Condition::Revision(wanted), Some(found)) if wanted == found => Ok(()),
+        (Condition::Revisions(wanted), Some(found)) if wanted.contains(&found) => Ok(()),
         (_, Some(found)) => Err(NotDone::Changed(format!(
             "{service} was changed meanwhile: it is at revision {found}"
         ))),

@@ -1,7 +1,7 @@
 //! The cookie by which a client stays on one version. It is between the client
 //! and the host: no service sees it, and it is not part of who asks.
 
-use http::header::{COOKIE, Entry, OccupiedEntry, SET_COOKIE};
+use http::header::{CACHE_CONTROL, COOKIE, Entry, OccupiedEntry, SET_COOKIE};
 use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue, Uri};
 
@@ -28,6 +28,27 @@ pub fn give(headers: &mut HeaderMap, token: u64, uri: &Uri) {
     let secure = if uri.scheme() == Some(&Scheme::HTTPS) { "; Secure" } else { "" };
     let cookie = format!("{NAME}={token:016x}; Path=/; HttpOnly; SameSite=Lax{secure}");
     headers.append(SET_COOKIE, HeaderValue::try_from(cookie).expect("visible ASCII"));
+    keep_private(headers);
+}
+
+/// A cache that others share would give them this client's cookie (RFC 9111 §7.3), so such a one
+/// may not keep this answer.
+fn keep_private(headers: &mut HeaderMap) {
+    let mut directives = vec!["private".to_owned()];
+    for value in headers.get_all(CACHE_CONTROL) {
+        let Ok(text) = value.to_str() else { continue };
+        for directive in text.split(',').map(str::trim).filter(|directive| !directive.is_empty()) {
+            let name = directive.split('=').next().unwrap_or_default().trim();
+            let is_others = ["public", "private", "s-maxage"]
+                .iter()
+                .any(|each| name.eq_ignore_ascii_case(each));
+            if !is_others {
+                directives.push(directive.to_owned());
+            }
+        }
+    }
+    let value = HeaderValue::try_from(directives.join(", ")).expect("it was made of values");
+    headers.insert(CACHE_CONTROL, value);
 }
 
 fn take_from(mut cookies: OccupiedEntry<'_, HeaderValue>) -> Option<u64> {
@@ -84,6 +105,24 @@ mod tests {
         assert_eq!((token, left), (Some(31), vec!["a=1; b=2".to_owned(), "c=3".to_owned()]));
         let (token, left) = taken(&["my-hotdock-traffic=1", "hotdock-traffic=zz"]);
         assert_eq!((token, left), (None, vec!["my-hotdock-traffic=1".to_owned()]));
+    }
+
+    #[test]
+    fn an_answer_with_the_cookie_is_for_this_client_alone() {
+        let kept = |given: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in given {
+                headers.append(CACHE_CONTROL, HeaderValue::from_static(value));
+            }
+            give(&mut headers, 1, &"http://a/".parse().expect("a URI"));
+            let mut lines = headers.get_all(CACHE_CONTROL).iter();
+            let line = lines.next().expect("a line").to_str().expect("text").to_owned();
+            assert!(lines.next().is_none());
+            line
+        };
+        assert_eq!(kept(&[]), "private");
+        assert_eq!(kept(&["public, max-age=60", "S-MaxAge=9"]), "private, max-age=60");
+        assert_eq!(kept(&["no-store"]), "private, no-store");
     }
 
     #[test]

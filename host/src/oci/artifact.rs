@@ -1,11 +1,14 @@
 //! The layout of a component in a registry (CNCF TAG Runtime, "Wasm OCI Artifact
 //! layout").
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use oci_client::client::{Config, ImageLayer};
 use oci_client::manifest::{OciDescriptor, OciImageManifest};
 use serde_json::json;
 use sha2::{Digest as _, Sha384, Sha512};
+use wasmparser::Payload;
 
 use super::cause::Cause;
 use crate::component::Interfaces;
@@ -15,6 +18,12 @@ use crate::digest::Digest;
 const LAYER: &str = "application/wasm";
 /// The media type of the config, which indexes what the component exports and imports.
 const CONFIG: &str = "application/vnd.wasm.config.v0+json";
+/// What annotations' names begin with (OCI Image Format, "Annotations"); the one that `oras`
+/// and others name a file by; and those that a component may have something for.
+const PREFIX: &str = "org.opencontainers.image.";
+const TITLE: &str = "org.opencontainers.image.title";
+const ABOUT: [&str; 7] =
+    ["version", "source", "licenses", "description", "authors", "revision", "url"];
 /// When it was made. A component has no time of its own, and the same one is to
 /// have the same digest in a registry, whenever it is pushed.
 const CREATED: &str = "1970-01-01T00:00:00Z";
@@ -27,8 +36,11 @@ pub(super) struct Artifact {
 }
 
 impl Artifact {
-    pub(super) fn of(component: Vec<u8>, interfaces: &Interfaces) -> Self {
-        let layer = ImageLayer::new(component, LAYER.to_owned(), None);
+    /// `title` is the file that it is pulled as.
+    pub(super) fn of(title: &str, component: Vec<u8>, interfaces: &Interfaces) -> Self {
+        let about = annotations(&component);
+        let named = BTreeMap::from([(TITLE.to_owned(), title.to_owned())]);
+        let layer = ImageLayer::new(component, LAYER.to_owned(), Some(named));
         let config = json!({
             "created": CREATED,
             "architecture": "wasm",
@@ -41,9 +53,31 @@ impl Artifact {
             },
         });
         let config = Config::new(Bytes::from(config.to_string()), CONFIG.to_owned(), None);
-        let manifest = OciImageManifest::build(std::slice::from_ref(&layer), &config, None);
+        let manifest = OciImageManifest::build(std::slice::from_ref(&layer), &config, about);
         Self { layer, config, manifest }
     }
+}
+
+/// What the component says of itself (the custom sections of the WebAssembly tool conventions),
+/// as an artifact says it.
+fn annotations(component: &[u8]) -> Option<BTreeMap<String, String>> {
+    let mut found = BTreeMap::new();
+    let mut depth = 0;
+    for payload in wasmparser::Parser::new(0).parse_all(component) {
+        match payload.ok()? {
+            // Those of what is nested are not its own.
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth -= 1,
+            Payload::CustomSection(section) if depth == 0 => {
+                let text = std::str::from_utf8(section.data()).unwrap_or_default().trim();
+                if ABOUT.contains(&section.name()) && !text.is_empty() {
+                    found.insert(format!("{PREFIX}{}", section.name()), text.to_owned());
+                }
+            }
+            _ => {}
+        }
+    }
+    (!found.is_empty()).then_some(found)
 }
 
 /// The layer that is the component.

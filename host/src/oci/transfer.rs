@@ -143,7 +143,8 @@ pub async fn push(
             "a tag is what it is pushed under: oci://REGISTRY/REPOSITORY:TAG",
         ));
     };
-    let artifact = Artifact::of(component, interfaces);
+    let title = format!("{}.wasm", reference.name());
+    let artifact = Artifact::of(&title, component, interfaces);
     let manifest = serde_json::to_vec(&artifact.manifest)
         .map_err(|error| OciError::new(reference, error.to_string()))?;
     let client = Client::enter(reference, access, Intent::Push).await.map_err(failed)?;
