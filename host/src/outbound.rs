@@ -17,6 +17,7 @@ mod connect;
 mod failure;
 mod grant;
 mod headers;
+mod lasting;
 mod own;
 mod request;
 mod resolve;
@@ -39,6 +40,7 @@ use crate::manifest::Manifest;
 use crate::service::{ServiceName, VersionId};
 
 pub(crate) use grant::Grant;
+pub(crate) use lasting::Lasting;
 pub(crate) use own::AskError;
 pub(crate) use request::Sent;
 
@@ -53,6 +55,8 @@ pub struct Outbound {
 struct Inner {
     config: OutboundConfig,
     client: Client,
+    /// For peers that are known to speak HTTP/2 without TLS.
+    h2c: Client,
     /// The one that it was made in: guests of the slow lane send requests, too.
     runtime: Option<Handle>,
     /// Requests under way by service; a version that exists keeps its service's.
@@ -68,18 +72,22 @@ impl Outbound {
 
     fn with_lookup(config: OutboundConfig, lookup: Lookup) -> Self {
         let header_bytes = config.max_header_bytes;
-        let client = legacy::Client::builder(TokioExecutor::new())
+        let connector = Connector::new(&config, lookup);
+        let mut builder = legacy::Client::builder(TokioExecutor::new());
+        builder
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(config.idle_timeout)
             .pool_max_idle_per_host(config.max_idle_per_origin)
             .http1_max_buf_size(usize::try_from(header_bytes).unwrap_or(usize::MAX))
-            .http2_max_header_list_size(header_bytes)
-            .build(Connector::new(&config, lookup));
+            .http2_max_header_list_size(header_bytes);
+        let client = builder.build(connector.clone());
+        let h2c = builder.http2_only(true).build(connector);
         Self {
             inner: Arc::new(Inner {
                 config,
                 client,
+                h2c,
                 runtime: Handle::try_current().ok(),
                 in_flight: Mutex::default(),
             }),
@@ -107,8 +115,8 @@ impl Outbound {
         &self.inner.config
     }
 
-    fn client(&self) -> &Client {
-        &self.inner.client
+    fn client(&self, h2c: bool) -> &Client {
+        if h2c { &self.inner.h2c } else { &self.inner.client }
     }
 }
 

@@ -32,6 +32,11 @@ async fn an_outbound_request_to_an_origin_that_the_manifest_does_not_name_is_den
     ] {
         assert!(line.contains(part), "{part}: {line}");
     }
+    // Also to a guest that writes a body before it looks for the answer.
+    for _ in 0..10 {
+        let error = refusal(&host, "https://example.com/", "&method=POST&body=hello").await;
+        assert_eq!(error, "ErrorCode::HttpRequestDenied");
+    }
     // Once, however often it is tried.
     refusal(&host, "https://api.example.com:8443/", "").await;
     assert_eq!(host.log().matches("to https://api.example.com:8443 is denied").count(), 1);

@@ -95,3 +95,18 @@ async fn an_outbound_request_goes_over_tls_and_http_2_to_a_trusted_peer_only() {
     let answer = send(&host, &format!("{}/echo", origin(&other)), "").await;
     assert_eq!(answer["error"], "ErrorCode::TlsCertificateError", "{answer}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_is_known_to_speak_plain_http_2_is_asked_by_it() {
+    let upstream = Upstream::start().await;
+    let origin = format!("h2c://{}", upstream.address);
+    let host = local(probe(&[&origin])).start().await;
+    let answer = send(&host, &upstream.url("/echo"), "&method=POST&body=hello").await;
+    assert_eq!((&answer["status"], &answer["body"]), (&200.into(), &"hello".into()), "{answer}");
+    let trailers = "&headers=te:trailers";
+    send(&host, &upstream.url("/echo"), trailers).await;
+    let seen = upstream.seen();
+    assert!(seen.iter().all(|request| request.version == Version::HTTP_2), "{seen:?}");
+    assert_eq!(seen[1].headers["te"], "trailers", "as gRPC asks it");
+    assert_eq!(upstream.connections(), 1);
+}

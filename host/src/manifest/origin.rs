@@ -9,6 +9,9 @@ use std::str::FromStr;
 use http::Uri;
 use url::Host;
 
+/// What stands for plain HTTP/2 in a manifest, in the place of a scheme.
+const H2C: &str = "h2c";
+
 /// Bytes of a host name (RFC 1035 §2.3.4).
 const MAX_NAME_BYTES: usize = 253;
 /// Bytes of one of its labels.
@@ -29,6 +32,8 @@ pub struct Origin {
 pub struct OriginPattern {
     origin: Origin,
     wildcard: bool,
+    /// `h2c://`: requests by `http` that go out by HTTP/2, whose peer is known to speak it.
+    h2c: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,8 +45,8 @@ enum Scheme {
 /// A text is not an origin that can be asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OriginError {
-    /// It does not begin with one of the two schemes.
-    #[error("it must begin with `https://` or `http://`")]
+    /// It does not begin with one of the schemes.
+    #[error("it must begin with `https://`, `http://` or, for plain HTTP/2, `h2c://`")]
     Scheme,
     /// It names a user.
     #[error("it must not name a user")]
@@ -125,12 +130,21 @@ impl OriginPattern {
     }
 }
 
+impl OriginPattern {
+    /// Whether its peers are asked by HTTP/2 without TLS (RFC 9113 §3.3).
+    #[must_use]
+    pub fn is_h2c(&self) -> bool {
+        self.h2c
+    }
+}
+
 impl FromStr for OriginPattern {
     type Err = OriginError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (scheme, authority) = text.split_once("://").ok_or(OriginError::Scheme)?;
-        let scheme: Scheme = scheme.parse()?;
+        let h2c = scheme.eq_ignore_ascii_case(H2C);
+        let scheme: Scheme = if h2c { Scheme::Http } else { scheme.parse()? };
         let (wildcard, authority) = match authority.strip_prefix("*.") {
             Some(parent) => (true, parent),
             None => (false, authority),
@@ -143,7 +157,7 @@ impl FromStr for OriginPattern {
         if wildcard && !parent {
             return Err(OriginError::Wildcard);
         }
-        Ok(Self { origin, wildcard })
+        Ok(Self { origin, wildcard, h2c })
     }
 }
 
@@ -217,7 +231,7 @@ impl fmt::Display for Origin {
 
 impl fmt::Display for OriginPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Origin { scheme, .. } = self.origin;
+        let scheme = if self.h2c { H2C.to_owned() } else { self.origin.scheme.to_string() };
         let wildcard = if self.wildcard { "*." } else { "" };
         write!(f, "{scheme}://{wildcard}{}", self.origin.authority())
     }

@@ -37,6 +37,7 @@ pub(crate) struct InFlight {
 /// A request that may be sent.
 pub(crate) struct Granted {
     origin: Origin,
+    h2c: bool,
     in_flight: InFlight,
 }
 
@@ -72,7 +73,7 @@ impl Grant {
         if method == Method::CONNECT {
             return Err(Error::HttpRequestMethodInvalid);
         }
-        let checked = self.check_origin(uri).and_then(|origin| {
+        let checked = self.check_origin(uri).and_then(|(origin, h2c)| {
             let in_flight = self.begin().ok_or_else(|| {
                 self.requests.note("over-limit");
                 self.warn_once(&format!(
@@ -81,7 +82,7 @@ impl Grant {
                 ));
                 Error::ConnectionLimitReached
             })?;
-            Ok(Granted { origin, in_flight })
+            Ok(Granted { origin, h2c, in_flight })
         });
         if matches!(checked, Err(Error::HttpRequestDenied)) {
             self.requests.note("denied");
@@ -89,7 +90,7 @@ impl Grant {
         checked
     }
 
-    fn check_origin(&self, uri: &Uri) -> Result<Origin, Error> {
+    fn check_origin(&self, uri: &Uri) -> Result<(Origin, bool), Error> {
         let origin = match Origin::of(uri) {
             Ok(origin) => origin,
             Err(error) => {
@@ -100,14 +101,15 @@ impl Grant {
                 return Err(Error::HttpRequestDenied);
             }
         };
-        if !self.manifest.capabilities.outbound.iter().any(|pattern| pattern.grants(&origin)) {
+        let mut patterns = self.manifest.capabilities.outbound.iter();
+        let Some(pattern) = patterns.find(|pattern| pattern.grants(&origin)) else {
             self.warn_once(&format!(
                 "a request to {origin} is denied: write `outbound = [\"{origin}\"]` under \
                  `[capabilities]` in the manifest to grant it"
             ));
             return Err(Error::HttpRequestDenied);
-        }
-        Ok(origin)
+        };
+        Ok((origin, pattern.is_h2c()))
     }
 
     /// How often a request was sent, and not, and why.
@@ -124,12 +126,12 @@ impl Grant {
         options: Option<RequestOptions>,
         over: CancellationToken,
     ) -> Result<impl Future<Output = Result<Sent, Error>> + Send + use<>, Error> {
-        let Granted { origin, in_flight } = granted;
+        let Granted { origin, h2c, in_flight } = granted;
         headers::strip(request.headers_mut());
         *request.uri_mut() = target(&origin, request.uri())?;
         let timeouts = Timeouts::new(self.outbound.config(), options);
         self.requests.note("sent");
-        Ok(request::send(Arc::clone(self), request, timeouts, over, in_flight))
+        Ok(request::send(Arc::clone(self), request, h2c, timeouts, over, in_flight))
     }
 
     /// Where requests run, whoever sends them: connections are shared.
@@ -137,8 +139,8 @@ impl Grant {
         self.outbound.inner.runtime.clone().unwrap_or_else(Handle::current)
     }
 
-    pub(super) fn client(&self) -> &Client {
-        self.outbound.client()
+    pub(super) fn client(&self, h2c: bool) -> &Client {
+        self.outbound.client(h2c)
     }
 
     pub(super) fn version(&self) -> &VersionId {

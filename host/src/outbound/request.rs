@@ -51,6 +51,7 @@ impl Timeouts {
 pub(super) fn send(
     grant: Arc<Grant>,
     request: Request<WasiBody>,
+    h2c: bool,
     timeouts: Timeouts,
     over: CancellationToken,
     in_flight: InFlight,
@@ -58,7 +59,7 @@ pub(super) fn send(
     let (reply, answer) = oneshot::channel();
     let runtime = grant.runtime();
     let asker = grant.version().service.clone();
-    runtime.spawn(ASKER.scope(asker, run(grant, request, timeouts, over, in_flight, reply)));
+    runtime.spawn(ASKER.scope(asker, run(grant, request, h2c, timeouts, over, in_flight, reply)));
     // Only the end of the invocation ends the task without an answer.
     async move { answer.await.unwrap_or(Err(Error::HttpResponseTimeout)) }
 }
@@ -66,6 +67,7 @@ pub(super) fn send(
 async fn run(
     grant: Arc<Grant>,
     request: Request<WasiBody>,
+    h2c: bool,
     timeouts: Timeouts,
     over: CancellationToken,
     in_flight: InFlight,
@@ -77,7 +79,7 @@ async fn run(
         biased;
         () = over.cancelled() => return,
         () = reply.closed() => return,
-        answer = head(&grant, request, timeouts) => answer,
+        answer = head(&grant, request, h2c, timeouts) => answer,
     };
     let (mut head, incoming) = match answer {
         Ok(response) => response.into_parts(),
@@ -115,9 +117,10 @@ async fn run(
 async fn head(
     grant: &Grant,
     mut request: Request<RequestBody>,
+    h2c: bool,
     timeouts: Timeouts,
 ) -> Result<Response<Incoming>, Error> {
-    let client: &Client = grant.client();
+    let client: &Client = grant.client(h2c);
     let mut connection = capture_connection(&mut request);
     let uri = request.uri().clone();
     let connected = async move { drop(connection.wait_for_connection_metadata().await) };

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 use http::header::HeaderName;
+use http_body_util::BodyExt as _;
 use wasmtime_wasi_http::{
     DEFAULT_FORBIDDEN_HEADERS, Error, RequestOptions, WasiBody, WasiHttpHooks,
 };
 
-use crate::outbound::{Grant, Sent};
+use crate::outbound::{Grant, Lasting, Sent};
 use crate::runtime::account::{Account, Leaving};
 use crate::runtime::exchange::Exchange;
 use crate::runtime::outside::{Departure, Withheld};
@@ -48,9 +49,13 @@ impl OutboundHooks {
 
     fn begin(
         &self,
-        mut request: http::Request<WasiBody>,
+        request: http::Request<WasiBody>,
         options: Option<RequestOptions>,
     ) -> Result<impl Future<Output = Result<Sent, Error>> + Send + use<>, Error> {
+        // Whatever becomes of the request, what its guest still writes is taken: it is to see
+        // that, and not that its body was dropped.
+        let mut request =
+            request.map(|body| Lasting::new(Leaving::body(body, &self.account)).boxed_unsync());
         let granted = self.grant.check(request.method(), request.uri())?;
         // Last, because from here on the invocation counts as one that was noticed.
         let Departure { idempotency_key, over } = self.depart(&request)?;
@@ -61,7 +66,6 @@ impl OutboundHooks {
             let key = HeaderValue::try_from(key).expect("a UUID and a number are visible ASCII");
             headers.insert(IDEMPOTENCY_KEY, key);
         }
-        let request = request.map(|body| Leaving::body(body, &self.account));
         let sent = self.grant.send(granted, request, options, over)?;
         let account = Arc::clone(&self.account);
         Ok(async move {
