@@ -78,9 +78,17 @@ pub struct Limits {
     pub memory: u64,
     /// `cpu` (500 ms): time inside the guest per invocation.
     pub cpu: Duration,
-    /// `deadline` (5 s): wall clock per invocation, from its start to the end
-    /// of its body and post-return work.
+    /// `deadline` (5 s): wall clock per invocation, from its start to its
+    /// answer's head; and to its end where nothing of its body is to come.
     pub deadline: Duration,
+    /// `body-idle` (30 s): an answer that is a stream ends when nothing of its
+    /// body is made or taken for so long.
+    pub body_idle: Duration,
+    /// `body-deadline` (none): how long a stream may take, from its head.
+    pub body_deadline: Option<Duration>,
+    /// `streams` (64): answers at once whose bodies are still coming after their
+    /// heads; beyond it they count as the others, and end at their deadline.
+    pub streams: usize,
     /// `table-elements` (100 000): elements of all tables of one instance
     /// together, mostly one for each function that is called by a pointer.
     pub table_elements: u64,
@@ -171,6 +179,9 @@ impl Default for Limits {
             log: 64 << 10,
             cpu: Duration::from_millis(500),
             deadline: Duration::from_secs(5),
+            body_idle: Duration::from_secs(30),
+            body_deadline: None,
+            streams: 64,
             concurrency: 64,
             queue: 256,
             outbound_requests: 64,

@@ -13,7 +13,7 @@ use crate::harness::{Host, eventually};
 
 /// By its CPU time, but by no deadline that this waits for.
 const BY_CPU: &str = "[limits]\ncpu = \"500ms\"\ndeadline = \"1h\"\n";
-const BY_DEADLINE: &str = "[limits]\ncpu = \"10m\"\ndeadline = \"3s\"\n";
+const BY_DEADLINE: &str = "[limits]\ncpu = \"10m\"\ndeadline = \"3s\"\nbody-idle = \"3s\"\n";
 const BY_DRAIN: &str = "[limits]\ncpu = \"10m\"\ndeadline = \"1h\"\n[deploy]\ndrain = \"200ms\"\n";
 
 /// Those that take requests: `hotdock:http`, `wasi:http` 0.2 and 0.3.

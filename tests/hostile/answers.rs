@@ -122,7 +122,7 @@ async fn a_body_has_an_end() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_left_open_is_cut_off_when_its_guest_is_gone() {
+async fn a_body_that_is_left_open_ends_with_its_guest() {
     let begin = "(local.set $x (call $begin (local.get $out)))";
     let write =
         "(call $write-and-flush (local.get $x) (i32.const 0) (i32.const 100) (i32.const 200))";
@@ -134,21 +134,23 @@ async fn a_body_that_is_left_open_is_cut_off_when_its_guest_is_gone() {
     let dropped = format!(
         "{open} (call $drop-output (local.get $x)) (call $drop-body (i32.load (i32.const 4)))"
     );
+    let idle = "[limits]\ncpu = \"200ms\"\ndeadline = \"1s\"\nbody-idle = \"2s\"\n";
     let reuse = "[limits]\ndeadline = \"2s\"\n[instances]\nreuse = 1000\nidle = \"1h\"\n";
     let host = Hostile::start(&[
         ("open", "", handling(&open)),
         ("unwritten", "", handling(unwritten)),
         ("dropped", "", handling(&dropped)),
-        ("waits", SHORT, handling(&format!("{open} {WAIT}"))),
+        ("waits", idle, handling(&format!("{open} {WAIT}"))),
         ("reused", reuse, handling(&open)),
         ("answered-waits", SHORT, handling(&format!("(call $answer (local.get $out)) {WAIT}"))),
     ])
     .await;
-    let left = "the service returned before the end of its answer's body; it was cut off";
-    for name in ["open", "unwritten", "dropped", "reused", "reused"] {
-        host.is_cut_off(name, left).await;
+    for (name, length) in [("open", 100), ("unwritten", 0), ("reused", 100), ("reused", 100)] {
+        assert_eq!(host.answers(name).await.body.len(), length, "{name}");
     }
-    host.is_cut_off("waits", "its deadline passed").await;
+    let given_up = "the service gave its answer's body up before its end; it was cut off";
+    host.is_cut_off("dropped", given_up).await;
+    host.is_cut_off("waits", "nothing came of its body for 2s ([limits] body-idle)").await;
     host.answers("answered-waits").await;
     host.until_logged("answered-waits", "its deadline passed").await;
     host.ends_as_it_began().await;

@@ -359,8 +359,7 @@ async fn bodies_that_take_their_time_leave_half_of_a_service_to_others() {
 
 #[tokio::test]
 async fn answers_that_are_not_taken_leave_half_of_a_service_to_others() {
-    let limits =
-        "[limits]\nconcurrency = 4\nqueue = 100\ndeadline = \"10m\"\nmemory = \"256MiB\"\n";
+    let limits = "[limits]\nconcurrency = 4\nstreams = 0\nqueue = 100\ndeadline = \"10m\"\nmemory = \"256MiB\"\n";
     let host = Host::builder()
         .plugin_with("probe", limits)
         .settings("[http]\nanswer-idle = \"10m\"\n")

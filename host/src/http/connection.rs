@@ -87,6 +87,9 @@ impl Connections {
                     return Err(h2::Error::from(h2::Reason::PROTOCOL_ERROR));
                 }
                 let response = dispatch(&registry, intake.as_ref(), request, &client).await;
+                if let Some(taking) = response.body().taking() {
+                    taking.goes_to(exchange.connection());
+                }
                 Ok(response.map(|body| exchange.sends(body)))
             }))
         });

@@ -144,8 +144,15 @@ async fn answer(
             if expects_continue && response.status().is_success() {
                 body.ask().await;
             }
-            if let Some(taking) = response.body().taking() {
-                service.admission.downloads().add(taking);
+            if let Some(taking) = response.body().taking()
+                && !service.admission.streams(taking)
+            {
+                running.pool.limits_reached().note("streams");
+                tracing::info!(
+                    service = %service.name,
+                    "an answer is no stream, since there are as many as may be ([limits] streams): \
+                     it has its permit, and ends at its deadline"
+                );
             }
             count.ended(Outcome::Answered);
             measure.ended(Outcome::Answered, Some(response.status()));

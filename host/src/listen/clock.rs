@@ -29,11 +29,11 @@ pub(crate) fn now() -> Ms {
 }
 
 /// When that is on the clock of timers, and so much later that [`now`] has come there, too.
-pub(super) fn instant(at: Ms) -> Instant {
+pub(crate) fn instant(at: Ms) -> Instant {
     START.exact + Duration::from_millis(at.saturating_add(COARSE_MS))
 }
 
-pub(super) fn ms(duration: Duration) -> Ms {
+pub(crate) fn ms(duration: Duration) -> Ms {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 4).min(u64::MAX / 4)
 }
 

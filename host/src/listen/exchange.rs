@@ -2,11 +2,13 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Version;
 use http_body::{Body, Frame, SizeHint};
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::state::State;
 use super::unsent::{counted, counts};
@@ -25,13 +27,41 @@ pub struct Exchange {
 
 /// The answer's body; the exchange ends with it.
 #[derive(Debug)]
-pub struct Sent<B> {
+pub struct Sent<B, E> {
     body: B,
     /// How much of it is counted and was not asked for yet.
     ready: usize,
     /// What is left of a frame that comes in pieces.
     rest: Bytes,
     exchange: Exchange,
+    cut: Option<Cut<E>>,
+}
+
+/// A body that ends too early, and why. That cuts its connection or resets its stream, and with
+/// it what is not written yet; so it comes a little later than what was made.
+#[derive(Debug)]
+struct Cut<E> {
+    error: Option<E>,
+    waits: Pin<Box<Sleep>>,
+}
+
+/// How much later, and how often it is looked whether all is written.
+const CUT_AFTER: Duration = Duration::from_millis(10);
+
+impl<E> Cut<E> {
+    fn new(error: E) -> Self {
+        Self { error: Some(error), waits: Box::pin(sleep(CUT_AFTER)) }
+    }
+
+    fn poll(&mut self, state: &State, context: &mut Context<'_>) -> Poll<Option<E>> {
+        loop {
+            ready!(self.waits.as_mut().poll(context));
+            if !state.is_blocked() {
+                return Poll::Ready(self.error.take());
+            }
+            self.waits.as_mut().reset(Instant::now() + CUT_AFTER);
+        }
+    }
 }
 
 impl Exchange {
@@ -42,15 +72,21 @@ impl Exchange {
         Self { state: Arc::clone(state), is_http2: version == Version::HTTP_2 }
     }
 
+    /// Where it is.
+    #[must_use]
+    pub fn connection(&self) -> &Arc<State> {
+        &self.state
+    }
+
     /// Its answer has this body.
-    pub fn sends<B: Body>(self, body: B) -> Sent<B> {
+    pub fn sends<B: Body>(self, body: B) -> Sent<B, B::Error> {
         // One that says how much it has has it in memory.
         let ready = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
         let ready = if counts(ready, self.is_http2) { ready } else { 0 };
         if ready > 0 {
             self.state.unsent().add(ready);
         }
-        Sent { body, ready, rest: Bytes::new(), exchange: self }
+        Sent { body, ready, rest: Bytes::new(), exchange: self, cut: None }
     }
 
     /// A piece of the answer is on its way: `ready` of it was there before.
@@ -73,7 +109,7 @@ impl Drop for Exchange {
     }
 }
 
-impl<B> Drop for Sent<B> {
+impl<B, E> Drop for Sent<B, E> {
     fn drop(&mut self) {
         if self.ready > 0 {
             self.exchange.state.unsent().subtract(self.ready);
@@ -81,7 +117,10 @@ impl<B> Drop for Sent<B> {
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Sent<B> {
+impl<B: Body<Data = Bytes> + Unpin> Body for Sent<B, B::Error>
+where
+    B::Error: Unpin,
+{
     type Data = Bytes;
     type Error = B::Error;
 
@@ -90,8 +129,18 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Sent<B> {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.get_mut();
+        if let Some(cut) = &mut this.cut {
+            return note(cut.poll(&this.exchange.state, context)).map(|error| error.map(Err));
+        }
         if this.rest.is_empty() {
-            let data = match note(Pin::new(&mut this.body).poll_frame(context)) {
+            let polled = match Pin::new(&mut this.body).poll_frame(context) {
+                Poll::Ready(Some(Err(error))) => {
+                    let cut = this.cut.insert(Cut::new(error));
+                    cut.poll(&this.exchange.state, context).map(|error| error.map(Err))
+                }
+                polled => polled,
+            };
+            let data = match note(polled) {
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                     Ok(data) => this.exchange.counted(data, &mut this.ready),
                     Err(frame) => return Poll::Ready(Some(Ok(frame))),
@@ -108,7 +157,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Sent<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.body.is_end_stream()
+        self.rest.is_empty() && self.cut.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -62,16 +62,23 @@ impl Linger {
 /// How often a peer that sends nothing more is looked at: it may be gone.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// When it is looked first: what it sent with its end has begun by then.
+const FIRST_LOOK: Duration = Duration::from_millis(20);
+
 /// A peer that has ended its side while its request runs. Whether it waits for its answer or is
 /// gone shows only when it resets the connection, of which the system wakes nobody who has read
 /// to the end.
 pub(super) struct HalfClosed {
     looks: Pin<Box<Sleep>>,
+    /// Whether it was looked at once.
+    pub(super) has_looked: bool,
+    /// Whether a request ran meanwhile.
+    pub(super) has_run: bool,
 }
 
 impl HalfClosed {
     pub(super) fn new() -> Self {
-        Self { looks: Box::pin(sleep(LOOK)) }
+        Self { looks: Box::pin(sleep(FIRST_LOOK)), has_looked: false, has_run: false }
     }
 
     /// Has the task look again in time.
@@ -80,6 +87,7 @@ impl HalfClosed {
     /// Where the peer has reset the connection.
     pub(super) fn look(&mut self, stream: &TcpStream, context: &mut Context<'_>) -> io::Result<()> {
         while self.looks.as_mut().poll(context).is_ready() {
+            self.has_looked = true;
             if let Some(error) = stream.take_error()? {
                 return Err(error);
             }

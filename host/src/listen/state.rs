@@ -198,6 +198,12 @@ impl State {
         self.blocked_since.load(Ordering::Relaxed) != NEVER
     }
 
+    /// Of one of HTTP/1.1 since when nothing was taken of what is ready; now where all was.
+    pub(crate) fn takes_since(&self) -> Option<Ms> {
+        let since = self.blocked_since.load(Ordering::Relaxed);
+        (self.protocol() == Protocol::Http1).then_some(if since == NEVER { now() } else { since })
+    }
+
     /// The peer has taken something.
     pub(super) fn unblocked(&self) {
         self.blocked_since.store(NEVER, Ordering::Relaxed);

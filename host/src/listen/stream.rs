@@ -150,19 +150,22 @@ impl Watched {
         Ok(())
     }
 
-    /// The peer's side has ended. One of HTTP/2 is told to its reader, which gives up all
-    /// streams then, only after the answers that are under way.
+    /// The peer's side has ended. Of one of HTTP/2 its reader, which gives up all streams then,
+    /// is told only after the answers that are under way, or about to be.
     fn ended(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.frames.is_some() && self.state.running() > 0 {
-            if let Reading::HalfClosed(half) = &mut self.reading {
-                half.look(&self.stream, context)?;
-            } else {
-                self.half_closed(context)?;
-            }
-            return Poll::Pending;
+        let has_asked = self.frames.as_ref().is_some_and(|frames| frames.last_stream() > 0);
+        if !has_asked || matches!(self.reading, Reading::Ended) {
+            self.reading = Reading::Ended;
+            return Poll::Ready(Ok(()));
         }
-        if self.frames.is_some() && matches!(self.reading, Reading::HalfClosed(_)) {
-            // The last of them may not be written yet: it is when this was flushed.
+        if !matches!(self.reading, Reading::HalfClosed(_)) {
+            self.half_closed(context)?;
+        }
+        let Reading::HalfClosed(half) = &mut self.reading else { return Poll::Ready(Ok(())) };
+        half.look(&self.stream, context)?;
+        half.has_run |= self.state.running() > 0;
+        // The last answer may not be written yet: it is when this was flushed.
+        if half.has_run || !half.has_looked {
             return Poll::Pending;
         }
         self.reading = Reading::Ended;
@@ -267,7 +270,9 @@ impl AsyncWrite for Watched {
         let this = self.get_mut();
         if this.state.running() > 0 {
             this.look(context)?;
-        } else if matches!(this.reading, Reading::HalfClosed(_)) && this.frames.is_some() {
+        } else if matches!(&this.reading, Reading::HalfClosed(half) if half.has_run)
+            && this.frames.is_some()
+        {
             this.reading = Reading::Ended;
             context.waker().wake_by_ref();
         }

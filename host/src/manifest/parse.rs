@@ -156,6 +156,11 @@ fn limits(table: &DeTable<'_>, problems: &mut Problems<'_>) -> Limits {
     take!(fields, problems, "log", limits.log, size(LOG));
     take!(fields, problems, "cpu", limits.cpu, duration(CPU));
     take!(fields, problems, "deadline", limits.deadline, duration(DEADLINE));
+    take!(fields, problems, "body-idle", limits.body_idle, duration(BODY_TIME));
+    if let Some(field) = fields.take("body-deadline") {
+        limits.body_deadline = field.duration(&quantity::BODY_TIME, problems);
+    }
+    take!(fields, problems, "streams", limits.streams, count(STREAMS));
     take!(fields, problems, "concurrency", limits.concurrency, count(CONCURRENCY));
     take!(fields, problems, "queue", limits.queue, count(QUEUE));
     take!(

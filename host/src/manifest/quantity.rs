@@ -32,6 +32,10 @@ pub(super) const LOG: RangeInclusive<u64> = 0..=64 * MIB;
 pub(super) const CPU: RangeInclusive<Duration> = MILLISECOND..=HOUR;
 /// `[limits] deadline`.
 pub(super) const DEADLINE: RangeInclusive<Duration> = MILLISECOND..=HOUR;
+/// `[limits] body-idle` and `body-deadline`: a day for who sends events all day.
+pub(super) const BODY_TIME: RangeInclusive<Duration> = MILLISECOND..=Duration::from_secs(24 * 3600);
+/// `[limits] streams`.
+pub(super) const STREAMS: RangeInclusive<u64> = 0..=10_000;
 /// `[limits] concurrency`.
 pub(super) const CONCURRENCY: RangeInclusive<u64> = 1..=10_000;
 /// `[limits] queue`: 0 refuses whatever cannot run at once.

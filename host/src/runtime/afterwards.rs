@@ -13,24 +13,28 @@
 //! it, and gives them back with that.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::bounds::Bounds;
 use super::failure::Failure;
 use super::response::{Link, Made};
 use super::run::{Ended, OverBudget, Panicked, Running};
+use crate::listen::clock;
 use crate::service::{Lease, Outcome, Permit, ServiceMetrics};
 
 const ENDED: &str = "the invocation was ended after its answer had begun";
 
-const LEFT_OPEN: &str = "the service returned before the end of its answer's body; it was cut off";
+const BROKEN: &str = "the service gave its answer's body up before its end; it was cut off";
 
 /// What an invocation holds until its guest is done.
 pub(super) struct Hold {
     pub(super) lease: Lease,
-    pub(super) permit: Permit,
+    /// `None` for a stream.
+    pub(super) permit: Option<Permit>,
     pub(super) metrics: Arc<ServiceMetrics>,
 }
 
@@ -54,15 +58,21 @@ pub(super) enum Sending {
 pub(super) enum End {
     /// Its call returned, with all of its body made, or failed.
     Returned(Ended),
-    /// It left its body without an end.
+    /// It returned and left its body open, which ends it.
     LeftOpen,
+    /// It gave its body up before the end.
+    Broken,
     /// Its body had reached its limit.
     CutOff,
     /// It used its CPU time up.
     OutOfCpu,
     /// Its deadline passed, or its version's drain is over.
     Over(Failure),
-    /// The client left before the body's end.
+    /// Nothing of its body was made for so long.
+    Idle(Duration),
+    /// Its body took as long as it may.
+    BodyLate(Duration),
+    /// The client left before the body's end, or takes nothing of it.
     ClientLeft,
 }
 
@@ -72,7 +82,8 @@ impl End {
         match made {
             Made::All => Self::ClientLeft,
             Made::UpToItsLimit => Self::CutOff,
-            Made::Part => Self::LeftOpen,
+            Made::Left => Self::LeftOpen,
+            Made::Part => Self::Broken,
         }
     }
 }
@@ -97,6 +108,51 @@ impl Sending {
             Self::Whole => std::future::pending().await,
         }
     }
+
+    /// Resolves once, when it becomes a stream.
+    async fn becoming_stream(&self) {
+        match self {
+            Self::Coming(link) => link.taking().becoming_stream().await,
+            Self::Whole => std::future::pending().await,
+        }
+    }
+
+    /// Resolves when the time is over.
+    async fn over(&self, bounds: Bounds<'_>) -> End {
+        let Self::Coming(link) = self else { return End::Over(bounds.over().await) };
+        let (limits, taking) = (bounds.limits(), link.taking());
+        let head = Instant::now();
+        loop {
+            // What it does after its body has as long as others have.
+            let has_ended = link.made().is_some();
+            let idle = if has_ended { limits.deadline } else { limits.body_idle };
+            let idle = clock::instant(taking.idle_since() + clock::ms(idle)).max(bounds.deadline());
+            let (at, end) = if taking.is_stream() {
+                let idle = (idle, None);
+                let late = limits.body_deadline.map(|limit| (head + limit, Some(limit)));
+                late.into_iter().chain([idle]).min_by_key(|(at, _)| *at).expect("there is one")
+            } else {
+                (bounds.deadline(), None)
+            };
+            tokio::select! {
+                biased;
+                () = bounds.drained() => return End::Over(Failure::Drained),
+                () = sleep_until(at) => {}
+            }
+            match end {
+                Some(limit) => return End::BodyLate(limit),
+                None if has_ended || !taking.is_stream() => {
+                    return End::Over(Failure::Deadline(limits.deadline));
+                }
+                None => {}
+            }
+            let idle = clock::instant(taking.idle_since() + clock::ms(limits.body_idle));
+            if idle <= Instant::now() {
+                let for_client = taking.waits_for_client();
+                return if for_client { End::ClientLeft } else { End::Idle(limits.body_idle) };
+            }
+        }
+    }
 }
 
 impl Afterwards {
@@ -116,22 +172,29 @@ impl Afterwards {
 
     async fn drive(self, running: Running, deadline: Instant) {
         // In this order: whatever comes, the guest goes after what is said of its body.
-        let (mut running, this) = (running, self);
+        let (mut running, mut this) = (running, self);
         let end = this.until_end(&mut running, deadline).await;
         this.end(end);
     }
 
-    async fn until_end(&self, running: &mut Running, deadline: Instant) -> End {
-        let bounds = Bounds::new(self.hold.lease.version(), deadline);
-        let ended = tokio::select! {
-            ended = poll_fn(|context| running.poll(context)) => ended,
-            failure = bounds.over() => return End::Over(failure),
-            end = self.body.gone() => return end,
+    async fn until_end(&mut self, running: &mut Running, deadline: Instant) -> End {
+        let Self { body, hold, .. } = self;
+        let version = Arc::clone(hold.lease.version());
+        let bounds = Bounds::new(&version, deadline);
+        let mut over = pin!(body.over(bounds));
+        let ended = loop {
+            tokio::select! {
+                ended = poll_fn(|context| running.poll(context)) => break ended,
+                end = &mut over => return end,
+                end = body.gone() => return end,
+                // Others may run; a stream is counted as one.
+                () = body.becoming_stream(), if hold.permit.is_some() => hold.permit = None,
+            }
         };
         match ended {
             Err(OverBudget) => End::OutOfCpu,
             Ok(ended) if ended.result.is_err() => End::Returned(ended),
-            Ok(ended) => match self.body.close().await {
+            Ok(ended) => match body.close().await {
                 Made::All => End::Returned(ended),
                 // Its instance must not serve another: it has a handle on the body.
                 made => End::of_body(made),
@@ -157,10 +220,20 @@ impl Afterwards {
                 }
             },
             End::CutOff => (Outcome::AnswerCut, None),
-            End::LeftOpen => (Outcome::AnswerCut, Some(LEFT_OPEN.to_owned())),
+            // Its instance, which has a handle on the body, goes with it.
+            End::LeftOpen => (Outcome::Answered, None),
+            End::Broken => (Outcome::AnswerCut, Some(BROKEN.to_owned())),
             End::OutOfCpu => (Outcome::Cpu, ended("it used its CPU time up")),
             End::Over(Failure::Drained) => (Outcome::Drained, ended("its version's drain is over")),
             End::Over(_) => (Outcome::Deadline, ended("its deadline passed")),
+            End::Idle(limit) => {
+                let fate = format!("nothing came of its body for {limit:?} ([limits] body-idle)");
+                (Outcome::Deadline, ended(&fate))
+            }
+            End::BodyLate(limit) => {
+                let fate = format!("its body took over {limit:?} ([limits] body-deadline)");
+                (Outcome::Deadline, ended(&fate))
+            }
             End::ClientLeft => {
                 tracing::debug!(version = %version.id, "the client left before the answer's end");
                 (Outcome::ClientLeft, None)

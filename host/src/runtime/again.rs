@@ -21,10 +21,11 @@ pub(super) struct Again {
 impl Again {
     /// `None` where it is not needed: the store does again by itself what was buffered.
     pub(super) fn of(hold: &Hold, committed: &Committed, ran: Option<&Running>) -> Option<Self> {
-        committed.is_leased().then(|| Self {
+        let permit = hold.permit.as_ref().filter(|_| committed.is_leased())?;
+        Some(Self {
             exchange: ran.map(|running| running.exchange().clone()),
             lease: hold.lease.another(),
-            line: hold.permit.line(),
+            line: permit.line(),
             metrics: Arc::clone(&hold.metrics),
         })
     }
@@ -37,6 +38,6 @@ impl Again {
     /// Waits until it may be.
     pub(super) async fn hold(self) -> Hold {
         let Self { lease, line, metrics, .. } = self;
-        Hold { lease, permit: line.admit_again().await, metrics }
+        Hold { lease, permit: Some(line.admit_again().await), metrics }
     }
 }

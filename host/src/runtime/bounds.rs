@@ -43,6 +43,11 @@ impl<'a> Bounds<'a> {
         }
     }
 
+    /// Resolves when the version's drain is over.
+    pub(super) async fn drained(&self) {
+        self.version.ended().await;
+    }
+
     /// What `future` comes to, if it does before.
     pub(super) async fn within<F: Future>(&self, future: F) -> Result<F::Output, Failure> {
         unless(future, || self.over()).await

@@ -90,7 +90,7 @@ pub async fn deliver(delivery: Delivery) -> Result<Verdict, Failure> {
     let Delivery { lease, permit, store, metrics, .. } = delivery;
     let Delivery { event, subscription, position, attempt, consumption, .. } = delivery;
     let version = Arc::clone(lease.version());
-    let hold = Hold { lease, permit, metrics: Arc::clone(&metrics) };
+    let hold = Hold { lease, permit: Some(permit), metrics: Arc::clone(&metrics) };
     let bounds = Bounds::from_now(&version);
     let body = ReplayBody::empty();
     let runs = Arc::new(Runs {

@@ -4,8 +4,9 @@
 //! The guest's store is inside the future that runs it, so the driver cannot
 //! look into it; it looks here after each poll.
 
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
+use std::task::{Poll, Waker};
 
 use http::{Method, Response};
 use tokio::sync::oneshot;
@@ -14,7 +15,7 @@ use super::handlers::types::Failure;
 use super::outside::{self, Departure, Outside, RequestKeys, Withheld};
 use super::replay::ReplayBody;
 use super::respond::AnswerBody;
-use crate::state::Transaction;
+use crate::state::{Budget, Store, Transaction};
 
 /// One invocation's meeting place. Clones are the same place.
 #[derive(Clone)]
@@ -57,6 +58,11 @@ struct State {
     commit_conflicted: bool,
     /// Whether the answer left with writes that may not be durable yet.
     answered_writes: bool,
+    /// Where a guest that has answered may still read; `None` before that, and when it is over.
+    place: Option<(Arc<Store>, Budget)>,
+    /// Whether what it wrote is on its way to the disk, and who waits until it is there.
+    is_committing: bool,
+    readers: Vec<Waker>,
     /// Its outgoing requests; `None` for a probe.
     outside: Option<Outside>,
     commit_refused: Option<CommitRefused>,
@@ -93,6 +99,8 @@ pub(super) struct Answered;
 pub(super) struct Held {
     exchange: Exchange,
     transaction: Option<Transaction>,
+    /// Whether it is for reading alone, after the answer.
+    is_late: bool,
 }
 
 impl Exchange {
@@ -111,6 +119,9 @@ impl Exchange {
             waiting: None,
             commit_conflicted: false,
             answered_writes: false,
+            place: None,
+            is_committing: false,
+            readers: Vec::new(),
             outside: keys.map(Outside::new),
             commit_refused,
         };
@@ -120,7 +131,43 @@ impl Exchange {
     /// The transaction, for one call into the store.
     pub(super) fn hold(&self) -> Result<Held, Answered> {
         let transaction = self.lock().transaction.take().ok_or(Answered)?;
-        Ok(Held { exchange: self.clone(), transaction: Some(transaction) })
+        Ok(Held { exchange: self.clone(), transaction: Some(transaction), is_late: false })
+    }
+
+    /// The transaction, for one call that only reads; after the answer another, which sees what
+    /// is committed, with all that this invocation wrote.
+    pub(super) async fn hold_to_read(&self) -> Result<Held, Answered> {
+        if let Ok(held) = self.hold() {
+            return Ok(held);
+        }
+        self.committed().await;
+        let (store, budget) = self.lock().place.clone().ok_or(Answered)?;
+        let mut transaction = store.begin();
+        transaction.count_against(&budget);
+        Ok(Held { exchange: self.clone(), transaction: Some(transaction), is_late: true })
+    }
+
+    /// Waits until nothing that it wrote is on its way to the disk.
+    async fn committed(&self) {
+        poll_fn(|context| {
+            let mut state = self.lock();
+            if !state.is_committing {
+                return Poll::Ready(());
+            }
+            state.readers.push(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Notes that what it wrote has come to the disk, or goes there only when all of its answer
+    /// is here: then nobody waits for it.
+    pub(super) fn note_committed_answer(&self) {
+        let mut state = self.lock();
+        state.is_committing = false;
+        let readers = std::mem::take(&mut state.readers);
+        drop(state);
+        readers.into_iter().for_each(Waker::wake);
     }
 
     /// The commit point: from here on the guest writes nothing.
@@ -131,6 +178,9 @@ impl Exchange {
         }
         state.answered = true;
         let transaction = state.transaction.take();
+        state.place = transaction.as_ref().map(Transaction::place);
+        let has_writes = transaction.as_ref().is_some_and(Transaction::has_writes);
+        state.is_committing = has_writes && matches!(given, Given::Response(Ok(_)));
         // That an event is done is a write, too.
         state.answered_writes = matches!(given, Given::Verdict(_))
             || transaction.as_ref().is_none_or(Transaction::has_writes);
@@ -180,6 +230,8 @@ impl Exchange {
         let (left, over) = {
             let mut state = self.lock();
             state.answered = true;
+            state.place = None;
+            state.is_committing = false;
             // What was sent is still to be known: it decides about another run.
             let over = state.outside.as_mut().and_then(Outside::end);
             ((state.transaction.take(), state.answer.take(), state.lease_request.take()), over)
@@ -276,6 +328,11 @@ impl Held {
         &self.exchange
     }
 
+    /// Whether the answer has left.
+    pub(super) fn is_late(&self) -> bool {
+        self.is_late
+    }
+
     /// Waits until the driver has moved this run to the store's writer. `None`
     /// when the run is over instead.
     pub(super) async fn lease(&mut self) -> Option<()> {
@@ -291,7 +348,7 @@ impl Drop for Held {
     fn drop(&mut self) {
         let mut state = self.exchange.lock();
         // After `clear` the transaction must not come back to life.
-        if state.answered {
+        if state.answered || self.is_late {
             drop(state);
             self.transaction = None;
         } else {

@@ -64,6 +64,10 @@ const PROVIDED: &[&str] = &[
     "hotdock:transaction/transaction@0.1.",
 ];
 
+/// What a component of those packages exports, and nobody provides; and what is not stable yet.
+const NOT_PROVIDED: &[&str] =
+    &["wasi:cli/run", "wasi:clocks/timezone", "wasi:http/handler", "wasi:http/incoming-handler"];
+
 /// Links all of it, as far as the engine can have it.
 pub(super) fn add_to_linker(linker: &mut Linker<InstanceState>, abi: Abi) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
@@ -83,13 +87,21 @@ pub(super) fn add_to_linker(linker: &mut Linker<InstanceState>, abi: Abi) -> was
 /// Whether the host has an interface of this name and version.
 #[must_use]
 pub fn provides(import: &str) -> bool {
-    PROVIDED.iter().any(|provided| matches(provided, import))
+    !is_left_out(import) && PROVIDED.iter().any(|provided| matches(provided, import))
+}
+
+fn is_left_out(import: &str) -> bool {
+    let interface = import.split_once('@').map_or(import, |(interface, _)| interface);
+    NOT_PROVIDED.contains(&interface)
 }
 
 /// The same interface in a version that the host has.
 pub(super) fn nearest_version(import: &str) -> Option<String> {
     let (interface, _) = import.split_once('@')?;
     let (package, _) = interface.split_once('/')?;
+    if is_left_out(import) {
+        return None;
+    }
     PROVIDED.iter().rev().find_map(|provided| {
         let (name, version) = provided.split_once('@')?;
         let any =
@@ -112,12 +124,28 @@ fn matches(provided: &str, import: &str) -> bool {
         Some(package) => interface.split_once('/').is_some_and(|(wanted, _)| wanted == package),
         None => name == interface,
     };
-    named && (wanted == version || version.ends_with('.') && wanted.starts_with(version))
+    named && (wanted == version || version.ends_with('.') && is_release(wanted, version))
+}
+
+/// Whether this version begins so and is no pre-release (`0.2.0-rc-2023-11-10`): those are
+/// others.
+fn is_release(wanted: &str, version: &str) -> bool {
+    wanted
+        .strip_prefix(version)
+        .is_some_and(|patch| !patch.is_empty() && patch.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// The transaction of the current invocation, for one call into the store.
 fn hold(state: &InstanceState) -> Result<Held, Answered> {
     state.exchange.as_ref().ok_or(Answered)?.hold()
+}
+
+/// The same for one call that reads, which may come after the answer.
+fn hold_to_read(
+    state: &InstanceState,
+) -> impl Future<Output = Result<Held, Answered>> + Send + use<> {
+    let exchange = state.exchange.clone();
+    async move { exchange.ok_or(Answered)?.hold_to_read().await }
 }
 
 #[cfg(test)]
@@ -132,6 +160,20 @@ mod tests {
         assert!(provides("wasi:keyvalue/store@0.2.0-draft"));
         assert!(!provides("wasi:keyvalue/store@0.2.0-draft3"));
         assert!(!provides("shop:stock/stock@1.0.0"));
+        for absent in [
+            "wasi:io/streams@0.2.0-rc-2023-11-10",
+            "wasi:http/types@0.3.0-rc-2025-09-16",
+            "wasi:http/handler@0.3.0",
+            "wasi:http/incoming-handler@0.2.0",
+            "wasi:cli/run@0.2.0",
+        ] {
+            assert!(!provides(absent), "{absent}");
+        }
+        assert_eq!(
+            nearest_version("wasi:io/streams@0.2.0-rc-2023-11-10").as_deref(),
+            Some("wasi:io/streams@0.2.x")
+        );
+        assert_eq!(nearest_version("wasi:http/handler@0.3.0"), None);
         assert!(!provides("wasi:clip/x@0.2.0"));
         assert_eq!(
             nearest_version("wasi:http/types@0.1.0").as_deref(),

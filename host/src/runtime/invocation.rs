@@ -99,7 +99,7 @@ async fn answer(
 ) -> Result<Response<ResponseBody>, Failure> {
     let Invocation { lease, permit, store, metrics, head, body, key } = invocation;
     let version = Arc::clone(lease.version());
-    let hold = Hold { lease, permit, metrics: Arc::clone(&metrics) };
+    let hold = Hold { lease, permit: Some(permit), metrics: Arc::clone(&metrics) };
     let bounds = Bounds::from_now(&version);
     let limits = bounds.limits();
     // Given up when this returns, or with the answer's commit: before a client
@@ -125,9 +125,14 @@ async fn answer(
     });
     let (mut hold, mut mode) = (hold, Mode::FIRST);
     loop {
+        // Whose guest may want to read what it wrote.
+        let mut writer = None;
         let (response, committed, again) = match runs.outcome(mode, &bounds).await? {
             Outcome::Answered(validated) => {
                 let again = Again::of(&hold, &validated.committed, Some(&validated.running));
+                if validated.committed.is_pending() {
+                    writer = Some(validated.running.exchange().clone());
+                }
                 let (response, committed) = respond(hold, validated, &bounds).await;
                 (Ok(response), committed, again)
             }
@@ -137,6 +142,9 @@ async fn answer(
             }
         };
         let (response, durable) = behind_gate(response, committed, limits).await;
+        if let Some(writer) = writer {
+            writer.note_committed_answer();
+        }
         match (durable, again) {
             (Ok(Ok(())), _) => return response,
             (Ok(Err(state::Error::Rerun(_))), Some(again)) if again.may_be() => {
@@ -230,6 +238,7 @@ impl Work for Request {
         let body = match &self.keyed {
             None => body.within(limits.response_body),
             Some(keyed) => {
+                running.exchange().note_committed_answer();
                 let limit = keyed.answer_limit;
                 let frames = Box::pin(read_whole(&mut running, &mut ended, body, limit)).await;
                 if let Some(trapped) = ended.take_if(|ended| ended.result.is_err()) {
@@ -244,6 +253,9 @@ impl Work for Request {
         let response = Response::from_parts(head, body);
         let finished = transaction.finish_unless_withdrawn(fate).await;
         let committed = finished.map_err(|error| interrupted(error, running.exchange()))?;
+        if !committed.is_pending() {
+            running.exchange().note_committed_answer();
+        }
         running.stay(false);
         Ok(Outcome::Answered(Validated { running, ended, response, committed }))
     }

@@ -107,13 +107,17 @@ async fn stream(
         Afterwards::new(hold, Sending::Whole, failed).go_on(running, ended, bounds.deadline());
         return ResponseBody::finished(frames);
     }
+    if body.is_open() && ended.as_ref().is_some_and(|ended| ended.result.is_ok()) {
+        // It returned, so no more comes: that is its end, as elsewhere.
+        Afterwards::new(hold, Sending::Whole, failed).end(End::LeftOpen);
+        return ResponseBody::finished(frames);
+    }
     let is_cut_off = body.is_cut_off();
     let (streaming, link) = ResponseBody::streaming(frames, body);
     let afterwards = Afterwards::new(hold, Sending::Coming(link), failed);
     match ended {
         Some(Ended { result: Ok(()), .. }) if is_cut_off => afterwards.end(End::CutOff),
-        // Its handle on the body would keep the client waiting.
-        Some(Ended { result: Ok(()), .. }) => afterwards.end(End::LeftOpen),
+        Some(Ended { result: Ok(()), .. }) => afterwards.end(End::Broken),
         ended => afterwards.go_on(running, ended, bounds.deadline()),
     }
     streaming
@@ -144,9 +148,11 @@ pub(super) async fn read_whole(
                 }
                 Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(Unreadable::Broken)),
                 Poll::Ready(None) => return Poll::Ready(Ok(std::mem::take(&mut frames))),
-                // The guest is gone and will not finish what it began.
+                // The guest is gone: what it made is all, unless it failed.
                 Poll::Pending if ended.is_some() => {
-                    return Poll::Ready(Err(Unreadable::Broken));
+                    let made = std::mem::take(&mut frames);
+                    let is_whole = ended.as_ref().is_some_and(|ended| ended.result.is_ok());
+                    return Poll::Ready(if is_whole { Ok(made) } else { Err(Unreadable::Broken) });
                 }
                 Poll::Pending => match running.poll(context) {
                     Poll::Ready(Ok(end)) => *ended = Some(end),

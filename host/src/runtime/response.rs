@@ -46,6 +46,7 @@ struct Rest {
 pub(super) struct Link {
     shared: Arc<Mutex<Linked>>,
     gone: CancellationToken,
+    taking: Arc<Taking>,
 }
 
 /// What both ends of a body share.
@@ -67,6 +68,8 @@ pub(super) enum Made {
     All,
     /// It was cut off, and the guest told.
     UpToItsLimit,
+    /// Its guest returned and left it open: that is its end.
+    Left,
     /// It has no end.
     Part,
 }
@@ -110,9 +113,11 @@ impl ResponseBody {
             reader: None,
         };
         let shared = Arc::new(Mutex::new(linked));
-        let link = Link { shared: Arc::clone(&shared), gone: CancellationToken::new() };
-        let taking = Arc::new(Taking::new(link.gone.clone()));
-        let gone = Some(link.gone.clone().drop_guard());
+        let gone = CancellationToken::new();
+        let taking = Arc::new(Taking::new(gone.clone()));
+        let link =
+            Link { shared: Arc::clone(&shared), gone: gone.clone(), taking: Arc::clone(&taking) };
+        let gone = Some(gone.drop_guard());
         let rest = Some(Rest { link: shared, gone, taking });
         (Self { ready, truncated: false, rest }, link)
     }
@@ -162,6 +167,8 @@ impl ResponseBody {
             Some(Ok(frame)) => return Poll::Ready(Some(Ok(frame))),
             polled => polled,
         };
+        // Nobody waits for its client any more.
+        rest.taking.asked(false);
         if let Some(gone) = rest.gone.take()
             && polled.is_none()
         {
@@ -209,6 +216,9 @@ impl Body for ResponseBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Truncated>>> {
         if let Some(frame) = self.ready.pop_front() {
+            if let Some(rest) = &self.rest {
+                rest.taking.asked(true);
+            }
             return Poll::Ready(Some(Ok(frame)));
         }
         if std::mem::take(&mut self.truncated) {
@@ -238,6 +248,11 @@ impl Link {
     /// Resolves when the client leaves before the body's end.
     pub(super) async fn gone(&self) {
         self.gone.cancelled().await;
+    }
+
+    /// How its client takes it.
+    pub(super) fn taking(&self) -> &Taking {
+        &self.taking
     }
 
     /// How much of it is made, where that is all that will be.
@@ -278,7 +293,8 @@ impl Linked {
             return Poll::Ready(Some(Ok(frame)));
         }
         let Some(body) = &mut self.body else {
-            let truncated = self.made != Made::All && !std::mem::replace(&mut self.told, true);
+            let is_whole = matches!(self.made, Made::All | Made::Left);
+            let truncated = !is_whole && !std::mem::replace(&mut self.told, true);
             return Poll::Ready(truncated.then_some(Err(Truncated)));
         };
         match body.poll_frame(context) {
@@ -303,7 +319,7 @@ impl Linked {
                 Poll::Ready(ended) => self.end(ended.is_some()),
                 Poll::Pending => {
                     self.body = None;
-                    self.made = Made::Part;
+                    self.made = Made::Left;
                 }
             }
         }
@@ -356,6 +372,11 @@ impl GuestBody {
                 Poll::Ready(None)
             }
         }
+    }
+
+    /// Whether it may still go on: neither cut off nor failed.
+    pub(super) fn is_open(&self) -> bool {
+        self.body.is_some()
     }
 
     /// Whether it reached its limit.

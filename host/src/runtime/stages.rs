@@ -44,7 +44,7 @@ pub async fn invoke_in_stages(
 ) -> Result<Response<ResponseBody>, Failure> {
     let Invocation { lease, permit, store, metrics, head, body, .. } = invocation;
     let version = Arc::clone(lease.version());
-    let hold = Hold { lease, permit, metrics: Arc::clone(&metrics) };
+    let hold = Hold { lease, permit: Some(permit), metrics: Arc::clone(&metrics) };
     let bounds = Bounds::from_now(&version);
     let runs = Arc::new(Runs {
         version: Arc::clone(&version),

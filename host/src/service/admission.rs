@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
-use super::downloads::Downloads;
+use super::downloads::{Downloads, Taking};
 
 /// How often who waits looks whether there are permits that are of no use.
 const LOOK: Duration = Duration::from_millis(250);
@@ -20,9 +20,12 @@ pub struct Admission {
     /// Half of the permits: as many bodies that take their time may have one.
     uploads: Arc<Semaphore>,
     downloads: Downloads,
+    /// As many answers may be streams.
+    streams: Arc<Semaphore>,
     waiting: AtomicUsize,
     concurrency: usize,
     queue: usize,
+    max_streams: usize,
 }
 
 /// The right to run one invocation; given back when dropped.
@@ -61,16 +64,19 @@ pub struct QueueFull {
 }
 
 impl Admission {
-    /// `concurrency` permits, and at most `queue` invocations that wait for one.
+    /// `concurrency` permits, at most `queue` invocations that wait for one, and at most
+    /// `streams` answers that go on without.
     #[must_use]
-    pub fn new(concurrency: usize, queue: usize) -> Self {
+    pub fn new(concurrency: usize, queue: usize, streams: usize) -> Self {
         Self {
             permits: Arc::new(Semaphore::new(concurrency)),
             uploads: Arc::new(Semaphore::new(concurrency.div_ceil(2))),
             downloads: Downloads::default(),
+            streams: Arc::new(Semaphore::new(streams)),
             waiting: AtomicUsize::new(0),
             concurrency,
             queue,
+            max_streams: streams,
         }
     }
 
@@ -101,10 +107,25 @@ impl Admission {
         }
     }
 
-    /// Answers that are still coming; each holds a permit.
+    /// An answer that is still coming as its head leaves: it gives its permit to another and
+    /// goes on as a stream, where there may be one more. Returns whether it is one.
+    pub fn streams(&self, taking: &Arc<Taking>) -> bool {
+        let place = Arc::clone(&self.streams).try_acquire_owned();
+        let is_stream = place.is_ok();
+        if let Ok(place) = place {
+            taking.becomes_stream(place);
+        } else {
+            // Those of them that nobody takes make room for the next.
+            self.downloads.make_room_among_streams(self.max_streams / 2);
+        }
+        self.downloads.add(taking);
+        is_stream
+    }
+
+    /// How many answers are streams.
     #[must_use]
-    pub fn downloads(&self) -> &Downloads {
-        &self.downloads
+    pub fn streaming(&self) -> usize {
+        self.max_streams - self.streams.available_permits()
     }
 
     /// Waits until a request may ask for a permit whose body takes its time: however many of
@@ -124,8 +145,8 @@ impl Admission {
 
     /// Whether it gives these limits.
     #[must_use]
-    pub fn has_limits(&self, concurrency: usize, queue: usize) -> bool {
-        (self.concurrency, self.queue) == (concurrency, queue)
+    pub fn has_limits(&self, concurrency: usize, queue: usize, streams: usize) -> bool {
+        (self.concurrency, self.queue, self.max_streams) == (concurrency, queue, streams)
     }
 
     /// How many invocations wait.
@@ -165,7 +186,7 @@ mod tests {
 
     #[tokio::test]
     async fn beyond_concurrency_they_queue_and_beyond_the_queue_they_are_refused() {
-        let admission = Arc::new(Admission::new(1, 1));
+        let admission = Arc::new(Admission::new(1, 1, 1));
         let running = admission.admit().await.expect("the first runs");
         let queued = tokio::spawn({
             let admission = Arc::clone(&admission);

@@ -1,12 +1,14 @@
-//! Answers that are still coming from their guests, as fast as their clients take them. Each
-//! holds a permit: where others wait for one, clients that take nothing keep half of them at
-//! the most.
+//! Answers that are still coming from their guests, as fast as their clients take them. Most are
+//! streams; the others hold permits: where others wait for one, clients that take nothing keep
+//! half of them at the most. So it is with the places of streams.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
+use crate::listen::State;
 use crate::listen::clock::{Ms, NEVER, now};
 
 /// For how long nothing may be taken of one that others wait for.
@@ -25,18 +27,75 @@ pub struct Taking {
     leaves: CancellationToken,
     /// Since when there is something that it does not take, if so.
     waits_since: AtomicU64,
+    /// When something of it went to the client last.
+    moved: AtomicU64,
+    /// Its place among the streams, and who waits for it to have one.
+    place: OnceLock<OwnedSemaphorePermit>,
+    became_stream: Notify,
+    /// The client's connection, where that can say whether it takes anything.
+    connection: OnceLock<Arc<State>>,
 }
 
 impl Taking {
     /// Of an answer whose client leaves when `leaves` is cancelled.
     #[must_use]
     pub fn new(leaves: CancellationToken) -> Self {
-        Self { leaves, waits_since: AtomicU64::new(now()) }
+        let now = now();
+        Self {
+            leaves,
+            waits_since: AtomicU64::new(now),
+            moved: AtomicU64::new(now),
+            place: OnceLock::new(),
+            became_stream: Notify::new(),
+            connection: OnceLock::new(),
+        }
     }
 
     /// The client has asked for more; `is_there`: and has got it.
     pub fn asked(&self, is_there: bool) {
+        if is_there {
+            self.moved.store(now(), Ordering::Relaxed);
+        }
         self.waits_since.store(if is_there { now() } else { NEVER }, Ordering::Relaxed);
+    }
+
+    /// It goes out on this connection.
+    pub fn goes_to(&self, connection: &Arc<State>) {
+        _ = self.connection.set(Arc::clone(connection));
+    }
+
+    /// It is a stream from here on.
+    pub(super) fn becomes_stream(&self, place: OwnedSemaphorePermit) {
+        _ = self.place.set(place);
+        self.became_stream.notify_one();
+    }
+
+    /// Whether it is one.
+    #[must_use]
+    pub fn is_stream(&self) -> bool {
+        self.place.get().is_some()
+    }
+
+    /// Resolves once, when it becomes one.
+    pub async fn becoming_stream(&self) {
+        self.became_stream.notified().await;
+    }
+
+    /// Whether it is the client that is waited for.
+    #[must_use]
+    pub fn waits_for_client(&self) -> bool {
+        self.waits_since().is_some()
+    }
+
+    /// Since when nothing of it was made or taken. What a connection of HTTP/1.1 was given takes
+    /// its time there, so that says whether it moves.
+    #[must_use]
+    pub(crate) fn idle_since(&self) -> Ms {
+        let connection = self.connection.get().filter(|_| self.waits_for_client());
+        match connection.and_then(|connection| connection.takes_since()) {
+            Some(since) => since,
+            None => self.moved.load(Ordering::Relaxed),
+        }
     }
 
     fn waits_since(&self) -> Option<Ms> {
@@ -53,15 +112,24 @@ impl Downloads {
         all.push(Arc::downgrade(taking));
     }
 
-    /// Ends those that wait longest, where more than `most` of them wait for their clients.
-    /// Returns how many.
+    /// Ends those with a permit that wait longest, where more than `most` of them wait for their
+    /// clients. Returns how many.
     pub(super) fn make_room(&self, most: usize) -> usize {
+        self.make_room_of(most, false)
+    }
+
+    /// The same of streams.
+    pub(super) fn make_room_among_streams(&self, most: usize) -> usize {
+        self.make_room_of(most, true)
+    }
+
+    fn make_room_of(&self, most: usize, streams: bool) -> usize {
         let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         let before = now().saturating_sub(PATIENCE_MS);
         let mut waiting: Vec<_> = all
             .iter()
             .filter_map(|taking| {
-                let taking = taking.upgrade()?;
+                let taking = taking.upgrade().filter(|taking| taking.is_stream() == streams)?;
                 Some((taking.waits_since().filter(|since| *since <= before)?, taking))
             })
             .collect();

@@ -336,7 +336,7 @@ const COUNTERS: [Read; 5] = [
     ),
 ];
 
-const GAUGES: [Read; 8] = [
+const GAUGES: [Read; 9] = [
     ("hotdock_version", "The version with the greatest share of the traffic", |service| {
         service.traffic.primary().id.number
     }),
@@ -345,6 +345,9 @@ const GAUGES: [Read; 8] = [
     }),
     ("hotdock_permits_free", "How many more invocations may run", |service| {
         service.admission.available() as u64
+    }),
+    ("hotdock_streams", "Answers that are streams, without a permit", |service| {
+        service.admission.streaming() as u64
     }),
     ("hotdock_queue_length", "Requests that wait for a permit", |service| {
         service.admission.waiting() as u64

@@ -97,9 +97,13 @@ impl Registry {
         let limits = &traffic.primary().manifest.limits;
         let admission = before
             .map(|service| &service.admission)
-            .filter(|admission| admission.has_limits(limits.concurrency, limits.queue))
+            .filter(|admission| {
+                admission.has_limits(limits.concurrency, limits.queue, limits.streams)
+            })
             .cloned()
-            .unwrap_or_else(|| Arc::new(Admission::new(limits.concurrency, limits.queue)));
+            .unwrap_or_else(|| {
+                Arc::new(Admission::new(limits.concurrency, limits.queue, limits.streams))
+            });
         let metrics = before.map(|service| Arc::clone(&service.metrics)).unwrap_or_default();
         let had_traffic = before.into_iter().flat_map(|service| service.traffic.versions());
         let has_it =

@@ -71,6 +71,16 @@ impl Transaction {
         Self { store: Arc::clone(store), mode: Mode::Leased(Box::new(leased)) }
     }
 
+    /// Its store, and what the time counts against that its SQL takes: for one after it.
+    #[must_use]
+    pub fn place(&self) -> (Arc<Store>, Budget) {
+        let budget = match &self.mode {
+            Mode::Optimistic(snapshot) => &snapshot.budget,
+            Mode::Leased(leased) => &leased.budget,
+        };
+        (Arc::clone(&self.store), budget.clone())
+    }
+
     /// Whether it holds the writer.
     #[must_use]
     pub fn is_leased(&self) -> bool {
@@ -486,6 +496,12 @@ impl Committed {
     #[must_use]
     pub fn is_leased(&self) -> bool {
         self.leased
+    }
+
+    /// Whether it has anything that is on its way.
+    #[must_use]
+    pub fn is_pending(&self) -> bool {
+        self.durable.is_some()
     }
 
     /// Waits until it is on disk.

@@ -40,6 +40,9 @@ fn every_key_is_read() {
         memory = "32MiB"
         cpu = "100ms"
         deadline = "1m 30s"
+        body-idle = "1m"
+        body-deadline = "1h"
+        streams = 9
         concurrency = 8
         queue = 0
         outbound-requests = 5
@@ -55,7 +58,7 @@ fn every_key_is_read() {
         reuse = 100
         idle = "1s"
         [capabilities]
-        outbound = ["https://api.example.com", "http://10.0.0.5:8080", "https://*.Example.com"]
+        outbound = ["https://api.example.com", "http://10.0.0.5:8080", "https://*.Example.com", "H2C://peer:50051"]
         config = { currency = "EUR" }
         [deploy]
         health = "/cart/health?deep=1"
@@ -79,6 +82,9 @@ fn every_key_is_read() {
         memory: 32 << 20,
         cpu: Duration::from_millis(100),
         deadline: Duration::from_secs(90),
+        body_idle: Duration::from_secs(60),
+        body_deadline: Some(Duration::from_secs(3600)),
+        streams: 9,
         concurrency: 8,
         queue: 0,
         outbound_requests: 5,
@@ -97,7 +103,12 @@ fn every_key_is_read() {
     let outbound: Vec<_> = manifest.capabilities.outbound.iter().map(ToString::to_string).collect();
     assert_eq!(
         outbound,
-        ["https://api.example.com", "http://10.0.0.5:8080", "https://*.example.com"]
+        [
+            "https://api.example.com",
+            "http://10.0.0.5:8080",
+            "https://*.example.com",
+            "h2c://peer:50051"
+        ]
     );
     assert_eq!(manifest.deploy.health.as_deref(), Some("/cart/health?deep=1"));
     assert!(manifest.deploy.allow_breaking);

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use wasmtime::component::{Linker, Resource, ResourceTableError};
 use wasmtime_wasi::WasiView as _;
 
-use super::{Abort, hold};
+use super::{Abort, hold, hold_to_read};
 use crate::runtime::account::TooMuchHeld;
 use crate::runtime::instance::InstanceState;
 use crate::runtime::pace::Pace;
@@ -21,6 +21,9 @@ use crate::state;
 
 /// Bytes of a bucket's name.
 const MAX_BUCKET_NAME: usize = 256;
+
+/// The bucket that is meant where none is named, as in other hosts.
+const DEFAULT_BUCKET: &str = "default";
 
 /// Keys that one page of `list-keys` has at most.
 const KEYS_PER_PAGE: usize = 1_000;
@@ -61,10 +64,11 @@ pub(super) fn add_to_linker(linker: &mut Linker<InstanceState>) -> wasmtime::Res
 }
 
 fn open(state: &mut InstanceState, identifier: String) -> Result<Resource<Bucket>> {
-    if identifier.is_empty() || identifier.len() > MAX_BUCKET_NAME {
+    if identifier.len() > MAX_BUCKET_NAME {
         return Err(KeyValueError::NoSuchStore);
     }
-    let bucket = Bucket { name: identifier, cursors: Vec::new() };
+    let name = if identifier.is_empty() { DEFAULT_BUCKET.to_owned() } else { identifier };
+    let bucket = Bucket { name, cursors: Vec::new() };
     Ok(state.ctx().table.push(bucket)?)
 }
 
@@ -78,12 +82,12 @@ async fn get(
     key: &str,
 ) -> Result<Option<Bytes>> {
     let name = name(state, bucket)?;
-    Ok(hold(state)?.transaction().get(&name, key).await?)
+    Ok(hold_to_read(state).await?.transaction().get(&name, key).await?)
 }
 
 async fn exists(state: &mut InstanceState, bucket: &Resource<Bucket>, key: &str) -> Result<bool> {
     let name = name(state, bucket)?;
-    Ok(hold(state)?.transaction().exists(&name, key).await?)
+    Ok(hold_to_read(state).await?.transaction().exists(&name, key).await?)
 }
 
 async fn set(
@@ -107,7 +111,7 @@ async fn list(
     after: Option<&str>,
 ) -> Result<state::KeyPage> {
     let name = name(state, bucket)?;
-    Ok(hold(state)?.transaction().list_keys(&name, after, KEYS_PER_PAGE).await?)
+    Ok(hold_to_read(state).await?.transaction().list_keys(&name, after, KEYS_PER_PAGE).await?)
 }
 
 /// Adds to a number, which is stored as decimal text; an absent key counts as 0.
@@ -179,7 +183,7 @@ impl From<state::Error> for KeyValueError {
 
 impl From<super::Answered> for KeyValueError {
     fn from(_: super::Answered) -> Self {
-        Self::Other("answered: the answer already left, nothing can be read or written".to_owned())
+        Self::Other("answered: the answer already left, nothing can be written".to_owned())
     }
 }
 

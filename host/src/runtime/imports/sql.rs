@@ -3,7 +3,7 @@
 use wasmtime::component::Linker;
 
 use super::bindings::hotdock::sql::sql::{self, Error, Execution, Rows, Value};
-use super::{Abort, Host, hold};
+use super::{Abort, Host, hold, hold_to_read};
 use crate::runtime::account::{Account, TooMuchHeld, outside, outside_async};
 use crate::runtime::exchange::Held;
 use crate::runtime::instance::InstanceState;
@@ -24,10 +24,13 @@ pub(super) fn add_to_linker(linker: &mut Linker<InstanceState>) -> wasmtime::Res
 
 impl sql::Host for InstanceState {
     async fn query(&mut self, statement: String, parameters: Vec<Value>) -> Result<Rows, SqlError> {
-        let mut held = hold(self).map_err(|_| Error::Answered)?;
+        let mut held = hold_to_read(self).await.map_err(|_| Error::Answered)?;
         let parameters: Vec<state::Value> = parameters.into_iter().map(Into::into).collect();
         let mut result = query(&mut held, &statement, &parameters).await;
         if matches!(result, Err(state::Error::NeedsLease)) {
+            if held.is_late() {
+                return Err(Error::Answered.into());
+            }
             take_lease(&mut held, &self.account).await?;
             result = query(&mut held, &statement, &parameters).await;
         }

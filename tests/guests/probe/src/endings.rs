@@ -10,6 +10,7 @@
 //! /no-answer       returns without an answer
 //! /error-code      answers with `internal-error`
 //! /late?ms=&key=   answers `ok`, waits, then sets the key in bucket `late` and prints the result
+//! /read-late?key=  sets the key in bucket `late`, answers, and then reads it: its body
 //! /end?rounds=&key=&then=&body=   computes, sets the key in bucket `end`, answers `ended`, and then
 //!                  does what `then` says: `trap`, `spin`, `wait`, `compute` (as long again), or
 //!                  nothing; `body=open`: before the end of its body, which has none then
@@ -93,6 +94,20 @@ pub fn no_answer(outparam: ResponseOutparam) {
 pub fn error_code(outparam: ResponseOutparam) {
     let error = ErrorCode::InternalError(Some("the probe was asked to fail".to_owned()));
     ResponseOutparam::set(outparam, Err(error));
+}
+
+pub fn read_late(call: &Call, outparam: ResponseOutparam) {
+    let bucket = store::open("late").expect("a bucket");
+    bucket.set(call.text("key"), b"written before\n").expect("a small value can be set");
+    let body = answer::head(outparam, 200, "text/plain");
+    let stream = body.write().expect("a body's stream is taken once");
+    let read = match bucket.get(call.text("key")) {
+        Ok(read) => read.unwrap_or_else(|| b"nothing\n".to_vec()),
+        Err(error) => format!("{error:?}\n").into_bytes(),
+    };
+    let _ = streams::write(&stream, &read);
+    drop(stream);
+    streams::finish(body, None);
 }
 
 pub fn late(call: &Call, outparam: ResponseOutparam) {

@@ -54,6 +54,7 @@ impl wasip2::exports::http::incoming_handler::Guest for Probe {
             "no-answer" => endings::no_answer(outparam),
             "error-code" => endings::error_code(outparam),
             "late" => endings::late(&call, outparam),
+            "read-late" => endings::read_late(&call, outparam),
             "end" => endings::end(&call, outparam),
 
             "memory" => resources::memory(&call, outparam),

@@ -1,0 +1,152 @@
+//! Answers that go on for longer than their head may take, and those that end too early.
+
+use crate::harness::client::Client;
+use crate::harness::frames::{
+    DATA, END_HEADERS, END_STREAM, Frames, HEADERS, RST_STREAM, fields, frame,
+};
+use crate::harness::raw::Raw;
+use crate::harness::wire::read;
+use crate::harness::{Host, eventually};
+
+const PROBES: [&str; 2] = ["probe", "probe3"];
+
+async fn probes(limits: &str) -> Host {
+    let limits = format!("[limits]\n{limits}");
+    Host::builder().plugin_with("probe", &limits).plugin_with("probe3", &limits).start().await
+}
+
+fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_goes_on_after_the_deadline_of_its_head() {
+    let host = probes("deadline = \"500ms\"\nbody-idle = \"30s\"\n").await;
+    for probe in PROBES {
+        for client in [Client::new(), Client::h2c()] {
+            let url = host.url(&format!("/{probe}/sse?n=8&ms=200"));
+            let reply = client.try_request(http::Method::GET, &url, "").await;
+            let reply = reply.unwrap_or_else(|error| panic!("{probe}: {error}"));
+            assert_eq!(reply.text().matches("data: ").count(), 8, "{probe}: {reply:?}");
+        }
+        host.until_metric(&format!("hotdock_streams{{service=\"{probe}\"}}"), 0).await;
+        assert_eq!(host.service(probe).await["serving"]["errors"], 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_have_places_of_their_own() {
+    let host = probes("deadline = \"2s\"\nconcurrency = 1\nstreams = 2\n").await;
+    for probe in PROBES {
+        let streams = format!("hotdock_streams{{service=\"{probe}\"}}");
+        let free = format!("hotdock_permits_free{{service=\"{probe}\"}}");
+        let mut open = Vec::new();
+        for count in 1..=2 {
+            let mut raw = Raw::connect(host.address).await;
+            raw.send(get(&format!("/{probe}/sse?n=100000&ms=20"))).await;
+            raw.until("data: 1").await;
+            open.push(raw);
+            host.until_metric(&streams, count).await;
+            host.until_metric(&free, 1).await;
+        }
+        assert_eq!(host.get(&format!("/{probe}/sse?n=1")).await.status, 200);
+        // One more has a permit, and its deadline.
+        let mut third = Raw::connect(host.address).await;
+        third.send(get(&format!("/{probe}/sse?n=100000&ms=20"))).await;
+        third.until("data: 1").await;
+        host.until_metric(&free, 0).await;
+        let rest = third.read_to_end().await;
+        assert!(!rest.ends_with("0\r\n\r\n"), "it is cut off");
+        host.until_logged("([limits] streams)").await;
+        for raw in &mut open {
+            raw.until("data: ").await;
+        }
+        drop(open);
+        host.until_metric(&streams, 0).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_of_which_nothing_is_made_or_taken_ends() {
+    let host = probes(
+        "cpu = \"60s\"\ndeadline = \"500ms\"\nbody-idle = \"1s\"\nresponse-body = \"1GiB\"\n",
+    )
+    .await;
+    for probe in PROBES {
+        let streams = format!("hotdock_streams{{service=\"{probe}\"}}");
+        let mut raw = Raw::connect(host.address).await;
+        raw.send(get(&format!("/{probe}/sse?n=2&ms=600000"))).await;
+        let all = raw.read_to_end().await;
+        assert!(all.contains("data: 0") && !all.ends_with("0\r\n\r\n"), "{all}");
+        host.until_logged("nothing came of its body for 1s ([limits] body-idle)").await;
+        // A client that takes nothing, though there is more.
+        let mut raw = Raw::connect(host.address).await;
+        raw.send(get(&format!("/{probe}/big?bytes=900000000"))).await;
+        raw.until("\r\n\r\n").await;
+        host.until_metric(&streams, 0).await;
+        host.until_idle().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_takes_no_longer_than_it_may() {
+    let host = probes("deadline = \"500ms\"\nbody-deadline = \"1s\"\n").await;
+    for probe in PROBES {
+        let mut raw = Raw::connect(host.address).await;
+        raw.send(get(&format!("/{probe}/sse?n=100000&ms=20"))).await;
+        let all = raw.read_to_end().await;
+        assert!(all.matches("data: ").count() > 10 && !all.ends_with("0\r\n\r\n"), "{all}");
+        host.until_logged("its body took over 1s ([limits] body-deadline)").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_made_before_a_trap_goes_out_before_the_cut() {
+    let host = probes("").await;
+    for _ in 0..5 {
+        let mut raw = Raw::connect(host.address).await;
+        raw.send(get("/probe/trap-after")).await;
+        let all = raw.read_to_end().await;
+        assert!(all.starts_with("HTTP/1.1 200 "), "{all:?}");
+        assert!(all.contains("part of a body") && !all.ends_with("0\r\n\r\n"), "{all:?}");
+        let mut frames = Frames::connect(host.address, &[]).await;
+        let head = [
+            (":method", "GET"),
+            (":scheme", "http"),
+            (":authority", "x"),
+            (":path", "/probe/trap-after"),
+        ];
+        frames.send(frame(HEADERS, END_STREAM | END_HEADERS, 1, &fields(&head))).await;
+        let mut came = Vec::new();
+        while let Some(next) = frames.next().await {
+            if next.stream == 1 {
+                came.push(next.kind);
+            }
+            if next.kind == RST_STREAM {
+                break;
+            }
+        }
+        assert_eq!(came, [HEADERS, DATA, RST_STREAM]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_that_has_answered_reads_what_is_committed() {
+    let host = probes("").await;
+    for index in 0..20 {
+        let path = format!("/probe/read-late?key=k{index}");
+        let mut raw = Raw::connect(host.address).await;
+        raw.send(get(&path)).await;
+        let answer = read(&mut raw, "GET").await;
+        assert_eq!(answer.text(), "written before\n", "{answer:?}");
+    }
+    let named = host.post("/probe/kv?op=set&bucket=default&key=a&value=b", "").await;
+    assert_eq!(named.status, 200, "{named:?}");
+    // Where none is named the default is meant.
+    let unnamed = eventually("it is there", async || {
+        let reply = host.post("/probe/kv?op=get&bucket=&key=a", "").await;
+        (reply.status == 200).then_some(reply)
+    })
+    .await;
+    assert!(unnamed.text().contains("\"b\""), "{unnamed:?}");
+}
