@@ -26,7 +26,7 @@ pub struct Asked {
 /// What comes back.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Came {
-    Answer(Answer),
+    Answer(Box<Answer>),
     /// The stream was reset with this code.
     Reset(u32),
 }
@@ -73,7 +73,7 @@ impl Asked {
             let next = read(&mut raw, "OPTIONS").await;
             assert_eq!(next.status, 204, "the next one after {self:?}");
         }
-        Came::Answer(answer)
+        Came::Answer(Box::new(answer))
     }
 
     fn written(&self) -> String {
@@ -142,7 +142,8 @@ async fn received(response: h2::client::ResponseFuture) -> Result<Came, h2::Erro
         body.extend_from_slice(&data);
     }
     let trailers = stream.trailers().await?.unwrap_or_default();
-    Ok(Came::Answer(Answer { status: head.status.as_u16(), headers: head.headers, body, trailers }))
+    let status = head.status.as_u16();
+    Ok(Came::Answer(Box::new(Answer { status, headers: head.headers, body, trailers })))
 }
 
 /// Reads one answer to a request with this method, as RFC 9112 §6.3 says where it ends.

@@ -274,6 +274,7 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
+        self.taking.leaves_place();
         let mut linked = self.lock();
         if linked.body.is_some() {
             // What is made is still read, up to where it is cut off: also where that is all,

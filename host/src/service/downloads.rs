@@ -2,7 +2,7 @@
 //! streams; the others hold permits: where others wait for one, clients that take nothing keep
 //! half of them at the most. So it is with the places of streams.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit};
@@ -30,7 +30,8 @@ pub struct Taking {
     /// When something of it went to the client last.
     moved: AtomicU64,
     /// Its place among the streams, and who waits for it to have one.
-    place: OnceLock<OwnedSemaphorePermit>,
+    place: Mutex<Option<OwnedSemaphorePermit>>,
+    is_stream: AtomicBool,
     became_stream: Notify,
     /// The client's connection, where that can say whether it takes anything.
     connection: OnceLock<Arc<State>>,
@@ -45,7 +46,8 @@ impl Taking {
             leaves,
             waits_since: AtomicU64::new(now),
             moved: AtomicU64::new(now),
-            place: OnceLock::new(),
+            place: Mutex::default(),
+            is_stream: AtomicBool::new(false),
             became_stream: Notify::new(),
             connection: OnceLock::new(),
         }
@@ -66,14 +68,20 @@ impl Taking {
 
     /// It is a stream from here on.
     pub(super) fn becomes_stream(&self, place: OwnedSemaphorePermit) {
-        _ = self.place.set(place);
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
+        self.is_stream.store(true, Ordering::Relaxed);
         self.became_stream.notify_one();
     }
 
     /// Whether it is one.
     #[must_use]
     pub fn is_stream(&self) -> bool {
-        self.place.get().is_some()
+        self.is_stream.load(Ordering::Relaxed)
+    }
+
+    /// Its guest has ended: another may have its place, whatever its client still takes.
+    pub(crate) fn leaves_place(&self) {
+        drop(self.place.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     /// Resolves once, when it becomes one.
