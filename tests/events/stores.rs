@@ -98,7 +98,10 @@ impl Stores {
         for (key, number) in all(&store, entries, key_and_number) {
             logs.entry(key).or_default().push(number);
         }
-        let values = all(&store, "SELECT key, value FROM _kv WHERE bucket = 'logs'", |row| {
+        // A large one is beside its key.
+        let values = "SELECT key, coalesce(_kv_large.value, _kv.value)
+            FROM _kv LEFT JOIN _kv_large ON _kv_large.id = _kv.large WHERE bucket = 'logs'";
+        let values = all(&store, values, |row| {
             (row.get::<_, String>(0).expect("a key"), row.get::<_, Vec<u8>>(1).expect("a value"))
         });
         for (key, value) in values {

@@ -150,7 +150,7 @@ impl Error {
                 if message.contains("not authorized") || message.contains("prohibited") {
                     SqlErrorKind::Denied
                 } else {
-                    SqlErrorKind::Syntax
+                    kind_of_input_error(&message)
                 },
                 message,
             ),

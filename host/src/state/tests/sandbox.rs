@@ -390,7 +390,7 @@ async fn what_sqlite_says_of_its_limits_is_told_as_a_limit() {
             (0..count).map(|key| format!("FOREIGN KEY (c{}) REFERENCES p", key % 90)).collect();
         format!("CREATE TABLE y ({}, {})", columns.join(", "), keys.join(", "))
     };
-    let compound = vec!["SELECT 1"; 6].join(" UNION ");
+    let compound = ["SELECT 1"; 6].join(" UNION ");
     for statement in [&keys(1_600), "SELECT ?101", &compound, "SELECT max(1"] {
         let (kind, message) = refusal(&store, statement).await;
         let expected = if message.contains("incomplete") || message.contains("syntax") {
