@@ -11,7 +11,7 @@ use crate::harness::raw::Raw;
 use crate::harness::valve::Valve;
 
 /// Short, but not so short that a busy machine meets it before the commit.
-const LIMITS: &str = "[limits]\ndeadline = \"3s\"\ncpu = \"1s\"\n[deploy]\ndrain = \"1h\"\n";
+const LIMITS: &str = "[limits]\ndeadline = \"3s\"\ncpu = \"400ms\"\n[deploy]\ndrain = \"1h\"\n";
 
 /// The ways to write, as requests; each sets a key of its own.
 #[derive(Clone, Copy, Debug)]
