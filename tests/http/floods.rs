@@ -13,7 +13,7 @@ use crate::harness::{Client, Host};
 /// Frames in one send.
 const AT_ONCE: u32 = 500;
 /// How many of those.
-const SENDS: u32 = 400;
+const SENDS: u32 = 4_000;
 
 fn resident_kib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");

@@ -15,8 +15,10 @@ use tokio::time::{Instant, Sleep, sleep};
 const IDLE: Duration = Duration::from_secs(2);
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// How much is read.
-const MOST_BYTES: usize = 256 << 20;
+/// How much is read. HTTP/2 is closed for what its peer did, not beside a body that is on its
+/// way: what it still sends may be the flood that it is closed for.
+const MOST_BYTES_OF_HTTP1: usize = 256 << 20;
+const MOST_BYTES_OF_HTTP2: usize = 1 << 20;
 
 /// What is read at once, and how often before others have their turn.
 const PIECE_BYTES: usize = 16 << 10;
@@ -30,8 +32,9 @@ pub(super) struct Linger {
 }
 
 impl Linger {
-    pub(super) fn new() -> Self {
-        Self { gives_up: Box::pin(sleep(IDLE)), until: Instant::now() + LONGEST, left: MOST_BYTES }
+    pub(super) fn new(is_http2: bool) -> Self {
+        let left = if is_http2 { MOST_BYTES_OF_HTTP2 } else { MOST_BYTES_OF_HTTP1 };
+        Self { gives_up: Box::pin(sleep(IDLE)), until: Instant::now() + LONGEST, left }
     }
 
     /// Resolves when the peer has ended, or was waited for long enough.

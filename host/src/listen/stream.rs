@@ -288,7 +288,7 @@ impl AsyncWrite for Watched {
                 if matches!(this.reading, Reading::Ended | Reading::HalfClosed(_)) {
                     return Poll::Ready(Ok(()));
                 }
-                linger.insert(Box::new(Linger::new()))
+                linger.insert(Box::new(Linger::new(this.frames.is_some())))
             }
         };
         linger.poll(&mut this.stream, context).map(Ok)
