@@ -412,16 +412,16 @@ impl Writer {
     /// Applies what an invocation buffered. Where that takes too long its group is undone, and
     /// the others in it are done again without it.
     fn apply(&mut self, writes: &Writes, footprint: &mut Footprint) -> Result<(), Error> {
-        let mut began = None;
+        // Those that write little never look at the clock.
+        let began = (writes.keys() >= LOOK_EVERY).then(Instant::now);
         for (number, (bucket, key, value)) in writes.iter().enumerate() {
             let written = self.write(bucket, key, value.map(Bytes::as_ref), footprint);
             written.map_err(|error| self.group_failed(&error))?;
-            // Those that write little never look at the clock.
             if number % LOOK_EVERY != LOOK_EVERY - 1 {
                 continue;
             }
             let limit = self.core.options.apply_timeout;
-            if began.get_or_insert_with(Instant::now).elapsed() > limit {
+            if began.is_some_and(|began| began.elapsed() > limit) {
                 let error = Error::Limit(format!(
                     "to write its {} keys takes longer than {limit:?}: commit in parts",
                     writes.keys()
