@@ -36,6 +36,18 @@ pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Optio
     }
 }
 
+/// Waits until the condition holds, and ends with what it said last if it never does.
+pub async fn until_right<T>(mut condition: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let begun = std::time::Instant::now();
+    loop {
+        match condition().await {
+            Ok(value) => return value,
+            Err(wrong) if begun.elapsed() > PATIENCE => panic!("not within {PATIENCE:?}: {wrong}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    }
+}
+
 /// A file that `make` built before the tests.
 pub fn built(folder: &str, file: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target").join(folder).join(file);
