@@ -93,7 +93,7 @@ async fn a_handler_whose_events_wait_for_the_bus_burns_no_attempt() {
     eventually("it is tried more often than it has attempts", async || {
         let metrics = host.admin("/metrics").await.text();
         let tries = metrics.lines().find(|line| {
-            line.starts_with("hotdock_requests_total{service=\"consumer\"")
+            line.starts_with("hotdock_handler_runs_total{service=\"consumer\"")
                 && line.contains("outcome=\"store-full\"")
         })?;
         (tries.rsplit(' ').next()?.parse::<u64>().ok()? > 5).then_some(())

@@ -75,6 +75,46 @@ async fn a_version_that_fails_at_events_is_rolled_back() {
     assert!(reason.contains("% of its events failed"), "{reason}");
 }
 
+/// Deploys the version and has for one event 20 requests come, or for one request 20 events,
+/// until it is rolled back; the reason.
+async fn tried_by_both(version: (Vec<u8>, String), mostly_requests: bool) -> String {
+    let host = consumer("").await;
+    let canary = "{ steps = [\"50%\", \"100%\"], pause = \"2s\", slower = 1000.0 }";
+    let (bytes, manifest) = version;
+    let manifest = format!("[deploy]\ncanary = {canary}\n{manifest}");
+    let running = deploy(&host, "consumer", &bytes, &manifest, "running").await;
+    host.until_shared("consumer").await;
+    let path = format!("/v1/deployments/{}", running["id"].as_str().expect("an id"));
+    let mut events = 0..;
+    let (requests, at_once) = if mostly_requests { (20, 1) } else { (1, 20) };
+    let ended = eventually("it is rolled back", async || {
+        let event = |id: u32| event(&id.to_string(), json!([{"do": "sql", "text": "tea"}]));
+        publish(&host, events.by_ref().take(at_once).map(event).collect()).await;
+        for _ in 0..requests {
+            host.get("/consumer/effects").await;
+        }
+        let now = ask(&host, Method::GET, &path, Value::Null).await.json();
+        let is_over = now["ended_at"].is_string();
+        assert!(!is_over || now["state"] == "rolled-back", "{now}");
+        is_over.then_some(now)
+    });
+    ended.await["reasons"][0].as_str().expect("a reason").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_fails_at_events_is_rolled_back_however_many_requests_go_well() {
+    let bad = changed("INSERT INTO effects", "INSERT INTO effectz");
+    let reason = tried_by_both(bad, true).await;
+    assert!(reason.contains("% of its events failed"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_fails_at_requests_is_rolled_back_however_many_events_go_well() {
+    let bad = changed("text FROM effects", "text FROM effectz");
+    let reason = tried_by_both(bad, false).await;
+    assert!(reason.contains("% of its requests failed"), "{reason}");
+}
+
 async fn count(host: &Host, bucket: &str, key: &str) -> u64 {
     value(host, bucket, key).await.map_or(0, |count| count.parse().expect("a number"))
 }

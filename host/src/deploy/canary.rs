@@ -17,9 +17,9 @@ use super::deployments::DeploymentState;
 use super::notice::Notice;
 use super::parts::Parts;
 use super::share::{Change, NotShared, share};
-use crate::service::{Measurement, ServiceName, Share, TrafficPlan, Version, VersionId};
+use crate::service::{Kind, Measurement, ServiceName, Share, TrafficPlan, Version, VersionId};
 
-pub(super) use judge::{Verdict, judge};
+use judge::{Look, Spending, Verdict};
 
 /// Looks at the counters per pause.
 const LOOKS: u32 = 10;
@@ -90,33 +90,68 @@ async fn watch(parts: &Parts, service: &ServiceName, canary: &RunningCanary) -> 
     let (Some(old), Some(new)) = (version(record.old), version(record.new)) else {
         return Watched::Overruled;
     };
-    let read = || (Instant::now(), old.metrics.read(), new.metrics.read());
-    let (mut began, mut old_before, mut new_before) = read();
+    let takes = takes(&new);
+    let mut window = Window::begin(&old, &new);
+    let mut spending = Spending::at_step(record.step);
     let settings = &record.settings;
-    let look = (settings.pause / LOOKS).clamp(LOOK.0, LOOK.1);
+    let pause = (settings.pause / LOOKS).clamp(LOOK.0, LOOK.1);
     loop {
         tokio::select! {
             () = canary.overruled.cancelled() => return Watched::Overruled,
             () = parts.stopping.cancelled() => return Watched::Overruled,
-            () = sleep(look) => {}
+            () = sleep(pause) => {}
         }
-        let since = |version: &Version, before: &Measurement| version.metrics.read().since(before);
-        let verdict = judge(settings, &since(&old, &old_before), &since(&new, &new_before));
-        let waited = began.elapsed();
+        let waited = window.began.elapsed();
+        let starved = waited >= settings.pause.max(settings.wait);
+        let (old_did, new_did) = window.since(&old, &new);
+        let look = |chance| Look { settings, old: &old_did, new: &new_did, takes: &takes, chance };
+        let verdict = look(spending.one_more_look()).judge();
+        let ends = match &verdict {
+            Verdict::Failed(_) => false,
+            Verdict::Passed => waited >= settings.pause,
+            Verdict::TooFew(_) => starved,
+        };
+        // The look that ends the step, or the pause that it is held, is the surest, and by
+        // what there is.
+        let worse = if ends { look(spending.last_look()).worse() } else { None };
         match verdict {
             Verdict::Failed(reason) => return Watched::Failed(reason),
+            _ if worse.is_some() => return Watched::Failed(worse.unwrap_or_default()),
             // Held, it is only watched for its failure, by turns: what it did well for
             // days would hide what it does now.
-            Verdict::Passed if record.held && waited >= settings.pause => {
-                (began, old_before, new_before) = read();
+            _ if ends && record.held => {
+                window = Window::begin(&old, &new);
+                spending.next_window();
             }
-            _ if record.held => {}
-            Verdict::Passed if waited >= settings.pause => return Watched::Passed,
-            Verdict::TooFew(reason) if waited >= settings.pause.max(settings.wait) => {
-                return Watched::Starved(reason);
-            }
-            _ => {}
+            _ if !ends => {}
+            Verdict::Passed => return Watched::Passed,
+            Verdict::TooFew(reason) => return Watched::Starved(reason),
         }
+    }
+}
+
+/// What this version can be given at all.
+fn takes(version: &Version) -> Vec<Kind> {
+    let requests = (!version.routes().is_empty()).then_some(Kind::Request);
+    let events = (!version.manifest.subscriptions.is_empty()).then_some(Kind::Delivery);
+    requests.into_iter().chain(events).collect()
+}
+
+/// The time that both versions are compared over.
+struct Window {
+    began: Instant,
+    old: Measurement,
+    new: Measurement,
+}
+
+impl Window {
+    fn begin(old: &Version, new: &Version) -> Self {
+        Self { began: Instant::now(), old: old.metrics.read(), new: new.metrics.read() }
+    }
+
+    /// What the old version and the new did in it.
+    fn since(&self, old: &Version, new: &Version) -> (Measurement, Measurement) {
+        (old.metrics.read().since(&self.old), new.metrics.read().since(&self.new))
     }
 }
 
@@ -173,7 +208,7 @@ async fn roll_back(
     tracing::warn!(service = service.as_str(), version = record.new, reason, "rolled back");
     canary.progress.ended(DeploymentState::RolledBack, vec![reason.clone()]);
     let version = VersionId { service: service.clone(), number: record.new };
-    parts.board.announce(Notice::RolledBack { version, to: record.old, reason });
+    parts.board.announce(Notice::RolledBack { version, to: record.old, reason, who: None });
     Ok(None)
 }
 
@@ -225,7 +260,7 @@ async fn change(
     let current = current.ok_or_else(|| NotShared::NotDeployed(service.clone()))?;
     let plan = keeping(current.traffic.plan(), versions);
     // Both versions have traffic, so none is brought back.
-    let change = Change { plan, canary: goes_on, rolled_back, revived: Vec::new() };
+    let change = Change { plan, canary: goes_on, rolled_back, revived: Vec::new(), who: None };
     share(parts, &swapping, service, change).await?;
     Ok(true)
 }

@@ -97,10 +97,14 @@ pub struct VersionStatus {
     pub who: Option<String>,
     /// Requests on it now.
     pub leases: u64,
-    /// Requests that it answered or failed since it was loaded, and deliveries of events.
+    /// Requests that came to it since it was loaded.
     pub requests: u64,
-    /// Those that it answered with 5xx, gave back to be tried again, rejected or failed.
+    /// Those whose client got 5xx, whether by the version, its store, its load or the host.
     pub errors: u64,
+    /// Deliveries of events that came to it since it was loaded; each attempt is one.
+    pub deliveries: u64,
+    /// Those that were not handled, whether by the version, its store or the host.
+    pub delivery_errors: u64,
 }
 
 /// Where a version came from.

@@ -26,17 +26,17 @@ pub struct Canary {
     pub steps: Vec<u8>,
     /// `pause` (30 s): how long each step is watched.
     pub pause: Duration,
-    /// `requests` (20): how many requests and events each of the two versions must
-    /// have answered or handled within a step before they are compared.
+    /// `requests` (20): how many requests, and how many events, each of the two versions
+    /// must have had within a step before they are compared, of each kind that there is.
     pub requests: u64,
     /// `wait` (10 min): how long a step waits for so many; then it is held until
     /// the operator decides.
     pub wait: Duration,
     /// `errors` (`1%`): by how many points the share of those that failed may be
-    /// above the old version's.
+    /// above the old version's; so with failures of the store, conflicts, and clients that left.
     pub errors: u8,
-    /// `slower` (2.0): how many times as long as the old version it may take, for
-    /// requests and for events, at the median and at the 99th percentile.
+    /// `slower` (1.5): how many times as long as the old version it may take, for
+    /// requests and for events, at the median and at the 90th and 99th percentile.
     pub slower: f64,
     /// `sticky`: what keeps a client on one version meanwhile: `cookie` or
     /// `header:NAME`; by default what the service has.
@@ -51,7 +51,7 @@ impl Default for Canary {
             requests: 20,
             wait: Duration::from_secs(600),
             errors: 1,
-            slower: 2.0,
+            slower: 1.5,
             sticky: None,
         }
     }

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
@@ -17,6 +16,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use super::registry::{Registry, Service, Snapshot};
 use super::tally::Tally;
 use super::version::Version;
+use super::version_metrics::Kind;
 
 /// How a request to a service ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,20 +62,28 @@ pub enum Outcome {
 }
 
 /// A service's counters. Shared by its versions.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ServiceMetrics {
-    outcomes: [AtomicU64; Outcome::ALL.len()],
+    requests: Ended,
+    deliveries: Ended,
     /// Of those that were answered, how they ended after it, where they did not end well.
     after_answer: [AtomicU64; Outcome::ALL.len()],
     reruns: AtomicU64,
+}
+
+/// How those of one kind ended, and what they took.
+#[derive(Debug)]
+struct Ended {
+    outcomes: [AtomicU64; Outcome::ALL.len()],
     duration: Histogram,
 }
 
 /// Counts a request when it is dropped: as its client's departure, unless it
-/// was told another end before.
+/// was told another end before. So with a delivery, whose client is the host.
 #[derive(Debug)]
 pub struct RequestCount {
     metrics: Arc<ServiceMetrics>,
+    kind: Kind,
     begun: std::time::Instant,
     outcome: Outcome,
 }
@@ -133,12 +141,10 @@ impl Outcome {
     }
 }
 
-impl Default for ServiceMetrics {
+impl Default for Ended {
     fn default() -> Self {
         Self {
             outcomes: std::array::from_fn(|_| AtomicU64::new(0)),
-            after_answer: std::array::from_fn(|_| AtomicU64::new(0)),
-            reruns: AtomicU64::new(0),
             // 0.25 ms to 8 s.
             duration: Histogram::new(exponential_buckets(0.000_25, 2.0, 16)),
         }
@@ -146,11 +152,12 @@ impl Default for ServiceMetrics {
 }
 
 impl ServiceMetrics {
-    /// Begins to count a request.
+    /// Begins to count one.
     #[must_use]
-    pub fn begin(self: &Arc<Self>) -> RequestCount {
+    pub fn begin(self: &Arc<Self>, kind: Kind) -> RequestCount {
         RequestCount {
             metrics: Arc::clone(self),
+            kind,
             begun: std::time::Instant::now(),
             outcome: Outcome::ClientLeft,
         }
@@ -166,15 +173,17 @@ impl ServiceMetrics {
         self.reruns.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many requests ended so.
+    /// How many of a kind ended so.
     #[must_use]
-    pub fn count(&self, outcome: Outcome) -> u64 {
-        self.outcomes[outcome as usize].load(Ordering::Relaxed)
+    pub fn count(&self, kind: Kind, outcome: Outcome) -> u64 {
+        self.of(kind).outcomes[outcome as usize].load(Ordering::Relaxed)
     }
 
-    fn ended(&self, outcome: Outcome, took: Duration) {
-        self.outcomes[outcome as usize].fetch_add(1, Ordering::Relaxed);
-        self.duration.observe(took.as_secs_f64());
+    fn of(&self, kind: Kind) -> &Ended {
+        match kind {
+            Kind::Request => &self.requests,
+            Kind::Delivery => &self.deliveries,
+        }
     }
 }
 
@@ -187,7 +196,9 @@ impl RequestCount {
 
 impl Drop for RequestCount {
     fn drop(&mut self) {
-        self.metrics.ended(self.outcome, self.begun.elapsed());
+        let ended = self.metrics.of(self.kind);
+        ended.outcomes[self.outcome as usize].fetch_add(1, Ordering::Relaxed);
+        ended.duration.observe(self.begun.elapsed().as_secs_f64());
     }
 }
 
@@ -211,16 +222,13 @@ impl Collector for ServiceCollector {
         let snapshot = self.registry.load();
         let services = || snapshot.services.values().map(AsRef::as_ref);
 
-        let mut requests = encoder.encode_descriptor(
-            "hotdock_requests",
-            "Requests by how they ended",
-            None,
-            MetricType::Counter,
-        )?;
-        for service in services() {
-            for (outcome, name) in Outcome::ALL {
-                let labels = [("service", service.name.as_str()), ("outcome", name)];
-                encode(&mut requests, &labels, &counter(service.metrics.count(outcome)))?;
+        for (kind, name, help, _, _) in KINDS {
+            let mut ended = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for service in services() {
+                for (outcome, name) in Outcome::ALL {
+                    let labels = [("service", service.name.as_str()), ("outcome", name)];
+                    encode(&mut ended, &labels, &counter(service.metrics.count(kind, outcome)))?;
+                }
             }
         }
         let mut endings = encoder.encode_descriptor(
@@ -238,15 +246,13 @@ impl Collector for ServiceCollector {
                 }
             }
         }
-        let mut durations = encoder.encode_descriptor(
-            "hotdock_request_duration_seconds",
-            "From a request's head to its answer's head",
-            None,
-            MetricType::Histogram,
-        )?;
-        for service in services() {
-            let labels = [("service", service.name.as_str())];
-            encode(&mut durations, &labels, &service.metrics.duration)?;
+        for (kind, _, _, name, help) in KINDS {
+            let mut durations =
+                encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+            for service in services() {
+                let labels = [("service", service.name.as_str())];
+                encode(&mut durations, &labels, &service.metrics.of(kind).duration)?;
+            }
         }
         for (name, help, label, read) in TALLIES {
             let mut tallies = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
@@ -294,6 +300,26 @@ impl Collector for ServiceCollector {
         Ok(())
     }
 }
+
+/// What is counted, the counter's name and help text, and those of its durations.
+type ReadKind = (Kind, &'static str, &'static str, &'static str, &'static str);
+
+const KINDS: [ReadKind; 2] = [
+    (
+        Kind::Request,
+        "hotdock_requests",
+        "Requests by how they ended",
+        "hotdock_request_duration_seconds",
+        "From a request's head to its answer's head",
+    ),
+    (
+        Kind::Delivery,
+        "hotdock_handler_runs",
+        "Deliveries to a service's handler by how they ended",
+        "hotdock_handler_duration_seconds",
+        "From a delivery to its handler until its effect is durable",
+    ),
+];
 
 /// Name, help text, the label of what is counted, and where the counts are.
 type ReadTally = (&'static str, &'static str, &'static str, fn(&Version) -> &Tally);
@@ -367,16 +393,22 @@ const GAUGES: [Read; 9] = [
 /// Name, help text, and where the value is: per version with traffic.
 type ReadVersion = (&'static str, &'static str, fn(&Service, &Version) -> u64);
 
-const VERSION_COUNTERS: [ReadVersion; 2] = [
-    (
-        "hotdock_version_requests",
-        "Requests and deliveries that a version answered, handled or failed",
-        |_, version| version.metrics.read().requests,
-    ),
+const VERSION_COUNTERS: [ReadVersion; 4] = [
+    ("hotdock_version_requests", "Requests that a version was to answer", |_, version| {
+        version.metrics.read().requests.all()
+    }),
     (
         "hotdock_version_errors",
-        "Those that it answered with 5xx, gave back or failed",
-        |_, version| version.metrics.read().errors,
+        "Those whose client got 5xx, by the version, its store, its load or the host",
+        |_, version| version.metrics.read().requests.errors(),
+    ),
+    ("hotdock_version_deliveries", "Deliveries that a version was to handle", |_, version| {
+        version.metrics.read().deliveries.all()
+    }),
+    (
+        "hotdock_version_delivery_errors",
+        "Those that were not handled, by the version, its store or the host",
+        |_, version| version.metrics.read().deliveries.errors(),
     ),
 ];
 

@@ -1,210 +1,238 @@
 //! Whether a version does as well as the one before it. Only numbers, no time.
+//!
+//! Requests and events are compared apart. A difference must be more than is borne, and
+//! such that versions that are alike would show it by chance in one canary of a thousand at
+//! most, with all of its looks, at whatever distribution of errors and times. What matters is
+//! only which of two versions each request went to.
+
+mod chance;
+#[cfg(test)]
+mod simulation;
+mod spending;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
+use chance::{deviations, so_few_below, so_many_marked};
+pub(in crate::deploy) use spending::Spending;
+
 use crate::manifest::Canary;
-use crate::service::{Latencies, Measurement};
+use crate::service::{Ending, Kind, Latencies, Measurement, Series};
 
-/// How sure a difference in errors must be, in standard deviations: one in seven
-/// hundred by chance, as it is looked at again and again.
-const SURE: f64 = 3.0;
-
-/// Quantiles that are compared, what they are called, how many requests or events of
-/// each version that takes, and what is borne besides the times as long: less says
-/// nothing on a busy machine.
-const QUANTILES: [(f64, &str, u64, Duration); 2] = [
-    (0.5, "median", 20, Duration::from_millis(5)),
-    (0.99, "99th percentile", 500, Duration::from_millis(50)),
+/// Quantiles that are compared, what they are called, and what is borne besides the times as
+/// long: less says nothing on a busy machine.
+const QUANTILES: [(f64, &str, Duration); 3] = [
+    (0.5, "median", Duration::from_millis(2)),
+    (0.9, "90th percentile", Duration::from_millis(5)),
+    (0.99, "99th percentile", Duration::from_millis(20)),
 ];
+
+/// Endings that are compared, and what is said of those that ended so.
+const ENDINGS: [(Ending, &str); 4] = [
+    (Ending::Failed, "failed"),
+    (Ending::HostFailed, "ended with a failure of the store or the host"),
+    (Ending::Conflict, "ended with a conflict with others"),
+    (Ending::Left, "were left by their clients"),
+];
+
+/// What one look may use up is shared among what is compared, each kind half: the version's
+/// own errors have as much as three others.
+const TESTS: f64 = (ENDINGS.len() + QUANTILES.len() + 2) as f64 * 2.0;
 
 /// What two measurements say of the new version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::deploy) enum Verdict {
     /// It does worse, and how.
     Failed(String),
-    /// Too few requests to tell.
+    /// Too few requests or events to tell.
     TooFew(String),
     /// It does as well.
     Passed,
 }
 
-/// Compares what was measured of both in the same time.
-pub(in crate::deploy) fn judge(settings: &Canary, old: &Measurement, new: &Measurement) -> Verdict {
-    let least = settings.requests;
-    if new.requests < least || old.requests < least {
-        return Verdict::TooFew(format!(
-            "it answered {} {} and the old version {}; {least} of each are needed to compare them",
-            new.requests,
-            what(old, new),
-            old.requests
-        ));
-    }
-    let allowed = f64::from(settings.errors) / 100.0;
-    if surely_more_by(old, new) > allowed {
-        return Verdict::Failed(format!(
-            "{:.1} % of its {} failed ({} of {}), and {:.1} % of the old version's ({} of {}); \
-             {} points more are borne",
-            share(new) * 100.0,
-            what(old, new),
-            new.errors,
-            new.requests,
-            share(old) * 100.0,
-            old.errors,
-            old.requests,
-            settings.errors,
-        ));
-    }
-    let kinds =
-        [("requests", &old.answers, &new.answers), ("events", &old.deliveries, &new.deliveries)];
-    let slow = kinds.into_iter().find_map(|(kind, old, new)| {
-        QUANTILES.iter().find_map(|quantile| slower(settings, kind, old, new, quantile))
-    });
-    slow.map_or(Verdict::Passed, Verdict::Failed)
+/// One look at what was measured of both in the same time.
+pub(in crate::deploy) struct Look<'a> {
+    pub(in crate::deploy) settings: &'a Canary,
+    pub(in crate::deploy) old: &'a Measurement,
+    pub(in crate::deploy) new: &'a Measurement,
+    /// What the new version takes, of which it has to have had enough.
+    pub(in crate::deploy) takes: &'a [Kind],
+    /// How likely it may be by chance that it fails.
+    pub(in crate::deploy) chance: f64,
 }
 
-/// What the two were given.
-fn what(old: &Measurement, new: &Measurement) -> &'static str {
-    match (
-        old.answers.count() + new.answers.count(),
-        old.deliveries.count() + new.deliveries.count(),
-    ) {
-        (_, 0) => "requests",
-        (0, _) => "events",
-        _ => "requests and events",
+/// One kind of what two versions did.
+struct Compared<'a> {
+    settings: &'a Canary,
+    /// `requests`, and what is done with them.
+    what: &'static str,
+    done: &'static str,
+    kind: Kind,
+    old: &'a Series,
+    new: &'a Series,
+    /// For each test.
+    chance: f64,
+}
+
+impl Look<'_> {
+    /// Why it fails, whether it can be told already, or that it passes.
+    pub(in crate::deploy) fn judge(&self) -> Verdict {
+        let kinds = self.kinds();
+        let enough = kinds.iter().filter(|kind| kind.has_enough());
+        if let Some(reason) = enough.filter_map(Compared::worse).next() {
+            return Verdict::Failed(reason);
+        }
+        let taken = kinds.iter().filter(|kind| self.takes.contains(&kind.kind));
+        // What neither was given is nothing that the service does now.
+        let seen: Vec<_> = taken.clone().filter(|kind| kind.is_seen()).collect();
+        let lacking = if seen.is_empty() { taken.collect() } else { seen };
+        match lacking.into_iter().find(|kind| !kind.has_enough()) {
+            Some(kind) => Verdict::TooFew(kind.too_few()),
+            None => Verdict::Passed,
+        }
+    }
+
+    /// Why it fails, by what there is, be it ever so little.
+    pub(in crate::deploy) fn worse(&self) -> Option<String> {
+        self.kinds().iter().find_map(Compared::worse)
+    }
+
+    fn kinds(&self) -> [Compared<'_>; 2] {
+        let Self { settings, old, new, chance, .. } = self;
+        let compared = |kind, what, done, old, new| Compared {
+            settings,
+            what,
+            done,
+            kind,
+            old,
+            new,
+            chance: chance / TESTS,
+        };
+        [
+            compared(Kind::Request, "requests", "answered", &old.requests, &new.requests),
+            compared(Kind::Delivery, "events", "handled", &old.deliveries, &new.deliveries),
+        ]
     }
 }
 
-/// Why it is too slow at this quantile, if it is.
-fn slower(
-    settings: &Canary,
-    kind: &str,
-    old: &Latencies,
-    new: &Latencies,
-    (quantile, name, least, slack): &(f64, &str, u64, Duration),
-) -> Option<String> {
-    if new.count() < *least || old.count() < *least {
-        return None;
+impl Compared<'_> {
+    fn is_seen(&self) -> bool {
+        self.old.tried() + self.new.tried() > 0
     }
-    let (old_took, new_took) = (old.quantile(*quantile)?, new.quantile(*quantile)?);
-    let borne = old_took.mul_f64(settings.slower) + *slack;
-    (new_took > borne).then(|| {
+
+    fn has_enough(&self) -> bool {
+        self.old.tried().min(self.new.tried()) >= self.settings.requests
+    }
+
+    fn too_few(&self) -> String {
+        let (what, done, least) = (self.what, self.done, self.settings.requests);
         format!(
-            "the {name} of its {} {kind} took {} ms, of the old version's {} {} ms; {:.1} ms are borne",
-            new.count(),
+            "it {done} {} {what} and the old version {}; {least} of each are needed to compare them",
+            self.new.tried(),
+            self.old.tried(),
+        )
+    }
+
+    fn worse(&self) -> Option<String> {
+        let fails = ENDINGS.iter().find_map(|(ending, words)| self.more_end_so(*ending, words));
+        fails.or_else(|| QUANTILES.iter().find_map(|quantile| self.slower(quantile)))
+    }
+
+    /// Why too many of its requests end so, if they do.
+    fn more_end_so(&self, ending: Ending, words: &str) -> Option<String> {
+        let (old, new) = (Share::of(self.old, ending), Share::of(self.new, ending));
+        let chance = if ending == Ending::Failed { 3.0 * self.chance } else { self.chance };
+        let borne = f64::from(self.settings.errors) / 100.0;
+        let fails = new.count > 0
+            && so_many_marked(new.count, new.count + old.count, new.of, old.of, chance)
+            && new.surely_more_by(&old, deviations(chance)) > borne;
+        fails.then(|| {
+            format!(
+                "{:.1} % of its {} {words} ({} of {}), and {:.1} % of the old version's ({} of {}); \
+                 {} points more are borne",
+                new.share() * 100.0,
+                self.what,
+                new.count,
+                new.of,
+                old.share() * 100.0,
+                old.count,
+                old.of,
+                self.settings.errors,
+            )
+        })
+    }
+
+    /// Why it is too slow at this quantile, if it is.
+    fn slower(&self, (quantile, name, slack): &(f64, &str, Duration)) -> Option<String> {
+        let (old, new) = (&self.old.took, &self.new.took);
+        let (old_count, new_count) = (old.count(), new.count());
+        let rank = |count: u64| ((count as f64 * quantile).ceil() as u64).clamp(1, count.max(1));
+        let old_took = old.ranked(rank(old_count))?;
+        let borne = old_took.mul_f64(self.settings.slower) + *slack;
+        let within = new.at_most(borne);
+        let fails = so_few_below(within, new_count, rank(old_count), old_count, self.chance);
+        fails.then(|| self.in_words(name, (old_took, old_count), borne, new))
+    }
+
+    fn in_words(
+        &self,
+        name: &str,
+        (old_took, old_count): (Duration, u64),
+        borne: Duration,
+        new: &Latencies,
+    ) -> String {
+        let quantile =
+            QUANTILES.iter().find(|(_, each, _)| *each == name).map_or(0.5, |each| each.0);
+        let new_count = new.count();
+        let new_took = new.ranked((new_count as f64 * quantile).ceil() as u64).unwrap_or_default();
+        format!(
+            "the {name} of its {new_count} {} took {} ms, of the old version's {old_count} {} ms; \
+             {:.1} ms are borne",
+            self.what,
             millis(new_took),
-            old.count(),
             millis(old_took),
             millis(borne),
         )
-    })
+    }
 }
 
-/// By how much the new version's share of errors is above the old one's, at least,
-/// as far as is sure (Newcombe 1998, method 10).
-fn surely_more_by(old: &Measurement, new: &Measurement) -> f64 {
-    let (old_share, new_share) = (share(old), share(new));
-    let (_, old_highest) = bounds(old);
-    let (new_lowest, _) = bounds(new);
-    new_share - old_share - (new_share - new_lowest).hypot(old_highest - old_share)
+/// How many of how many ended so.
+struct Share {
+    count: u64,
+    of: u64,
 }
 
-/// Between what the true share of errors lies (Wilson 1927).
-fn bounds(measured: &Measurement) -> (f64, f64) {
-    let (count, share) = (measured.requests as f64, share(measured));
-    let square = SURE * SURE;
-    let middle = share + square / (2.0 * count);
-    let half = SURE * (share * (1.0 - share) / count + square / (4.0 * count * count)).sqrt();
-    let scale = 1.0 + square / count;
-    ((middle - half) / scale, (middle + half) / scale)
-}
+impl Share {
+    fn of(series: &Series, ending: Ending) -> Self {
+        Self { count: series.count(ending), of: series.tried() }
+    }
 
-fn share(measured: &Measurement) -> f64 {
-    measured.errors as f64 / measured.requests as f64
+    fn share(&self) -> f64 {
+        if self.of == 0 { 0.0 } else { self.count as f64 / self.of as f64 }
+    }
+
+    /// By how much it is above the other, at least, as far as is sure (Newcombe 1998,
+    /// method 10).
+    fn surely_more_by(&self, other: &Self, deviations: f64) -> f64 {
+        let (_, highest) = other.bounds(deviations);
+        let (lowest, _) = self.bounds(deviations);
+        let (share, others) = (self.share(), other.share());
+        share - others - (share - lowest).hypot(highest - others)
+    }
+
+    /// Between what the true share lies (Wilson 1927).
+    fn bounds(&self, deviations: f64) -> (f64, f64) {
+        let (count, share) = ((self.of as f64).max(1.0), self.share());
+        let square = deviations * deviations;
+        let middle = share + square / (2.0 * count);
+        let half =
+            deviations * (share * (1.0 - share) / count + square / (4.0 * count * count)).sqrt();
+        let scale = 1.0 + square / count;
+        ((middle - half) / scale, (middle + half) / scale)
+    }
 }
 
 fn millis(time: Duration) -> f64 {
     (time.as_secs_f64() * 10_000.0).round() / 10.0
-}
-
-#[cfg(test)]
-mod tests {
-    use http::StatusCode;
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::service::{Kind, Outcome, VersionMetrics};
-
-    fn measured(requests: u64, errors: u64) -> Measurement {
-        let metrics = Arc::new(VersionMetrics::default());
-        for number in 0..requests {
-            let status = if number < errors { StatusCode::BAD_GATEWAY } else { StatusCode::OK };
-            metrics.begin(Kind::Request).ended(Outcome::Answered, Some(status));
-        }
-        metrics.read()
-    }
-
-    fn took(requests: u64, time: Duration) -> Measurement {
-        took_each(&[(Kind::Request, requests, time)])
-    }
-
-    fn took_each(all: &[(Kind, u64, Duration)]) -> Measurement {
-        let metrics = Arc::new(VersionMetrics::default());
-        for &(kind, count, time) in all {
-            (0..count).for_each(|_| metrics.count(kind, false, time));
-        }
-        metrics.read()
-    }
-
-    fn verdict(old: &Measurement, new: &Measurement) -> Verdict {
-        judge(&Canary::default(), old, new)
-    }
-
-    #[test]
-    fn nothing_is_said_of_few_requests() {
-        for (old, new) in [(1000, 0), (1000, 19), (19, 1000)] {
-            let verdict = verdict(&measured(old, 0), &measured(new, new));
-            assert!(matches!(verdict, Verdict::TooFew(_)), "{verdict:?}");
-        }
-    }
-
-    #[test]
-    fn a_version_that_fails_more_is_told_from_one_that_was_unlucky() {
-        let failed = |old: (u64, u64), new: (u64, u64)| {
-            let verdict = verdict(&measured(old.0, old.1), &measured(new.0, new.1));
-            matches!(verdict, Verdict::Failed(_))
-        };
-        assert!(failed((2000, 0), (20, 6)), "30 % from the first twenty on");
-        assert!(failed((20, 0), (20, 12)));
-        assert!(failed((10_000, 100), (10_000, 400)));
-        assert!(!failed((2000, 0), (20, 1)), "one may be chance");
-        assert!(!failed((20, 1), (20, 3)));
-        assert!(!failed((2000, 600), (100, 30)), "as bad as before is no worse");
-        assert!(!failed((10_000, 0), (10_000, 90)), "within the point that is borne");
-    }
-
-    #[test]
-    fn a_version_that_is_slower_is_told_with_its_figures() {
-        let old = took(1000, Duration::from_millis(20));
-        let Verdict::Failed(reason) = verdict(&old, &took(20, Duration::from_millis(100))) else {
-            panic!("it is five times as slow");
-        };
-        assert!(reason.starts_with("the median of its 20 requests took 1"), "{reason}");
-        assert_eq!(verdict(&old, &took(1000, Duration::from_millis(30))), Verdict::Passed);
-        let quick = took(1000, Duration::from_micros(200));
-        assert_eq!(verdict(&quick, &took(1000, Duration::from_millis(3))), Verdict::Passed);
-    }
-
-    #[test]
-    fn events_are_compared_with_events_and_requests_with_requests() {
-        let (request, event) = (Duration::from_millis(1), Duration::from_millis(100));
-        let of = |requests, events, event| {
-            took_each(&[(Kind::Request, requests, request), (Kind::Delivery, events, event)])
-        };
-        let old = of(900, 100, event);
-        assert_eq!(verdict(&old, &of(100, 900, event)), Verdict::Passed, "it got more events");
-        let Verdict::Failed(reason) = verdict(&old, &of(900, 100, event * 3)) else {
-            panic!("its handler is three times as slow");
-        };
-        assert!(reason.starts_with("the median of its 100 events took"), "{reason}");
-    }
 }

@@ -2,6 +2,7 @@
 //! keeps.
 
 use std::cmp::Reverse;
+use std::fmt;
 
 use http::{HeaderMap, HeaderName};
 use serde::{Deserialize, Serialize};
@@ -104,6 +105,17 @@ impl Share {
     pub(crate) fn greatest(shares: &[Self]) -> Option<u64> {
         let greatest = shares.iter().max_by_key(|share| (share.weight, Reverse(share.version)));
         greatest.map(|share| share.version)
+    }
+}
+
+/// The shares: `v1 90 %, v2 10 %`.
+impl fmt::Display for TrafficPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, Share { version, weight }) in self.versions.iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            write!(f, "{comma}v{version} {weight} %")?;
+        }
+        Ok(())
     }
 }
 
