@@ -71,7 +71,7 @@ pub(super) async fn to_service(
         subscribes(version).then_some(version)
     });
     let Some((found, lease)) = chosen else { return gone(service) };
-    let count = found.metrics.begin();
+    let count = found.metrics.begin(Kind::Delivery);
     let measure = lease.version().metrics.begin(Kind::Delivery);
     let delivery = runtime::Delivery {
         lease,
@@ -98,12 +98,12 @@ pub(super) async fn to_service(
                 let reason = error.to_string();
                 Ok(Ending::Undelivered { reason, pause: Duration::ZERO })
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(Failure::from(error).named(store)),
         },
         Ok(Verdict::Repeated) => Ok(Ending::Finished),
         Ok(Verdict::Retry(reason)) => Ok(Ending::Failed { reason, after: None }),
         Ok(Verdict::Reject(reason)) => Ok(Ending::Rejected(reason)),
-        Err(failure) => Err(failure),
+        Err(failure) => Err(failure.named(store)),
     };
     match ended {
         Ok(ending @ Ending::Undelivered { .. }) => {
@@ -112,9 +112,10 @@ pub(super) async fn to_service(
             ending
         }
         Ok(ending) => {
-            count.ended(Outcome::Answered);
             let finished = matches!(ending, Ending::Finished);
-            measure.ended(if finished { Outcome::Answered } else { Outcome::NoAnswer }, None);
+            let outcome = if finished { Outcome::Answered } else { Outcome::NoAnswer };
+            count.ended(outcome);
+            measure.ended(outcome, None);
             ending
         }
         Err(failure) => {
@@ -134,6 +135,7 @@ fn failed(failure: &Failure) -> Ending {
         // Where it took effect after all, it has none the next time.
         Failure::NoRoom(_)
         | Failure::StoreFull
+        | Failure::DiskFull
         | Failure::OutboxFull
         | Failure::Store(_)
         | Failure::Uncertain(_) => Ending::Undelivered { reason, pause: UNREACHABLE_PAUSE },

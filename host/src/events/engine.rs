@@ -68,6 +68,8 @@ pub(super) struct Inner {
 pub(super) struct Table {
     relays: HashMap<ServiceName, Relay>,
     pub(super) active: BTreeMap<Name, Active>,
+    /// Dead letters of subscriptions that are over, where there are some.
+    pub(super) dead_of_ended: BTreeMap<Name, u64>,
     /// Services whose cursors have to be looked through, whatever is active.
     unsettled: BTreeSet<ServiceName>,
     /// Services that are being looked through.
@@ -86,6 +88,16 @@ pub(super) struct Shown {
     pub(super) status: Arc<Status>,
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) until: Option<u64>,
+}
+
+impl Shown {
+    /// How many events on the bus, of which the last is `end`, it has not read yet or not
+    /// finished; not those that it holds.
+    pub(super) fn lag(&self, end: u64) -> u64 {
+        let report = self.status.report();
+        let unread = self.until.unwrap_or(end).saturating_sub(report.scanned);
+        unread + report.window as u64
+    }
 }
 
 impl Table {

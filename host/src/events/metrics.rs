@@ -47,6 +47,7 @@ impl Collector for EventsCollector {
             }
         }
         self.deliveries(&mut encoder, &subscriptions)?;
+        self.dead_letters(&mut encoder, &subscriptions)?;
         self.ages(&mut encoder, &subscriptions)?;
         self.states(&mut encoder, &subscriptions)?;
         self.outboxes(&mut encoder)?;
@@ -69,11 +70,35 @@ impl EventsCollector {
         )?;
         for shown in all {
             let counts = shown.status.counts();
-            for (outcome, count) in [("delivered", counts.delivered), ("failed", counts.failed)] {
+            let outcomes = [
+                ("delivered", counts.delivered),
+                ("failed", counts.failed),
+                ("undelivered", counts.undelivered),
+            ];
+            for (outcome, count) in outcomes {
                 let [service, subscription] = labels(shown);
                 let labels = [service, subscription, ("outcome", outcome)];
                 encode(&mut deliveries, &labels, &ConstCounter::new(count))?;
             }
+        }
+        Ok(())
+    }
+
+    /// Those of replays that are over, too: they are there until someone takes them out.
+    fn dead_letters(&self, encoder: &mut DescriptorEncoder, all: &[Shown]) -> fmt::Result {
+        let mut dead = encoder.encode_descriptor(
+            "hotdock_subscription_dead_letters",
+            "Dead letters that are there",
+            None,
+            MetricType::Gauge,
+        )?;
+        for shown in all {
+            encode(&mut dead, &labels(shown), &gauge(shown.status.counts().dead))?;
+        }
+        for (name, count) in self.events.dead_of_ended() {
+            let labels =
+                [("service", name.service.as_str()), ("subscription", &*name.subscription)];
+            encode(&mut dead, &labels, &gauge(count))?;
         }
         Ok(())
     }
@@ -151,11 +176,11 @@ const COUNTERS: [ReadCounter; 2] = [
 /// The same, with the last position on the bus.
 type ReadGauge = (&'static str, &'static str, fn(&Shown, u64) -> u64);
 
-const GAUGES: [ReadGauge; 5] = [
+const GAUGES: [ReadGauge; 4] = [
     (
         "hotdock_subscription_lag",
-        "Events on the bus that a subscription has not read yet, wanted or not",
-        |shown, end| shown.until.unwrap_or(end).saturating_sub(shown.status.report().scanned),
+        "Events on the bus that a subscription has not read yet, wanted or not, or not finished",
+        |shown, end| shown.lag(end),
     ),
     (
         "hotdock_subscription_in_flight",
@@ -169,9 +194,6 @@ const GAUGES: [ReadGauge; 5] = [
     ),
     ("hotdock_subscription_parked", "Keys whose events wait for an operator", |shown, _| {
         shown.status.report().parked as u64
-    }),
-    ("hotdock_subscription_dead_letters", "Dead letters that are there", |shown, _| {
-        shown.status.counts().dead
     }),
 ];
 

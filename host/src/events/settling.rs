@@ -54,13 +54,13 @@ pub(super) async fn in_order(
 
 /// Tries until the store takes them. False where it does not and the dispatcher stops.
 async fn until_settled(parts: &Parts, settlements: Vec<Settlement>) -> bool {
-    let subscription = &*parts.name;
+    let (service, subscription) = parts.labels();
     let mut failed = false;
     while let Err(error) = settle(&parts.store, settlements.clone()).await {
         let reason = format!("its store takes no note of what failed: {error}");
         parts.status.set_unsettled(&reason);
         if !std::mem::replace(&mut failed, true) {
-            tracing::error!(subscription, reason, "paused");
+            tracing::error!(service, subscription, reason, "paused");
         }
         if parts.stop.is_cancelled() {
             return false;
@@ -72,7 +72,7 @@ async fn until_settled(parts: &Parts, settlements: Vec<Settlement>) -> bool {
     }
     if failed {
         parts.status.set_settled();
-        tracing::info!(subscription, "its store takes note of what failed again");
+        tracing::info!(service, subscription, "its store takes note of what failed again");
     }
     true
 }

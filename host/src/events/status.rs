@@ -24,6 +24,7 @@ pub(super) struct Status {
     unsettled: AtomicBool,
     delivered: AtomicU64,
     failed: AtomicU64,
+    undelivered: AtomicU64,
     given_up: AtomicU64,
     missed: AtomicU64,
     /// Dead letters that are there.
@@ -65,6 +66,9 @@ pub(super) struct Counts {
     pub(super) delivered: u64,
     /// Deliveries that failed.
     pub(super) failed: u64,
+    /// Deliveries that were no attempt: the handler could not do its work for a reason that
+    /// is not its own.
+    pub(super) undelivered: u64,
     /// Events that were given up.
     pub(super) given_up: u64,
     /// Events that the bus no longer had.
@@ -123,7 +127,13 @@ impl Status {
         self.note_error(reason);
     }
 
-    /// Something kept an event from its handler.
+    /// Something kept an event from its handler, or the handler from its work.
+    pub(super) fn count_undelivered(&self, reason: &str) {
+        self.undelivered.fetch_add(1, Ordering::Relaxed);
+        self.note_error(reason);
+    }
+
+    /// Something is wrong.
     pub(super) fn note_error(&self, reason: &str) {
         *lock(&self.last_error) = Some(reason.to_owned());
     }
@@ -149,6 +159,7 @@ impl Status {
         Counts {
             delivered: self.delivered.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
+            undelivered: self.undelivered.load(Ordering::Relaxed),
             given_up: self.given_up.load(Ordering::Relaxed),
             missed: self.missed.load(Ordering::Relaxed),
             dead: self.dead.load(Ordering::Relaxed),

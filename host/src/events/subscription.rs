@@ -27,6 +27,7 @@ use super::target::Target;
 use super::window::{Load, Positioned, Window};
 use crate::bus::{Bus, ReadLimit};
 use crate::manifest::Subscription;
+use crate::service::ServiceName;
 use crate::state::{Consumption, Store};
 
 /// Events that are read ahead of the handlers, and those on their way among the held.
@@ -43,6 +44,8 @@ pub(super) struct Parts {
     pub(super) bus: Bus,
     pub(super) store: Arc<Store>,
     pub(super) target: Target,
+    /// Whose it is.
+    pub(super) service: ServiceName,
     /// Its name in the store.
     pub(super) name: Arc<str>,
     /// The last event that it wants, where it has an end: a replay.
@@ -207,8 +210,8 @@ impl Dispatcher {
             let batch = match self.parts.bus.read(self.scanned, READ).await {
                 Ok(batch) => batch,
                 Err(error) => {
-                    let subscription = &*self.parts.name;
-                    tracing::error!(subscription, %error, "the bus cannot be read");
+                    let (service, subscription) = self.parts.labels();
+                    tracing::error!(service, subscription, %error, "the bus cannot be read");
                     self.rest(SETTLE_PAUSE);
                     return;
                 }
@@ -231,7 +234,14 @@ impl Dispatcher {
         if missing > 0 {
             self.parts.status.count_missed(missing);
             let (subscription, after) = (&*self.parts.name, self.scanned);
-            tracing::error!(subscription, after, missing, "the bus no longer has these events");
+            let (service, _) = self.parts.labels();
+            tracing::error!(
+                service,
+                subscription,
+                after,
+                missing,
+                "the bus no longer has these events"
+            );
         }
     }
 
@@ -305,8 +315,13 @@ impl Dispatcher {
         let latest = now.saturating_add(u64::try_from(longest.as_millis()).unwrap_or(u64::MAX));
         let taken = self.held.take_back(latest, now);
         if taken > 0 {
-            let subscription = &*self.parts.name;
-            tracing::warn!(subscription, taken, "held events were due too late: they are due now");
+            let (service, subscription) = self.parts.labels();
+            tracing::warn!(
+                service,
+                subscription,
+                taken,
+                "held events were due too late: they are due now"
+            );
         }
     }
 
@@ -392,14 +407,20 @@ impl Dispatcher {
             Ending::Failed { reason, after } => {
                 status.count_failed(&reason);
                 if self.breaker.failed(&attempt.key, Instant::now()) {
-                    let subscription = &*self.parts.name;
-                    tracing::warn!(subscription, reason, "deliveries fail in a row: paused");
+                    let (service, subscription) = self.parts.labels();
+                    tracing::warn!(
+                        service,
+                        subscription,
+                        reason,
+                        "deliveries fail in a row: paused"
+                    );
                 }
                 self.failed(attempt, reason, after);
             }
             Ending::Undelivered { reason, pause } => {
-                tracing::debug!(subscription = &*self.parts.name, reason, "not delivered");
-                status.note_error(&reason);
+                let (service, subscription) = self.parts.labels();
+                tracing::debug!(service, subscription, reason, "not delivered");
+                status.count_undelivered(&reason);
                 self.breaker.undecided();
                 if !pause.is_zero() {
                     self.rest(pause);
@@ -443,6 +464,11 @@ impl Dispatcher {
 }
 
 impl Parts {
+    /// Whose it is and what it is called, for the log.
+    pub(super) fn labels(&self) -> (&str, &str) {
+        (self.service.as_str(), &self.name)
+    }
+
     /// Hands an event to its handler; reads it from its row first where memory
     /// doesn't have it.
     async fn attempt(&self, attempt: &mut Attempt, slot: OwnedSemaphorePermit) -> Ending {

@@ -363,6 +363,20 @@ impl Store {
         .await
     }
 
+    /// How many dead letters there are of each subscription that has some.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn dead_counts(self: &Arc<Self>) -> Result<Vec<(String, u64)>, Error> {
+        self.read(|connection| {
+            connection
+                .prepare_cached("SELECT subscription, count(*) FROM _dead GROUP BY subscription")?
+                .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect()
+        })
+        .await
+    }
+
     /// How many dead letters a subscription has.
     ///
     /// # Errors

@@ -112,10 +112,19 @@ async fn a_dead_letter_of_a_replay_that_is_over_is_delivered_to_its_subscription
         (list["subscriptions"].as_array()?.len() == 1).then_some(())
     })
     .await;
+    let gauge = |of: &str| {
+        let of = format!("service=\"consumer\",subscription=\"{of}\"");
+        format!("hotdock_subscription_dead_letters{{{of}}}")
+    };
+    let (_, of_replay) = replay.split_once('/').expect("a service and a name");
+    host.until_metric(&gauge("test.>"), 1).await;
+    host.until_metric(&gauge(of_replay), 1).await;
+    host.until_logged("\"message\":\"dead letter\",\"service\":\"consumer\"").await;
     let reply = post(&host, &format!("/v1/dead-letters/{letter}/retry"), Value::Null).await;
     assert_eq!(reply.json(), json!({"subscription": "consumer/test.>"}));
     // Hopeless as it is, it comes back there.
     until(&host, SUBSCRIPTION, "dead", json!(2)).await;
+    host.until_metric(&gauge(of_replay), 0).await;
 }
 
 #[tokio::test]

@@ -176,9 +176,13 @@ impl Events {
             table.active.extract_if(.., is_ended).collect()
         };
         for (name, active) in ended {
+            let dead = active.status.counts().dead;
+            if dead > 0 {
+                self.table().dead_of_ended.insert(name.clone(), dead);
+            }
             let is_over = active.until.is_some() && !active.stop.is_cancelled();
             if is_over && let Err(error) = self.forget(&name, &active.store).await {
-                tracing::warn!(subscription = %name, %error, "the replay is not forgotten");
+                tracing::warn!(service = %name.service, subscription = %name, %error, "the replay is not forgotten");
                 self.table().unsettled.insert(name.service);
             }
         }
@@ -239,6 +243,9 @@ impl Events {
         self.inner.bus.skip_to(known).await?;
         // Where a store is new to its host, or was deleted, all are new.
         self.begin(subscriber.name(), subscriber.store(), &subscriptions).await?;
+        let dead = subscriber.store().dead_counts().await?.into_iter();
+        let dead = dead.map(|(subscription, count)| (name(&subscription), count));
+        self.table().dead_of_ended.extend(dead);
         for cursor in subscriber.store().cursors().await? {
             let name = name(&cursor.subscription);
             if !self.table().active.contains_key(&name) {
@@ -266,6 +273,7 @@ impl Events {
             bus: self.inner.bus.clone(),
             store: Arc::clone(&store),
             target,
+            service: name.service.clone(),
             name: Arc::clone(&name.subscription),
             until,
             status: Arc::clone(&status),
@@ -292,6 +300,7 @@ impl Events {
             active.store.unload_subscription(&name.subscription);
             return Ok(());
         }
+        table.dead_of_ended.remove(name);
         table.active.insert(name.clone(), active);
         drop(table);
         tokio::spawn(async move {
@@ -313,7 +322,7 @@ impl Events {
             let subscription = Arc::clone(&name.subscription);
             let advance = vec![Settlement::Advance { subscription }];
             if let Err(error) = store.settle_durably(advance).await {
-                tracing::warn!(subscription = %name, %error, "its cursor could not be moved");
+                tracing::warn!(service = %name.service, subscription = %name, %error, "its cursor could not be moved");
             }
             if let Some(active) = self.table().active.get_mut(&name) {
                 active.passed_since = None;

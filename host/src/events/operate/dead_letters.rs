@@ -139,9 +139,7 @@ impl Events {
         let revived = shown.store.retry_dead(id.number, &shown.name.subscription).await;
         match revived.map_err(failed(&id.service))? {
             Revival::Revived { key, position } => {
-                if let Some(own) = self.at_work_as(&own) {
-                    own.status.count_one_less_dead();
-                }
+                self.count_one_less_dead(&own);
                 // A dispatcher that has ended finds it among the held when it is back.
                 // So does one that doesn't listen for so long, when it is started anew.
                 let revived = shown.commands.send(Command::Revived { key, position });
@@ -164,9 +162,7 @@ impl Events {
             return Err(OperateError::NoDeadLetter(id.clone()));
         }
         let subscription = Arc::from(letter.subscription);
-        if let Some(own) = self.at_work_as(&Name { service: id.service.clone(), subscription }) {
-            own.status.count_one_less_dead();
-        }
+        self.count_one_less_dead(&Name { service: id.service.clone(), subscription });
         Ok(())
     }
 
@@ -178,6 +174,26 @@ impl Events {
             None
         };
         found.ok_or_else(|| OperateError::NoDeadLetter(id.clone()))
+    }
+
+    /// Dead letters of subscriptions that are over, in services that are deployed.
+    pub(in crate::events) fn dead_of_ended(&self) -> Vec<(Name, u64)> {
+        let snapshot = self.inner.registry.load();
+        let is_there = |name: &Name| {
+            name.service == ServiceName::webhooks() || snapshot.services.contains_key(&name.service)
+        };
+        let table = self.table();
+        let ended = table.dead_of_ended.iter();
+        let ended = ended.filter(|(name, _)| is_there(name) && !table.active.contains_key(name));
+        ended.map(|(name, count)| (name.clone(), *count)).collect()
+    }
+
+    fn count_one_less_dead(&self, name: &Name) {
+        if let Some(own) = self.at_work_as(name) {
+            own.status.count_one_less_dead();
+        } else if let Some(count) = self.table().dead_of_ended.get_mut(name) {
+            *count = count.saturating_sub(1);
+        }
     }
 
     fn at_work_as(&self, name: &Name) -> Option<Shown> {

@@ -26,7 +26,7 @@ pub struct SubscriptionStatus {
     /// Where a replay ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<u64>,
-    /// Events on the bus that it has not read yet, wanted or not.
+    /// Events on the bus that it has not read yet, wanted or not, and those in flight.
     pub lag: u64,
     /// Events that it has read and that are neither finished nor held.
     pub in_flight: usize,
@@ -47,6 +47,9 @@ pub struct SubscriptionStatus {
     pub delivered: u64,
     /// Those that failed.
     pub failed: u64,
+    /// Deliveries that were no attempts: the service was not there, or could not do its work
+    /// for a reason that is not its own.
+    pub undelivered: u64,
     /// Events that became dead letters, since the start.
     pub given_up: u64,
     /// Events that the bus no longer had when their turn came, since the start.
@@ -174,7 +177,7 @@ impl Events {
             state: self.state_of(shown),
             position: position_of(shown),
             until: shown.until,
-            lag: shown.until.unwrap_or_else(|| bus.last()).saturating_sub(report.scanned),
+            lag: shown.lag(bus.last()),
             in_flight: report.window,
             held: report.held,
             parked: report.parked,
@@ -184,6 +187,7 @@ impl Events {
             attempts: counts.delivered + counts.failed,
             delivered: counts.delivered,
             failed: counts.failed,
+            undelivered: counts.undelivered,
             given_up: counts.given_up,
             missed: counts.missed,
             last_error: shown.status.last_error(),
@@ -211,6 +215,7 @@ impl Events {
             attempts: 0,
             delivered: 0,
             failed: 0,
+            undelivered: 0,
             given_up: 0,
             missed: 0,
             last_error: None,

@@ -86,9 +86,9 @@ impl Dispatcher {
     pub(super) fn bury(&mut self, attempt: Attempt, reason: String) {
         let Attempt { key, position, event, number, held } = attempt;
         let event = event.expect("an event that was delivered is in memory");
-        let subscription = &*self.parts.name;
+        let (service, subscription) = self.parts.labels();
         let (id, event_type) = (event.id.as_str(), event.event_type.as_str());
-        tracing::warn!(subscription, position, id, event_type, reason, "dead letter");
+        tracing::warn!(service, subscription, position, id, event_type, reason, "dead letter");
         let settlement = Settlement::Bury {
             consumption: self.consumption(position, held),
             key: Arc::clone(&key),
