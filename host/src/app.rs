@@ -1,9 +1,11 @@
 //! The wiring: the only place that constructs the parts and ties them together.
 
+mod reload;
 mod stop;
 
-use std::fs::{File, TryLockError};
+use std::fs::{DirBuilder, File, Permissions, TryLockError};
 use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,7 +22,7 @@ use crate::alarm::Alarm;
 use crate::bus::{Bus, BusOptions};
 use crate::clock::Clock;
 use crate::config::{Config, TOKEN_VARIABLE};
-use crate::deploy::{DeployConfig, Deployer, Notice, StatusReader};
+use crate::deploy::{DeployConfig, Deployer, Notice, Operator, StatusReader};
 use crate::events::receive::{Intake, IntakeCollector, IntakeLimits};
 use crate::events::webhook::WebhookTarget;
 use crate::events::{Events, EventsCollector, Webhooks, schedule};
@@ -28,12 +30,14 @@ use crate::http::connection::Connections;
 use crate::http::uploads::UploadsCollector;
 use crate::listen::{ConnectionsCollector, Listener, Side};
 use crate::outbound::Outbound;
+use crate::room::Room;
 use crate::runtime::{Runtime, RuntimeCollector, RuntimeOptions};
 use crate::service::{Registry, ServiceCollector, ServiceName};
 use crate::state::{self, Store, StoreOptions};
 use crate::telemetry::{Logs, LogsCollector};
 
-pub use self::stop::SHUTDOWN_GRACE;
+pub use self::reload::{Reload, Reloaded};
+pub use self::stop::{SHUTDOWN_GRACE, Tell};
 
 /// How often idle instances and stores are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -58,6 +62,8 @@ pub struct App {
     /// Ends the admin listener and the sweeper, after the last request.
     stopped: CancellationToken,
     alarm: Alarm,
+    reload: Arc<Reload>,
+    tell: Option<Tell>,
     /// Held for as long as the host runs: the data folder is its alone.
     lock: File,
 }
@@ -92,6 +98,8 @@ impl App {
         // Before the first file is opened.
         state::memory::install();
         let lock = lock_data_folder(&config.data).await?;
+        let room = Room::of(&config.data);
+        let made_way = room.make_way();
         let outbound = Outbound::new(config.outbound.clone());
         let host_memory = config.host_memory.as_u64();
         let options = RuntimeOptions { host_memory, ..RuntimeOptions::default() };
@@ -103,6 +111,7 @@ impl App {
             max_idempotency_keys: config.http.max_idempotency_keys,
             alarm: alarm.clone(),
             clock: clock.clone(),
+            room: room.clone(),
             ..stores
         };
         let bus = open_bus(&config, &alarm, clock).await?;
@@ -118,6 +127,10 @@ impl App {
         .await?;
         // Before anything new can be published: what is left to be delivered is known.
         events.reconcile().await;
+        if made_way {
+            open_all(&registry).await;
+        }
+        room.reserve();
         let (stop, stopped) = (CancellationToken::new(), CancellationToken::new());
 
         let limits =
@@ -142,6 +155,7 @@ impl App {
             Box::new(UploadsCollector(Arc::clone(connections.uploads()))),
         ];
         let serving = tokio::spawn(connections.serve_all(listener, stop.clone(), config.drain));
+        let access = Access::new(config.token.clone());
         let parts = admin::Parts {
             operator: deployer.operator(),
             status: deployer.status(),
@@ -149,7 +163,7 @@ impl App {
             logs,
             events: events.clone(),
             intake,
-            access: Access::new(config.token.clone()),
+            access: access.clone(),
             body_idle: config.http.body_idle.max(config.upload_idle_timeout),
             stopping: stop.clone(),
         };
@@ -164,12 +178,14 @@ impl App {
             stop.clone(),
         );
         tokio::spawn(ticking);
-        tokio::spawn(sweep(Arc::clone(&registry), stopped.clone()));
+        let operator = deployer.operator();
+        tokio::spawn(sweep(Arc::clone(&registry), room, operator, stopped.clone()));
         tokio::spawn({
             let (events, stopped) = (events.clone(), stopped.clone());
             async move { events.run(stopped).await }
         });
         tracing::info!(listen = %address, admin = %admin_address, "listening");
+        let reload = Arc::new(Reload::new(access, outbound, config.clone()));
         Ok(Self {
             config,
             address,
@@ -181,6 +197,8 @@ impl App {
             stop,
             stopped,
             alarm,
+            reload,
+            tell: None,
             lock,
             registry,
         })
@@ -204,6 +222,17 @@ impl App {
         self.deployer.notices()
     }
 
+    /// Takes settings over that are read anew.
+    #[must_use]
+    pub fn reload(&self) -> Arc<Reload> {
+        Arc::clone(&self.reload)
+    }
+
+    /// Has people told what a stop waits for.
+    pub fn tells(&mut self, tell: Tell) {
+        self.tell = Some(tell);
+    }
+
     /// Tells what is deployed.
     #[must_use]
     pub fn status(&self) -> StatusReader {
@@ -218,10 +247,12 @@ impl App {
     /// When a store can no longer promise that what it acknowledges is durable,
     /// or something was still running when its time was over.
     pub async fn run_until_stopped(self, signal: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { config, registry, deployer, events, serving, admin, stop, stopped, .. } = self;
+        let Self {
+            config, registry, deployer, events, serving, admin, stop, stopped, tell, ..
+        } = self;
         let drain = config.drain;
         let stopping =
-            Stopping { drain, registry, deployer, events, serving, admin, stop, stopped };
+            Stopping { drain, registry, deployer, events, serving, admin, stop, stopped, tell };
         let until_stopped = async {
             signal.await;
             tracing::info!("stopping: no new connections, {drain:?} for requests");
@@ -247,10 +278,24 @@ impl App {
     }
 }
 
+/// Makes the data folder the host's own: state and secrets of services are nobody else's, also
+/// in one that is older than this rule.
+fn make_private(data: &Path) -> anyhow::Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(data);
+    made.with_context(|| format!("the data folder {} cannot be made", data.display()))?;
+    let open = std::fs::metadata(data).map_or(0, |metadata| metadata.permissions().mode() & 0o077);
+    let private = || std::fs::set_permissions(data, Permissions::from_mode(0o700));
+    if open != 0
+        && let Err(error) = private()
+    {
+        tracing::warn!(data = %data.display(), %error, "others can look into the data folder");
+    }
+    Ok(())
+}
+
 /// Takes the data folder for this process; the lock ends with it, however it ends.
 async fn lock_data_folder(data: &Path) -> anyhow::Result<File> {
-    std::fs::create_dir_all(data)
-        .with_context(|| format!("the data folder {} cannot be made", data.display()))?;
+    make_private(data)?;
     let path = data.join("lock");
     let file = File::options()
         .create(true)
@@ -352,14 +397,32 @@ fn metrics(
     metrics
 }
 
+/// Opens every service's store while there is room for that.
+async fn open_all(registry: &Registry) {
+    for service in registry.load().services.values() {
+        if let Err(error) = service.store.last_position().await {
+            tracing::warn!(service = service.name.as_str(), %error, "its store cannot be opened");
+        }
+    }
+}
+
 /// Frees instances and closes stores that nobody used for a while, and takes out
 /// what is kept under expired idempotency keys.
-async fn sweep(registry: Arc<Registry>, stopped: CancellationToken) {
+async fn sweep(
+    registry: Arc<Registry>,
+    room: Room,
+    operator: Operator,
+    stopped: CancellationToken,
+) {
     let mut interval = tokio::time::interval(SWEEP_INTERVAL);
     loop {
         tokio::select! {
             () = stopped.cancelled() => return,
             _ = interval.tick() => {}
+        }
+        if room.is_back() {
+            room.reserve();
+            operator.has_room();
         }
         let now = Instant::now();
         for service in registry.load().services.values() {
@@ -368,7 +431,10 @@ async fn sweep(registry: Arc<Registry>, stopped: CancellationToken) {
             }
             service.store.expire_keys();
             service.store.trim_outbox();
-            service.store.close_if_idle(now);
+            // On a full disk it might not be opened again.
+            if !room.was_full() {
+                service.store.close_if_idle(now);
+            }
         }
     }
 }

@@ -21,7 +21,7 @@ use webhook::FileWebhook;
 
 pub use events::EventsConfig;
 pub use file::{ConfigError, FileConfig};
-pub use network::{Network, ParseNetworkError, site};
+pub use network::{Network, ParseNetworkError, site, socket_address};
 pub use outbound::OutboundConfig;
 pub use token::{InvalidToken, TOKEN_VARIABLE, Token};
 pub use webhook::{WebhookConfig, WebhookMode};

@@ -74,7 +74,7 @@ pub use description::Description;
 pub use diff::{Diff, diff};
 pub use inspect::{Asked, Inspection, inspect};
 pub use notice::Notice;
-pub use operator::{Changed, Condition, MAX_REVISIONS, NotDone, Operator};
+pub use operator::{Asking, Changed, Condition, NotDone, Operator};
 pub use pack::pack;
 pub use pair::Pair;
 pub use record::RecordError;

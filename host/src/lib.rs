@@ -51,7 +51,8 @@
 //! Besides them: [`manifest`] (what a service declares), [`config`] (what the
 //! operator sets), [`admin`] (the operator's listener), [`telemetry`] (the log),
 //! [`cli`] (the command line), [`escape`] (how both show texts of others),
-//! [`clock`] (the time), [`processors`] (how many threads serve), [`allocator`], [`bench`](mod@bench) (what an invocation
+//! [`clock`] (the time), [`processors`] (how many threads serve), [`room`]
+//! (the disk's), [`allocator`], [`bench`](mod@bench) (what an invocation
 //! costs, stage by stage) and [`app`], the only place that wires the parts.
 
 #![warn(clippy::print_stderr, reason = "text of others is escaped where it is written")]
@@ -81,6 +82,7 @@ pub mod manifest;
 pub mod oci;
 pub mod outbound;
 pub mod processors;
+pub mod room;
 pub mod runtime;
 pub mod service;
 pub mod state;

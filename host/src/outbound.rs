@@ -35,6 +35,7 @@ use tokio::runtime::Handle;
 use self::body::RequestBody;
 use self::connect::Connector;
 use self::resolve::{CheckedResolver, Lookup};
+use self::tls::Tls;
 use crate::config::OutboundConfig;
 use crate::manifest::Manifest;
 use crate::service::{ServiceName, VersionId};
@@ -57,6 +58,7 @@ struct Inner {
     client: Client,
     /// For peers that are known to speak HTTP/2 without TLS.
     h2c: Client,
+    tls: Tls,
     /// The one that it was made in: guests of the slow lane send requests, too.
     runtime: Option<Handle>,
     /// Requests under way by service; a version that exists keeps its service's.
@@ -72,7 +74,8 @@ impl Outbound {
 
     fn with_lookup(config: OutboundConfig, lookup: Lookup) -> Self {
         let header_bytes = config.max_header_bytes;
-        let connector = Connector::new(&config, lookup);
+        let tls = Tls::default();
+        let connector = Connector::new(&config, lookup, tls.clone());
         let mut builder = legacy::Client::builder(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
@@ -88,10 +91,16 @@ impl Outbound {
                 config,
                 client,
                 h2c,
+                tls,
                 runtime: Handle::try_current().ok(),
                 in_flight: Mutex::default(),
             }),
         }
+    }
+
+    /// Has the certificates that are trusted read anew, for connections from now on.
+    pub fn forget_certificates(&self) {
+        self.inner.tls.forget();
     }
 
     /// What a version may send.

@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, HOST, HeaderValue, ORIGIN, WWW_AUTHENTICATE};
 use axum::http::uri::Authority;
@@ -23,18 +24,23 @@ const OPEN: [&str; 2] = ["/healthz", "/readyz"];
 /// Who may ask.
 #[derive(Clone)]
 pub struct Access {
-    token: Option<Arc<Token>>,
+    token: Arc<ArcSwapOption<Token>>,
 }
 
 impl Access {
     /// Whoever has the token; without one, whoever is on this machine.
     #[must_use]
     pub fn new(token: Option<Token>) -> Self {
-        Self { token: token.map(Arc::new) }
+        Self { token: Arc::new(ArcSwapOption::from(token.map(Arc::new))) }
+    }
+
+    /// From now on whoever has this one.
+    pub fn set(&self, token: Option<Token>) {
+        self.token.store(token.map(Arc::new));
     }
 
     fn allows(&self, target: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
-        let Some(token) = &self.token else { return is_local(target, headers) };
+        let Some(token) = &*self.token.load() else { return is_local(target, headers) };
         let given = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
         let (scheme, given) = given.split_at_checked(7).unwrap_or_default();
         // Digests have one length, and how alike they are says nothing of the texts.
@@ -42,7 +48,8 @@ impl Access {
         if scheme.eq_ignore_ascii_case(b"bearer ") && bool::from(same) {
             return Ok(());
         }
-        let detail = "the admin token is needed: Authorization: Bearer …";
+        let detail = "the admin token is needed (--token-file or HOTDOCK_TOKEN; Authorization: \
+                      Bearer …)";
         Err(Problem::new(StatusCode::UNAUTHORIZED, detail))
     }
 }

@@ -2,69 +2,76 @@
 //! without knowing (RFC 9110 §13.1.1). A service's entity tag is its revision.
 
 use axum::Json;
-use axum::http::header::{ETAG, HeaderMap, IF_MATCH};
+use axum::http::header::{ETAG, FROM, HeaderMap, IF_MATCH};
 use axum::response::{IntoResponse, Response};
 
 use super::problem::Problem;
-use crate::deploy::{Condition, MAX_REVISIONS, ServiceStatus};
+use crate::deploy::{Asking, Condition, ServiceStatus};
 
-/// What `If-Match` asks for: any service, or one with any of these tags.
-pub(super) fn condition(headers: &HeaderMap) -> Result<Condition, Problem> {
-    let mut revisions = [0; MAX_REVISIONS];
-    let mut count = 0;
-    let mut names_any = false;
-    let mut is_there = false;
-    for value in headers.get_all(IF_MATCH) {
-        is_there = true;
-        let mut rest = value.to_str().map_err(|_| no_tag())?.trim();
-        while !rest.is_empty() {
-            if let Some(after) = rest.strip_prefix('*') {
-                names_any = true;
-                rest = next(after)?;
-                continue;
-            }
-            let (tag, after) = tag(rest).ok_or_else(no_tag)?;
-            rest = next(after)?;
-            if count == MAX_REVISIONS {
-                let message = format!("If-Match names more than {MAX_REVISIONS} entity tags");
-                return Err(Problem::bad_request(message));
-            }
-            revisions[count] = tag;
-            count += 1;
+/// How long the name of who asks may be.
+const MAX_WHO_BYTES: usize = 254;
+
+/// Who asks, and what `If-Match` asks for.
+pub(super) fn asked(headers: &HeaderMap) -> Result<Asking, Problem> {
+    Ok(Asking { condition: condition(headers)?, who: who(headers)? })
+}
+
+/// Who asks, as they say themselves (RFC 9110 §10.1.2).
+fn who(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(value) = headers.get(FROM) else { return Ok(None) };
+    let text = value.to_str().ok().filter(|text| (1..=MAX_WHO_BYTES).contains(&text.len()));
+    let text = text.ok_or_else(|| {
+        Problem::bad_request(format!("From is not text of 1 to {MAX_WHO_BYTES} bytes"))
+    })?;
+    Ok(Some(text.to_owned()))
+}
+
+/// `*`, or entity tags of which one has to be the service's; in several lines, too.
+fn condition(headers: &HeaderMap) -> Result<Condition, Problem> {
+    let mut any = false;
+    let mut revisions = Vec::new();
+    let mut lines = headers.get_all(IF_MATCH).iter().peekable();
+    if lines.peek().is_none() {
+        return Ok(Condition::None);
+    }
+    for line in lines {
+        match line.to_str().unwrap_or_default().trim() {
+            "*" => any = true,
+            text => revisions.extend(tags(text)?),
         }
     }
-    match (is_there, names_any, count) {
-        (false, ..) => Ok(Condition::None),
-        (true, true, 0) => Ok(Condition::Deployed),
-        (true, false, 1..) => Ok(Condition::Revisions(revisions)),
-        _ => Err(no_tag()),
-    }
+    Ok(if any { Condition::Deployed } else { Condition::Revision(revisions.into()) })
 }
 
-/// The revision of the tag that a text begins with, and what follows it. One that is none of
-/// ours, or weak, matches nothing: no revision is 0, and `If-Match` compares strongly (RFC 9110
-/// §8.8.3.2).
-fn tag(text: &str) -> Option<(u64, &str)> {
-    let (is_weak, quoted) = match text.strip_prefix("W/") {
-        Some(rest) => (true, rest),
-        None => (false, text),
+/// The revisions that a list of entity tags names. A weak tag matches nothing here, as tags
+/// are compared by every bit (RFC 9110 §13.1.1); and one that is none of ours neither: no
+/// revision is 0.
+fn tags(list: &str) -> Result<Vec<u64>, Problem> {
+    let wrong = || {
+        let detail = "If-Match is neither * nor entity tags such as \"7\"";
+        Problem::bad_request(detail)
     };
-    let (tag, after) = quoted.strip_prefix('"')?.split_once('"')?;
-    let revision = if is_weak { 0 } else { tag.parse().unwrap_or_default() };
-    Some((revision, after))
-}
-
-/// What comes after a comma, if anything does.
-fn next(after: &str) -> Result<&str, Problem> {
-    let after = after.trim_start();
-    if after.is_empty() {
-        return Ok(after);
+    let mut revisions = Vec::new();
+    let mut rest = list;
+    loop {
+        // Empty members of a list count for nothing (RFC 9110 §5.6.1).
+        rest = rest.trim_start_matches([' ', '\t', ',']);
+        if rest.is_empty() {
+            return if revisions.is_empty() { Err(wrong()) } else { Ok(revisions) };
+        }
+        let weak = rest.strip_prefix("W/");
+        let (tag, after) = weak
+            .unwrap_or(rest)
+            .strip_prefix('"')
+            .and_then(|quoted| quoted.split_once('"'))
+            .ok_or_else(wrong)?;
+        if !after.trim_start().is_empty() && !after.trim_start().starts_with(',') {
+            return Err(wrong());
+        }
+        let revision = if weak.is_some() { None } else { tag.parse().ok() };
+        revisions.push(revision.unwrap_or_default());
+        rest = after;
     }
-    after.strip_prefix(',').map(str::trim_start).ok_or_else(no_tag)
-}
-
-fn no_tag() -> Problem {
-    Problem::bad_request("If-Match is neither * nor entity tags such as \"7\"")
 }
 
 /// A service with its entity tag.
@@ -85,17 +92,21 @@ mod tests {
     }
 
     #[test]
-    fn if_match_is_a_revision_or_any() {
+    fn if_match_is_revisions_or_any() {
+        let revisions = |all: &[u64]| Ok(Condition::Revision(all.into()));
         assert!(matches!(condition(&HeaderMap::new()), Ok(Condition::None)));
         assert_eq!(of("*"), Ok(Condition::Deployed));
-        assert_eq!(of("\"7\""), Ok(Condition::revision(7)));
-        assert_eq!(of("\"another's\""), Ok(Condition::revision(0)));
-        assert_eq!(of("W/\"7\""), Ok(Condition::revision(0)), "it compares strongly");
-        let two = Condition::Revisions([1, 2, 0, 0, 0, 0, 0, 0]);
-        assert_eq!(of("\"1\", \"2\""), Ok(two));
-        assert_eq!(of("\"1\",\"2\" ,"), Ok(two));
-        for wrong in ["7", "\"1\" \"2\"", "\"1", "W/7", "*, \"1\"", "", "w/\"1\""] {
+        assert_eq!(of("\"7\""), revisions(&[7]));
+        assert_eq!(of("\"another's, and so on\""), revisions(&[0]));
+        assert_eq!(of("\"1\", \"2\",,\"3\" "), revisions(&[1, 2, 3]));
+        assert_eq!(of("W/\"7\""), revisions(&[0]), "a weak one matches nothing");
+        assert_eq!(of("W/\"7\", \"8\""), revisions(&[0, 8]));
+        for wrong in ["7", "", ",", "\"1\" \"2\"", "\"1", "w/\"1\"", "\"1\", *"] {
             assert_eq!(of(wrong), Err(400), "{wrong}");
         }
+        let mut lines = HeaderMap::new();
+        lines.append(IF_MATCH, "\"1\"".parse().expect("a value"));
+        lines.append(IF_MATCH, "\"2\"".parse().expect("a value"));
+        assert_eq!(condition(&lines).ok(), revisions(&[1, 2]).ok());
     }
 }

@@ -55,3 +55,42 @@ pub(super) async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> R
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_for_plain_text_gets_it() {
+        let wants = |accept: &'static str| {
+            let value = accept.parse().expect("a value");
+            wants_prometheus(&HeaderMap::from_iter([(ACCEPT, value)]))
+        };
+        assert!(!wants_prometheus(&HeaderMap::new()));
+        for plain in [
+            "text/plain",
+            "text/plain;version=0.0.4;q=0.5, */*;q=0.1",
+            "application/openmetrics-text;q=0.5,text/plain;version=0.0.4",
+            "text/*",
+        ] {
+            assert!(wants(plain), "{plain}");
+        }
+        for open in [
+            "*/*",
+            "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5",
+            "application/openmetrics-text; version=1.0.0",
+            "text/html",
+        ] {
+            assert!(!wants(open), "{open}");
+        }
+    }
+
+    #[test]
+    fn prometheus_knows_counters_by_their_samples_and_no_end() {
+        let text = "# HELP a_b What it is.\n# TYPE a_b counter\na_b_total{c=\"d\"} 1\n\
+                    # HELP e F.\n# TYPE e gauge\n# UNIT e seconds\ne 2\n# EOF\n";
+        let expected = "# HELP a_b_total What it is.\n# TYPE a_b_total counter\n\
+                        a_b_total{c=\"d\"} 1\n# HELP e F.\n# TYPE e gauge\ne 2\n";
+        assert_eq!(prometheus(text), expected);
+    }
+}

@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 
 use super::Admin;
-use super::condition::{condition, tagged};
+use super::condition::{asked, tagged};
 use super::problem::{Denied, Problem, Unchanged};
 use crate::deploy::{KeptVersion, ServiceStatus, Status};
 
@@ -49,7 +49,7 @@ pub(super) async fn undeploy(
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
-    admin.operator.undeploy(&name, condition(&headers)?).await?;
+    admin.operator.undeploy(&name, asked(&headers)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

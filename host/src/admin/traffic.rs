@@ -12,7 +12,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::Admin;
-use super::condition::{condition, tagged};
+use super::condition::{asked, tagged};
 use super::problem::{Problem, Unchanged};
 use crate::deploy::ServiceStatus;
 use crate::service::TrafficPlan;
@@ -72,7 +72,7 @@ pub(super) async fn put(
     headers: HeaderMap,
     Json(plan): Json<TrafficPlan>,
 ) -> Result<Response, Problem> {
-    let changed = admin.operator.set_traffic(&name, plan, condition(&headers)?);
+    let changed = admin.operator.set_traffic(&name, plan, asked(&headers)?);
     Ok(tagged(Box::pin(changed).await?))
 }
 
@@ -91,7 +91,7 @@ pub(super) async fn promote(
     body: Option<Json<Option<Promotion>>>,
 ) -> Result<Response, Problem> {
     let Promotion { version } = body.and_then(|Json(body)| body).unwrap_or_default();
-    let changed = admin.operator.promote(&name, version, condition(&headers)?);
+    let changed = admin.operator.promote(&name, version, asked(&headers)?);
     Ok(tagged(Box::pin(changed).await?))
 }
 
@@ -115,7 +115,7 @@ pub(super) async fn rollback(
         let detail = format!("reason is longer than {MAX_REASON_BYTES} bytes");
         return Err(Problem::bad_request(detail));
     }
-    let changed = admin.operator.rollback(&name, version, reason, condition(&headers)?);
+    let changed = admin.operator.rollback(&name, version, reason, asked(&headers)?);
     Ok(tagged(Box::pin(changed).await?))
 }
 
@@ -141,5 +141,5 @@ pub(super) async fn drain(
         return Err(Problem::bad_request(detail));
     }
     let within = Duration::from_millis(within_ms);
-    Ok(tagged(admin.operator.drain(&name, version, within, condition(&headers)?).await?))
+    Ok(tagged(admin.operator.drain(&name, version, within, asked(&headers)?).await?))
 }

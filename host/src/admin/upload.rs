@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::body::{Body, BodyDataStream};
 use axum::extract::{DefaultBodyLimit, FromRequest as _, Multipart, Path, Query, Request, State};
-use axum::http::header::{CONTENT_TYPE, FROM, LOCATION};
+use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -23,15 +23,12 @@ use tokio::time::{Instant, Sleep, sleep};
 use utoipa::ToSchema;
 
 use super::Admin;
-use super::condition::condition;
+use super::condition::asked;
 use super::problem::{Problem, Unchanged};
-use crate::deploy::{Deployment, Spool, Takeover, Upload};
+use crate::deploy::{Asking, Deployment, Spool, Takeover, Upload};
 use crate::manifest::{MAX_TEXT_BYTES, parse_steps};
 use crate::oci::Reference;
 use crate::service::ServiceName;
-
-/// How long the name of who brings it may be.
-const MAX_WHO_BYTES: usize = 254;
 
 /// How the version takes the traffic over, and where it is from.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -96,9 +93,8 @@ pub(super) async fn put(
     let Wanted { canary, allow_breaking, reference } = wanted;
     let reference = reference.as_deref().map(noted).transpose()?;
     let takeover = canary.as_deref().map_or(Ok(Takeover::AsDeclared), takeover)?;
-    let condition = condition(request.headers())?;
+    let Asking { condition, who } = asked(request.headers())?;
     let expected = expected_digest(request.headers())?;
-    let who = who(request.headers())?;
     let component = admin.operator.spool().await?;
     let (component, manifest) = receive(request, component, expected).await?;
     let upload = Upload { service, component, manifest, who, takeover, allow_breaking, reference };
@@ -128,16 +124,6 @@ fn noted(text: &str) -> Result<Reference, Problem> {
         return Err(Problem::bad_request(format!("reference: {text} has no @sha256:DIGEST")));
     }
     Ok(reference)
-}
-
-/// Who brings it, as they say themselves (RFC 9110 §10.1.2).
-fn who(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let Some(value) = headers.get(FROM) else { return Ok(None) };
-    let text = value.to_str().ok().filter(|text| (1..=MAX_WHO_BYTES).contains(&text.len()));
-    let text = text.ok_or_else(|| {
-        Problem::bad_request(format!("From is not text of 1 to {MAX_WHO_BYTES} bytes"))
-    })?;
-    Ok(Some(text.to_owned()))
 }
 
 /// The SHA-256 that the body is to have (RFC 9530; `Digest` as RFC 3230 has it).

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::deadline;
 use crate::deploy::Deployer;
 use crate::events::Events;
-use crate::service::{Registry, Version};
+use crate::service::{Registry, ServiceName, Version};
 
 /// How long a host takes to end beyond `--drain`, whatever is in its way.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
@@ -50,6 +50,31 @@ pub(super) struct Stopping {
     pub(super) stop: CancellationToken,
     /// The last request is done.
     pub(super) stopped: CancellationToken,
+    /// Told what is waited for, where someone reads it.
+    pub(super) tell: Option<Tell>,
+}
+
+/// Shows a line to people.
+pub type Tell = Box<dyn FnOnce(&str) + Send>;
+
+/// What is under way, by whom.
+fn under_way(registry: &Registry, deployer: &Deployer, events: &Events) -> Vec<String> {
+    let mut versions: Vec<Arc<Version>> = deployer.draining();
+    let snapshot = registry.load().clone();
+    let services = snapshot.services.values();
+    versions.extend(services.flat_map(|service| service.traffic.versions().cloned()));
+    let busy = versions.iter().filter(|version| version.lease_count() > 0);
+    let busy = busy.map(|version| match version.lease_count() {
+        1 => format!("a request or delivery of {}", version.id),
+        leases => format!("{leases} requests or deliveries of {}", version.id),
+    });
+    let delivering = events.still_delivering().into_iter();
+    let delivering = delivering
+        .filter(|name| name.starts_with(ServiceName::webhooks().as_str()))
+        .map(|name| format!("deliveries of {name}"));
+    let deployed = deployer.under_way().into_iter();
+    let deployed = deployed.map(|service| format!("a deployment of {service}"));
+    busy.chain(delivering).chain(deployed).collect()
 }
 
 /// Those who did not come to an end in time.
@@ -81,10 +106,20 @@ impl InTheWay {
 impl Stopping {
     /// Ends all of it. Returns who was in the way and is left behind; nobody as a rule.
     pub(super) async fn run(self) -> Vec<String> {
-        let Self { drain, registry, deployer, events, serving, admin, stop, stopped } = self;
+        let Self { drain, registry, deployer, events, serving, admin, stop, stopped, tell } = self;
         let mut left = InTheWay::default();
         let end = Instant::now() + drain;
         stop.cancel();
+        let waits_for = under_way(&registry, &deployer, &events);
+        if !waits_for.is_empty() {
+            let waits_for = waits_for.join(", ");
+            tracing::info!(waits_for, drain_ms = drain.as_millis(), "stopping");
+            if let Some(tell) = tell {
+                tell(&format!(
+                    "Stopping. Waits up to {drain:?} for {waits_for}; Ctrl-C again ends it at once."
+                ));
+            }
+        }
         let (served, delivered, deployed) = tokio::join!(
             // It sees to its end itself; its last moment is its own.
             deadline::by(end + ENDED_BY / 2, serving),

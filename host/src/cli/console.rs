@@ -13,7 +13,6 @@ use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use crate::deploy::{Notice, ServiceState, Status};
 use crate::escape;
-use crate::service::Share;
 
 /// What empties a terminal and begins at its top (ECMA-48 `ED`, `CUP`).
 const CLEAR: &str = "\x1b[2J\x1b[H";
@@ -266,19 +265,21 @@ pub(super) fn notice(notice: &Notice) -> Option<Vec<String>> {
         Notice::Drained { version, leases_left } if *leases_left > 0 => {
             format!("  {version}: ended with {} still under way", counted(*leases_left, "request"))
         }
-        Notice::Undeployed { service, file: Some(file) } => {
+        Notice::Undeployed { service, file: Some(file), .. } => {
             format!("  {service}: {file} is gone, no longer served; its state is kept")
         }
-        Notice::Undeployed { service, file: None } => {
-            format!("  {service}: undeployed, no longer served; its state is kept")
+        Notice::Undeployed { service, file: None, who } => {
+            format!("  {service}: undeployed{}, no longer served; its state is kept", by(who))
         }
-        Notice::Shared { service, traffic } if traffic.versions.len() > 1 => {
-            let share = |share: &Share| format!("v{} {} %", share.version, share.weight);
-            let shares: Vec<String> = traffic.versions.iter().map(share).collect();
-            format!("  {service}: traffic is shared: {}", shares.join(", "))
+        Notice::Shared { service, traffic, who } if traffic.versions.len() > 1 => {
+            format!("  {service}: traffic is shared{}: {traffic}", by(who))
         }
-        Notice::RolledBack { version, to, reason } => {
-            format!("  {version}: rolled back to v{to}: {reason}")
+        // Where nobody's word it was, it is said that it serves.
+        Notice::Shared { service, traffic, who: who @ Some(_) } => {
+            format!("  {service}: all traffic is shared anew{}: {traffic}", by(who))
+        }
+        Notice::RolledBack { version, to, reason, who } => {
+            format!("  {version}: rolled back to v{to}{}: {reason}", by(who))
         }
         Notice::Held { version, reason } => format!("  {version}: waits for you: {reason}"),
         Notice::Deployment(_)
@@ -287,6 +288,10 @@ pub(super) fn notice(notice: &Notice) -> Option<Vec<String>> {
         | Notice::Drained { .. } => return None,
     };
     Some(vec![line])
+}
+
+fn by(who: &Option<String>) -> String {
+    who.as_ref().map(|who| format!(" by {who}")).unwrap_or_default()
 }
 
 /// What the host serves once the folder was looked through.

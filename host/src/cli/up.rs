@@ -1,18 +1,23 @@
 //! `hotdock up`
 
-use std::net::{AddrParseError, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rustix::fs::Mode;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::{console, signals};
-use crate::app::{App, SHUTDOWN_GRACE};
-use crate::config::{Config, FileConfig, LogFormat, Network, Overrides, Token};
+use super::{console, exit, signals};
+use crate::app::{App, Reload, Reloaded, SHUTDOWN_GRACE};
+use crate::config::{
+    Config, FileConfig, LogFormat, Network, Overrides, TOKEN_VARIABLE, Token, socket_address,
+};
 use crate::deploy::{Notice, StatusReader};
 use crate::processors;
 use crate::telemetry::{self, Logs};
@@ -24,14 +29,16 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(3);
 ///
 /// A flag wins over its environment variable, that over hotdock.toml, that over
 /// the default. Ctrl-C or SIGTERM lets requests under way finish, for --drain at the
-/// most, and ends within 5 s after that; a second one ends at once.
-#[derive(Debug, clap::Args)]
+/// most, and ends within 5 s after that; a second one ends at once. SIGHUP has the token and
+/// the certificates that are trusted read anew, and says what else waits for a restart.
+#[derive(Clone, Debug, clap::Args)]
 pub(super) struct Up {
     /// Folder with NAME.wasm and NAME.toml [default: plugins]
     #[arg(env = "HOTDOCK_FOLDER")]
     folder: Option<PathBuf>,
-    /// Address for requests [default: 127.0.0.1:8080]
-    #[arg(long, env = "HOTDOCK_LISTEN", value_name = "ADDRESS")]
+    /// Address for requests, as 127.0.0.1:8080, localhost:8080, or :8080 for all [default:
+    /// 127.0.0.1:8080]
+    #[arg(long, env = "HOTDOCK_LISTEN", value_name = "ADDRESS", value_parser = address)]
     listen: Option<SocketAddr>,
     /// Address for operators: /healthz, /readyz, /metrics, /v1/… [default: 127.0.0.1:8081]
     #[arg(long, env = "HOTDOCK_ADMIN", value_name = "ADDRESS", value_parser = address)]
@@ -70,11 +77,27 @@ pub(super) struct Up {
     /// Settings file [default: hotdock.toml, if it exists]
     #[arg(long, env = "HOTDOCK_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Say whether the settings are good, and end
+    #[arg(long)]
+    check: bool,
 }
 
 impl Up {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let config = self.resolve()?;
+        let config = match self.resolve() {
+            Ok(config) => config,
+            Err(error) if self.check => {
+                console::error(&error);
+                return Ok(ExitCode::from(exit::REFUSED));
+            }
+            Err(error) => return Err(error),
+        };
+        if self.check {
+            console::print("the settings are good")?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        // What the host writes is nobody else's: state, secrets in it, compiled code.
+        _ = rustix::process::umask(Mode::from_raw_mode(0o077));
         // People see what happens in words; the log keeps to what went wrong.
         let for_people = config.log_format == LogFormat::Text && console::is_terminal();
         let default_log = config.log == Config::default().log;
@@ -88,13 +111,27 @@ impl Up {
             .enable_all()
             .build()
             .context("the asynchronous runtime")?;
-        let result = tokio.block_on(serve(config, logs, for_people, stop));
+        let result = tokio.block_on(self.serve(config, logs, for_people, stop));
         // What still runs then is not waited for: its time is over.
         tokio.shutdown_background();
         result.map(|()| ExitCode::SUCCESS)
     }
 
-    fn resolve(self) -> anyhow::Result<Config> {
+    fn resolve(&self) -> anyhow::Result<Config> {
+        let this = self.clone();
+        let config = this.resolved()?;
+        telemetry::check_filter(&config.log)?;
+        if config.token.is_none() && !config.admin.ip().is_loopback() {
+            anyhow::bail!(
+                "the admin address {} can be reached from elsewhere: set a token with --token-file \
+                 or {TOKEN_VARIABLE}",
+                config.admin
+            );
+        }
+        Ok(config)
+    }
+
+    fn resolved(self) -> anyhow::Result<Config> {
         let file = match &self.config {
             Some(path) => FileConfig::read(path, true)?,
             None => FileConfig::read(Path::new("hotdock.toml"), false)?,
@@ -115,16 +152,65 @@ impl Up {
         };
         Ok(Config::resolve(overrides, file))
     }
+
+    async fn serve(
+        self,
+        config: Config,
+        logs: Logs,
+        for_people: bool,
+        stop: CancellationToken,
+    ) -> anyhow::Result<()> {
+        let hangups = signal(SignalKind::hangup()).context("signals")?;
+        let folder = config.folder.clone();
+        let mut app = App::start(config, logs).await?;
+        tokio::spawn(self.reload_at(hangups, app.reload()));
+        if for_people {
+            // Whoever reads it may go; the host stays.
+            app.tells(Box::new(|line| _ = console::print(line)));
+        }
+        serve(app, &folder, for_people, stop).await
+    }
+
+    /// Reads the settings anew at each signal.
+    async fn reload_at(self, mut hangups: Signal, reload: Arc<Reload>) {
+        while hangups.recv().await.is_some() {
+            let this = self.clone();
+            let read = tokio::task::spawn_blocking(move || this.resolve()).await;
+            let config = match read {
+                Ok(Ok(config)) => config,
+                Ok(Err(error)) => {
+                    let error = format!("{error:#}");
+                    tracing::error!(error, "the settings stay as they were (SIGHUP)");
+                    continue;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the settings stay as they were (SIGHUP)");
+                    continue;
+                }
+            };
+            match reload.take(&config) {
+                Ok(Reloaded { taken, waits }) if waits.is_empty() => {
+                    tracing::warn!(taken = taken.join(", "), "read anew (SIGHUP)");
+                }
+                Ok(Reloaded { taken, waits }) => tracing::warn!(
+                    taken = taken.join(", "),
+                    restart_for = waits.join(", "),
+                    "read anew (SIGHUP); the rest that was changed holds after a restart"
+                ),
+                Err(reason) => {
+                    tracing::error!(reason, "the settings stay as they were (SIGHUP)");
+                }
+            }
+        }
+    }
 }
 
 async fn serve(
-    config: Config,
-    logs: Logs,
+    app: App,
+    folder: &Path,
     for_people: bool,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let folder = config.folder.clone();
-    let app = App::start(config, logs).await?;
     if for_people {
         console::print(&format!(
             "hotdock serves {} on http://{}",
@@ -138,8 +224,8 @@ async fn serve(
 }
 
 /// An address, also as the other commands take it: `http://127.0.0.1:8081`.
-fn address(text: &str) -> Result<SocketAddr, AddrParseError> {
-    text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/').parse()
+fn address(text: &str) -> Result<SocketAddr, String> {
+    socket_address(text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/'))
 }
 
 /// Prints what deployments do, for as long as the host runs.

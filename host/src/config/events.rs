@@ -177,12 +177,12 @@ mod tests {
         let sources: Vec<_> = accept.iter().map(|opened| opened.sources.len()).collect();
         assert_eq!(sources, [0, 1, 2]);
         for (bad, why) in [
-            ("[7]", "expected a type pattern"),
-            ("[{ type = \"a\" }]", "missing field `source`"),
+            ("[7]", "must be a type pattern"),
+            ("[{ type = \"a\" }]", "has no `source`"),
             ("[{ type = \"a\", source = [] }]", "is bound to no source"),
             ("[{ type = \"a\", source = 7 }]", "`source` is a text or a list"),
             ("[{ type = \"a..b\", source = \"/x\" }]", "no empty segments"),
-            ("[{ type = \"a\", sources = \"/x\" }]", "unknown field `sources`"),
+            ("[{ type = \"a\", sources = \"/x\" }]", "`sources` is no setting"),
         ] {
             let text = format!("[events]\naccept = {bad}\n");
             let error = FileConfig::parse("hotdock.toml", &text).expect_err("bad").to_string();

@@ -1,28 +1,36 @@
 //! `hotdock.toml`.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde::de::{Deserialize, Deserializer, Error as _};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
 use super::events::FileEvents;
 use super::outbound::FileOutbound;
 use super::webhook::{FileWebhook, webhooks};
-use super::{HttpLimits, LogFormat, Network};
+use super::{HttpLimits, LogFormat, Network, socket_address};
 use crate::http::forwarded::ForwardedHeader;
 
 /// How alike an unknown key and a known one must be to suggest it.
 const ALIKE: f64 = 0.7;
+
+/// How many problems are told at once.
+const MAX_PROBLEMS: usize = 50;
 
 /// The file's settings; what it leaves out is `None`.
 #[derive(Clone, Debug, Default, serde::Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct FileConfig {
     pub(super) folder: Option<PathBuf>,
+    #[serde(deserialize_with = "address")]
     pub(super) listen: Option<SocketAddr>,
+    #[serde(deserialize_with = "address")]
     pub(super) admin: Option<SocketAddr>,
     token_file: Option<PathBuf>,
     pub(super) data: Option<PathBuf>,
@@ -90,12 +98,12 @@ pub(super) struct FileHttp {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// It could not be read.
-    #[error("{}: {source}", .path.display())]
+    #[error("{}: {error}", .path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
-        source: std::io::Error,
+        /// Why. (Not a source: it is said already.)
+        error: std::io::Error,
     },
     /// It says something that it can't.
     #[error("{0}")]
@@ -113,7 +121,7 @@ impl FileConfig {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && !must_exist => {
                 return Ok(Self::default());
             }
-            Err(source) => return Err(ConfigError::Read { path: path.to_owned(), source }),
+            Err(error) => return Err(ConfigError::Read { path: path.to_owned(), error }),
         };
         Self::parse(&path.display().to_string(), &text)
     }
@@ -127,23 +135,134 @@ impl FileConfig {
     /// Reads a file's text; `name` is the file's name in errors.
     ///
     /// # Errors
-    /// With file, line, column, and the nearest known key for an unknown one.
+    /// All that is wrong, each with file, line and column, in words.
     pub fn parse(name: &str, text: &str) -> Result<Self, ConfigError> {
-        toml::from_str(text).map_err(|error: toml::de::Error| {
-            let offset = error.span().map_or(0, |span| span.start);
-            let before = &text[..text.floor_char_boundary(offset)];
-            let line = before.matches('\n').count() + 1;
-            let column = before.chars().rev().take_while(|&c| c != '\n').count() + 1;
-            let message = error.message();
-            let nearest = nearest(message).unwrap_or_default();
-            ConfigError::Invalid(format!("{name}:{line}:{column}: {message}{nearest}"))
-        })
+        let mut problems = Problems { name, text, found: Vec::new() };
+        let (_, broken) = DeTable::parse_recoverable(text);
+        for error in broken.iter().take(MAX_PROBLEMS) {
+            problems.note(error.span().map_or(0, |at| at.start), None, error.message());
+        }
+        let mut rest = text.to_owned();
+        while broken.is_empty() {
+            // It stops at the first error: what that is about is taken out, and all else read.
+            let error = match toml::from_str::<Self>(&rest) {
+                Ok(config) if problems.found.is_empty() => return Ok(config),
+                Ok(_) => break,
+                Err(error) => error,
+            };
+            let at = error.span().unwrap_or(0..0);
+            let entry = DeTable::parse(&rest).ok().and_then(|table| entry_at(&table, at.start));
+            let key = entry.as_ref().map(|entry| entry.key.clone());
+            problems.note(at.start, key.as_deref(), error.message());
+            let Some(entry) = entry.filter(|_| problems.found.len() < MAX_PROBLEMS) else { break };
+            blank(&mut rest, entry.span);
+        }
+        Err(ConfigError::Invalid(problems.found.join("\n")))
     }
 }
 
+/// What is wrong with a file's text.
+struct Problems<'a> {
+    name: &'a str,
+    text: &'a str,
+    found: Vec<String>,
+}
+
+impl Problems<'_> {
+    fn note(&mut self, offset: usize, key: Option<&str>, message: &str) {
+        let before = &self.text[..self.text.floor_char_boundary(offset)];
+        let line = before.matches('\n').count() + 1;
+        let column = before.chars().rev().take_while(|&c| c != '\n').count() + 1;
+        let words = in_words(key, message);
+        self.found.push(format!("{}:{line}:{column}: {words}", self.name));
+    }
+}
+
+/// A setting in the text.
+struct Entry {
+    key: String,
+    /// With its value.
+    span: Range<usize>,
+}
+
+/// The innermost setting that this place is in.
+fn entry_at(table: &Spanned<DeTable<'_>>, offset: usize) -> Option<Entry> {
+    let mut tables = vec![(String::new(), table.get_ref())];
+    let mut found: Option<Entry> = None;
+    while let Some((path, table)) = tables.pop() {
+        for (key, value) in table {
+            let name = match path.as_str() {
+                "" => key.get_ref().to_string(),
+                path => format!("{path}.{}", key.get_ref()),
+            };
+            let span =
+                key.span().start.min(value.span().start)..key.span().end.max(value.span().end);
+            let is_inner = |found: &Entry| found.span.len() >= span.len();
+            if span.contains(&offset) && found.as_ref().is_none_or(is_inner) {
+                found = Some(Entry { key: name.clone(), span });
+            }
+            match value.get_ref() {
+                DeValue::Table(inner) => tables.push((name, inner)),
+                DeValue::Array(elements) => {
+                    let inner = elements.iter().filter_map(|each| each.get_ref().as_table());
+                    tables.extend(inner.map(|inner| (name.clone(), inner)));
+                }
+                _ => {}
+            }
+        }
+    }
+    found
+}
+
+/// Takes a setting out of the text, without moving another: of a table, its name, with which its
+/// own settings go.
+fn blank(text: &mut String, span: Range<usize>) {
+    let line = text[..span.start].rfind('\n').map_or(0, |at| at + 1);
+    let is_header = text[line..].trim_start().starts_with('[');
+    let span = if is_header {
+        let rest = text[line..].find('\n').map_or(text.len(), |at| line + at);
+        let end = text[rest..].find("\n[").map_or(text.len(), |at| rest + at);
+        line..end
+    } else {
+        span
+    };
+    let blanks: String =
+        text[span.clone()].bytes().map(|byte| if byte == b'\n' { '\n' } else { ' ' }).collect();
+    text.replace_range(span, &blanks);
+}
+
+/// What serde and TOML say, as manifests say it.
+fn in_words(key: Option<&str>, message: &str) -> String {
+    let key = key.unwrap_or("the file");
+    if let Some(listed) = message.strip_prefix("unknown field ") {
+        let unknown = listed.split('`').nth(1).unwrap_or(key);
+        let nearest = nearest(listed).unwrap_or_default();
+        return format!("`{unknown}` is no setting{nearest}");
+    }
+    if let Some((found, expected)) =
+        message.strip_prefix("invalid type: ").and_then(|rest| rest.split_once(", expected "))
+    {
+        return format!("`{key}` must be {expected}; found: {found}");
+    }
+    if let Some((found, expected)) =
+        message.strip_prefix("invalid value: ").and_then(|rest| rest.split_once(", expected "))
+    {
+        return format!("`{key}` must be {expected}; found: {found}");
+    }
+    if let Some(listed) = message.strip_prefix("unknown variant ")
+        && let Some((found, expected)) = listed.split_once(", expected ")
+    {
+        return format!("`{key}` must be {expected}; found: {found}");
+    }
+    if let Some(missing) = message.strip_prefix("missing field ") {
+        return format!("`{key}` has no {missing}");
+    }
+    format!("`{key}`: {message}")
+}
+
 /// The nearest of the keys that a message about an unknown one lists.
-fn nearest(message: &str) -> Option<String> {
-    let mut quoted = message.strip_prefix("unknown field ")?.split('`').skip(1).step_by(2);
+fn nearest(listed: &str) -> Option<String> {
+    let mut quoted = listed.split('`').skip(1).step_by(2);
     let unknown = quoted.next()?;
     let likeness = |known: &&str| (strsim::jaro_winkler(known, unknown) * 1000.0) as i64;
     let best = quoted.max_by_key(likeness)?;
@@ -208,6 +327,11 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(
         .map_err(|_| D::Error::custom(format!("`{text}` is no duration such as 30s or 500ms")))
 }
 
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    socket_address(&text).map(Some).map_err(D::Error::custom)
+}
+
 pub(super) fn networks<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Vec<Network>>, D::Error> {
@@ -224,7 +348,7 @@ mod tests {
     fn an_unknown_key_is_refused_with_its_place_and_the_nearest() {
         let error = FileConfig::parse("hotdock.toml", "data = \"x\"\nlisen = \"127.0.0.1:1\"\n");
         let error = error.expect_err("unknown").to_string();
-        assert!(error.starts_with("hotdock.toml:2:1: unknown field `lisen`"), "{error}");
+        assert!(error.starts_with("hotdock.toml:2:1: `lisen` is no setting"), "{error}");
         assert!(error.ends_with("did you mean `listen`?"), "{error}");
     }
 
@@ -236,5 +360,38 @@ mod tests {
             let error = FileConfig::parse("hotdock.toml", text).expect_err("bad").to_string();
             assert!(error.starts_with("hotdock.toml:"), "{error}");
         }
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_told_at_once_and_in_words() {
+        let text = "lisen = \"127.0.0.1:1\"\ndrain = 5\nlog-format = \"xml\"\n[http]\nmax-headers = \"many\"\n\
+                    keep-alive = \"1s\"\n[nothing]\nx = 1\ny = 2\n[events]\nfoo = 1\n[[webhook]]\nname = \"a\"\n";
+        let error = FileConfig::parse("hotdock.toml", text).expect_err("wrong").to_string();
+        let lines: Vec<&str> = error.lines().collect();
+        for (place, words) in [
+            ("1:1", "`lisen` is no setting; did you mean `listen`?"),
+            ("2:9", "`drain` must be a string; found: integer `5`"),
+            ("3:14", "`log-format` must be"),
+            ("5:15", "`http.max-headers` must be"),
+            ("7:2", "`nothing` is no setting"),
+            ("11:1", "`foo` is no setting"),
+            ("12:", "has no"),
+        ] {
+            let found = lines.iter().any(|line| {
+                line.starts_with(&format!("hotdock.toml:{place}")) && line.contains(words)
+            });
+            assert!(found, "{place} {words} in:\n{error}");
+        }
+        assert_eq!(lines.len(), 7, "{error}");
+        let broken = FileConfig::parse("hotdock.toml", "listen = \n").expect_err("broken");
+        assert!(broken.to_string().starts_with("hotdock.toml:1:"), "{broken}");
+    }
+
+    #[test]
+    fn names_and_ports_are_addresses() {
+        let text = "listen = \":8080\"\nadmin = \"localhost:8081\"\n";
+        let config = FileConfig::parse("hotdock.toml", text).expect("a good file");
+        assert_eq!(config.listen, "0.0.0.0:8080".parse().ok());
+        assert_eq!(config.admin, "127.0.0.1:8081".parse().ok());
     }
 }

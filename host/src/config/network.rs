@@ -1,7 +1,7 @@
 //! A range of addresses, as `10.0.0.0/8`.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::str::FromStr;
 
 /// An address, or all that share its first bits (CIDR, RFC 4632).
@@ -69,6 +69,37 @@ impl fmt::Display for Network {
     }
 }
 
+/// An address to listen on: `127.0.0.1:8080`, `localhost:8080`, or `:8080` for all of the
+/// machine's.
+///
+/// # Errors
+/// When it is none, or its name leads nowhere.
+pub fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let expected = || {
+        format!(
+            "`{text}` is no address: HOST:PORT such as 127.0.0.1:8080 or localhost:8080 is \
+             expected, or :8080 for all addresses"
+        )
+    };
+    let (host, port) = text.rsplit_once(':').ok_or_else(expected)?;
+    let port: u16 = port.parse().map_err(|_| expected())?;
+    if host.is_empty() {
+        return Ok(SocketAddr::from(([0, 0, 0, 0], port)));
+    }
+    if host.contains([':', '/', '[', ' ']) {
+        return Err(expected());
+    }
+    let found = (host, port).to_socket_addrs();
+    let found = found.map_err(|error| format!("`{host}` leads nowhere: {error}"))?;
+    let found: Vec<SocketAddr> = found.collect();
+    // `localhost` is both; who means one of them says it.
+    let first = found.iter().find(|address| address.is_ipv4()).or(found.first());
+    first.copied().ok_or_else(|| format!("`{host}` leads nowhere"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,6 +121,18 @@ mod tests {
         assert_eq!(site(address("192.0.2.1")), site(address("::ffff:192.0.2.1")));
         for bad in ["", "10.0.0.0/33", "host", "10.0.0.0/-1"] {
             assert!(bad.parse::<Network>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_address_may_be_a_name_or_only_a_port() {
+        let address = |text: &str| socket_address(text).map(|address| address.to_string());
+        assert_eq!(address("127.0.0.1:8080").as_deref(), Ok("127.0.0.1:8080"));
+        assert_eq!(address("[::1]:8080").as_deref(), Ok("[::1]:8080"));
+        assert_eq!(address(":8080").as_deref(), Ok("0.0.0.0:8080"));
+        assert_eq!(address("localhost:8080").as_deref(), Ok("127.0.0.1:8080"));
+        for wrong in ["", "8080", "localhost", "127.0.0.1", "::1:8080", "localhost:http", "a/b:1"] {
+            assert!(address(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -31,8 +31,8 @@ impl Token {
         let (place, text) = match file {
             Some(path) => {
                 let text = std::fs::read_to_string(path)
-                    .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-                (path.display().to_string(), text)
+                    .map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
+                (format!("{} (--token-file)", path.display()), text)
             }
             None => match std::env::var(TOKEN_VARIABLE) {
                 Ok(text) => (TOKEN_VARIABLE.to_owned(), text),

@@ -27,6 +27,8 @@ use crate::service::{Service, ServiceName, Snapshot, Version};
 pub(super) struct Board {
     known: Mutex<Known>,
     deployments: Arc<Deployments>,
+    /// Deployments that were called off, and by whom, until they come to their swap.
+    called_off: Mutex<BTreeMap<String, String>>,
     notices: broadcast::Sender<Notice>,
     /// Kept from the start for the first to ask.
     first: Mutex<Option<broadcast::Receiver<Notice>>>,
@@ -89,6 +91,7 @@ impl Board {
         Ok(Self {
             known: Mutex::new(known),
             deployments: Arc::default(),
+            called_off: Mutex::default(),
             notices,
             first: Mutex::new(Some(first)),
         })
@@ -118,6 +121,21 @@ impl Board {
         whence: (&Origin, Option<&str>),
     ) -> Progress {
         self.deployments.begin(&self.notices, id, what, whence)
+    }
+
+    /// Calls off the deployments of a service that have no traffic yet, and why. Their ids.
+    pub(super) fn call_off(&self, service: &ServiceName, reason: &str) -> Vec<String> {
+        let candidates = self.deployments.candidates().into_iter();
+        let of_it = candidates.filter(|candidate| candidate.service == service.as_str());
+        let ids: Vec<String> = of_it.map(|candidate| candidate.id).collect();
+        let mut called_off = self.called_off.lock().unwrap_or_else(PoisonError::into_inner);
+        called_off.extend(ids.iter().map(|id| (id.clone(), reason.to_owned())));
+        ids
+    }
+
+    /// Why a deployment was called off, if it was; it ends with this.
+    pub(super) fn is_called_off(&self, id: &str) -> Option<String> {
+        self.called_off.lock().unwrap_or_else(PoisonError::into_inner).remove(id)
     }
 
     pub(super) fn deployments(&self) -> Vec<Deployment> {
@@ -399,8 +417,10 @@ fn version_statuses((service, known): (&Arc<Service>, &Serving)) -> Vec<VersionS
                 reference: record.origin.reference().map(str::to_owned),
                 who: record.who.clone(),
                 leases: version.lease_count(),
-                requests: measured.requests,
-                errors: measured.errors,
+                requests: measured.requests.all(),
+                errors: measured.requests.errors(),
+                deliveries: measured.deliveries.all(),
+                delivery_errors: measured.deliveries.errors(),
             }
         })
         .collect()

@@ -9,7 +9,7 @@ use super::canary::keeping;
 use super::deployments::DeploymentState;
 use super::drain::close_store;
 use super::notice::Notice;
-use super::operator::{Condition, NotDone, check, must_be_kept, no_service};
+use super::operator::{Asking, NotDone, check, must_be_kept, no_service};
 use super::parts::Parts;
 use super::revive::{NotRevived, revive};
 use super::share::{self, Change, share};
@@ -46,31 +46,57 @@ struct Decision {
 pub(super) async fn decide(
     parts: &Arc<Parts>,
     service: &ServiceName,
-    condition: Condition,
+    asked: &Asking,
     word: &Word,
 ) -> Result<(), NotDone> {
     let mut revived: Vec<Arc<Version>> = Vec::new();
     // Once more where a version had to be brought back, as something else may have
     // been decided in between.
+    let mut called_off = Vec::new();
     loop {
         let swapping = parts.swap_turn().await?;
         let unknown = || no_service(service.as_str());
         let serving = parts.board.serving(service).ok_or_else(unknown)?;
-        check(service, Some(&serving), condition)?;
+        check(service, Some(&serving), &asked.condition)?;
         let current = parts.registry.load().services.get(service).cloned();
         let current = current.ok_or_else(unknown)?;
         let now = Now { service, current: &current, serving: &serving };
-        let decision = now.decision(parts, word).await?;
+        if matches!(word, Word::RollBack { .. }) {
+            // What is still on its way would undo the rollback, and is what it is meant for.
+            let reason = format!("{} rolled {service} back meanwhile", asked.by());
+            called_off.extend(parts.board.call_off(service, &reason));
+        }
+        let decision = match now.decision(parts, word).await {
+            // There was nothing else to take back.
+            Err(NotDone::Busy(_)) if !called_off.is_empty() => {
+                let deployments = called_off.join(", ");
+                tracing::info!(
+                    service = service.as_str(),
+                    deployments,
+                    who = asked.by(),
+                    "called off"
+                );
+                return Ok(());
+            }
+            decision => decision?,
+        };
         let missing = share::missing(parts, &current, &decision.plan, &revived).await?;
         if missing.is_empty() {
             let Decision { plan, rolled_back, canary_ends } = decision;
             let (shared, lost) = (plan.clone(), rolled_back.clone());
-            let change = Change { plan, canary: None, rolled_back, revived };
+            let (who, is_rollback) = (asked.by(), matches!(word, Word::RollBack { .. }));
+            // Of a rollback it is said with its reason, below.
+            let announced = (!is_rollback).then(|| who.clone());
+            let change = Change { plan, canary: None, rolled_back, revived, who: announced };
             share(parts, &swapping, service, change).await?;
             // Still in the turn: its next step would undo this.
             end(serving.canary, &shared, canary_ends);
             drop(swapping);
-            announce(parts, service, &shared, lost);
+            if !is_rollback {
+                let what = if matches!(word, Word::Promote(_)) { "promoted" } else { "shared" };
+                tracing::info!(service = service.as_str(), traffic = %shared, who, "{what}");
+            }
+            announce(parts, (service, &shared), lost, who);
             return Ok(());
         }
         drop(swapping);
@@ -205,11 +231,16 @@ fn end(
 }
 
 /// Says which version lost its share for good.
-fn announce(parts: &Parts, service: &ServiceName, plan: &TrafficPlan, lost: Option<(u64, String)>) {
+fn announce(
+    parts: &Parts,
+    (service, plan): (&ServiceName, &TrafficPlan),
+    lost: Option<(u64, String)>,
+    who: String,
+) {
     let (Some((number, reason)), Some(to)) = (lost, Share::greatest(&plan.versions)) else {
         return;
     };
-    tracing::info!(service = service.as_str(), version = number, to, reason, "rolled back");
+    tracing::info!(service = service.as_str(), version = number, to, reason, who, "rolled back");
     let version = VersionId { service: service.clone(), number };
-    parts.board.announce(Notice::RolledBack { version, to, reason });
+    parts.board.announce(Notice::RolledBack { version, to, reason, who: Some(who) });
 }

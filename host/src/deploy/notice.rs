@@ -49,6 +49,9 @@ pub enum Notice {
         service: ServiceName,
         /// How.
         traffic: TrafficPlan,
+        /// The operator whose word it is, if it is one's.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        who: Option<String>,
     },
     /// A version lost its share to another.
     RolledBack {
@@ -58,6 +61,9 @@ pub enum Notice {
         to: u64,
         /// Why.
         reason: String,
+        /// The operator whose word it is, if it is one's.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        who: Option<String>,
     },
     /// A canary waits for the operator.
     Held {
@@ -87,6 +93,9 @@ pub enum Notice {
         service: ServiceName,
         /// The plugin file that is gone.
         file: Option<String>,
+        /// The operator whose word it is, if it is one's.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        who: Option<String>,
     },
 }
 

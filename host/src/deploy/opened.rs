@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
@@ -18,6 +18,10 @@ const CHUNK: usize = 1 << 20;
 
 /// How much of a file is looked at to tell what it is; its text may begin with spaces.
 const HEAD: usize = 256;
+
+fn no_file(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, format!("it is {what}"))
+}
 
 /// A regular file that is open.
 #[derive(Debug)]
@@ -39,19 +43,29 @@ pub(super) enum Unread {
 }
 
 impl Opened {
-    /// Opens a file; none where there is no regular one. Symbolic links are followed.
+    /// Opens a file; none where there is nothing of the name. Symbolic links are followed.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or is something else than a file.
     pub(super) fn open(path: &Path) -> io::Result<Option<Self>> {
         // A pipe would have it wait for who writes, and a terminal would become the host's.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let file = match rustix::fs::open(path, flags, Mode::empty()) {
             Ok(file) => File::from(file),
-            // Nothing there, a socket, or a device that nobody drives.
-            Err(Errno::NOENT | Errno::NXIO | Errno::NODEV) => return Ok(None),
+            Err(Errno::NOENT) => return Ok(None),
+            // A socket, or a device that nobody drives.
+            Err(Errno::NXIO | Errno::NODEV) => return Err(no_file("no file")),
             Err(error) => return Err(error.into()),
         };
         let metadata = file.metadata()?;
         let (signature, owner) = (Signature::from(&metadata), metadata.uid());
-        Ok(metadata.is_file().then_some(Self { file, signature, owner }))
+        let kind = metadata.file_type();
+        match () {
+            () if kind.is_file() => Ok(Some(Self { file, signature, owner })),
+            () if kind.is_dir() => Err(no_file("a folder, no file")),
+            () if kind.is_fifo() => Err(no_file("a pipe, no file")),
+            () => Err(no_file("no file")),
+        }
     }
 
     /// Whether it is as it was when it was opened.
@@ -132,9 +146,11 @@ mod tests {
         std::os::unix::fs::symlink("loop", at("loop")).expect("a link");
         std::os::unix::fs::symlink("/dev/zero", at("device")).expect("a link");
         let _socket = std::os::unix::net::UnixListener::bind(at("socket")).expect("a socket");
-        for name in ["pipe", "folder", "device", "socket", "nothing"] {
-            assert!(Opened::open(&at(name)).expect("no error").is_none(), "{name}");
+        for name in ["pipe", "folder", "device", "socket"] {
+            let error = Opened::open(&at(name)).expect_err(name).to_string();
+            assert!(error.starts_with("it is "), "{name}: {error}");
         }
+        assert!(Opened::open(&at("nothing")).expect("no error").is_none());
         assert!(Opened::open(&at("loop")).is_err());
     }
 

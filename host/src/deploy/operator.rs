@@ -27,27 +27,36 @@ pub struct Operator {
 }
 
 /// What must hold for a change to be made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Condition {
     /// Nothing.
     #[default]
     None,
     /// The service is deployed, whatever its revision.
     Deployed,
-    /// Its revision is still one of these; 0 is none.
-    Revisions([u64; MAX_REVISIONS]),
+    /// Its revision is one of these.
+    Revision(Arc<[u64]>),
 }
 
-/// Revisions of which a condition may name one.
-pub const MAX_REVISIONS: usize = 8;
+/// A change that someone asks for, but for what it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asking {
+    /// What must hold for it.
+    pub condition: Condition,
+    /// Who asks, as they say themselves.
+    pub who: Option<String>,
+}
 
-impl Condition {
-    /// Its revision is still this one.
-    #[must_use]
-    pub fn revision(revision: u64) -> Self {
-        let mut revisions = [0; MAX_REVISIONS];
-        revisions[0] = revision;
-        Self::Revisions(revisions)
+impl From<Condition> for Asking {
+    fn from(condition: Condition) -> Self {
+        Self { condition, who: None }
+    }
+}
+
+impl Asking {
+    /// Who it was, for the log and for who watches.
+    pub(super) fn by(&self) -> String {
+        self.who.clone().unwrap_or_else(|| "an operator".to_owned())
     }
 }
 
@@ -96,6 +105,11 @@ impl Operator {
     #[must_use]
     pub fn status(&self) -> Status {
         self.parts.board.status(&self.parts.registry.load())
+    }
+
+    /// The disk has room again: what was refused for want of it is looked at once more.
+    pub fn has_room(&self) {
+        self.parts.look_at_blocked();
     }
 
     /// One service.
@@ -161,7 +175,7 @@ impl Operator {
     /// already, or what was uploaded is no component with a good manifest.
     pub async fn deploy(&self, upload: Upload, condition: Condition) -> Result<String, NotDone> {
         let turn = self.turn(&upload.service)?;
-        check(&upload.service, self.parts.board.serving(&upload.service).as_ref(), condition)?;
+        check(&upload.service, self.parts.board.serving(&upload.service).as_ref(), &condition)?;
         upload::deploy(&self.parts, turn, upload, condition).await
     }
 
@@ -173,9 +187,9 @@ impl Operator {
         &self,
         name: &str,
         plan: TrafficPlan,
-        condition: Condition,
+        asked: impl Into<Asking>,
     ) -> Result<Changed, NotDone> {
-        self.decide(name, condition, &Word::Share(plan)).await
+        self.decide(name, asked.into(), &Word::Share(plan)).await
     }
 
     /// Gives a version all of its service's traffic: by default the one on trial.
@@ -186,9 +200,9 @@ impl Operator {
         &self,
         name: &str,
         version: Option<u64>,
-        condition: Condition,
+        asked: impl Into<Asking>,
     ) -> Result<Changed, NotDone> {
-        self.decide(name, condition, &Word::Promote(version)).await
+        self.decide(name, asked.into(), &Word::Promote(version)).await
     }
 
     /// Gives all of a service's traffic to an earlier version: by default the one
@@ -201,10 +215,11 @@ impl Operator {
         name: &str,
         version: Option<u64>,
         reason: Option<String>,
-        condition: Condition,
+        asked: impl Into<Asking>,
     ) -> Result<Changed, NotDone> {
-        let reason = reason.unwrap_or_else(|| "by the operator".to_owned());
-        self.decide(name, condition, &Word::RollBack { to: version, reason }).await
+        let asked = asked.into();
+        let reason = reason.unwrap_or_else(|| format!("by {}", asked.by()));
+        self.decide(name, asked, &Word::RollBack { to: version, reason }).await
     }
 
     /// Ends a service; its store and its versions are kept, and so is its file.
@@ -212,13 +227,13 @@ impl Operator {
     /// # Errors
     /// When it is not deployed, a deployment of it is on its way, or the condition
     /// does not hold.
-    pub async fn undeploy(&self, name: &str, condition: Condition) -> Result<(), NotDone> {
+    pub async fn undeploy(&self, name: &str, asked: Asking) -> Result<(), NotDone> {
         let service: ServiceName = name.parse().map_err(|_| no_service(name))?;
         let _turn = self.turn(&service)?;
         let swapping = self.parts.swap_turn().await?;
         let serving = self.parts.board.serving(&service).ok_or_else(|| no_service(name))?;
-        check(&service, Some(&serving), condition)?;
-        Ok(undeploy_service(&self.parts, swapping, &service).await?)
+        check(&service, Some(&serving), &asked.condition)?;
+        Ok(undeploy_service(&self.parts, swapping, &service, asked.by()).await?)
     }
 
     /// Has what is still on versions without traffic ended after `within` at the
@@ -232,13 +247,13 @@ impl Operator {
         name: &str,
         version: Option<u64>,
         within: Duration,
-        condition: Condition,
+        asked: Asking,
     ) -> Result<Changed, NotDone> {
         let service: ServiceName = name.parse().map_err(|_| no_service(name))?;
         // Nothing gets or loses its traffic meanwhile.
         let _swapping = self.parts.swap_turn().await?;
         let drains = self.service(name)?;
-        check(&service, self.parts.board.serving(&service).as_ref(), condition)?;
+        check(&service, self.parts.board.serving(&service).as_ref(), &asked.condition)?;
         let snapshot = self.parts.registry.load();
         let plan = snapshot.services.get(&service).map(|service| service.traffic.plan());
         let weight = |number| plan.map_or(0, |plan| plan.weight(number));
@@ -255,20 +270,16 @@ impl Operator {
             }
             return Ok(drains);
         }
-        tracing::info!(service = name, version, within_ms = within.as_millis(), "ending drains");
+        let (who, within_ms) = (asked.by(), within.as_millis());
+        tracing::info!(service = name, version, within_ms, who, "ending drains");
         // As it was when they were told: they may be gone by now, and the service with them.
         Ok(self.service(name).unwrap_or(drains))
     }
 
     /// Does what the word is; the service as it is then.
-    async fn decide(
-        &self,
-        name: &str,
-        condition: Condition,
-        word: &Word,
-    ) -> Result<Changed, NotDone> {
+    async fn decide(&self, name: &str, asked: Asking, word: &Word) -> Result<Changed, NotDone> {
         let service: ServiceName = name.parse().map_err(|_| no_service(name))?;
-        decide(&self.parts, &service, condition, word).await?;
+        decide(&self.parts, &service, &asked, word).await?;
         self.service(name)
     }
 
@@ -288,12 +299,12 @@ impl Operator {
 pub(super) fn check(
     service: &ServiceName,
     serving: Option<&Serving>,
-    condition: Condition,
+    condition: &Condition,
 ) -> Result<(), NotDone> {
     let found = serving.map(|serving| serving.revision);
     match (condition, found) {
         (Condition::None, _) | (Condition::Deployed, Some(_)) => Ok(()),
-        (Condition::Revisions(wanted), Some(found)) if wanted.contains(&found) => Ok(()),
+        (Condition::Revision(wanted), Some(found)) if wanted.contains(&found) => Ok(()),
         (_, Some(found)) => Err(NotDone::Changed(format!(
             "{service} was changed meanwhile: it is at revision {found}"
         ))),

@@ -197,8 +197,11 @@ impl Parts {
     pub(super) async fn refuse(self: &Arc<Self>, file: &Stem, refusal: Refusal) {
         let name = file.file(Part::Component);
         let Refusal { service, seen, reasons, blocked } = refusal;
-        let shown = service.as_ref().map_or("-", |service| service.as_str());
+        // For want of room it is no fault of the file's: it is tried again when there is some.
+        let blocked = blocked || self.stores.room().is_full();
         let serving = self.board.service_of(file);
+        let service = service.or_else(|| serving.clone()).or_else(|| file.service());
+        let shown = service.as_ref().map_or("-", |service| service.as_str());
         if told::one_by_one(self) {
             tracing::warn!(
                 service = shown,

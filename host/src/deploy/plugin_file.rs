@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::manifest::service_name;
+use crate::service::ServiceName;
+
 /// What a pair of plugin files has in common: `cart`. Any text, not yet a
 /// service's name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,6 +48,11 @@ impl Stem {
 
     pub(super) fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The service that is called so where no manifest names one.
+    pub(super) fn service(&self) -> Option<ServiceName> {
+        service_name(self.as_str()).ok()
     }
 
     /// The file's name, `cart.wasm`.
@@ -96,10 +104,10 @@ impl PairSignature {
 }
 
 impl Signature {
-    /// The signature of the file at `path`; none where there is no regular file.
+    /// The signature of what is at `path`, also where it is no regular file.
     pub(super) fn of(path: &Path) -> io::Result<Option<Self>> {
         match std::fs::metadata(path) {
-            Ok(metadata) => Ok(metadata.is_file().then(|| Self::from(&metadata))),
+            Ok(metadata) => Ok(Some(Self::from(&metadata))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }

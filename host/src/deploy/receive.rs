@@ -111,6 +111,13 @@ fn read_pair(parts: &Parts, file: &Stem, most: u64) -> Received {
         Ok(received) => received,
         Err(Unread::Stopping) => Received::Stopping,
         Err(Unread::Io(error)) => {
+            // It is said once, until it is another.
+            let found = file.signature(&parts.config.folder).unwrap_or_default();
+            parts
+                .acted_on
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(file.clone(), found);
             let reason = format!("{} could not be read: {error}", file.file(Part::Component));
             refused(parts, file, Seen::default(), vec![reason])
         }

@@ -191,7 +191,7 @@ async fn roll_back(
     let RunningCanary { progress, .. } = go_on(parts, canary, tried);
     progress.ended(DeploymentState::RolledBack, vec![reason.clone()]);
     let version = tried.id.clone();
-    parts.board.announce(Notice::RolledBack { version, to: old, reason });
+    parts.board.announce(Notice::RolledBack { version, to: old, reason, who: None });
     Ok(())
 }
 

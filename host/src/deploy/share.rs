@@ -26,6 +26,8 @@ pub(super) struct Change {
     /// The versions that have no traffic yet and get some, with subscriptions that have
     /// begun; others may be among them.
     pub(super) revived: Vec<Arc<Version>>,
+    /// The operator whose word it is, if it is one's and that is to be announced.
+    pub(super) who: Option<String>,
 }
 
 /// Why traffic cannot be shared so.
@@ -115,7 +117,11 @@ pub(super) async fn share(
     let file = serving.file;
     let now = Serving { file, revision, versions: records, canary: change.canary };
     parts.board.serves(service.clone(), now);
-    parts.board.announce(Notice::Shared { service: service.clone(), traffic: change.plan });
+    parts.board.announce(Notice::Shared {
+        service: service.clone(),
+        traffic: change.plan,
+        who: change.who,
+    });
     for version in lost {
         drain(parts, version);
     }

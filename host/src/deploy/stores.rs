@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::config::STORE_PATIENCE;
 use crate::deadline;
 use crate::events::Events;
+use crate::room::Room;
 use crate::service::ServiceName;
 use crate::state::{Store, StoreOptions};
 
@@ -36,6 +37,11 @@ pub(super) struct StillOpen(ServiceName);
 impl Stores {
     pub(super) fn new(folder: PathBuf, options: StoreOptions, events: Events) -> Self {
         Self { folder, options, events, slots: Mutex::default() }
+    }
+
+    /// The room on their disk.
+    pub(super) fn room(&self) -> &Room {
+        &self.options.room
     }
 
     /// The service's store. Its file is opened at first use.

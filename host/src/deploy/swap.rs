@@ -39,6 +39,7 @@ pub(super) async fn swap(
     // the swap, once recorded, cannot be refused.
     let _swapping =
         parts.swap_turn().await.map_err(|late| candidate.refused(vec![late.to_string()]))?;
+    super::unless_called_off(parts, candidate)?;
     let conflicts = route_conflicts(parts, candidate, warmed.version.routes());
     if !conflicts.is_empty() {
         let reasons = conflicts.iter().map(ToString::to_string).collect();
@@ -49,7 +50,7 @@ pub(super) async fn swap(
     let current = parts.registry.load().services.get(service).cloned();
     let before = parts.board.serving(service);
     // Once more: what was decided while it was compiled and warmed is not undone.
-    operator::check(service, before.as_ref(), candidate.condition)
+    operator::check(service, before.as_ref(), &candidate.condition)
         .map_err(|changed| Stop::Superseded(changed.to_string()))?;
     let old = parts.compared_with(service).map(|old| old.id.number);
     let canary = old.and_then(|old| begun(candidate, old, new));
@@ -105,7 +106,7 @@ pub(super) async fn swap(
     let serving = Serving { file, revision, versions, canary: canary.clone() };
     parts.board.serves(service.clone(), serving);
     candidate.progress.shares(new, weight, lost);
-    parts.board.announce(Notice::Shared { service: service.clone(), traffic: plan });
+    parts.board.announce(Notice::Shared { service: service.clone(), traffic: plan, who: None });
     match canary {
         Some(canary) => canary::run(parts, service, canary),
         None => candidate.progress.ended(DeploymentState::Serving, Vec::new()),

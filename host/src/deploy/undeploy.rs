@@ -48,7 +48,7 @@ pub(super) async fn undeploy(parts: &Arc<Parts>, file: &Stem) {
     if let Err(error) = recorded {
         tracing::error!(file = name, %error, "the removal could not be recorded");
     }
-    take_out(parts, swapping, &service, Some(name));
+    take_out(parts, swapping, &service, Some(name), None);
 }
 
 /// Ends a service by the operator's word. Its file, if it has one, stays where it
@@ -57,6 +57,7 @@ pub(super) async fn undeploy_service(
     parts: &Arc<Parts>,
     swapping: MutexGuard<'_, ()>,
     service: &ServiceName,
+    who: String,
 ) -> Result<(), RecordError> {
     let recorded = {
         let service = service.clone();
@@ -64,7 +65,7 @@ pub(super) async fn undeploy_service(
     };
     recorded?;
     failpoint::pass("after an undeployment is recorded");
-    take_out(parts, swapping, service, None);
+    take_out(parts, swapping, service, None, Some(who));
     Ok(())
 }
 
@@ -73,14 +74,15 @@ fn take_out(
     swapping: MutexGuard<'_, ()>,
     service: &ServiceName,
     file: Option<String>,
+    who: Option<String>,
 ) {
     overrule(parts.board.serving(service).as_ref(), "the service was undeployed".to_owned());
     let removed = parts.registry.remove(service);
     parts.board.gone(service);
     parts.claims.release_all(service);
     drop(swapping);
-    tracing::info!(service = service.as_str(), file, "undeployed");
-    parts.board.announce(Notice::Undeployed { service: service.clone(), file });
+    tracing::info!(service = service.as_str(), file, who, "undeployed");
+    parts.board.announce(Notice::Undeployed { service: service.clone(), file, who });
     if let Some(removed) = removed {
         for version in removed.traffic.versions() {
             drain(parts, Arc::clone(version));

@@ -17,11 +17,12 @@ use super::operator::{Condition, NotDone};
 use super::origin::Origin;
 use super::pair::{Content, manifest_of};
 use super::parts::Parts;
-use super::plugin_file::Stem;
+use super::plugin_file::{Part, Stem};
 use super::preamble;
 use super::receive::Candidate;
 use super::record::Seen;
 use super::refusal::Stop;
+use super::settle::Change;
 use super::status::Step;
 use crate::digest::Digest;
 use crate::manifest::{Canary, Manifest, ManifestText};
@@ -183,6 +184,10 @@ pub(super) async fn deploy(
             Err(Stop::Refused(refusal)) => refused(&parts, &service, refusal.reasons).await,
             Err(Stop::Superseded(reason)) => superseded(&parts, &service, &reason).await,
             Err(Stop::Stopping) => {}
+        }
+        // Gone while the upload had the service, the file that has it back undeploys it.
+        if let Some(holder) = parts.claims.holder(&service) {
+            parts.note(&holder, Part::Component, Change::Other);
         }
     });
     Ok(id)

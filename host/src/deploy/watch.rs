@@ -146,9 +146,9 @@ fn note(parts: &Parts, event: notify::Result<Event>) {
 
 fn change(kind: &EventKind) -> Option<Change> {
     Some(match kind {
-        EventKind::Create(CreateKind::File | CreateKind::Any | CreateKind::Other) => {
-            Change::Created
-        }
+        EventKind::Create(
+            CreateKind::File | CreateKind::Folder | CreateKind::Any | CreateKind::Other,
+        ) => Change::Created,
         EventKind::Access(AccessKind::Open(_)) => Change::Opened,
         EventKind::Access(AccessKind::Close(mode)) => {
             Change::Closed { after_writing: *mode == AccessMode::Write }
@@ -156,7 +156,9 @@ fn change(kind: &EventKind) -> Option<Change> {
         EventKind::Modify(ModifyKind::Data(_)) => Change::Written,
         EventKind::Modify(ModifyKind::Name(RenameMode::To)) => Change::RenamedInto,
         EventKind::Modify(ModifyKind::Name(RenameMode::From))
-        | EventKind::Remove(RemoveKind::File | RemoveKind::Any | RemoveKind::Other) => Change::Gone,
+        | EventKind::Remove(
+            RemoveKind::File | RemoveKind::Folder | RemoveKind::Any | RemoveKind::Other,
+        ) => Change::Gone,
         EventKind::Modify(ModifyKind::Metadata(_)) => Change::Other,
         // A rename within the folder comes as `From` and `To`, too.
         _ => return None,

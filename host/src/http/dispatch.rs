@@ -22,6 +22,7 @@ use crate::events::receive::{self, Intake};
 use crate::manifest::Limits;
 use crate::runtime::{Failure, Invocation, ReplayBody, ResponseBody, Unread, invoke};
 use crate::service::{Kind, Outcome, Registry, RouteMatch, Service, Ticket, VersionId, path};
+use crate::state::Store;
 
 /// How much of a body is waited for, and how long, before its request takes a place among those
 /// that run.
@@ -68,8 +69,9 @@ async fn answer(
     let service = route(registry, &head, intake.is_some())?;
     let mut ticket = Ticket::new(sticky::take(&mut head.headers));
     let key = idempotency::scope(&head)?;
-    let count = service.metrics.begin();
-    let limits = service.traffic.choose(&head, &mut ticket).manifest.limits.clone();
+    let count = service.metrics.begin(Kind::Request);
+    let meant = service.traffic.choose(&head, &mut ticket);
+    let limits = meant.manifest.limits.clone();
     let length = request::content_length(&head.headers);
     if length.is_some_and(|length| length > limits.request_body) {
         count.ended(Outcome::BodyTooLarge);
@@ -89,6 +91,7 @@ async fn answer(
     let upload = takes_its_time.then(|| client.common.uploads.take(client)).transpose();
     let Ok(upload) = upload else {
         count.ended(Outcome::Overloaded);
+        meant.metrics.count_refused(Outcome::Overloaded);
         return Err(Problem::too_many_uploads(&service.name));
     };
     let admitted = within(limits.deadline, async {
@@ -113,6 +116,7 @@ async fn answer(
     }
     let Ok(Some(permit)) = admitted else {
         count.ended(Outcome::Overloaded);
+        meant.metrics.count_refused(Outcome::Overloaded);
         return Err(Problem::overloaded(&service.name));
     };
     // Only now: a version that was swapped out while this waited must not run it.
@@ -162,11 +166,11 @@ async fn answer(
             let failure = match failure {
                 // It was not the service that took so long.
                 Failure::Deadline(deadline) if body.is_waited_for() => Failure::BodyLate(deadline),
-                failure => failure,
+                failure => failure.named(&service.store),
             };
             count.ended(failure.outcome());
             measure.ended(failure.outcome(), None);
-            Err(failed(&running.id, &method, &uri, &failure))
+            Err(failed(&running.id, &service.store, (&method, &uri), &failure))
         }
     }
 }
@@ -228,7 +232,12 @@ fn with_cookie(
 }
 
 /// Logs a failure, once, and says what the client learns of it.
-fn failed(running: &VersionId, method: &Method, uri: &Uri, failure: &Failure) -> Problem {
+fn failed(
+    running: &VersionId,
+    store: &Store,
+    (method, uri): (&Method, &Uri),
+    failure: &Failure,
+) -> Problem {
     let VersionId { service, number: version } = running;
     let problem = Problem::of_failure(service, failure);
     let path = uri.path();
@@ -241,7 +250,12 @@ fn failed(running: &VersionId, method: &Method, uri: &Uri, failure: &Failure) ->
         | Failure::BodyLate(_)
         | Failure::KeyInUse
         | Failure::KeyReused
-        | Failure::Conflict => {
+        | Failure::Conflict
+        // Said once for all, when it was found to be so.
+        | Failure::DiskFull => {
+            tracing::debug!(%service, version, %method, path, status, "{failure}");
+        }
+        Failure::StoreFull if !store.tells_full() => {
             tracing::debug!(%service, version, %method, path, status, "{failure}");
         }
         _ => {

@@ -247,6 +247,7 @@ impl Problem {
                 failed("transaction-undone", "a statement undid the service's transaction")
             }
             Failure::StoreFull => Self::unavailable("store-full", "the service's store is full"),
+            Failure::DiskFull => Self::unavailable("disk-full", "the host's disk is full"),
             Failure::OutboxFull => {
                 Self::unavailable("outbox-full", "the service's events wait for the bus")
             }

@@ -54,7 +54,7 @@ pub(super) struct Counted {
 }
 
 impl Connector {
-    pub(super) fn new(config: &OutboundConfig, lookup: Lookup) -> Self {
+    pub(super) fn new(config: &OutboundConfig, lookup: Lookup, tls: Tls) -> Self {
         let rule = Arc::new(AddressRule::new(config.allow_private.clone()));
         let resolver = CheckedResolver::new(lookup, Arc::clone(&rule), config.connect_timeout);
         let mut http = HttpConnector::new_with_resolver(resolver);
@@ -66,7 +66,7 @@ impl Connector {
         let inner = Inner {
             rule,
             http,
-            tls: Tls::default(),
+            tls,
             slots,
             connect_timeout: config.connect_timeout,
             tls_timeout: config.tls_timeout,

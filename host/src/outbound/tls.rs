@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::OnceCell;
 
 /// The settings of TLS, read at the first request that needs them: hundreds of
 /// certificates are not worth a slower start.
-#[derive(Default)]
+///
+/// Clones are the same.
+#[derive(Clone, Default)]
 pub(super) struct Tls {
-    config: OnceCell<Arc<ClientConfig>>,
+    config: Arc<ArcSwap<OnceCell<Arc<ClientConfig>>>>,
 }
 
 impl Tls {
@@ -18,7 +21,12 @@ impl Tls {
             let loaded = tokio::task::spawn_blocking(load).await;
             loaded.unwrap_or_else(|error| Err(rustls::Error::General(error.to_string())))
         };
-        self.config.get_or_try_init(load).await.map(Arc::clone)
+        self.config.load_full().get_or_try_init(load).await.map(Arc::clone)
+    }
+
+    /// Has them read anew by the next connection.
+    pub(super) fn forget(&self) {
+        self.config.store(Arc::default());
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::limits::Limit;
 use crate::service::Outcome;
-use crate::state::Error;
+use crate::state::{Error, Store};
 
 /// Why an invocation has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +86,9 @@ pub enum Failure {
     /// The store cannot take more.
     #[error("the service's store is full")]
     StoreFull,
+    /// The disk of the data folder cannot take more.
+    #[error("the host's disk is full")]
+    DiskFull,
     /// The bus does not take its events as fast as they come.
     #[error("as many of the service's events wait for the bus as may")]
     OutboxFull,
@@ -121,9 +124,23 @@ impl Failure {
             Self::Conflict => Outcome::Conflict,
             Self::LeaseExpired => Outcome::LeaseExpired,
             Self::ForeignKey | Self::GivenUp(_) => Outcome::Refused,
-            Self::StoreFull | Self::OutboxFull | Self::TooManyKeys => Outcome::StoreFull,
+            Self::StoreFull | Self::DiskFull | Self::OutboxFull | Self::TooManyKeys => {
+                Outcome::StoreFull
+            }
             Self::Store(_) | Self::Uncertain(_) => Outcome::StoreFailed,
             Self::Partly(failure) => failure.outcome(),
+        }
+    }
+}
+
+impl Failure {
+    /// The same, where it is the disk that is full and not the store alone.
+    #[must_use]
+    pub fn named(self, store: &Store) -> Self {
+        match self {
+            Self::StoreFull if store.room().is_full() => Self::DiskFull,
+            Self::Partly(failure) => Self::Partly(Box::new(failure.named(store))),
+            other => other,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::alarm::Alarm;
 use crate::clock::Clock;
+use crate::room::Room;
 
 /// What is called right before each COMMIT, on the writer's thread.
 pub type BeforeCommit = Arc<dyn Fn() + Send + Sync>;
@@ -63,6 +64,8 @@ pub struct StoreOptions {
     /// Rings when the file fails; once it has, for whatever reason, nothing more is
     /// acknowledged.
     pub alarm: Alarm,
+    /// Tells whether it is the disk that is full.
+    pub room: Room,
 }
 
 impl Default for StoreOptions {
@@ -92,6 +95,7 @@ impl Default for StoreOptions {
             clock: Clock::default(),
             before_commit: None,
             alarm: Alarm::default(),
+            room: Room::default(),
         }
     }
 }

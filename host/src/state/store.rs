@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tokio::runtime::Handle;
@@ -25,11 +25,15 @@ use super::fate::Claim;
 use super::inline::Inline;
 use super::migration::{MIGRATION_TIMEOUT, Migration, MigrationError};
 use super::options::StoreOptions;
-use super::snapshot::{IdleReader, Reader, Reads, Writes};
+use super::snapshot::{IdleReader, Reader, Reads, Snapshot, Writes};
 use super::threads;
 use super::transaction::{Committed, Transaction};
 use super::writer::{Durable, Writer};
+use crate::room::Room;
 use crate::{deadline, failpoint};
+
+/// How often the log says that the store is full, however many it refuses.
+const TELLS_FULL: Duration = Duration::from_secs(60);
 
 /// One service's durable state. Its file is opened at first use.
 pub struct Store {
@@ -104,12 +108,44 @@ impl Store {
         R: Send + 'static,
         F: Future<Output = R> + Send + 'static,
     {
+        let before = before.and_then(Transaction::into_snapshot);
+        self.lease_after(Vec::new(), alone, before, run).await
+    }
+
+    /// Runs `run` as it would after these migrations; all of it is undone.
+    ///
+    /// # Errors
+    /// When one of them fails, or it takes longer than a trial may.
+    pub async fn on_trial<R, F>(
+        self: &Arc<Self>,
+        migrations: &[Migration],
+        run: impl FnOnce(Transaction) -> F + Send + 'static,
+    ) -> Result<R, Error>
+    where
+        R: Send + 'static,
+        F: Future<Output = R> + Send + 'static,
+    {
+        self.lease_after(migrations.to_vec(), true, None, run).await
+    }
+
+    async fn lease_after<R, F>(
+        self: &Arc<Self>,
+        trial: Vec<Migration>,
+        alone: bool,
+        before: Option<Box<Snapshot>>,
+        run: impl FnOnce(Transaction) -> F + Send + 'static,
+    ) -> Result<R, Error>
+    where
+        R: Send + 'static,
+        F: Future<Output = R> + Send + 'static,
+    {
         let (result_sender, result) = oneshot::channel();
         let (ended_sender, ended) = oneshot::channel();
         let gone = SetOnDrop(Arc::default());
         self.enqueue(Job::Lease(LeaseJob {
             alone,
-            before: before.and_then(Transaction::into_snapshot),
+            before,
+            trial,
             run: Box::new(move |transaction| {
                 let running = run(transaction);
                 Box::pin(async move {
@@ -153,7 +189,7 @@ impl Store {
         apply: bool,
     ) -> Result<Vec<String>, MigrationError> {
         // A service that brings none may never need its file.
-        if migrations.is_empty() {
+        if migrations.is_empty() && (apply || !self.has_file()) {
             return Ok(Vec::new());
         }
         let (reply, applied) = oneshot::channel();
@@ -176,6 +212,21 @@ impl Store {
     #[must_use]
     pub fn service(&self) -> &str {
         &self.core.service
+    }
+
+    /// The room on its disk.
+    pub fn room(&self) -> &Room {
+        &self.core.options.room
+    }
+
+    /// Whether it is said now that it is full, once for all whom it refuses in a while.
+    pub fn tells_full(&self) -> bool {
+        let mut told = self.core.told_full.lock().unwrap_or_else(PoisonError::into_inner);
+        let tells = told.is_none_or(|told| told.elapsed() >= TELLS_FULL);
+        if tells {
+            *told = Some(Instant::now());
+        }
+        tells
     }
 
     /// Hands an optimistic transaction to the writer; returns when it is validated.

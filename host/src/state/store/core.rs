@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use rusqlite::Connection;
 
@@ -28,6 +29,8 @@ pub(in crate::state) struct Core {
     pub(in crate::state) inbox: Inbox,
     pub(in crate::state) sandboxing: Common,
     committed: AtomicU64,
+    /// When it was said last that it is full.
+    pub(super) told_full: Mutex<Option<Instant>>,
     /// Making the file and switching it to a log waits for nobody (SQLite does
     /// not call the busy handler there), so one at a time does it.
     opening: Mutex<()>,
@@ -46,6 +49,7 @@ impl Core {
             outbox: Outbox::default(),
             inbox: Inbox::default(),
             committed: AtomicU64::new(0),
+            told_full: Mutex::new(None),
             opening: Mutex::new(()),
         }
     }

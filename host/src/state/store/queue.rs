@@ -56,6 +56,8 @@ pub(in crate::state) struct LeaseJob {
     pub(in crate::state) alone: bool,
     /// What it read and wrote before it took the lease.
     pub(in crate::state) before: Option<Box<Snapshot>>,
+    /// Migrations that are applied before it, and undone with it.
+    pub(in crate::state) trial: Vec<Migration>,
     pub(in crate::state) run: LeaseRun,
     pub(in crate::state) ended: oneshot::Sender<Result<(), Error>>,
     /// Set when nobody waits for it any more.

@@ -1,0 +1,109 @@
+//! A disk without room: said as what it is, once, and what can be read is served.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use http::Method;
+use serde_json::json;
+
+use crate::harness::{Host, eventually, hello};
+
+/// A file system of its own, where the tests may mount one.
+struct Small {
+    point: tempfile::TempDir,
+}
+
+impl Small {
+    fn mount() -> Option<Self> {
+        let point = tempfile::tempdir().expect("a folder");
+        let mut command = Command::new("mount");
+        command.args(["-t", "tmpfs", "-o", "size=40m", "tmpfs"]).arg(point.path());
+        let mounted = command.output().is_ok_and(|output| output.status.success());
+        if !mounted {
+            eprintln!("no file system can be mounted here: nothing is tested");
+        }
+        mounted.then_some(Self { point })
+    }
+
+    fn data(&self) -> PathBuf {
+        self.point.path().join("data")
+    }
+
+    /// Leaves no byte of room.
+    fn fill(&self) {
+        fill(&self.point.path().join("fill"));
+    }
+
+    fn make_room(&self) {
+        std::fs::remove_file(self.point.path().join("fill")).expect("it was filled");
+    }
+}
+
+fn fill(path: &Path) {
+    use std::io::Write as _;
+    let mut file = std::fs::File::options().create(true).append(true).open(path).expect("a file");
+    while file.write_all(&[0; 4096]).is_ok() {}
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        _ = Command::new("umount").arg("-l").arg(self.point.path()).output();
+    }
+}
+
+const ITEM: &str = r#"{"product_id": 1, "quantity": 1, "user_id": 1}"#;
+
+async fn put(host: &Host) -> (u16, String) {
+    let request = http::Request::post(host.url("/cart")).header("content-type", "application/json");
+    let body = http_body_util::Full::new(bytes::Bytes::from_static(ITEM.as_bytes()));
+    let reply = host.send(request.body(body).expect("a request")).await;
+    (reply.status.as_u16(), reply.text())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_named_and_said_once_and_is_read_from_also_after_a_restart() {
+    let Some(disk) = Small::mount() else { return };
+    let mut host = Host::builder().data(&disk.data()).plugin("cart").start().await;
+    assert_eq!(put(&host).await.0, 200);
+    for restart in [false, true, true] {
+        disk.fill();
+        if restart {
+            host.kill();
+            host.start().await;
+            disk.fill();
+        }
+        // Pages of the log that are there already are written to as long as there are some.
+        let refused = eventually("what is written is refused", async || {
+            let (status, text) = put(&host).await;
+            (status == 503).then_some(text)
+        })
+        .await;
+        assert!(refused.contains("the host's disk is full"), "{refused}");
+        for _ in 0..20 {
+            put(&host).await;
+        }
+        let read = host.get("/cart?user_id=1").await;
+        assert_eq!(read.status, 200, "{read:?}");
+        assert!(read.json()["cart"]["1"].as_u64() >= Some(1), "{read:?}");
+        let told = host.log().matches("the disk is full").count();
+        assert!(told <= 1, "once in a host's life, as it stays so: {told}");
+    }
+    let errors = host.service("cart").await["serving"]["errors"].as_u64();
+    assert!(errors >= Some(20), "the host's own refusals are errors: {errors:?}");
+    disk.make_room();
+    eventually("there is room again", async || (put(&host).await.0 == 200).then_some(())).await;
+    host.until_logged("the disk has room again").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_that_failed_for_want_of_room_is_tried_again_when_there_is_some() {
+    let Some(disk) = Small::mount() else { return };
+    let host = Host::builder().data(&disk.data()).plugin("cart").start().await;
+    disk.fill();
+    host.drop_file("hello.wasm", hello(1));
+    host.until_refused("hello.wasm").await;
+    disk.make_room();
+    host.until_version("hello", 1).await;
+    let asked = host.request(Method::GET, "/hello", json!(null).to_string()).await;
+    assert_eq!(asked.status, 200);
+}

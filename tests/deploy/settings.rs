@@ -1,0 +1,229 @@
+//! What a host is told at its start and while it runs: addresses, `hotdock.toml`, SIGHUP.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Stdio};
+
+use http::header::AUTHORIZATION;
+use http::{Method, Request};
+use http_body_util::Full;
+use serde_json::Value;
+
+use super::operator::{acting, ask, deploy, hotdock, until_state, until_step, upload};
+use crate::harness::{Host, eventually, hello};
+
+fn up(arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hotdock"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = command.arg("up").args(arguments).current_dir(folder.path()).output();
+    let output = output.expect("it ends");
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+}
+
+#[test]
+fn settings_are_checked_without_a_start() {
+    assert_eq!(up(&["--check", "--listen", "localhost:0"]).0, Some(0));
+    assert_eq!(up(&["--check", "--listen", ":0"]).0, Some(0));
+    for (arguments, reason) in [
+        (["--check", "--log", "verbose"], "`verbose` says nothing of what to log (--log)"),
+        (["--check", "--admin", "0.0.0.0:1"], "--token-file"),
+    ] {
+        let (code, said) = up(&arguments);
+        assert!(code == Some(3) && said.contains(reason), "{said}");
+    }
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "lisen = 1\ndrain = 2\n").expect("written");
+    let (code, said) = up(&["--check", "--config", file.path().to_str().expect("text")]);
+    assert!(code == Some(3) && said.contains(":1:1: `lisen`"), "{said}");
+    assert!(said.contains(":2:9: `drain` must be a string"), "{said}");
+    let (code, said) = up(&["--check", "--config", "absent.toml"]);
+    assert_eq!(code, Some(3));
+    assert_eq!(said.matches("No such file").count(), 1, "{said}");
+}
+
+#[tokio::test]
+async fn the_data_folder_is_the_hosts_alone() {
+    let host = Host::builder().plugin("cart").start().await;
+    let mut open = Vec::new();
+    let mut folders = vec![host.data()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder") {
+            let entry = entry.expect("an entry");
+            let metadata = entry.metadata().expect("metadata");
+            if metadata.permissions().mode() & 0o077 != 0 {
+                open.push(entry.path());
+            }
+            if metadata.is_dir() {
+                folders.push(entry.path());
+            }
+        }
+    }
+    assert_eq!(open, Vec::<std::path::PathBuf>::new());
+    let mode = std::fs::metadata(host.data()).expect("metadata").permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+}
+
+#[tokio::test]
+async fn a_hangup_has_the_token_read_anew() {
+    let token = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(token.path(), "correct-horse-battery").expect("written");
+    let file = token.path().to_str().expect("text").to_owned();
+    let host =
+        Host::builder().argument("--token-file").argument(&file).file("hello.wasm", hello(1));
+    let host = host.start().await;
+    let status = async |token: &str| {
+        let request = Request::get(host.admin_url("/v1/services"));
+        let request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        host.send(request.body(Full::default()).expect("a request")).await.status
+    };
+    assert_eq!(status("correct-horse-battery").await, 200);
+    std::fs::write(token.path(), "another-horse-battery").expect("written");
+    host.signal("HUP");
+    eventually("the new token is good", async || {
+        (status("another-horse-battery").await == 200).then_some(())
+    })
+    .await;
+    assert_eq!(status("correct-horse-battery").await, 401);
+    // What is no token leaves it as it was.
+    std::fs::write(token.path(), "short").expect("written");
+    host.signal("HUP");
+    host.until_logged("the settings stay as they were").await;
+    assert_eq!(status("another-horse-battery").await, 200);
+}
+
+#[tokio::test]
+async fn a_host_whose_log_nobody_reads_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let plugins = folder.path().join("plugins");
+    std::fs::create_dir(&plugins).expect("a folder");
+    let mut host = Command::new(env!("CARGO_BIN_EXE_hotdock"))
+        .args(["up", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log", "debug"])
+        .current_dir(folder.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("a process");
+    // Its first line says that it listens; then nobody reads on.
+    let mut log = std::io::BufReader::new(host.stderr.take().expect("a pipe"));
+    let mut line = String::new();
+    while !line.contains("listening") {
+        line.clear();
+        let read = std::io::BufRead::read_line(&mut log, &mut line).expect("a line");
+        assert!(read > 0, "it ended");
+    }
+    drop(log);
+    let (_, admin) = line.split_once("admin=").expect("its address");
+    let admin = admin.split_whitespace().next().expect("an address").to_owned();
+    std::fs::write(plugins.join("hello.wasm"), hello(1)).expect("a component");
+    let client = crate::harness::client::Client::new();
+    eventually("it is deployed all the same", async || {
+        let url = format!("http://{admin}/v1/services/hello");
+        let reply = client.try_request(Method::GET, &url, "").await.ok()?;
+        (reply.status == 200 && reply.json()["serving"]["version"] == 1).then_some(())
+    })
+    .await;
+    host.kill().expect("it runs");
+    host.wait().expect("it ends");
+}
+
+#[tokio::test]
+async fn who_changed_the_traffic_is_logged() {
+    let host = Host::builder().file("hello.wasm", hello(1)).start().await;
+    deploy(&host, "hello?canary=10", &hello(2), "", "running").await;
+    host.until_shared("hello").await;
+    let by = async |method: Method, path: &str, body: &str| {
+        let request = Request::builder().method(method).uri(host.admin_url(path));
+        let request = request.header("from", "ann").header("content-type", "application/json");
+        let body = Full::new(bytes::Bytes::from(body.to_owned()));
+        let reply = host.send(request.body(body).expect("a request")).await;
+        assert!(reply.status.is_success(), "{reply:?}");
+    };
+    by(Method::POST, "/v1/services/hello/promote", "{}").await;
+    let plan = r#"{"versions":[{"version":1,"weight":40},{"version":2,"weight":60}]}"#;
+    by(Method::PUT, "/v1/services/hello/traffic", plan).await;
+    by(Method::POST, "/v1/services/hello/rollback", "{}").await;
+    by(Method::DELETE, "/v1/services/hello", "").await;
+    for what in ["promoted", "shared", "rolled back", "undeployed"] {
+        eventually(&format!("{what} by ann"), async || {
+            let log = host.log();
+            let mut lines = log.lines();
+            lines.find(|line| line.contains(what) && line.contains("\"who\":\"ann\"")).map(drop)
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_rollback_calls_off_what_is_on_its_way() {
+    let host = Host::builder().file("hello.wasm", hello(1)).plugin("probe").start().await;
+    let (component, manifest) = acting("version = \"2\"", "health = \"/probe/sleep?ms=2000\"");
+    let reply = upload(&host, "probe", &component, &manifest).await;
+    let id = reply.json()["id"].as_str().expect("an id").to_owned();
+    until_step(&host, &id, "warming").await;
+    let back = ask(&host, Method::POST, "/v1/services/probe/rollback", Value::Null).await;
+    assert_eq!(back.status, 200, "{back:?}");
+    assert_eq!(back.json()["serving"]["version"], 1, "{back:?}");
+    let ended = until_state(&host, &id, "superseded").await;
+    assert!(ended["reasons"].to_string().contains("rolled probe back meanwhile"), "{ended}");
+    assert_eq!(host.service("probe").await["serving"]["version"], 1);
+}
+
+#[tokio::test]
+async fn what_is_no_file_is_refused_and_what_serves_goes_on() {
+    let host = Host::builder().file("hello.wasm", hello(1)).start().await;
+    std::fs::create_dir(host.plugins().join("folder.wasm")).expect("a folder");
+    assert!(host.until_refused("folder.wasm").await.contains("it is a folder"));
+    let fifo = host.plugins().join("hello.wasm");
+    std::fs::remove_file(&fifo).expect("a file");
+    let made = Command::new("mkfifo").arg(&fifo).status().expect("mkfifo");
+    assert!(made.success());
+    assert!(host.until_refused("hello.wasm").await.contains("it is a pipe"));
+    assert_eq!(host.get("/hello").await.header("x-version"), "VERSION-00000001");
+}
+
+#[tokio::test]
+async fn a_file_that_goes_during_an_upload_that_is_refused_takes_its_service_along() {
+    let host = Host::builder().plugin("probe").start().await;
+    let bad = "slow = \"2000\", fail = \"100\"";
+    let (component, manifest) = acting(bad, "health = \"/probe/act\"");
+    let reply = upload(&host, "probe", &component, &manifest).await;
+    let id = reply.json()["id"].as_str().expect("an id").to_owned();
+    until_step(&host, &id, "warming").await;
+    host.remove_file("probe.wasm");
+    until_state(&host, &id, "refused").await;
+    eventually("it is gone", async || (host.get("/probe/act").await.status == 404).then_some(()))
+        .await;
+}
+
+#[tokio::test]
+async fn metrics_are_what_is_asked_for() {
+    let host = Host::builder().file("hello.wasm", hello(1)).start().await;
+    let scrape = async |accept: &str| {
+        let request = Request::get(host.admin_url("/metrics")).header("accept", accept);
+        host.send(request.body(Full::default()).expect("a request")).await
+    };
+    let plain = scrape("text/plain;version=0.0.4").await;
+    assert!(plain.header("content-type").starts_with("text/plain"), "{plain:?}");
+    assert!(plain.text().contains("# TYPE hotdock_requests_total counter\n"));
+    assert!(!plain.text().contains("# EOF"));
+    let open = scrape("*/*").await;
+    assert!(open.header("content-type").starts_with("application/openmetrics-text"));
+    assert!(open.text().ends_with("# EOF\n"));
+}
+
+#[tokio::test]
+async fn a_name_with_underscores_is_a_service_and_a_packed_one_keeps_its_name() {
+    let host = Host::builder().file("seen_it.wasm", hello(1)).start().await;
+    host.until_version("seen-it", 1).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).to_str().expect("text").to_owned();
+    std::fs::write(path("one.wasm"), hello(1)).expect("written");
+    std::fs::write(path("one.toml"), "[limits]\nmemory = \"8MiB\"").expect("written");
+    let packed = hotdock(&host, &["pack", &path("one.wasm"), "-o", &path("other.wasm")]);
+    assert!(packed.status.success(), "{packed:?}");
+    assert!(hotdock(&host, &["deploy", &path("other.wasm")]).status.success());
+    host.until_version("one", 1).await;
+    std::fs::write(path("plain.wasm"), hello(1)).expect("written");
+    assert!(hotdock(&host, &["deploy", &path("plain.wasm"), "--name", "two"]).status.success());
+    host.until_version("two", 1).await;
+}
