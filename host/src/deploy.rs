@@ -105,6 +105,8 @@ async fn run(parts: &Arc<Parts>, candidate: Candidate) -> Result<(), Stop> {
         }
     };
     candidate.progress.ended(state, reasons);
+    // It may have ended for another reason before it was seen to be.
+    _ = parts.board.is_called_off(candidate.progress.id());
     result
 }
 
@@ -115,6 +117,7 @@ async fn steps(parts: &Arc<Parts>, candidate: &Candidate) -> Result<(), Stop> {
     let program =
         unless_stopped(parts, validate::validate(parts, candidate, compiled.component)).await?;
     failpoint::pass("after validating");
+    unless_called_off(parts, candidate)?;
     let warmed = warm::warm(parts, candidate, program).await?;
     failpoint::pass("after warming");
     let replaced = match swap::swap(parts, candidate, claim, &warmed).await {
@@ -132,6 +135,19 @@ async fn steps(parts: &Arc<Parts>, candidate: &Candidate) -> Result<(), Stop> {
         drain::drain(parts, version);
     }
     Ok(())
+}
+
+/// An operator rolled its service back while it was on its way: it is not what was meant to
+/// serve next.
+fn unless_called_off(parts: &Parts, candidate: &Candidate) -> Result<(), Stop> {
+    match parts.board.is_called_off(candidate.progress.id()) {
+        // A file that is only superseded would act again at the next start.
+        Some(reason) if candidate.origin.file().is_some() => {
+            Err(candidate.refused(vec![reason]).into())
+        }
+        Some(reason) => Err(Stop::Superseded(reason)),
+        None => Ok(()),
+    }
 }
 
 /// Claims the candidate's service for its file; refused when another has it.

@@ -28,7 +28,7 @@ pub use canary::{Canary, parse_steps, parse_sticky};
 pub use cron::{Cron, CronError};
 pub use embedded::{EmbeddedError, SECTION as EMBEDDED_SECTION, embed, embedded};
 pub use origin::{Origin, OriginError, OriginPattern};
-pub use parse::{MAX_TEXT_BYTES, ManifestText};
+pub use parse::{MAX_TEXT_BYTES, ManifestText, service_name};
 pub use problem::{ManifestError, Problem};
 pub use quantity::MAX_TABLE_ELEMENTS;
 pub use schedule::{Missed, Schedule};
@@ -139,6 +139,8 @@ pub struct Capabilities {
     pub outbound: Vec<OriginPattern>,
     /// `config`: what `wasi:config` returns to it.
     pub config: BTreeMap<String, String>,
+    /// `environment`: the environment variables that it sees.
+    pub environment: BTreeMap<String, String>,
     /// `secrets`: names of what the operator supplies and `wasi:config` returns
     /// to it by name only.
     pub secrets: BTreeSet<String>,

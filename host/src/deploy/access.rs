@@ -77,7 +77,11 @@ fn access(interface: &str, manifest: &Manifest) -> Option<String> {
         return denied("there are no sockets; wasi:http sends requests");
     }
     if is(&["wasi:cli/environment@"]) {
-        return Some("empty".to_owned());
+        let names: Vec<&str> = capabilities.environment.keys().map(String::as_str).collect();
+        return Some(match names.as_slice() {
+            [] => "empty: [capabilities] has no environment".to_owned(),
+            names => names.join(", "),
+        });
     }
     if is(&["wasi:cli/stdin@"]) {
         return Some("closed".to_owned());

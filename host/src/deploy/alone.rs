@@ -69,7 +69,7 @@ pub async fn deploy_alone(
     let store = Store::new(path, name.as_str(), StoreOptions::default());
     store.migrate(&migrations(&manifest)).await.map_err(one)?;
     let version = version(runtime, program, Digest::of(&component), manifest);
-    Box::pin(probe(&version, &store)).await.map_err(one)?;
+    Box::pin(probe(&version, &store, &[])).await.map_err(one)?;
     registry
         .share(&name, Traffic::all(&version), &store)
         .map_err(|conflicts| conflicts.iter().map(ToString::to_string).collect::<Vec<_>>())?;
@@ -77,7 +77,8 @@ pub async fn deploy_alone(
     Ok(service.expect("it was just given its traffic"))
 }
 
-fn version(
+/// The component as the only version of its service, without secrets.
+pub(super) fn version(
     runtime: &Runtime,
     program: Program,
     digest: Digest,

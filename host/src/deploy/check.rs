@@ -3,17 +3,21 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::alone;
 use super::compile::run_child;
 use super::description::Description;
 use super::pair::Pair;
 use super::plugin_file::{Part, named};
 use super::preamble;
-use super::validate::unserved;
-use crate::runtime::{LoadedComponent, Runtime, compatibility_key};
+use super::validate::{migrations, unserved};
+use crate::digest::Digest;
+use crate::manifest::Manifest;
+use crate::runtime::{LoadedComponent, Runtime, compatibility_key, probe};
+use crate::state::{self, Store, StoreOptions};
 
 /// Looks at a component and the manifest beside it as a deployment would, but
-/// for what depends on a host: routes of other services, what serves already,
-/// migrations, health. `compiler` is run as `<compiler> compile INPUT OUTPUT`.
+/// for what depends on a host: routes of other services, what serves already, secrets.
+/// `compiler` is run as `<compiler> compile INPUT OUTPUT`.
 ///
 /// # Errors
 /// Every reason why it could not be deployed.
@@ -40,6 +44,8 @@ pub async fn check(
             if !reasons.is_empty() {
                 return Err(reasons);
             }
+            let digest = Digest::of(&component);
+            Box::pin(tried(runtime, &loaded, digest, &manifest)).await?;
             Ok(Description::of(&component, &manifest, loaded.exports(), loaded.imports()))
         }
         (manifest, linked) => {
@@ -47,6 +53,36 @@ pub async fn check(
             Err(reasons.into_iter().flatten().flatten().collect())
         }
     }
+}
+
+/// What a deployment on a host without the service would find: its migrations are applied to a
+/// store that is thrown away, and it is asked how it is. Not where it needs secrets, which only
+/// a host has.
+async fn tried(
+    runtime: &Runtime,
+    loaded: &LoadedComponent,
+    digest: Digest,
+    manifest: &Manifest,
+) -> Result<(), Vec<String>> {
+    let one = |reason: String| vec![reason];
+    let folder = tempfile::tempdir().map_err(|error| one(error.to_string()))?;
+    state::memory::install();
+    let store = Store::new(
+        folder.path().join("store.db"),
+        manifest.service.as_str(),
+        StoreOptions::default(),
+    );
+    let migrated = store.migrate(&migrations(manifest)).await;
+    migrated.map_err(|error| one(error.to_string()))?;
+    if manifest.capabilities.secrets.is_empty() {
+        let program = runtime.link(loaded)?;
+        let version = alone::version(runtime, program, digest, manifest.clone());
+        let probed = Box::pin(probe(&version, &store, &[])).await;
+        version.retire();
+        probed.map_err(|error| one(error.to_string()))?;
+    }
+    store.close().await;
+    Ok(())
 }
 
 async fn load(

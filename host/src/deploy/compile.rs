@@ -91,8 +91,8 @@ pub(super) enum CompileFailure {
         "the compiler makes code for another host ({found}; {expected} expected): restart the host"
     )]
     Mismatch { found: String, expected: String },
-    #[error("the compiler {program} could not be run: {source}")]
-    NotRun { program: String, source: std::io::Error },
+    #[error("the compiler {program} could not be run: {error}")]
+    NotRun { program: String, error: std::io::Error },
     #[error("the compiled code could not be kept: {0}")]
     NotKept(std::io::Error),
 }

@@ -38,12 +38,12 @@ pub struct Deployer {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A folder cannot be used.
-    #[error("{}: {source}", .path.display())]
+    #[error("{}: {error}", .path.display())]
     Folder {
         /// Which.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        error: io::Error,
     },
     /// The record cannot be used.
     #[error(transparent)]
@@ -202,7 +202,7 @@ fn open(
     store_options: StoreOptions,
     events: Events,
 ) -> Result<Arc<Parts>, StartError> {
-    let at = |path: PathBuf| move |source| StartError::Folder { path, source };
+    let at = |path: PathBuf| move |error| StartError::Folder { path, error };
     // Without the folder every service would look as if it had been removed.
     plugin_file::scan(&config.folder).map_err(at(config.folder.clone()))?;
     let stores = config.data.join("stores");

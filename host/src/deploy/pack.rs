@@ -1,11 +1,13 @@
 //! `hotdock pack`: a component with its manifest embedded.
 
+use std::borrow::Cow;
+
 use super::config::MAX_COMPONENT_BYTES;
 use super::inspect::problems;
 use super::pair::{Pair, too_large};
 use super::plugin_file::Part;
 use crate::component::Interfaces;
-use crate::manifest::embed;
+use crate::manifest::{Manifest, embed};
 
 /// The component with the manifest beside it as its custom section, in place of the
 /// one that it has; as it is where no file is beside it. The same input always
@@ -24,10 +26,22 @@ pub fn pack(pair: &Pair) -> Result<Vec<u8>, Vec<String>> {
         return Err(problems);
     }
     let Some(beside) = &pair.beside else { return Ok(pair.component.clone()) };
-    let packed = embed(&name, &pair.component, &beside.text);
+    let packed = embed(&name, &pair.component, &named(&beside.text, manifest));
     let packed = packed.map_err(|error| vec![error.to_string()])?;
     if packed.len() as u64 > MAX_COMPONENT_BYTES {
         return Err(vec![too_large(&pair.stem, packed.len() as u64)]);
     }
     Ok(packed)
+}
+
+/// The manifest with its service's name: whatever the file is called from here on, it is the
+/// same service.
+fn named<'a>(text: &'a str, manifest: &Manifest) -> Cow<'a, str> {
+    let document: Option<toml::Table> = text.parse().ok();
+    if document.is_none_or(|document| document.contains_key("service")) {
+        return Cow::Borrowed(text);
+    }
+    // At the end, where it takes no key of another table's.
+    let newline = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+    Cow::Owned(format!("{text}{newline}\n[service]\nname = \"{}\"\n", manifest.service))
 }

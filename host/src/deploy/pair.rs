@@ -33,6 +33,14 @@ impl Pair {
     /// When a file cannot be read, or the component is too large.
     pub fn read(file: &Path, manifest: Option<&Path>) -> Result<Self, String> {
         let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        Self::read_as(stem, file, manifest)
+    }
+
+    /// The same, known as `stem`.
+    ///
+    /// # Errors
+    /// As [`Pair::read`].
+    pub fn read_as(stem: &str, file: &Path, manifest: Option<&Path>) -> Result<Self, String> {
         let component = read_at_most(file, MAX_COMPONENT_BYTES);
         let component = component.map_err(|error| unreadable(file, &error))?;
         let component = component.map_err(|size| too_large(&Stem::new(stem), size))?;

@@ -17,6 +17,8 @@ use crate::state;
 pub(super) struct Validated {
     pub(super) program: Program,
     pub(super) secrets: Secrets,
+    /// Its migrations, where some of them are not applied yet.
+    pub(super) on_trial: Vec<state::Migration>,
 }
 
 /// Links the candidate and looks for what stands against it.
@@ -39,21 +41,25 @@ pub(super) async fn validate(
     let conflicts = route_conflicts(parts, candidate, routes);
     reasons.extend(conflicts.iter().map(ToString::to_string));
     reasons.extend(broken(parts, candidate).await);
-    if !candidate.manifest.migrations.is_empty() {
-        match parts.stores.of(service).await {
-            Ok(store) => {
-                let tried = store.try_migrations(&migrations(&candidate.manifest)).await;
-                reasons.extend(tried.err().map(|error| error.to_string()));
+    // Also where it brings none: those that were applied may be missing.
+    let mut on_trial = Vec::new();
+    match parts.stores.of(service).await {
+        Ok(store) => {
+            let all = migrations(&candidate.manifest);
+            match store.try_migrations(&all).await {
+                Ok(new) if new.is_empty() => {}
+                Ok(_) => on_trial = all,
+                Err(error) => reasons.push(error.to_string()),
             }
-            Err(error) => reasons.push(error.to_string()),
         }
+        Err(error) => reasons.push(error.to_string()),
     }
     let secrets = parts.secrets_of(&candidate.manifest).await.unwrap_or_else(|missing| {
         reasons.extend(missing);
         Secrets::default()
     });
     match linked {
-        Ok(program) if reasons.is_empty() => Ok(Validated { program, secrets }),
+        Ok(program) if reasons.is_empty() => Ok(Validated { program, secrets, on_trial }),
         _ => {
             let blocked = !conflicts.is_empty();
             Err(Refusal { blocked, ..candidate.refused(reasons) }.into())

@@ -14,12 +14,12 @@ pub const SECTION: &str = "hotdock.manifest";
 #[derive(Debug, thiserror::Error)]
 pub enum EmbeddedError {
     /// The bytes end within a section, or a section says what no section says.
-    #[error("{file} is cut short or damaged: {source}")]
+    #[error("{file} is cut short or damaged: {error}")]
     Damaged {
         /// The component's file.
         file: String,
         /// Where and why.
-        source: wasmparser::BinaryReaderError,
+        error: wasmparser::BinaryReaderError,
     },
     /// A nested module or component goes on beyond the end.
     #[error(
@@ -79,7 +79,7 @@ struct Found<'a> {
 }
 
 fn find<'a>(file: &str, wasm: &'a [u8]) -> Result<Option<Found<'a>>, EmbeddedError> {
-    let damaged = |source| EmbeddedError::Damaged { file: file.to_owned(), source };
+    let damaged = |error| EmbeddedError::Damaged { file: file.to_owned(), error };
     let mut parser = Parser::new(0);
     let mut found = None;
     let mut offset = 0;

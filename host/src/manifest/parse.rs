@@ -11,7 +11,7 @@ use super::{
     route, schedule, subscribe,
 };
 use crate::digest::Digest;
-use crate::service::ServiceName;
+use crate::service::{InvalidServiceName, ServiceName};
 
 /// The largest manifest that is read.
 pub const MAX_TEXT_BYTES: usize = 1 << 20;
@@ -116,8 +116,17 @@ fn service(
     }
 }
 
+/// The service of `<stem>.wasm`: a name has no underscores, and what cargo builds has no
+/// hyphens.
+///
+/// # Errors
+/// When it can be none.
+pub fn service_name(stem: &str) -> Result<ServiceName, InvalidServiceName> {
+    stem.replace('_', "-").parse()
+}
+
 fn name_from(stem: &str) -> Result<ServiceName, String> {
-    stem.parse().map_err(|error| {
+    service_name(stem).map_err(|error| {
         format!(
             "{error}; rename `{stem}.wasm`, or name the service in its manifest (`[service] name`)"
         )
@@ -191,6 +200,7 @@ fn capabilities(table: &DeTable<'_>, problems: &mut Problems<'_>) -> Capabilitie
     let mut fields = Fields::of("[capabilities] ", table);
     let outbound = fields.take("outbound").map(|field| outbound(&field, problems));
     let config = fields.take("config").and_then(|field| field.table(problems));
+    let environment = fields.take("environment").and_then(|field| field.table(problems));
     let secrets = fields.take("secrets").and_then(|field| field.elements(problems));
     fields.finish(problems);
     let mut capabilities =
@@ -208,18 +218,33 @@ fn capabilities(table: &DeTable<'_>, problems: &mut Problems<'_>) -> Capabilitie
             field.report(problems, format_args!("names `{name}` twice"));
         }
     }
-    for (key, value) in config.into_iter().flatten() {
-        match value.get_ref() {
-            DeValue::String(text) => {
-                capabilities.config.insert(key.get_ref().to_string(), text.to_string());
-            }
-            other => {
-                let (key, found) = (key.get_ref(), other.type_str());
+    let tables = [
+        ("config", config, &mut capabilities.config),
+        ("environment", environment, &mut capabilities.environment),
+    ];
+    for (name, table, into) in tables {
+        for (key, value) in table.into_iter().flatten() {
+            let text = match value.get_ref() {
+                DeValue::String(text) => text.to_string(),
+                other => {
+                    let (key, found) = (key.get_ref(), other.type_str());
+                    let message = format!(
+                        "`[capabilities] {name}.{key}` must be a text in quotes; found: {found}"
+                    );
+                    problems.report(&value.span(), message);
+                    continue;
+                }
+            };
+            let key = key.get_ref().to_string();
+            if name == "environment" && !is_variable(&key, &text) {
                 let message = format!(
-                    "`[capabilities] config.{key}` must be a text in quotes; found: {found}"
+                    "`[capabilities] environment.{key}` is no environment variable: its name is \
+                     not empty and has no `=`, and neither has a NUL"
                 );
                 problems.report(&value.span(), message);
+                continue;
             }
+            into.insert(key, text);
         }
     }
     if let Some(name) =
@@ -229,6 +254,11 @@ fn capabilities(table: &DeTable<'_>, problems: &mut Problems<'_>) -> Capabilitie
         problems.report(&(0..0), message);
     }
     capabilities
+}
+
+/// As POSIX has them (Base Definitions, chapter 8).
+fn is_variable(name: &str, value: &str) -> bool {
+    !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0')
 }
 
 /// It becomes the name of a file, in the operator's folder of secrets.

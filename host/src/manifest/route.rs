@@ -96,6 +96,13 @@ fn path_problem(text: &str) -> Option<String> {
         "must have no empty segment"
     } else if text.split('/').any(|segment| matches!(segment, "." | "..")) {
         "must have no `.` or `..` segment"
+    } else if let Some(problem) = foreign_pattern(text) {
+        return Some(problem);
+    } else if let Some(decoded) = needless_encoding(text) {
+        return Some(format!(
+            "is never asked for so: requests are matched without needless percent-encoding; write \
+             `{decoded}`"
+        ));
     } else if let Some(other) = text.chars().find(|&each| !is_path_character(each)) {
         return Some(format!("has {other:?}, which must be percent-encoded"));
     } else if !percent_encoding_is_whole(text) {
@@ -104,6 +111,48 @@ fn path_problem(text: &str) -> Option<String> {
         return None;
     };
     Some(problem.to_owned())
+}
+
+/// What a route is written as elsewhere: it would be taken by the letter here, and no request
+/// has such a path.
+fn foreign_pattern(text: &str) -> Option<String> {
+    let is_pattern = |segment: &str| {
+        matches!(segment, "..." | "*" | "**")
+            || segment.starts_with(':')
+            || segment.starts_with('{')
+            || segment.starts_with('*')
+            || segment.starts_with('<') && segment.ends_with('>')
+    };
+    let (at, segment) = text.split('/').enumerate().find(|(_, segment)| is_pattern(segment))?;
+    let before = text.split('/').take(at).collect::<Vec<_>>().join("/");
+    let before = if before.is_empty() { "/" } else { &before };
+    Some(format!(
+        "has `{segment}`, and a route has no patterns: it takes its path and all below it; write \
+         `{before}`"
+    ))
+}
+
+/// The path without percent-encoding of characters that need none (RFC 3986 §2.3), where it
+/// has some.
+fn needless_encoding(text: &str) -> Option<String> {
+    let mut decoded = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('%') {
+        decoded.push_str(before);
+        let code = after.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match code.filter(|&byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)) {
+            Some(byte) => {
+                decoded.push(char::from(byte));
+                rest = &after[2..];
+            }
+            None => {
+                decoded.push('%');
+                rest = after;
+            }
+        }
+    }
+    decoded.push_str(rest);
+    (decoded != text).then_some(decoded)
 }
 
 /// RFC 3986 §3.3 `pchar`, the slash and the percent sign.
@@ -149,7 +198,8 @@ fn methods_of(field: &Field<'_, '_>, problems: &mut Problems<'_>) -> Option<Vec<
     let mut methods = Vec::with_capacity(elements.len());
     for element in elements {
         let text = element.text(problems)?;
-        match Method::from_bytes(text.as_bytes()) {
+        // Methods are told apart by case, and nobody sends them in lower case (RFC 9110 §9.1).
+        match Method::from_bytes(text.to_ascii_uppercase().as_bytes()) {
             Ok(method) if methods.contains(&method) => {
                 element.report(problems, format_args!("has `{text}` twice"));
             }

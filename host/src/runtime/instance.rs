@@ -73,8 +73,11 @@ impl InstanceState {
         let output = |stream| GuestOutput::new(version.clone(), stream, Arc::clone(&log_budget));
         let (stdout, stderr) = (output("stdout"), output("stderr"));
         let mut wasi = WasiCtx::builder();
-        // Nothing else is granted: no preopened folder, no environment, no
-        // arguments, a closed standard input, no network.
+        for (name, value) in &manifest.capabilities.environment {
+            wasi.env(name, value);
+        }
+        // Nothing else is granted: no preopened folder, no arguments, a closed standard
+        // input, no network.
         wasi.stdout(stdout.clone())
             .stderr(stderr.clone())
             .allow_tcp(false)

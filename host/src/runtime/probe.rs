@@ -15,7 +15,7 @@ use super::exchange::{Exchange, Given, Occasion};
 use super::replay::ReplayBody;
 use super::run::{Running, Step};
 use crate::service::Version;
-use crate::state::{Budget, Store};
+use crate::state::{self, Budget, Migration, Store, Transaction};
 
 /// How long a candidate may take to be instantiated and to answer its health path.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -61,7 +61,8 @@ pub enum ProbeError {
 }
 
 /// Instantiates the version once and, if its manifest names a health path, asks
-/// it. What the handler writes is always rolled back; its answer goes nowhere.
+/// it, as it would be once these migrations, if there are some, are applied. What the handler
+/// writes is always rolled back, and they are; its answer goes nowhere.
 ///
 /// All of it runs on a thread of its own: what a candidate computes at its start
 /// must not hold up those who serve, and those must not starve it, as they would
@@ -69,9 +70,13 @@ pub enum ProbeError {
 ///
 /// # Errors
 /// When the version is not fit for traffic.
-pub async fn probe(version: &Arc<Version>, store: &Arc<Store>) -> Result<(), ProbeError> {
+pub async fn probe(
+    version: &Arc<Version>,
+    store: &Arc<Store>,
+    on_trial: &[Migration],
+) -> Result<(), ProbeError> {
     let (mut reply, warmed) = oneshot::channel();
-    let (version, store) = (Arc::clone(version), Arc::clone(store));
+    let (version, store, on_trial) = (Arc::clone(version), Arc::clone(store), on_trial.to_vec());
     let runtime = Handle::current();
     let thread = std::thread::Builder::new().name("warm".to_owned()).spawn(move || {
         // On Linux this is one thread's own.
@@ -80,7 +85,7 @@ pub async fn probe(version: &Arc<Version>, store: &Arc<Store>) -> Result<(), Pro
         }
         let warmed = runtime.block_on(async {
             tokio::select! {
-                warmed = timeout(PROBE_TIMEOUT, warm(&version, &store)) => {
+                warmed = timeout(PROBE_TIMEOUT, warm(&version, &store, &on_trial)) => {
                     Some(warmed.unwrap_or(Err(ProbeError::Timeout)))
                 }
                 () = reply.closed() => None,
@@ -95,12 +100,24 @@ pub async fn probe(version: &Arc<Version>, store: &Arc<Store>) -> Result<(), Pro
     warmed.await.unwrap_or(Err(ProbeError::Timeout))
 }
 
-async fn warm(version: &Arc<Version>, store: &Arc<Store>) -> Result<(), ProbeError> {
+async fn warm(
+    version: &Arc<Version>,
+    store: &Arc<Store>,
+    on_trial: &[Migration],
+) -> Result<(), ProbeError> {
     instantiate(version, store).await?;
-    match &version.manifest.deploy.health {
-        Some(path) => ask(version, store, path).await,
-        None => Ok(()),
+    let Some(path) = version.manifest.deploy.health.clone() else { return Ok(()) };
+    if on_trial.is_empty() {
+        return ask(version, store.begin(), &path).await;
     }
+    let asked = {
+        let (version, path) = (Arc::clone(version), path.clone());
+        store.on_trial(on_trial, move |transaction| async move {
+            ask(&version, transaction, &path).await
+        })
+    };
+    let failed = |error: state::Error| ProbeError::Failed { path, reason: error.to_string() };
+    asked.await.map_err(failed)?
 }
 
 async fn instantiate(version: &Arc<Version>, store: &Arc<Store>) -> Result<(), ProbeError> {
@@ -117,7 +134,11 @@ async fn instantiate(version: &Arc<Version>, store: &Arc<Store>) -> Result<(), P
     Ok(())
 }
 
-async fn ask(version: &Arc<Version>, store: &Arc<Store>, path: &str) -> Result<(), ProbeError> {
+async fn ask(
+    version: &Arc<Version>,
+    mut transaction: Transaction,
+    path: &str,
+) -> Result<(), ProbeError> {
     let failed = |reason: String| ProbeError::Failed { path: path.to_owned(), reason };
     let host = version.manifest.routes.iter().find_map(|route| route.host.as_deref());
     let request = Request::builder()
@@ -127,7 +148,6 @@ async fn ask(version: &Arc<Version>, store: &Arc<Store>, path: &str) -> Result<(
         .map_err(|error| failed(error.to_string()))?;
     let limits = &version.manifest.limits;
     let budget = Budget::new(limits.cpu);
-    let mut transaction = store.begin();
     transaction.count_against(&budget);
     let exchange = Exchange::new(transaction, ReplayBody::empty(), Occasion::Probe);
     let (head, ()) = request.into_parts();

@@ -17,6 +17,10 @@ use crate::digest::Digest;
 /// How long all migrations of one deployment may take together.
 pub(super) const MIGRATION_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How long a candidate's health may take on migrations that are not committed: nobody else
+/// writes meanwhile.
+pub(super) const TRIAL_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// SQL that is applied once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Migration {
@@ -39,6 +43,19 @@ pub enum MigrationError {
         name: String,
         /// When, in RFC 3339.
         applied_at: String,
+    },
+    /// It was applied, and is not there any more, or not where it was.
+    #[error(
+        "migration {name} was applied at {applied_at} and {now}: \
+         restore the migrations as they were applied, and add new ones after them"
+    )]
+    Missing {
+        /// The migration.
+        name: String,
+        /// When, in RFC 3339.
+        applied_at: String,
+        /// That it is gone, or comes after others.
+        now: &'static str,
     },
     /// Its SQL failed.
     #[error("migration {name} failed: {reason}")]
@@ -63,7 +80,9 @@ pub(super) fn run(
     let mut footprint = Footprint { sql: true, ..Footprint::default() };
     writer.begin_lease(&Writes::default(), &mut footprint)?;
     let deadline = Instant::now() + MIGRATION_TIMEOUT;
-    let applied = apply_all(writer, migrations, deadline);
+    // A deployment tries them first.
+    let kept = if apply { Ok(()) } else { keep_their_order(writer, migrations) };
+    let applied = kept.and_then(|()| apply_all(writer, migrations, deadline));
     if applied.is_err() || !apply {
         // It may have undone all of it already.
         let undone = writer.undo_lease(false);
@@ -80,6 +99,30 @@ pub(super) fn run(
     applied
 }
 
+/// Applies what is not yet applied below a lease that is begun, so that what is undone of the
+/// lease leaves it.
+pub(super) fn put_on_trial(writer: &mut Writer, migrations: &[Migration]) -> Result<(), Error> {
+    let applied = apply_all(writer, migrations, Instant::now() + MIGRATION_TIMEOUT);
+    let applied = applied.map(drop).map_err(|error| match error {
+        MigrationError::Store(error) => error,
+        error => Error::Unavailable(error.to_string()),
+    });
+    let nested = applied.and_then(|()| writer.nest_lease());
+    if nested.is_err() {
+        end_trial(writer);
+        writer.redo();
+        writer.commit_group();
+    }
+    nested
+}
+
+/// Undoes it. Where the group was undone already, it is.
+pub(super) fn end_trial(writer: &mut Writer) {
+    if let Err(error) = writer.undo_lease(false) {
+        tracing::debug!(%error, "migrations on trial are undone with their group");
+    }
+}
+
 fn apply_all(
     writer: &mut Writer,
     migrations: &[Migration],
@@ -93,6 +136,28 @@ fn apply_all(
         }
     }
     Ok(names)
+}
+
+/// What was applied comes first and in the order in which it was: another store, which has yet
+/// to apply all of it, would come to another schema.
+fn keep_their_order(writer: &Writer, migrations: &[Migration]) -> Result<(), MigrationError> {
+    let mut applied = writer
+        .connection
+        .prepare_cached("SELECT name, applied_at FROM _migrations ORDER BY position")
+        .map_err(|error| Error::of_host(&error))?;
+    let applied = applied
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .and_then(Iterator::collect::<Result<Vec<(String, String)>, _>>)
+        .map_err(|error| Error::of_host(&error))?;
+    for (index, (name, applied_at)) in applied.into_iter().enumerate() {
+        let is_here = migrations.get(index).is_some_and(|migration| migration.name == name);
+        if !is_here {
+            let is_there = migrations.iter().any(|migration| migration.name == name);
+            let now = if is_there { "comes after others now" } else { "is gone" };
+            return Err(MigrationError::Missing { name, applied_at, now });
+        }
+    }
+    Ok(())
 }
 
 fn is_applied(connection: &Connection, migration: &Migration) -> Result<bool, MigrationError> {

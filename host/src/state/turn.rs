@@ -151,7 +151,7 @@ fn commit(writer: &mut Writer, reads: &Reads, writes: Box<Writes>) -> Result<Dur
 
 /// Runs a lease holder to its end, its deadline, or its client's departure.
 fn lease(store: &Arc<Store>, mut writer: Box<Writer>, job: LeaseJob) -> Option<Box<Writer>> {
-    let LeaseJob { alone, before, run, mut ended, gone } = job;
+    let LeaseJob { alone, before, trial, run, mut ended, gone } = job;
     if ended.is_closed() {
         return Some(writer);
     }
@@ -182,7 +182,15 @@ fn lease(store: &Arc<Store>, mut writer: Box<Writer>, job: LeaseJob) -> Option<B
         let _ = ended.send(Err(error));
         return Some(writer);
     }
-    let timeout = Instant::now() + store.core.options.lease_timeout;
+    if !trial.is_empty()
+        && let Err(error) = migration::put_on_trial(&mut writer, &trial)
+    {
+        let _ = ended.send(Err(error));
+        return Some(writer);
+    }
+    let limit =
+        if trial.is_empty() { store.core.options.lease_timeout } else { migration::TRIAL_TIMEOUT };
+    let timeout = Instant::now() + limit;
     let (deadline, late) = match writer.first_done() {
         // A statement that writes may go on all the same: those who are done rather wait
         // for it than go with it.
@@ -200,6 +208,9 @@ fn lease(store: &Arc<Store>, mut writer: Box<Writer>, job: LeaseJob) -> Option<B
     let _ = ended.send(result);
     let mut writer = home.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(writer) = writer.as_mut().filter(|_| alone) {
+        if !trial.is_empty() {
+            migration::end_trial(writer);
+        }
         // Whatever its commit comes to is its own doing.
         writer.redo();
         writer.commit_group();

@@ -221,6 +221,13 @@ impl Writer {
         self.apply(writes, footprint)
     }
 
+    /// Opens another savepoint of a lease holder's in the one that is open: what was done up to
+    /// here stays when it is undone.
+    pub(super) fn nest_lease(&mut self) -> Result<(), Error> {
+        let nested = self.run("SAVEPOINT lease");
+        nested.map_err(|error| self.group_failed(&error))
+    }
+
     /// Keeps an answer; its claim lasts as long as the group.
     pub(super) fn keep_answer(&mut self, keeping: &Keeping) -> Result<(), Error> {
         let kept = idempotency::keep(&self.connection, keeping, &self.core);

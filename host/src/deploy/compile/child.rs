@@ -22,12 +22,12 @@ const FIRST_TO_GO: &str = "1000";
 #[derive(Debug, thiserror::Error)]
 pub enum ChildError {
     /// A file could not be read or written.
-    #[error("{}: {source}", .path.display())]
+    #[error("{}: {error}", .path.display())]
     File {
         /// Which.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        error: io::Error,
     },
     /// The bytes are no valid component.
     #[error(transparent)]
@@ -52,7 +52,7 @@ pub fn compile_child(input: &Path, output: &Path, processor: Processor) -> Resul
     end_with_host();
     let at = |path: &Path| {
         let path = path.to_owned();
-        move |source| ChildError::File { path, source }
+        move |error| ChildError::File { path, error }
     };
     let component = std::fs::read(input).map_err(at(input))?;
     let code = runtime::compile_for(processor, &component)?;

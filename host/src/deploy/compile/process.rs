@@ -180,7 +180,7 @@ async fn outcome(
 }
 
 fn not_run(compiler: &Path, source: std::io::Error) -> CompileFailure {
-    CompileFailure::NotRun { program: compiler.display().to_string(), source }
+    CompileFailure::NotRun { program: compiler.display().to_string(), error: source }
 }
 
 fn cut_short() -> CompileFailure {

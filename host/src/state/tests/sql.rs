@@ -20,6 +20,11 @@ async fn migrations_apply_once_and_a_changed_one_is_refused() {
     let changed = [migration("1", "CREATE TABLE t (z)"), second];
     let error = store.migrate(&changed).await.expect_err("refused").to_string();
     assert!(error.starts_with("migration 1 was changed after it was applied"), "{error}");
+    let gone = store.try_migrations(std::slice::from_ref(&first)).await.expect_err("refused");
+    assert!(gone.to_string().contains("and is gone"), "{gone}");
+    let moved = [changed[1].clone(), first.clone()];
+    let moved = store.try_migrations(&moved).await.expect_err("refused").to_string();
+    assert!(moved.contains("comes after others now"), "{moved}");
     let failing = [first, migration("3", "CREATE TABLE u (x); CREATE TABLE t (x)")];
     let error = store.migrate(&failing).await.expect_err("refused").to_string();
     assert!(error.starts_with("migration 3 failed: table t already exists"), "{error}");
@@ -131,7 +136,8 @@ async fn migrations_alter_tables_that_have_large_rows() {
         ("PRAGMA quick_check", "not offered"),
     ];
     for (text, reason) in refused {
-        let error = store.try_migrations(&[migration("3", text)]).await.expect_err(text);
+        let all = [migration("1", first), migration("2", &alter), migration("3", text)];
+        let error = store.try_migrations(&all).await.expect_err(text);
         assert!(error.to_string().contains(reason), "{error}");
     }
     let add = sql(&store, "ALTER TABLE big ADD COLUMN e CHECK (e > 0)").await;

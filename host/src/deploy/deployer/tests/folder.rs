@@ -59,7 +59,7 @@ async fn other_files_and_folders_are_none_of_ours() {
         bench.drop_bytes(name, b"x");
     }
     bench.drop_bytes("lonely.toml", b"[limits]\n");
-    fs::create_dir(bench.path("folder.wasm")).expect("a folder");
+    fs::create_dir(bench.path("folder")).expect("a folder");
     bench.drop_component("cart", "one");
     assert_eq!(bench.serving().await, "cart v1 /cart");
     assert!(bench.status().files.is_empty(), "{:#?}", bench.status());

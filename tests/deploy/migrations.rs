@@ -1,0 +1,87 @@
+//! Migrations: committed once the candidate is well, and kept as they were applied.
+
+use http::Method;
+use serde_json::Value;
+
+use super::operator::{acting, ask, deploy, hotdock};
+use crate::harness::{Host, component};
+
+const FIRST: &str = "[[migration]]\nname = \"0001_probe\"";
+
+fn with(name: &str, sql: &str) -> String {
+    format!("\n[[migration]]\nname = \"{name}\"\nsql = \"{sql}\"\n")
+}
+
+async fn refusal(host: &Host, deploy_keys: &str, more: &str) -> String {
+    let (bytes, manifest) = acting("name = \"new\"", deploy_keys);
+    let refused = deploy(host, "probe", &bytes, &format!("{manifest}{more}"), "refused").await;
+    refused["reasons"].to_string()
+}
+
+#[tokio::test]
+async fn migrations_of_a_version_that_is_not_well_leave_the_store_as_it_was() {
+    let host = Host::builder().plugin("probe").start().await;
+    let two = with("0002_two", "CREATE TABLE two (id INTEGER PRIMARY KEY)");
+    let reasons = refusal(&host, "health = \"/probe/trap\"", &two).await;
+    assert!(reasons.contains("/probe/trap failed"), "{reasons}");
+    // The same name with other text would be refused had it been applied.
+    let other = with("0002_two", "CREATE TABLE two (id INTEGER PRIMARY KEY, more TEXT)");
+    let (bytes, manifest) = acting("name = \"new\"", "health = \"/probe/act\"");
+    deploy(&host, "probe", &bytes, &format!("{manifest}{other}"), "serving").await;
+}
+
+#[tokio::test]
+async fn health_is_asked_on_the_migrations_that_come_with_it() {
+    let host = Host::builder().start().await;
+    let (bytes, manifest) = component("consumer");
+    // It reads a table that only its own migration makes.
+    let manifest = manifest.expect("the consumer has one");
+    let manifest = format!("[deploy]\nhealth = \"/consumer/effects\"\n{manifest}");
+    deploy(&host, "consumer", &bytes, &manifest, "serving").await;
+    assert_eq!(host.get("/consumer/effects").await.text(), "[]");
+}
+
+#[tokio::test]
+async fn a_migration_that_is_gone_or_moved_is_refused() {
+    let host = Host::builder().plugin("probe").start().await;
+    let (bytes, manifest) = acting("name = \"new\"", "");
+    let without = manifest.split("[[migration]]").next().expect("what is before it");
+    let refused = deploy(&host, "probe", &bytes, without, "refused").await["reasons"].to_string();
+    assert!(refused.contains("migration 0001_probe was applied at"), "{refused}");
+    assert!(refused.contains("and is gone"), "{refused}");
+    let zero = with("0000_zero", "CREATE TABLE zero (id INTEGER PRIMARY KEY)");
+    let before = manifest.replace(FIRST, &format!("{zero}{FIRST}"));
+    let refused = deploy(&host, "probe", &bytes, &before, "refused").await["reasons"].to_string();
+    assert!(refused.contains("comes after others now"), "{refused}");
+    let services = ask(&host, Method::GET, "/v1/services/probe", Value::Null).await.json();
+    assert_eq!(services["serving"]["version"], 1, "{services}");
+}
+
+#[tokio::test]
+async fn check_says_what_deploy_would() {
+    let host = Host::builder().start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let wasm = folder.path().join("probe.wasm");
+    let (bytes, manifest) = acting("name = \"new\"", "");
+    std::fs::write(&wasm, bytes).expect("written");
+    let checked = |manifest: &str| {
+        std::fs::write(folder.path().join("probe.toml"), manifest).expect("written");
+        let output = hotdock(&host, &["check", wasm.to_str().expect("text")]);
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (code, said) = checked(&manifest);
+    assert_eq!(code, Some(0), "{said}");
+    for (change, reason) in [
+        (with("0002", "CREATE TABL x"), "migration 0002 failed"),
+        ("\n[[route]]\npath = \"/x/...\"\n".to_owned(), "write `/x`"),
+        ("\n[[route]]\npath = \"/x/:id\"\n".to_owned(), "write `/x`"),
+    ] {
+        let (code, said) = checked(&format!("{manifest}{change}"));
+        assert!(code == Some(3) && said.contains(reason), "{reason}: {said}");
+    }
+    let (code, said) = checked(&format!("[deploy]\nhealth = \"/probe/nothing\"\n{}", {
+        let (_, rest) = manifest.split_once("[deploy]\n\n").expect("it begins so");
+        rest
+    }));
+    assert!(code == Some(3) && said.contains("its health path /probe/nothing"), "{said}");
+}
