@@ -27,4 +27,4 @@ pub use routes::{RouteConflict, RouteMatch, RouteTable};
 pub use tally::Tally;
 pub use traffic::{Rule, Share, Sticky, Ticket, Traffic, TrafficError, TrafficPlan};
 pub use version::{Version, VersionId};
-pub use version_metrics::{Kind, Latencies, Measure, Measurement, VersionMetrics};
+pub use version_metrics::{Ending, Kind, Latencies, Measure, Measurement, Series, VersionMetrics};

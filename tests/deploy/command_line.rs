@@ -30,11 +30,15 @@ async fn a_version_is_deployed_tried_promoted_and_rolled_back() {
         said(&output)
     };
     assert!(done(&["deploy", &file(1)]).contains("hello v1: 100 % of the traffic"));
-    let tried = done(&["deploy", &file(2), "--canary", "10%", "--no-wait"]);
-    host.until_shared("hello").await;
-    let shown = done(&["deployments", tried.trim()]);
+    // It comes back on a host that nobody asks anything, with its share in place.
+    let tried = done(&["deploy", &file(2), "--canary", "10%"]);
+    assert!(tried.contains("hello v2: 10 % of the traffic"), "{tried}");
+    assert!(tried.contains("`hotdock promote hello` gives it all"), "{tried}");
+    let (_, id) = tried.split_once("`hotdock deployments ").expect("what tells how it goes");
+    let id = id.split('`').next().expect("an id");
+    let shown = done(&["deployments", id]);
     assert!(shown.contains("hello v2") && shown.contains("10 % of the traffic"), "{shown}");
-    assert!(done(&["deployments", "hello"]).contains(tried.trim()));
+    assert!(done(&["deployments", "hello"]).contains(id));
     assert!(done(&["status"]).contains("10 %"));
     assert!(done(&["traffic", "hello"]).contains("v1 90 %, v2 10 %"));
     assert!(done(&["promote", "hello"]).contains("v2 100 %"));
@@ -203,7 +207,8 @@ async fn on_a_terminal_status_and_deploy_show_what_goes_on_until_it_is_over() {
     std::fs::write(&path, hello(2)).expect("a component");
     std::fs::write(folder.path().join("hello.toml"), "[deploy]\ncanary = { pause = \"1h\" }\n")
         .expect("a manifest");
-    let Some(deploy) = Terminal::begin(&host, &["deploy", path.to_str().expect("text")]) else {
+    let Some(deploy) = Terminal::begin(&host, &["deploy", path.to_str().expect("text"), "--wait"])
+    else {
         return;
     };
     deploy.until("hello v2: 1 % of the traffic").await;

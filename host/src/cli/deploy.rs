@@ -20,14 +20,16 @@ use crate::deploy::Pair;
 use crate::digest::Digest;
 use crate::manifest::{ManifestText, parse_steps};
 use crate::oci::{Pulled, Reference};
+use crate::service::ServiceName;
 
 /// How often the deployment is looked at: at first, and when it takes longer.
 const LOOK: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
 
 /// Deploy a component on a running host.
 ///
-/// Waits until the version has the traffic, a canary is held, or the version was
-/// refused or rolled back.
+/// Waits until the version has the traffic, or of a canary its first share, or was refused. A
+/// canary goes on without the command; with --wait it is followed until it has the traffic, is
+/// held or was rolled back.
 #[derive(Debug, clap::Args)]
 pub(super) struct Deploy {
     #[command(flatten)]
@@ -40,6 +42,9 @@ pub(super) struct Deploy {
     /// Its manifest [default: FILE.toml, if it exists, else the embedded one]
     #[arg(long, value_name = "FILE.toml")]
     manifest: Option<PathBuf>,
+    /// The service [default: as the manifest says, else as the file is called]
+    #[arg(long, value_name = "SERVICE")]
+    name: Option<ServiceName>,
     /// Step by step: by these shares, as 10% or 1%,10%,50%,100%, the last of which is held if it is
     /// not 100%; without shares as the manifest says or by default
     #[arg(long, value_name = "SHARES", num_args = 0..=1, default_missing_value = "true",
@@ -52,10 +57,13 @@ pub(super) struct Deploy {
     /// allow-breaking = true` in its manifest allows it, too
     #[arg(long)]
     allow_breaking: bool,
-    /// Don't wait: print the deployment's id
+    /// Follow a canary to its end, or until it is held
     #[arg(long)]
+    wait: bool,
+    /// Don't wait: print the deployment's id
+    #[arg(long, conflicts_with = "wait")]
     no_wait: bool,
-    /// Print the deployment as JSON at its end
+    /// Print the deployment as JSON, once it is waited for no longer
     #[arg(long)]
     json: bool,
 }
@@ -68,6 +76,14 @@ impl Deploy {
     async fn deploy(&self, host: &Host) -> anyhow::Result<ExitCode> {
         let (pair, reference) = self.pair().await?;
         let service = match pair.manifest {
+            Ok((_, manifest)) if self.name.as_ref().is_some_and(|it| *it != manifest.service) => {
+                let reason = format!(
+                    "its manifest names the service {}: change that, or leave --name out",
+                    manifest.service
+                );
+                console::refused("it cannot be deployed", &[reason]);
+                return Ok(ExitCode::from(exit::REFUSED));
+            }
             Ok((_, manifest)) => manifest.service,
             Err(reasons) => {
                 console::refused("it cannot be deployed", &reasons);
@@ -102,7 +118,12 @@ impl Deploy {
     /// The component with its manifest, and where it was if that is a registry.
     async fn pair(&self) -> anyhow::Result<(Pair, Option<Reference>)> {
         let Some(text) = self.component.to_str().filter(|text| Reference::is_meant(text)) else {
-            let pair = Pair::read(&self.component, self.manifest.as_deref());
+            let pair = match &self.name {
+                Some(name) => {
+                    Pair::read_as(name.as_str(), &self.component, self.manifest.as_deref())
+                }
+                None => Pair::read(&self.component, self.manifest.as_deref()),
+            };
             return Ok((pair.map_err(exit::Unusable)?, None));
         };
         let wanted: Reference = text.parse()?;
@@ -123,7 +144,8 @@ impl Deploy {
         keys.into_iter().flatten().collect::<Vec<_>>().join("&")
     }
 
-    /// Shows each step until nothing more happens by itself.
+    /// Shows each step until nothing more happens by itself, or until a canary has its first
+    /// share.
     async fn follow(&self, host: &Host, id: &str) -> anyhow::Result<Value> {
         let path = format!("/v1/deployments/{}", segment(id));
         let (mut shown, mut wait) = (0, LOOK.0);
@@ -142,6 +164,12 @@ impl Deploy {
             if deployment["state"] != "running" {
                 if !self.json {
                     console::lines(&end_in_words(&deployment))?;
+                }
+                return Ok(deployment);
+            }
+            if !self.wait && steps.iter().any(|step| step["weight"].is_u64()) {
+                if !self.json {
+                    console::lines(&on_trial(&deployment, id))?;
                 }
                 return Ok(deployment);
             }
@@ -193,6 +221,20 @@ fn step_in_words(deployment: &Value, step: &Value) -> String {
     }
 }
 
+/// What can be done about a canary that is under way.
+fn on_trial(deployment: &Value, id: &str) -> Vec<String> {
+    let service = deployment["service"].as_str().unwrap_or_default();
+    vec![
+        "  on trial; it goes on by itself as far as its steps lead, and where it does worse it \
+         loses its share"
+            .to_owned(),
+        format!(
+            "  `hotdock promote {service}` gives it all of the traffic, `hotdock rollback \
+             {service}` takes its share back, `hotdock deployments {id}` says how it goes"
+        ),
+    ]
+}
+
 fn end_in_words(deployment: &Value) -> Vec<String> {
     let state = deployment["state"].as_str().unwrap_or_default();
     let said = match state {
@@ -208,7 +250,8 @@ fn end_in_words(deployment: &Value) -> Vec<String> {
 
 fn outcome(deployment: &Value) -> ExitCode {
     match deployment["state"].as_str().unwrap_or_default() {
-        "serving" | "held" => ExitCode::SUCCESS,
+        // Running: a canary that is not followed.
+        "serving" | "held" | "running" => ExitCode::SUCCESS,
         "refused" => ExitCode::from(exit::REFUSED),
         "rolled-back" => ExitCode::from(exit::ROLLED_BACK),
         _ => ExitCode::from(exit::CONFLICT),

@@ -62,7 +62,10 @@ impl Pack {
         if let Some(reference) = &self.push {
             let interfaces = Interfaces::read(packed.as_slice())?;
             let access = self.registry.access(reference)?;
-            let pushed = oci::push(reference, packed, &interfaces, &access).await?;
+            let (_, manifest) =
+                pair.manifest.as_ref().map_err(|_| anyhow::anyhow!("no manifest"))?;
+            let name = manifest.service.as_str();
+            let pushed = oci::push(reference, packed, (&interfaces, name), &access).await?;
             console::print(&pushed.to_string())?;
         }
         Ok(ExitCode::SUCCESS)

@@ -15,7 +15,7 @@ use crate::service::TrafficPlan;
 const WATCH: Duration = Duration::from_secs(1);
 
 /// The columns that a narrow terminal has no room for.
-const SPARE: [&str; 2] = ["DIGEST", "FROM"];
+const SPARE: [&str; 3] = ["ROUTES", "DIGEST", "FROM"];
 
 /// Show the services of a running host, and how their traffic is shared.
 ///
@@ -148,15 +148,19 @@ fn in_words(services: &[Value], files: &[Value]) -> Vec<String> {
     if services.is_empty() && files.is_empty() {
         return vec!["nothing is deployed".to_owned()];
     }
-    let mut rows =
-        vec![row(["SERVICE", "VERSION", "TRAFFIC", "REQUESTS", "ERRORS", "DIGEST", "FROM"])];
+    let mut head =
+        row(["SERVICE", "VERSION", "TRAFFIC", "REQUESTS", "ERRORS", "DIGEST", "FROM", "ROUTES"]);
+    let has_events =
+        services.iter().flat_map(versions).any(|version| version["deliveries"].as_u64() > Some(0));
+    if has_events {
+        head.splice(EVENTS_AT..EVENTS_AT, row(["EVENTS", "FAILED"]));
+    }
+    let mut rows = vec![head];
     let mut notes = Vec::new();
     for service in services {
         let name = text(&service["name"]);
-        let serving = service["serving"].as_object().map(|_| &service["serving"]);
-        let sharing = service["sharing"].as_array().into_iter().flatten();
-        for version in serving.into_iter().chain(sharing) {
-            rows.push(vec![
+        for version in versions(service) {
+            let mut cells = vec![
                 name.clone(),
                 format!("v{}", version["version"]),
                 percent(version),
@@ -164,7 +168,13 @@ fn in_words(services: &[Value], files: &[Value]) -> Vec<String> {
                 version["errors"].to_string(),
                 digest(version),
                 origin(version),
-            ]);
+                routes(version),
+            ];
+            if has_events {
+                let events = ["deliveries", "delivery_errors"].map(|key| version[key].to_string());
+                cells.splice(EVENTS_AT..EVENTS_AT, events);
+            }
+            rows.push(cells);
         }
         if let Ok(plan) = serde_json::from_value::<TrafficPlan>(service["traffic"].clone()) {
             notes.extend(besides_weights(&plan).iter().map(|rest| format!("{name}: {rest}")));
@@ -193,6 +203,26 @@ fn in_words(services: &[Value], files: &[Value]) -> Vec<String> {
     }
     let table = if rows.len() > 1 { table_sparing(&rows, &SPARE) } else { Vec::new() };
     [table, notes].concat()
+}
+
+/// Where what is told of events goes, before the digest.
+const EVENTS_AT: usize = 5;
+
+/// The versions that have traffic.
+fn versions(service: &Value) -> impl Iterator<Item = &Value> {
+    let serving = service["serving"].as_object().map(|_| &service["serving"]);
+    serving.into_iter().chain(service["sharing"].as_array().into_iter().flatten())
+}
+
+/// The first of its routes, and how many more there are.
+fn routes(version: &Value) -> String {
+    let routes: Vec<&str> =
+        version["routes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    match routes.as_slice() {
+        [] => "none".to_owned(),
+        [one] => (*one).to_owned(),
+        [first, rest @ ..] => format!("{first} +{}", rest.len()),
+    }
 }
 
 /// Which step of its canary the service is at.

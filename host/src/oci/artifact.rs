@@ -18,15 +18,25 @@ use crate::digest::Digest;
 const LAYER: &str = "application/wasm";
 /// The media type of the config, which indexes what the component exports and imports.
 const CONFIG: &str = "application/vnd.wasm.config.v0+json";
-/// What annotations' names begin with (OCI Image Format, "Annotations"); the one that `oras`
-/// and others name a file by; and those that a component may have something for.
-const PREFIX: &str = "org.opencontainers.image.";
-const TITLE: &str = "org.opencontainers.image.title";
-const ABOUT: [&str; 7] =
-    ["version", "source", "licenses", "description", "authors", "revision", "url"];
 /// When it was made. A component has no time of its own, and the same one is to
 /// have the same digest in a registry, whenever it is pushed.
 const CREATED: &str = "1970-01-01T00:00:00Z";
+
+/// What a file is called (Image Specification, "Pre-Defined Annotation Keys"; there are those
+/// below, too).
+const TITLE: &str = "org.opencontainers.image.title";
+/// Sections of a component, and what a manifest calls what they say.
+const SECTIONS: [(&str, &str); 7] = [
+    ("version", "org.opencontainers.image.version"),
+    ("source", "org.opencontainers.image.source"),
+    ("licenses", "org.opencontainers.image.licenses"),
+    ("description", "org.opencontainers.image.description"),
+    ("authors", "org.opencontainers.image.authors"),
+    ("homepage", "org.opencontainers.image.url"),
+    ("revision", "org.opencontainers.image.revision"),
+];
+/// What is longer says too much.
+const MAX_ANNOTATION_BYTES: usize = 1024;
 
 /// What is pushed: the layer, the config, and the manifest that names the two.
 pub(super) struct Artifact {
@@ -36,11 +46,11 @@ pub(super) struct Artifact {
 }
 
 impl Artifact {
-    /// `title` is the file that it is pulled as.
-    pub(super) fn of(title: &str, component: Vec<u8>, interfaces: &Interfaces) -> Self {
-        let about = annotations(&component);
-        let named = BTreeMap::from([(TITLE.to_owned(), title.to_owned())]);
-        let layer = ImageLayer::new(component, LAYER.to_owned(), Some(named));
+    /// `name` is the service's, where it is known: tools that pull name the file after it.
+    pub(super) fn of(component: Vec<u8>, interfaces: &Interfaces, name: &str) -> Self {
+        let title = BTreeMap::from([(TITLE.to_owned(), format!("{name}.wasm"))]);
+        let about = about(&component);
+        let layer = ImageLayer::new(component, LAYER.to_owned(), Some(title));
         let config = json!({
             "created": CREATED,
             "architecture": "wasm",
@@ -53,31 +63,41 @@ impl Artifact {
             },
         });
         let config = Config::new(Bytes::from(config.to_string()), CONFIG.to_owned(), None);
-        let manifest = OciImageManifest::build(std::slice::from_ref(&layer), &config, about);
+        let manifest = OciImageManifest::build(
+            std::slice::from_ref(&layer),
+            &config,
+            (!about.is_empty()).then_some(about),
+        );
         Self { layer, config, manifest }
     }
 }
 
-/// What the component says of itself (the custom sections of the WebAssembly tool conventions),
-/// as an artifact says it.
-fn annotations(component: &[u8]) -> Option<BTreeMap<String, String>> {
-    let mut found = BTreeMap::new();
+/// What the component says of itself in sections that tools write (the tool conventions'
+/// `version`, `source`, `licenses`, `description`, `authors`, `homepage` and `revision`).
+fn about(component: &[u8]) -> BTreeMap<String, String> {
+    let mut about = BTreeMap::new();
     let mut depth = 0;
     for payload in wasmparser::Parser::new(0).parse_all(component) {
-        match payload.ok()? {
-            // Those of what is nested are not its own.
-            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
-            Payload::End(_) => depth -= 1,
-            Payload::CustomSection(section) if depth == 0 => {
-                let text = std::str::from_utf8(section.data()).unwrap_or_default().trim();
-                if ABOUT.contains(&section.name()) && !text.is_empty() {
-                    found.insert(format!("{PREFIX}{}", section.name()), text.to_owned());
+        match payload {
+            // Only of the component itself, not of the modules in it.
+            Ok(Payload::ModuleSection { .. } | Payload::ComponentSection { .. }) => depth += 1,
+            Ok(Payload::End(_)) => depth -= 1,
+            Ok(Payload::CustomSection(section)) if depth == 0 => {
+                let key = SECTIONS.iter().find(|(name, _)| *name == section.name());
+                let text = std::str::from_utf8(section.data()).ok();
+                if let Some(((_, key), text)) = key.zip(text.filter(|text| is_short(text))) {
+                    about.insert((*key).to_owned(), text.to_owned());
                 }
             }
-            _ => {}
+            Ok(_) => {}
+            Err(_) => return about,
         }
     }
-    (!found.is_empty()).then_some(found)
+    about
+}
+
+fn is_short(text: &str) -> bool {
+    (1..=MAX_ANNOTATION_BYTES).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
 /// The layer that is the component.

@@ -126,14 +126,14 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 /// Pushes a component under a tag. Returns the reference with the digest that it
-/// has there; the same component always has the same.
+/// has there; the same component of the same service always has the same.
 ///
 /// # Errors
 /// When the reference names no tag, or the registry does not take it.
 pub async fn push(
     reference: &Reference,
     component: Vec<u8>,
-    interfaces: &Interfaces,
+    (interfaces, service): (&Interfaces, &str),
     access: &Access,
 ) -> Result<Reference, OciError> {
     let failed = |cause: Cause| OciError::of(reference, &access.credentials, &cause);
@@ -143,8 +143,7 @@ pub async fn push(
             "a tag is what it is pushed under: oci://REGISTRY/REPOSITORY:TAG",
         ));
     };
-    let title = format!("{}.wasm", reference.name());
-    let artifact = Artifact::of(&title, component, interfaces);
+    let artifact = Artifact::of(component, interfaces, service);
     let manifest = serde_json::to_vec(&artifact.manifest)
         .map_err(|error| OciError::new(reference, error.to_string()))?;
     let client = Client::enter(reference, access, Intent::Push).await.map_err(failed)?;

@@ -121,10 +121,8 @@ impl Problem {
 
 impl From<kv::Error> for Problem {
     fn from(error: kv::Error) -> Self {
-        match error {
-            kv::Error::Store(_) => Self::unavailable(&error),
-            kv::Error::Json { .. } => Self::internal(&error),
-        }
+        // A store that fails ends the run: what comes here would be so the next time, too.
+        Self::internal(&error)
     }
 }
 

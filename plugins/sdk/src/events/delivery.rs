@@ -12,7 +12,7 @@ impl Delivery {
         &self.event.type_
     }
 
-    /// The event's data, read as JSON.
+    /// The event's data, read as JSON; none is read as `null`, which `()` and `Option` take.
     ///
     /// # Errors
     /// The event is rejected if it has no data of that shape: it would have none
@@ -35,12 +35,13 @@ impl Delivery {
 }
 
 impl Event {
-    /// The data, read as JSON; none is read as nothing, which is no JSON.
+    /// The data, read as JSON; none is read as `null`.
     ///
     /// # Errors
     /// It is not JSON of that shape.
     pub fn json<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
-        serde_json::from_slice(self.data.as_deref().unwrap_or_default())
+        let data = self.data.as_deref().filter(|data| !data.is_empty());
+        serde_json::from_slice(data.unwrap_or(b"null"))
     }
 }
 
@@ -84,6 +85,12 @@ mod tests {
             let Err(Failure::Reject(reason)) = read else { panic!("{data} was read") };
             assert!(reason.starts_with("the data of this shop.order.placed cannot"), "{reason}");
         }
+    }
+
+    #[test]
+    fn no_data_is_null() {
+        assert_eq!(delivery(PLACED, "").json(), Ok(()));
+        assert_eq!(delivery(PLACED, "").json::<Option<Placed>>(), Ok(None));
     }
 
     #[test]
