@@ -148,7 +148,7 @@ async fn a_request_finishes_on_the_version_it_began_on() {
     stream.send(head).await;
     stream.send("6\r\nbefore\r\n").await;
     stream.until("before").await;
-    host.drop_file("probe.toml", "[[route]]\npath = \"/probe\"\n");
+    host.drop_file("probe.toml", component("probe").1.expect("a manifest"));
     host.until_version("probe", 2).await;
     let draining = host.service("probe").await["draining"].clone();
     assert_eq!(draining[0]["leases"], 1, "{draining}");
