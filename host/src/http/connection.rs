@@ -8,6 +8,7 @@ use std::time::Duration;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
+use http::Version;
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
@@ -82,6 +83,10 @@ impl Connections {
             let client = Arc::clone(&client);
             // Boxed: hyper moves it into the connection, and it has some kilobytes.
             Answering::new(Box::pin(async move {
+                // The connection ends; its client asks again on another.
+                if request.version() < Version::HTTP_2 && !client.may_ask().await {
+                    return Err(h2::Error::from(h2::Reason::PROTOCOL_ERROR));
+                }
                 // Its stream is reset: there is no telling what else of it is wrong.
                 if request::is_malformed(&request) {
                     return Err(h2::Error::from(h2::Reason::PROTOCOL_ERROR));

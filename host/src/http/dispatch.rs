@@ -10,6 +10,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use wasmtime_wasi_http::WasiBody;
 
+use super::arriving::Arriving;
 use super::client::Client;
 use super::leftover::Leftover;
 use super::paced::Paced;
@@ -39,7 +40,7 @@ pub async fn dispatch(
     let (head, body) = request.into_parts();
     let is_head = head.method == Method::HEAD;
     let expects_continue = request::expects_continue(&head);
-    let mut body = Leftover::new(body, &head, expects_continue);
+    let mut body = Leftover::new(body, &head, expects_continue, client);
     let response = match answer(registry, intake, head, expects_continue, &mut body, client).await {
         Ok(response) => response,
         Err(problem) => problem.into_response(),
@@ -199,7 +200,7 @@ pub(crate) fn route(
     }
 }
 
-fn replayable(body: Incoming, limits: &Limits, idle: Duration, unread: Unread) -> ReplayBody {
+fn replayable(body: Arriving, limits: &Limits, idle: Duration, unread: Unread) -> ReplayBody {
     // Most requests have none, and what is boxed then takes no room.
     let body = if body.is_end_stream() {
         WasiBody::default()

@@ -4,18 +4,16 @@
 //! that is near; else the connection ends with the answer, which says so. HTTP/2 gives up the
 //! stream alone.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
-use http::header::CONNECTION;
+use http::header::{CONNECTION, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderValue, Response, Version};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body as _;
 use hyper::body::Incoming;
 
+use super::arriving::{Arriving, End};
+use super::client::Client;
 use crate::drain;
 use crate::runtime::{ReplayBody, ResponseBody};
 
@@ -25,34 +23,41 @@ const EARLY_BYTES: u64 = 1 << 20;
 /// A request's body, wherever it is.
 pub(super) struct Leftover {
     body: Where,
+    /// How it ends, where that matters to what comes after it.
+    end: Option<Arc<End>>,
     is_http_1: bool,
     expects_continue: bool,
 }
 
 enum Where {
     /// Nobody has asked for it.
-    Here(Incoming),
+    Here(Arriving),
     /// With who runs the request.
     There(ReplayBody),
     /// With who takes events of it.
-    Events(Arc<AtomicBool>),
-}
-
-/// A body that says when it has come to its end.
-pub(super) struct Followed {
-    body: Incoming,
-    ended: Arc<AtomicBool>,
+    Events(Arc<End>),
 }
 
 impl Leftover {
-    /// Of a request that begins so.
-    pub(super) fn new(body: Incoming, head: &Parts, expects_continue: bool) -> Self {
+    /// Of a request of this client that begins so.
+    pub(super) fn new(
+        body: Incoming,
+        head: &Parts,
+        expects_continue: bool,
+        client: &Client,
+    ) -> Self {
         let is_http_1 = head.version < Version::HTTP_2;
-        Self { body: Where::Here(body), is_http_1, expects_continue }
+        let mut body = Arriving::new(body);
+        let is_chunked = is_http_1 && head.headers.contains_key(TRANSFER_ENCODING);
+        let end = is_chunked.then(|| body.tell());
+        if let Some(end) = &end {
+            client.waits_for(Arc::clone(end));
+        }
+        Self { body: Where::Here(body), end, is_http_1, expects_continue }
     }
 
     /// Takes it, to be read.
-    pub(super) fn take(&mut self) -> Incoming {
+    pub(super) fn take(&mut self) -> Arriving {
         match std::mem::replace(&mut self.body, Where::There(ReplayBody::empty())) {
             Where::Here(body) => body,
             Where::There(_) | Where::Events(_) => unreachable!("it is taken once"),
@@ -60,11 +65,10 @@ impl Leftover {
     }
 
     /// Takes it, to be read to its end or not.
-    pub(super) fn follow(&mut self) -> Followed {
-        let body = self.take();
-        let ended = Arc::new(AtomicBool::new(body.is_end_stream()));
-        self.body = Where::Events(Arc::clone(&ended));
-        Followed { body, ended }
+    pub(super) fn follow(&mut self) -> Arriving {
+        let mut body = self.take();
+        self.body = Where::Events(body.tell());
+        body
     }
 
     /// It is read from there.
@@ -89,34 +93,11 @@ impl Leftover {
                 !is_near
             }
             Where::There(body) => body.is_given_up(),
-            Where::Events(ended) => !ended.load(Ordering::Relaxed),
+            Where::Events(end) => !end.is_whole(),
         };
+        let closes = closes || self.end.is_some_and(|end| end.has_trailers());
         if closes {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-    }
-}
-
-impl Body for Followed {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let polled = ready!(Pin::new(&mut self.body).poll_frame(context));
-        if polled.is_none() || self.body.is_end_stream() {
-            self.ended.store(true, Ordering::Relaxed);
-        }
-        Poll::Ready(polled)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

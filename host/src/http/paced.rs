@@ -6,21 +6,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 use wasmtime_wasi_http::Error;
+
+use super::arriving::Arriving;
 
 /// A body that ends with [`Error::ConnectionReadTimeout`] when nothing comes of it while
 /// somebody waits for it.
 pub(super) struct Paced {
-    body: Incoming,
+    body: Arriving,
     idle: Duration,
     /// When it is given up unless something comes; while it is waited for.
     gives_up: Option<Pin<Box<Sleep>>>,
 }
 
 impl Paced {
-    pub(super) fn new(body: Incoming, idle: Duration) -> Self {
+    pub(super) fn new(body: Arriving, idle: Duration) -> Self {
         Self { body, idle, gives_up: None }
     }
 }
