@@ -54,6 +54,12 @@ pub fn built(folder: &str, file: &str) -> Option<PathBuf> {
     path.exists().then_some(path)
 }
 
+/// The migrations of its manifest, which every later version has, too.
+pub fn migrations(name: &str) -> String {
+    let manifest = component(name).1.unwrap_or_default();
+    manifest.find("[[migration]]").map_or_else(String::new, |start| manifest[start..].to_owned())
+}
+
 /// A component's bytes and its manifest: a service or a test guest.
 pub fn component(name: &str) -> (Vec<u8>, Option<String>) {
     let folder = if matches!(name, "cart" | "order") { "plugins" } else { "test-guests" };

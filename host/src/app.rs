@@ -101,8 +101,11 @@ impl App {
         let room = Room::of(&config.data);
         let made_way = room.make_way();
         let outbound = Outbound::new(config.outbound.clone());
-        let host_memory = config.host_memory.as_u64();
-        let options = RuntimeOptions { host_memory, ..RuntimeOptions::default() };
+        let options = RuntimeOptions {
+            host_memory: config.host_memory.as_u64(),
+            guest_memory: config.guest_memory.as_u64(),
+            ..RuntimeOptions::default()
+        };
         let runtime = Runtime::with(outbound.clone(), options)?;
         let registry = Arc::new(Registry::default());
         let (alarm, clock) = (Alarm::default(), Clock::default());
@@ -278,9 +281,21 @@ impl App {
     }
 }
 
+/// What a host has in its data folder, of which one at least is there from its first start on.
+const OWN: [&str; 6] = ["lock", "host.db", "bus.db", "stores", "components", "compiled"];
+
 /// Makes the data folder the host's own: state and secrets of services are nobody else's, also
-/// in one that is older than this rule.
+/// in one that is older than this rule. One that others have files in is not taken from them.
 fn make_private(data: &Path) -> anyhow::Result<()> {
+    let is_empty = std::fs::read_dir(data).is_ok_and(|mut entries| entries.next().is_none());
+    let is_hosts = OWN.iter().any(|name| data.join(name).exists());
+    if data.is_dir() && !is_empty && !is_hosts {
+        anyhow::bail!(
+            "the data folder {} has files, and none of them is a host's: name a folder that is \
+             empty, or not there yet, with --data; the host makes it its own",
+            data.display()
+        );
+    }
     let made = DirBuilder::new().recursive(true).mode(0o700).create(data);
     made.with_context(|| format!("the data folder {} cannot be made", data.display()))?;
     let open = std::fs::metadata(data).map_or(0, |metadata| metadata.permissions().mode() & 0o077);

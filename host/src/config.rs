@@ -9,6 +9,7 @@ mod file;
 mod network;
 mod outbound;
 mod token;
+mod value;
 mod webhook;
 
 use std::net::SocketAddr;
@@ -27,6 +28,7 @@ pub use token::{InvalidToken, TOKEN_VARIABLE, Token};
 pub use webhook::{WebhookConfig, WebhookMode};
 
 use crate::http::forwarded::ForwardedHeader;
+use crate::machine;
 
 /// Everything the operator sets.
 #[derive(Clone, Debug)]
@@ -61,6 +63,8 @@ pub struct Config {
     pub log_keep: ByteSize,
     /// How many bytes the host holds for guests, all together, beside their memories.
     pub host_memory: ByteSize,
+    /// How many bytes of memory all guests have together.
+    pub guest_memory: ByteSize,
     /// The public listener's limits.
     pub http: HttpLimits,
     /// Limits of outgoing requests.
@@ -69,6 +73,11 @@ pub struct Config {
     pub events: EventsConfig,
     /// Endpoints that events are sent to.
     pub webhooks: Vec<WebhookConfig>,
+}
+
+/// The rest is for the host, its caches and the system.
+fn three_quarters_of_the_machine() -> ByteSize {
+    ByteSize(machine::memory().map_or(u64::MAX, |bytes| bytes / 4 * 3))
 }
 
 /// How the log is written.
@@ -183,6 +192,7 @@ impl Config {
             log: overrides.log.or(file.log).unwrap_or(default.log),
             log_keep: file.log_keep.unwrap_or(default.log_keep),
             host_memory: file.host_memory.unwrap_or(default.host_memory),
+            guest_memory: file.guest_memory.unwrap_or(default.guest_memory),
             http,
             outbound: file.outbound.resolve(overrides.outbound_allow_private),
             events: file.events.resolve(),
@@ -209,6 +219,7 @@ impl Default for Config {
             log: "info".to_owned(),
             log_keep: ByteSize::mib(4),
             host_memory: ByteSize::gib(1),
+            guest_memory: three_quarters_of_the_machine(),
             http: HttpLimits::default(),
             outbound: OutboundConfig::default(),
             events: EventsConfig::default(),

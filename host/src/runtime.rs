@@ -27,6 +27,7 @@ mod instance;
 mod invocation;
 mod lane;
 mod limits;
+mod memories;
 mod metrics;
 mod output;
 mod outside;

@@ -88,13 +88,21 @@ async fn what_is_no_file_is_not_waited_for() {
     symlink("loop.wasm", at("loop.wasm")).expect("a link");
     std::fs::create_dir(at("folder.wasm")).expect("a folder");
     let _socket = std::os::unix::net::UnixListener::bind(at("socket.wasm")).expect("a socket");
-    // A manifest that is a pipe is none; one that is larger than manifests are is not read.
+    // One that is larger than manifests are is not read.
     assert!(Command::new("mkfifo").arg(at("hello.toml")).status().expect("it runs").success());
     std::fs::write(at("vast.wasm"), hello(1)).expect("a file");
     std::fs::File::create(at("vast.toml")).expect("a file").set_len(1 << 30).expect("longer");
     let said = host.until_refused("vast.wasm").await;
     assert!(said.contains("vast.toml has 1073741824 bytes; a manifest has at most"), "{said}");
+    for (name, why) in [("pipe", "a pipe"), ("folder", "a folder"), ("socket", "no file")] {
+        let said = host.until_refused(&format!("{name}.wasm")).await;
+        assert!(said.contains(&format!("{name}.wasm")) && said.contains(why), "{said}");
+    }
+    // Nor is a manifest that is a pipe taken for one that isn't there.
     host.drop_file("hello.wasm", hello(2));
+    let said = host.until_refused("hello.wasm").await;
+    assert!(said.contains("hello.toml") && said.contains("a pipe"), "{said}");
+    std::fs::remove_file(at("hello.toml")).expect("removed");
     host.until_version("hello", 2).await;
     host.stop().await;
     host.start().await;

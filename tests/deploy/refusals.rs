@@ -1,6 +1,6 @@
 //! What cannot be deployed: said why, and nothing that serves is disturbed.
 
-use crate::harness::{Host, component, hello};
+use crate::harness::{Host, component, hello, migrations};
 
 /// Drops `bytes` over a running hello; returns why they are refused.
 async fn refused(bytes: &[u8]) -> String {
@@ -101,7 +101,10 @@ async fn a_failing_or_changed_migration_is_refused() {
 async fn an_unhealthy_candidate_is_refused() {
     let host = Host::builder().plugin("probe").start().await;
     for (path, said) in [("/probe/status?code=500", "500"), ("/probe/trap", "failed")] {
-        let health = format!("[deploy]\nhealth = \"{path}\"\n[[route]]\npath = \"/probe\"\n");
+        let health = format!(
+            "[deploy]\nhealth = \"{path}\"\n[[route]]\npath = \"/probe\"\n{}",
+            migrations("probe")
+        );
         host.drop_file("probe.toml", health);
         crate::harness::eventually("it is refused", async || {
             host.until_refused("probe.wasm").await.contains(said).then_some(())

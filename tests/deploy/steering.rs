@@ -274,7 +274,7 @@ async fn a_deployment_does_not_undo_what_was_decided_while_it_was_warmed() {
     steer("rollback", 1).await;
     let ended = until_state(&host, &late, "superseded").await;
     let reason = ended["reasons"][0].as_str().expect("a reason");
-    assert_eq!(reason, "probe was changed meanwhile: it is at revision 3");
+    assert_eq!(reason, "an operator rolled probe back meanwhile");
     assert_eq!(host.service("probe").await["serving"]["version"], 1);
     // Without a condition the last to be done decides.
     let last = upload(None).await;

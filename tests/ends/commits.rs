@@ -11,7 +11,7 @@ use crate::harness::raw::Raw;
 use crate::harness::valve::Valve;
 
 /// Short, but not so short that a busy machine meets it before the commit.
-const LIMITS: &str = "[limits]\ndeadline = \"3s\"\ncpu = \"400ms\"\n[deploy]\ndrain = \"1h\"\n";
+const LIMITS: &str = "[limits]\ndeadline = \"6s\"\ncpu = \"400ms\"\n[deploy]\ndrain = \"1h\"\n";
 
 /// The ways to write, as requests; each sets a key of its own.
 #[derive(Clone, Copy, Debug)]
@@ -112,13 +112,17 @@ struct Gated {
 impl Gated {
     async fn start() -> Self {
         let (folders, valve) = (Folders::new(), Valve::default());
-        for name in ["probe", "probe3", "consumer"] {
-            folders.deploy_with(name, LIMITS);
+        // Without a migration the probe is swapped whatever its store does.
+        for name in ["probe", "probe3"] {
+            folders.deploy_bare(name, LIMITS);
         }
+        folders.deploy_with("consumer", LIMITS);
         let host = folders.host(Config::default(), valve.options()).await;
         let gated = Self { host, folders, valve, versions: std::cell::Cell::new(1) };
-        // Without a migration it is swapped whatever its store does.
-        gated.swap().await;
+        let table = "CREATE+TABLE+probe+(id+INTEGER+PRIMARY+KEY,+x+INTEGER)";
+        let made = format!("/probe/sql?mode=execute&sql={table}");
+        let made = gated.host.request(Method::POST, &made, String::new()).await;
+        assert_eq!(made.status, 200, "{made:?}");
         gated
     }
 

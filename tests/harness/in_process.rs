@@ -53,6 +53,12 @@ impl Folders {
         std::fs::write(self.plugin(&format!("{name}.wasm")), wasm).expect("a file");
     }
 
+    /// The same with this for its manifest, and nothing else.
+    pub fn deploy_bare(&self, name: &str, manifest: &str) {
+        self.configure(name, manifest);
+        std::fs::write(self.plugin(&format!("{name}.wasm")), component(name).0).expect("a file");
+    }
+
     /// Gives it this manifest, which makes another version of it.
     pub fn configure(&self, name: &str, manifest: &str) {
         let part = self.folder.path().join(format!("{name}.part"));

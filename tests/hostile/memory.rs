@@ -2,6 +2,7 @@
 
 use super::guest::{bare, forever, handle, handling, with};
 use super::{Hostile, SPINS};
+use crate::harness::{Host, component};
 
 const OUT_OF_MEMORY: &str = "the service ran out of memory";
 const MEMORY_REACHED: &str = "it reached its limit of 67108864 bytes of memory ([limits] memory)";
@@ -169,4 +170,58 @@ async fn many_copies_at_once_take_no_more_than_their_slots() {
     }
     // Slots keep the first pages of what they held: here one page each.
     host.ends_as_it_began_but_for(2000 * (64 << 10)).await;
+}
+
+#[tokio::test]
+async fn the_memory_of_all_guests_together_has_an_end_and_who_has_little_goes_on() {
+    // 48 MiB each, and then it waits.
+    let hold = "(drop (memory.grow (i32.const 768)))
+        (call $block (call $timer (i64.const 100000000000)))";
+    let host = Host::builder()
+        .settings("guest-memory = \"128MiB\"\n")
+        .file("hello.wasm", component("hello").0)
+        .file("hold.wasm", handling(hold))
+        .file("hold.toml", "[limits]\ndeadline = \"5s\"\n[instances]\nreuse = 1\n")
+        .start()
+        .await;
+    let host = Hostile::of(host).await;
+    let asked: Vec<_> = (0..8)
+        .map(|_| {
+            let (client, url) = (host.host.client.clone(), host.host.url("/hold"));
+            tokio::spawn(async move { client.try_request(http::Method::GET, &url, "").await })
+        })
+        .collect();
+    host.until_logged("hold", "there are 134217728 for all together (guest-memory)").await;
+    host.neighbour_answers().await;
+    let mut refused = 0;
+    for asked in asked {
+        let reply = asked.await.expect("no panic").expect("an answer");
+        match reply.status.as_u16() {
+            503 => refused += 1,
+            status => assert_eq!(status, 504, "{reply:?}"),
+        }
+    }
+    // As many as have room go on.
+    assert!((1..8).contains(&refused), "{refused}");
+    host.ends_as_it_began().await;
+}
+
+#[tokio::test]
+async fn a_service_that_may_have_large_memories_runs_where_it_holds_up_nobody() {
+    let host = Hostile::start(&[
+        ("large", "[limits]\nmemory = \"65MiB\"\n", handling("(call $answer (local.get $out))")),
+        ("usual", "", handling("(call $answer (local.get $out))")),
+    ])
+    .await;
+    for name in ["large", "usual"] {
+        host.answers(name).await;
+    }
+    let metrics = host.host.metrics().await;
+    let slowed = |name: &str| {
+        let of = format!("hotdock_slow_lane_total{{service=\"{name}\"}} ");
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&of));
+        line.unwrap_or_else(|| panic!("{of} in {metrics}")).to_owned()
+    };
+    assert_eq!((slowed("large"), slowed("usual")), ("1".to_owned(), "0".to_owned()));
+    host.ends_as_it_began().await;
 }

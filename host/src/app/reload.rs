@@ -61,7 +61,7 @@ fn differing(old: &Config, new: &Config) -> Vec<&'static str> {
     let differs = |old: &dyn std::fmt::Debug, new: &dyn std::fmt::Debug| {
         format!("{old:?}") != format!("{new:?}")
     };
-    let settings: [(&str, &dyn std::fmt::Debug, &dyn std::fmt::Debug); 17] = [
+    let settings: [(&str, &dyn std::fmt::Debug, &dyn std::fmt::Debug); 18] = [
         ("folder", &old.folder, &new.folder),
         ("listen", &old.listen, &new.listen),
         ("admin", &old.admin, &new.admin),
@@ -73,6 +73,7 @@ fn differing(old: &Config, new: &Config) -> Vec<&'static str> {
         ("log", &old.log, &new.log),
         ("log-keep", &old.log_keep, &new.log_keep),
         ("host-memory", &old.host_memory, &new.host_memory),
+        ("guest-memory", &old.guest_memory, &new.guest_memory),
         ("[deploy] keep-versions", &old.keep_versions, &new.keep_versions),
         ("[deploy] upload-idle-timeout", &old.upload_idle_timeout, &new.upload_idle_timeout),
         ("[http]", &old.http, &new.http),

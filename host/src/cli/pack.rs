@@ -98,8 +98,19 @@ impl Pack {
     }
 }
 
-/// Written beside and renamed: a host may be watching the folder.
+/// Written beside and renamed: a host may be watching the folder. What a link leads to is
+/// replaced, and not the link; what is no file (a pipe, a terminal) is written to.
 fn write(output: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let found = std::fs::metadata(output).ok();
+    if found.as_ref().is_some_and(|found| found.permissions().readonly()) {
+        let words = "it is there and must not be written to; remove it, or name another";
+        return Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, words));
+    }
+    if found.as_ref().is_some_and(|found| !found.is_file()) {
+        return std::fs::File::options().write(true).open(output)?.write_all(bytes);
+    }
+    let target = if found.is_some() { output.canonicalize()? } else { output.to_owned() };
+    let output = target.as_path();
     let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new()

@@ -82,6 +82,16 @@ pub(super) struct Up {
     check: bool,
 }
 
+/// Refuses a folder that isn't there, or is none.
+fn is_folder(path: &Path, what: &str, way_out: &str) -> anyhow::Result<()> {
+    let wrong = match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => return Ok(()),
+        Ok(_) => "is no folder".to_owned(),
+        Err(error) => format!("cannot be used: {error}"),
+    };
+    anyhow::bail!("{what} {} {wrong}; {way_out}", path.display())
+}
+
 impl Up {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let config = match self.resolve() {
@@ -127,6 +137,10 @@ impl Up {
                  or {TOKEN_VARIABLE}",
                 config.admin
             );
+        }
+        is_folder(&config.folder, "the plugin folder", "name another, or make it")?;
+        if let Some(secrets) = &config.secrets {
+            is_folder(secrets, "the folder of secrets", "see --secrets, or `secrets` in the file")?;
         }
         Ok(config)
     }

@@ -7,7 +7,7 @@ use bytesize::ByteSize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 
-use super::file::duration;
+use super::value::duration;
 use crate::bus::BusOptions;
 use crate::event::TypePattern;
 use crate::events::receive::{Opened, SourcePattern};

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use serde::de::{Deserialize, Deserializer, Error as _};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::events::FileEvents;
 use super::outbound::FileOutbound;
+use super::value::{address, bytes, duration, networks, number, time};
 use super::webhook::{FileWebhook, webhooks};
-use super::{HttpLimits, LogFormat, Network, socket_address};
+use super::{HttpLimits, LogFormat, Network};
 use crate::http::forwarded::ForwardedHeader;
 
 /// How alike an unknown key and a known one must be to suggest it.
@@ -22,6 +22,9 @@ const ALIKE: f64 = 0.7;
 
 /// How many problems are told at once.
 const MAX_PROBLEMS: usize = 50;
+
+/// What fewer bytes of unsent answers than this are no bound for.
+const MIB: u64 = 1 << 20;
 
 /// The file's settings; what it leaves out is `None`.
 #[derive(Clone, Debug, Default, serde::Deserialize)]
@@ -37,12 +40,16 @@ pub struct FileConfig {
     pub(super) secrets: Option<PathBuf>,
     #[serde(deserialize_with = "duration")]
     pub(super) drain: Option<Duration>,
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "time")]
     pub(super) compile_timeout: Option<Duration>,
     pub(super) log_format: Option<LogFormat>,
     pub(super) log: Option<String>,
+    #[serde(deserialize_with = "bytes::<_, { 64 << 10 }>")]
     pub(super) log_keep: Option<ByteSize>,
+    #[serde(deserialize_with = "bytes::<_, { 16 << 20 }>")]
     pub(super) host_memory: Option<ByteSize>,
+    #[serde(deserialize_with = "bytes::<_, { 16 << 20 }>")]
+    pub(super) guest_memory: Option<ByteSize>,
     pub(super) http: FileHttp,
     pub(super) outbound: FileOutbound,
     pub(super) deploy: FileDeploy,
@@ -55,8 +62,9 @@ pub struct FileConfig {
 #[derive(Clone, Debug, Default, serde::Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct FileDeploy {
+    #[serde(deserialize_with = "number::<_, _, 1>")]
     keep_versions: Option<usize>,
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "time")]
     pub(super) upload_idle_timeout: Option<Duration>,
 }
 
@@ -64,33 +72,44 @@ pub(super) struct FileDeploy {
 #[derive(Clone, Debug, Default, serde::Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct FileHttp {
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "time")]
     first_byte_timeout: Option<Duration>,
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "time")]
     header_read_timeout: Option<Duration>,
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "time")]
     idle_timeout: Option<Duration>,
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "time")]
     body_idle: Option<Duration>,
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "time")]
     answer_idle: Option<Duration>,
+    #[serde(deserialize_with = "number::<_, _, 1>")]
     max_headers: Option<usize>,
+    #[serde(deserialize_with = "number::<_, _, 8192>")]
     max_header_bytes: Option<usize>,
+    #[serde(deserialize_with = "number::<_, _, 1>")]
     max_concurrent_streams: Option<u32>,
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "time")]
     keep_alive: Option<Duration>,
+    #[serde(deserialize_with = "number::<_, _, 1>")]
     max_control_frames: Option<u32>,
+    #[serde(deserialize_with = "bytes::<_, MIB>")]
     max_unsent: Option<ByteSize>,
+    #[serde(deserialize_with = "number::<_, _, 1>")]
     max_connections: Option<usize>,
+    #[serde(deserialize_with = "number::<_, _, 1>")]
     max_connections_per_address: Option<usize>,
+    #[serde(deserialize_with = "number::<_, _, 1>")]
     max_uploads: Option<usize>,
+    #[serde(deserialize_with = "number::<_, _, 1>")]
     max_uploads_per_address: Option<usize>,
+    #[serde(deserialize_with = "number::<_, _, 1>")]
     admin_max_connections: Option<usize>,
     #[serde(deserialize_with = "networks")]
     trust_forwarded: Option<Vec<Network>>,
     forwarded: Option<Vec<ForwardedHeader>>,
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "time")]
     idempotency_ttl: Option<Duration>,
+    #[serde(deserialize_with = "number::<_, _, 1>")]
     max_idempotency_keys: Option<usize>,
 }
 
@@ -137,7 +156,7 @@ impl FileConfig {
     /// # Errors
     /// All that is wrong, each with file, line and column, in words.
     pub fn parse(name: &str, text: &str) -> Result<Self, ConfigError> {
-        let mut problems = Problems { name, text, found: Vec::new() };
+        let mut problems = Problems { name, text, found: Vec::new(), blanked: Vec::new() };
         let (_, broken) = DeTable::parse_recoverable(text);
         for error in broken.iter().take(MAX_PROBLEMS) {
             problems.note(error.span().map_or(0, |at| at.start), None, error.message());
@@ -153,11 +172,21 @@ impl FileConfig {
             let at = error.span().unwrap_or(0..0);
             let entry = DeTable::parse(&rest).ok().and_then(|table| entry_at(&table, at.start));
             let key = entry.as_ref().map(|entry| entry.key.clone());
-            problems.note(at.start, key.as_deref(), error.message());
+            if !problems.follows(key.as_deref(), error.message()) {
+                problems.note(at.start, key.as_deref(), error.message());
+            }
             let Some(entry) = entry.filter(|_| problems.found.len() < MAX_PROBLEMS) else { break };
+            let meant = error.message().strip_prefix("unknown field ").and_then(nearest);
+            let parent = entry.key.rsplit_once('.').map_or("", |(parent, _)| parent);
+            problems.blanked.push(match meant {
+                Some(meant) => format!("{parent}.{meant}"),
+                None => entry.key.clone(),
+            });
             blank(&mut rest, entry.span);
         }
-        Err(ConfigError::Invalid(problems.found.join("\n")))
+        problems.found.sort_by_key(|(place, _)| *place);
+        let lines: Vec<String> = problems.found.into_iter().map(|(_, line)| line).collect();
+        Err(ConfigError::Invalid(lines.join("\n")))
     }
 }
 
@@ -165,16 +194,27 @@ impl FileConfig {
 struct Problems<'a> {
     name: &'a str,
     text: &'a str,
-    found: Vec<String>,
+    /// Each with its line and column.
+    found: Vec<((usize, usize), String)>,
+    /// The settings that are taken out, since they are wrong.
+    blanked: Vec<String>,
 }
 
 impl Problems<'_> {
+    /// Whether this is only of what was taken out: `webhook.name` is missing since it was wrong.
+    fn follows(&self, key: Option<&str>, message: &str) -> bool {
+        // Spelled otherwise, it is there.
+        let missing = message.strip_prefix("missing field ").map(|field| field.trim_matches('`'));
+        let (Some(missing), Some(key)) = (missing, key) else { return false };
+        self.blanked.iter().any(|blanked| *blanked == format!("{key}.{missing}"))
+    }
+
     fn note(&mut self, offset: usize, key: Option<&str>, message: &str) {
         let before = &self.text[..self.text.floor_char_boundary(offset)];
         let line = before.matches('\n').count() + 1;
         let column = before.chars().rev().take_while(|&c| c != '\n').count() + 1;
         let words = in_words(key, message);
-        self.found.push(format!("{}:{line}:{column}: {words}", self.name));
+        self.found.push(((line, column), format!("{}:{line}:{column}: {words}", self.name)));
     }
 }
 
@@ -233,15 +273,17 @@ fn blank(text: &mut String, span: Range<usize>) {
 
 /// What serde and TOML say, as manifests say it.
 fn in_words(key: Option<&str>, message: &str) -> String {
-    let key = key.unwrap_or("the file");
+    // The syntax is wrong: it has no settings yet.
+    let Some(key) = key else { return message.to_owned() };
     if let Some(listed) = message.strip_prefix("unknown field ") {
         let unknown = listed.split('`').nth(1).unwrap_or(key);
-        let nearest = nearest(listed).unwrap_or_default();
-        return format!("`{unknown}` is no setting{nearest}");
+        let meant = nearest(listed).map(|meant| format!("; did you mean `{meant}`?"));
+        return format!("`{unknown}` is no setting{}", meant.unwrap_or_default());
     }
     if let Some((found, expected)) =
         message.strip_prefix("invalid type: ").and_then(|rest| rest.split_once(", expected "))
     {
+        let expected = if expected == "i64" { "a whole number" } else { expected };
         return format!("`{key}` must be {expected}; found: {found}");
     }
     if let Some((found, expected)) =
@@ -261,18 +303,18 @@ fn in_words(key: Option<&str>, message: &str) -> String {
 }
 
 /// The nearest of the keys that a message about an unknown one lists.
-fn nearest(listed: &str) -> Option<String> {
+fn nearest(listed: &str) -> Option<&str> {
     let mut quoted = listed.split('`').skip(1).step_by(2);
     let unknown = quoted.next()?;
     let likeness = |known: &&str| (strsim::jaro_winkler(known, unknown) * 1000.0) as i64;
     let best = quoted.max_by_key(likeness)?;
-    (strsim::jaro_winkler(best, unknown) >= ALIKE).then(|| format!("; did you mean `{best}`?"))
+    (strsim::jaro_winkler(best, unknown) >= ALIKE).then_some(best)
 }
 
 impl FileDeploy {
-    /// One at the least: a rollback has to lead somewhere.
+    /// (One at the least: a rollback has to lead somewhere.)
     pub(super) fn keep_versions(&self, default: usize) -> usize {
-        self.keep_versions.unwrap_or(default).max(1)
+        self.keep_versions.unwrap_or(default)
     }
 }
 
@@ -285,59 +327,30 @@ impl FileHttp {
             body_idle: self.body_idle.unwrap_or(default.body_idle),
             answer_idle: self.answer_idle.unwrap_or(default.answer_idle),
             max_headers: self.max_headers.unwrap_or(default.max_headers),
-            // What the HTTP/1 parser needs at the least.
-            max_header_bytes: self
-                .max_header_bytes
-                .unwrap_or(default.max_header_bytes)
-                .max(8 << 10),
+            max_header_bytes: self.max_header_bytes.unwrap_or(default.max_header_bytes),
             max_concurrent_streams: self
                 .max_concurrent_streams
                 .unwrap_or(default.max_concurrent_streams),
             keep_alive: self.keep_alive.or(default.keep_alive),
             max_control_frames: self.max_control_frames.unwrap_or(default.max_control_frames),
             max_unsent: self.max_unsent.map_or(default.max_unsent, |size| size.as_u64()),
-            max_connections: self.max_connections.unwrap_or(default.max_connections).max(1),
+            max_connections: self.max_connections.unwrap_or(default.max_connections),
             max_connections_per_address: self
                 .max_connections_per_address
-                .unwrap_or(default.max_connections_per_address)
-                .max(1),
-            max_uploads: self.max_uploads.unwrap_or(default.max_uploads).max(1),
+                .unwrap_or(default.max_connections_per_address),
+            max_uploads: self.max_uploads.unwrap_or(default.max_uploads),
             max_uploads_per_address: self
                 .max_uploads_per_address
-                .unwrap_or(default.max_uploads_per_address)
-                .max(1),
+                .unwrap_or(default.max_uploads_per_address),
             admin_max_connections: self
                 .admin_max_connections
-                .unwrap_or(default.admin_max_connections)
-                .max(1),
+                .unwrap_or(default.admin_max_connections),
             trust_forwarded: self.trust_forwarded.unwrap_or(default.trust_forwarded),
             forwarded: self.forwarded.map_or(default.forwarded, Arc::from),
             idempotency_ttl: self.idempotency_ttl.unwrap_or(default.idempotency_ttl),
             max_idempotency_keys: self.max_idempotency_keys.unwrap_or(default.max_idempotency_keys),
         }
     }
-}
-
-pub(super) fn duration<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Duration>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    humantime::parse_duration(&text)
-        .map(Some)
-        .map_err(|_| D::Error::custom(format!("`{text}` is no duration such as 30s or 500ms")))
-}
-
-fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    socket_address(&text).map(Some).map_err(D::Error::custom)
-}
-
-pub(super) fn networks<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Vec<Network>>, D::Error> {
-    let texts = Vec::<String>::deserialize(deserializer)?;
-    let parsed: Result<Vec<Network>, _> = texts.iter().map(|text| text.parse()).collect();
-    parsed.map(Some).map_err(D::Error::custom)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Network;
-use super::file::{duration, networks};
+use super::value::{networks, number, time};
 
 /// Limits of outgoing requests, for the whole host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,16 +49,19 @@ impl Default for OutboundConfig {
 pub(super) struct FileOutbound {
     #[serde(deserialize_with = "networks")]
     allow_private: Option<Vec<Network>>,
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "time")]
     connect_timeout: Option<Duration>,
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "time")]
     tls_timeout: Option<Duration>,
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "time")]
     first_byte_timeout: Option<Duration>,
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "time")]
     idle_timeout: Option<Duration>,
+    #[serde(deserialize_with = "number::<_, _, 0>")]
     max_idle_per_origin: Option<usize>,
+    #[serde(deserialize_with = "number::<_, _, 1>")]
     max_connections_per_origin: Option<usize>,
+    #[serde(deserialize_with = "number::<_, _, 8192>")]
     max_header_bytes: Option<u32>,
 }
 
@@ -75,13 +78,8 @@ impl FileOutbound {
             max_idle_per_origin: self.max_idle_per_origin.unwrap_or(default.max_idle_per_origin),
             max_connections_per_origin: self
                 .max_connections_per_origin
-                .unwrap_or(default.max_connections_per_origin)
-                .max(1),
-            // What the HTTP/1 parser needs at the least.
-            max_header_bytes: self
-                .max_header_bytes
-                .unwrap_or(default.max_header_bytes)
-                .max(8 << 10),
+                .unwrap_or(default.max_connections_per_origin),
+            max_header_bytes: self.max_header_bytes.unwrap_or(default.max_header_bytes),
         }
     }
 }

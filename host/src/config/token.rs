@@ -30,9 +30,13 @@ impl Token {
     pub fn find(file: Option<&Path>) -> Result<Option<Self>, ConfigError> {
         let (place, text) = match file {
             Some(path) => {
-                let text = std::fs::read_to_string(path)
-                    .map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
-                (format!("{} (--token-file)", path.display()), text)
+                let place =
+                    format!("{} (--token-file, or `token-file` of the settings)", path.display());
+                let text = std::fs::read_to_string(path).map_err(|error| {
+                    let said = format!("{place}: the admin token cannot be read: {error}");
+                    ConfigError::Invalid(said)
+                })?;
+                (place, text)
             }
             None => match std::env::var(TOKEN_VARIABLE) {
                 Ok(text) => (TOKEN_VARIABLE.to_owned(), text),

@@ -9,7 +9,7 @@ use http::Uri;
 use serde::de::{Deserialize, Deserializer, Error as _};
 
 use super::events::patterns;
-use super::file::duration;
+use super::value::duration;
 use crate::event::TypePattern;
 use crate::manifest::{Backoff, StartPosition};
 

@@ -3,25 +3,20 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
 use super::plugin_file::Signature;
 use super::preamble::{self, NotAComponent, Sections};
+use crate::files;
 
 /// How much is read before it is looked whether the host stops.
 const CHUNK: usize = 1 << 20;
 
 /// How much of a file is looked at to tell what it is; its text may begin with spaces.
 const HEAD: usize = 256;
-
-fn no_file(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, format!("it is {what}"))
-}
 
 /// A regular file that is open.
 #[derive(Debug)]
@@ -48,24 +43,10 @@ impl Opened {
     /// # Errors
     /// When it cannot be opened, or is something else than a file.
     pub(super) fn open(path: &Path) -> io::Result<Option<Self>> {
-        // A pipe would have it wait for who writes, and a terminal would become the host's.
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let file = match rustix::fs::open(path, flags, Mode::empty()) {
-            Ok(file) => File::from(file),
-            Err(Errno::NOENT) => return Ok(None),
-            // A socket, or a device that nobody drives.
-            Err(Errno::NXIO | Errno::NODEV) => return Err(no_file("no file")),
-            Err(error) => return Err(error.into()),
-        };
+        let Some(file) = files::open(path)? else { return Ok(None) };
         let metadata = file.metadata()?;
         let (signature, owner) = (Signature::from(&metadata), metadata.uid());
-        let kind = metadata.file_type();
-        match () {
-            () if kind.is_file() => Ok(Some(Self { file, signature, owner })),
-            () if kind.is_dir() => Err(no_file("a folder, no file")),
-            () if kind.is_fifo() => Err(no_file("a pipe, no file")),
-            () => Err(no_file("no file")),
-        }
+        Ok(Some(Self { file, signature, owner }))
     }
 
     /// Whether it is as it was when it was opened.
@@ -125,6 +106,8 @@ impl Opened {
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::Mode;
+
     use super::*;
 
     fn component(sections: &[u8]) -> Vec<u8> {

@@ -1,8 +1,10 @@
 //! Step 1: the files' bytes become a candidate. From here on everything works
 //! on the copy in the data folder.
 
+use std::io;
 use std::sync::{Arc, PoisonError};
 
+use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
 use super::blobs::Hold;
@@ -110,6 +112,11 @@ fn read_pair(parts: &Parts, file: &Stem, most: u64) -> Received {
     match try_read_pair(parts, file, most) {
         Ok(received) => received,
         Err(Unread::Stopping) => Received::Stopping,
+        // The machine has no room to open it now, and will have.
+        Err(Unread::Io(error)) if is_shortage(&error) => {
+            tracing::warn!(file = file.as_str(), %error, "a plugin file is read again later");
+            Received::Unsettled
+        }
         Err(Unread::Io(error)) => {
             // It is said once, until it is another.
             let found = file.signature(&parts.config.folder).unwrap_or_default();
@@ -118,16 +125,31 @@ fn read_pair(parts: &Parts, file: &Stem, most: u64) -> Received {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .insert(file.clone(), found);
-            let reason = format!("{} could not be read: {error}", file.file(Part::Component));
-            refused(parts, file, Seen::default(), vec![reason])
+            refused(parts, file, Seen::default(), vec![error.to_string()])
         }
     }
 }
 
+/// Whether the machine has too little of something, whatever the file is.
+fn is_shortage(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(code, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN | Errno::INTR))
+}
+
 fn try_read_pair(parts: &Parts, file: &Stem, most: u64) -> Result<Received, Unread> {
     let folder = &parts.config.folder;
-    let component = Opened::open(&file.path(folder, Part::Component))?;
-    let manifest = Opened::open(&file.path(folder, Part::Manifest))?;
+    let of = |part: Part| {
+        move |error: io::Error| {
+            let words = format!("{} could not be read: {error}", file.file(part));
+            Unread::Io(match error.raw_os_error() {
+                Some(_) if is_shortage(&error) => error,
+                _ => io::Error::new(error.kind(), words),
+            })
+        }
+    };
+    let component =
+        Opened::open(&file.path(folder, Part::Component)).map_err(of(Part::Component))?;
+    let manifest = Opened::open(&file.path(folder, Part::Manifest)).map_err(of(Part::Manifest))?;
     let signature = |opened: &Option<Opened>| opened.as_ref().map(|opened| opened.signature);
     let opened = PairSignature { component: signature(&component), manifest: signature(&manifest) };
     let size = opened.component.map_or(0, |signature| signature.bytes);

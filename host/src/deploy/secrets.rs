@@ -1,9 +1,10 @@
 //! Secrets: files that the operator puts beside the host, one per service and
 //! name, read when a version comes in and kept in memory only.
 
-use std::io::{ErrorKind, Read as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use crate::files;
 use crate::manifest::Manifest;
 use crate::runtime::Secrets;
 
@@ -38,10 +39,9 @@ pub(super) fn read(folder: Option<&Path>, manifest: &Manifest) -> Result<Secrets
 
 fn read_one(path: &PathBuf) -> Result<String, String> {
     let shown = path.display();
-    let file = std::fs::File::open(path).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => format!("is not supplied: there is no {shown}"),
-        _ => format!("cannot be read: {shown}: {error}"),
-    })?;
+    let file = files::open(path)
+        .map_err(|error| format!("cannot be read: {shown}: {error}"))?
+        .ok_or_else(|| format!("is not supplied: there is no {shown}"))?;
     let mut text = String::new();
     file.take(MAX_SECRET_BYTES + 1)
         .read_to_string(&mut text)

@@ -47,9 +47,16 @@ pub(super) struct Slots {
     taken: Mutex<HashMap<String, Weak<Semaphore>>>,
 }
 
+/// How often a connection is read before others have their turn. A peer that sends without end
+/// what is no answer yet (interim responses are read as long as there are any) would have the
+/// thread for itself.
+const READS_AT_ONCE: u8 = 2;
+
 /// A TCP connection, counted until it is closed.
 pub(super) struct Counted {
     stream: TokioIo<TcpStream>,
+    /// Reads since its task gave way, none of which had to wait.
+    reads: u8,
     _slot: OwnedSemaphorePermit,
 }
 
@@ -87,7 +94,7 @@ impl Inner {
         // The resolver checks names; an address is never looked up.
         self.check_literal(&target)?;
         let stream = self.tcp(target.clone(), &origin).await?;
-        let stream = Counted { stream, _slot: slot };
+        let stream = Counted { stream, reads: 0, _slot: slot };
         if target.scheme() != Some(&Scheme::HTTPS) {
             return Ok(MaybeHttpsStream::Http(stream));
         }
@@ -182,7 +189,14 @@ impl Read for Counted {
         context: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        if self.reads == READS_AT_ONCE {
+            self.reads = 0;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        self.reads = if polled.is_ready() { self.reads + 1 } else { 0 };
+        polled
     }
 }
 

@@ -24,7 +24,7 @@ use super::failure::Failure;
 use super::response::{Link, Made};
 use super::run::{Ended, OverBudget, Panicked, Running};
 use crate::listen::clock;
-use crate::service::{Lease, Outcome, Permit, ServiceMetrics};
+use crate::service::{Kind, Lease, Outcome, Permit, ServiceMetrics};
 
 const ENDED: &str = "the invocation was ended after its answer had begun";
 
@@ -36,6 +36,7 @@ pub(super) struct Hold {
     /// `None` for a stream.
     pub(super) permit: Option<Permit>,
     pub(super) metrics: Arc<ServiceMetrics>,
+    pub(super) kind: Kind,
 }
 
 /// An invocation whose transaction is validated, until its end.
@@ -207,7 +208,7 @@ impl Afterwards {
         let Self { body, hold, failed } = self;
         // Before the guest: with that the body would seem to end.
         drop(body);
-        let Hold { lease, permit, metrics } = hold;
+        let Hold { lease, permit, metrics, kind } = hold;
         let version = lease.version();
         let ended = |fate: &str| Some(format!("{ENDED}: {fate}"));
         let (outcome, words) = match end {
@@ -245,7 +246,7 @@ impl Afterwards {
         if outcome != Outcome::Answered {
             metrics.count_after_answer(outcome);
             // Once, where the answer says so already.
-            version.metrics.count_after_answer(outcome, failed);
+            version.metrics.count_after_answer(kind, outcome, failed);
         }
         drop((permit, lease));
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::afterwards::Hold;
 use super::exchange::Exchange;
 use super::run::Running;
-use crate::service::{Lease, Line, ServiceMetrics};
+use crate::service::{Kind, Lease, Line, ServiceMetrics};
 use crate::state::Committed;
 
 /// What it takes to run it once more, kept while its own guest may go on with its answer.
@@ -16,6 +16,7 @@ pub(super) struct Again {
     lease: Lease,
     line: Line,
     metrics: Arc<ServiceMetrics>,
+    kind: Kind,
 }
 
 impl Again {
@@ -27,6 +28,7 @@ impl Again {
             lease: hold.lease.another(),
             line: permit.line(),
             metrics: Arc::clone(&hold.metrics),
+            kind: hold.kind,
         })
     }
 
@@ -37,7 +39,7 @@ impl Again {
 
     /// Waits until it may be.
     pub(super) async fn hold(self) -> Hold {
-        let Self { lease, line, metrics, .. } = self;
-        Hold { lease, permit: Some(line.admit_again().await), metrics }
+        let Self { lease, line, metrics, kind, .. } = self;
+        Hold { lease, permit: Some(line.admit_again().await), metrics, kind }
     }
 }

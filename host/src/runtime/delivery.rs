@@ -18,7 +18,7 @@ use super::run::{Ended, Running};
 use super::runs::{Answered, Before, Mode, Runs, Unanswered, Work, interrupted};
 use crate::event::{Event, PARTITION_KEY, Value};
 use crate::manifest::Limits;
-use crate::service::{Lease, Permit, ServiceMetrics};
+use crate::service::{Kind, Lease, Permit, ServiceMetrics};
 use crate::state::{self, Committed, Consumption, Fate, Store, Transaction};
 
 /// How much of a handler's reason is kept, in bytes.
@@ -90,7 +90,8 @@ pub async fn deliver(delivery: Delivery) -> Result<Verdict, Failure> {
     let Delivery { lease, permit, store, metrics, .. } = delivery;
     let Delivery { event, subscription, position, attempt, consumption, .. } = delivery;
     let version = Arc::clone(lease.version());
-    let hold = Hold { lease, permit: Some(permit), metrics: Arc::clone(&metrics) };
+    let hold =
+        Hold { lease, permit: Some(permit), metrics: Arc::clone(&metrics), kind: Kind::Delivery };
     let bounds = Bounds::from_now(&version);
     let body = ReplayBody::empty();
     let runs = Arc::new(Runs {

@@ -18,6 +18,7 @@ use super::imports;
 use super::instance::InstanceState;
 use super::lane::SlowLane;
 use super::limits::{MAX_CORE_MODULES, MAX_MEMORIES, MAX_TABLES};
+use super::memories::Memories;
 use super::pool::{Pool, WeakPool};
 use super::slots::{NoSlot, OverShare, Share, Slot, Slots};
 use crate::manifest::MAX_TABLE_ELEMENTS;
@@ -60,6 +61,7 @@ struct Inner {
     slots: Slots,
     slow_lane: SlowLane,
     held_for_guests: Arc<Total>,
+    memories: Arc<Memories>,
     /// Whose idle instances can be freed when there is no slot left.
     pools: Mutex<Vec<WeakPool>>,
 }
@@ -75,11 +77,13 @@ pub struct RuntimeOptions {
     pub ticks: bool,
     /// Bytes that the host holds for all instances together beside their memories.
     pub host_memory: u64,
+    /// Bytes of all instances' linear memories together.
+    pub guest_memory: u64,
 }
 
 impl Default for RuntimeOptions {
     fn default() -> Self {
-        Self { instances: 1_000, ticks: true, host_memory: 1 << 30 }
+        Self { instances: 1_000, ticks: true, host_memory: 1 << 30, guest_memory: u64::MAX }
     }
 }
 
@@ -133,8 +137,17 @@ impl Runtime {
         let slow_lane = SlowLane::start().map_err(RuntimeError::SlowLane)?;
         let pools = Mutex::default();
         let held_for_guests = Arc::new(Total::new(options.host_memory));
-        let inner =
-            Inner { plain, asynchronous, outbound, slots, slow_lane, held_for_guests, pools };
+        let memories = Memories::new(options.guest_memory);
+        let inner = Inner {
+            plain,
+            asynchronous,
+            outbound,
+            slots,
+            slow_lane,
+            held_for_guests,
+            memories,
+            pools,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -178,6 +191,10 @@ impl Runtime {
     }
 
     /// What the host holds for all guests.
+    pub(super) fn memories(&self) -> &Arc<Memories> {
+        &self.inner.memories
+    }
+
     pub(super) fn held_for_guests(&self) -> &Arc<Total> {
         &self.inner.held_for_guests
     }

@@ -10,8 +10,9 @@ use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use super::account::{Account, Total};
+use super::account::Account;
 use super::component::Program;
+use super::engine::Runtime;
 use super::entry::Guest;
 use super::exchange::Exchange;
 use super::imports::OutboundHooks;
@@ -66,8 +67,9 @@ impl InstanceState {
         secrets: &Arc<Secrets>,
         outbound: &Arc<Grant>,
         limits_reached: &Arc<Tally>,
-        total: &Arc<Total>,
+        runtime: &Runtime,
     ) -> Self {
+        let total = runtime.held_for_guests();
         let account = Arc::new(Account::new(manifest.limits.host_memory, total));
         let log_budget = Arc::new(LogBudget::new(manifest.limits.log, Arc::clone(limits_reached)));
         let output = |stream| GuestOutput::new(version.clone(), stream, Arc::clone(&log_budget));
@@ -95,7 +97,7 @@ impl InstanceState {
             hooks: OutboundHooks::new(Arc::clone(outbound), Arc::clone(&account)),
             stdout,
             stderr,
-            limits: ResourceLimits::new(&manifest.limits),
+            limits: ResourceLimits::new(&manifest.limits, runtime.memories().share()),
             account,
             log_budget,
             version: version.clone(),

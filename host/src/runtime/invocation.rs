@@ -24,7 +24,7 @@ use super::runs::{Answered, Before, Mode, Runs, Unanswered, Work, interrupted, u
 use crate::deadline::{Late, within};
 use crate::digest::Digest;
 use crate::manifest::Limits;
-use crate::service::{Lease, Permit, ServiceMetrics};
+use crate::service::{Kind, Lease, Permit, ServiceMetrics};
 use crate::state::{self, Committed, Fate, Store, Transaction};
 
 /// How long a validated transaction may take until it is on disk; only a disk that hangs
@@ -99,7 +99,8 @@ async fn answer(
 ) -> Result<Response<ResponseBody>, Failure> {
     let Invocation { lease, permit, store, metrics, head, body, key } = invocation;
     let version = Arc::clone(lease.version());
-    let hold = Hold { lease, permit: Some(permit), metrics: Arc::clone(&metrics) };
+    let kind = Kind::Request;
+    let hold = Hold { lease, permit: Some(permit), metrics: Arc::clone(&metrics), kind };
     let bounds = Bounds::from_now(&version);
     let limits = bounds.limits();
     // Given up when this returns, or with the answer's commit: before a client

@@ -8,6 +8,7 @@ use wasmtime::component::ResourceTableError;
 
 use super::account::TooMuchHeld;
 use super::imports::Abort;
+use super::memories::Share;
 use crate::manifest::Limits;
 
 /// Core modules in one component; a Python component has about twenty.
@@ -60,6 +61,8 @@ pub(super) struct LimitReached(pub(super) Limit);
 #[derive(Debug)]
 pub(super) struct ResourceLimits {
     memory: Amount,
+    /// Its part of all instances' memory.
+    share: Share,
     table_elements: Amount,
     handles: u64,
     host_memory: u64,
@@ -75,9 +78,10 @@ struct Amount {
 }
 
 impl ResourceLimits {
-    pub(super) fn new(limits: &Limits) -> Self {
+    pub(super) fn new(limits: &Limits, share: Share) -> Self {
         Self {
             memory: Amount { used: 0, limit: limits.memory },
+            share,
             table_elements: Amount { used: 0, limit: limits.table_elements },
             handles: limits.handles,
             host_memory: limits.host_memory,
@@ -133,11 +137,13 @@ impl ResourceLimiter for ResourceLimits {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let allowed = self.memory.grow(current, desired);
-        if !allowed {
+        if self.memory.is_beyond(current, desired) {
             self.refused = Some(Limit::Memory(self.memory.limit));
+            return Ok(false);
         }
-        Ok(allowed)
+        // It is ended, and not refused: it is the host that has no room.
+        self.share.grow(desired.saturating_sub(current) as u64)?;
+        Ok(self.memory.grow(current, desired))
     }
 
     fn table_growing(
@@ -243,10 +249,12 @@ impl fmt::Display for LimitReached {
 
 #[cfg(test)]
 mod tests {
+    use super::super::memories::Memories;
     use super::*;
 
     fn limits(memory: u64, table_elements: u64) -> ResourceLimits {
-        ResourceLimits::new(&Limits { memory, table_elements, ..Limits::default() })
+        let share = Memories::new(u64::MAX).share();
+        ResourceLimits::new(&Limits { memory, table_elements, ..Limits::default() }, share)
     }
 
     #[test]

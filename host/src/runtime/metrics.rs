@@ -40,6 +40,14 @@ impl Collector for RuntimeCollector {
             None,
             MetricType::Gauge,
         )?;
-        ConstGauge::new(held).encode(gauge)
+        ConstGauge::new(held).encode(gauge)?;
+        let memories = i64::try_from(self.runtime.memories().bytes()).unwrap_or(i64::MAX);
+        let gauge = encoder.encode_descriptor(
+            "hotdock_guest_memory_bytes",
+            "Linear memory of all instances, idle ones included",
+            None,
+            MetricType::Gauge,
+        )?;
+        ConstGauge::new(memories).encode(gauge)
     }
 }

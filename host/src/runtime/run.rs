@@ -28,6 +28,8 @@ pub(super) struct Running {
     pool: Pool,
     /// Whether it stays where it is polled: it holds the writer, and others wait.
     stays: bool,
+    /// Whether it is on the slow lane from the start.
+    goes_apart: bool,
 }
 
 type Work = Pin<Box<dyn Future<Output = Ended> + Send>>;
@@ -115,6 +117,7 @@ impl Running {
             body_sent,
             pool: pool.clone(),
             stays: false,
+            goes_apart: pool.has_large_memories(),
         }
     }
 
@@ -171,6 +174,10 @@ impl Running {
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Ended, OverBudget>> {
         loop {
             match &mut self.place {
+                Place::Here(_) if self.goes_apart && !self.stays && !self.meter.is_used_up() => {
+                    self.goes_apart = false;
+                    self.hand_over();
+                }
                 Place::Here(work) => {
                     if let Poll::Ready(ended) = self.meter.poll(work, context) {
                         self.place = Place::Nowhere;
@@ -207,7 +214,7 @@ impl Running {
         }
     }
 
-    /// Moves the guest, which was just polled, to the slow lane.
+    /// Moves the guest to the slow lane.
     fn hand_over(&mut self) {
         let Place::Here(mut work) = std::mem::replace(&mut self.place, Place::Nowhere) else {
             return;

@@ -18,6 +18,7 @@ use super::exchange::{Answer, Exchange, Given, LeaseRequest, Occasion};
 use super::failure::Failure;
 use super::imports::Abort;
 use super::limits::LimitReached;
+use super::memories::NoMemory;
 use super::outside::RequestKeys;
 use super::replay::{Broken, ReplayBody};
 use super::run::{Ended, Panicked, Running, Step};
@@ -297,7 +298,10 @@ pub(super) fn unanswered(ended: Ended, exchange: &Exchange, limits: &Limits) -> 
 /// Whether the host has as much as it can of what the guest wanted.
 fn is_no_room(error: &wasmtime::Error) -> bool {
     let for_all = matches!(error.downcast_ref(), Some(TooMuchHeld::ForAll { .. }));
-    for_all || error.is::<PoolConcurrencyLimitError>() || error.is::<OverShare>()
+    for_all
+        || error.is::<NoMemory>()
+        || error.is::<PoolConcurrencyLimitError>()
+        || error.is::<OverShare>()
 }
 
 /// What the store's refusal to go on means for the invocation.

@@ -16,7 +16,7 @@ use super::respond::respond;
 use super::response::ResponseBody;
 use super::run::{Running, Step};
 use super::runs::{Runs, Unanswered};
-use crate::service::Version;
+use crate::service::{Kind, Version};
 use crate::state::{Budget, Fate, Store};
 
 /// A stage of an invocation that runs.
@@ -44,7 +44,8 @@ pub async fn invoke_in_stages(
 ) -> Result<Response<ResponseBody>, Failure> {
     let Invocation { lease, permit, store, metrics, head, body, .. } = invocation;
     let version = Arc::clone(lease.version());
-    let hold = Hold { lease, permit: Some(permit), metrics: Arc::clone(&metrics) };
+    let kind = Kind::Request;
+    let hold = Hold { lease, permit: Some(permit), metrics: Arc::clone(&metrics), kind };
     let bounds = Bounds::from_now(&version);
     let runs = Arc::new(Runs {
         version: Arc::clone(&version),

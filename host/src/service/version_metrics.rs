@@ -143,9 +143,16 @@ impl VersionMetrics {
 
     /// One ended so after its answer, of which it is `known` to be an error already,
     /// where it is.
-    pub fn count_after_answer(&self, outcome: Outcome, known: bool) {
+    pub fn count_after_answer(&self, kind: Kind, outcome: Outcome, known: bool) {
         if outcome.is_of_the_version() && !known {
-            self.requests.failed_after.fetch_add(1, Ordering::Relaxed);
+            self.counters(kind).failed_after.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn counters(&self, kind: Kind) -> &Counters {
+        match kind {
+            Kind::Request => &self.requests,
+            Kind::Delivery => &self.deliveries,
         }
     }
 
@@ -158,10 +165,7 @@ impl VersionMetrics {
 
     /// One ended.
     pub(crate) fn count(&self, kind: Kind, ending: Ending, took: Duration) {
-        let counters = match kind {
-            Kind::Request => &self.requests,
-            Kind::Delivery => &self.deliveries,
-        };
+        let counters = self.counters(kind);
         counters.endings[ending as usize].fetch_add(1, Ordering::Relaxed);
         // How long others took is not the version's.
         if matches!(ending, Ending::Well | Ending::Failed) {
@@ -356,9 +360,9 @@ mod tests {
     fn what_fails_after_its_answer_is_counted_once() {
         let metrics = Arc::new(VersionMetrics::default());
         metrics.begin(Kind::Request).ended(Outcome::Answered, Some(StatusCode::OK));
-        metrics.count_after_answer(Outcome::Trapped, false);
+        metrics.count_after_answer(Kind::Request, Outcome::Trapped, false);
         metrics.begin(Kind::Request).ended(Outcome::Answered, Some(StatusCode::BAD_GATEWAY));
-        metrics.count_after_answer(Outcome::Trapped, true);
+        metrics.count_after_answer(Kind::Request, Outcome::Trapped, true);
         let read = metrics.read().requests;
         assert_eq!((read.all(), read.count(Ending::Well), read.errors()), (2, 0, 2));
     }

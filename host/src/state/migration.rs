@@ -81,8 +81,8 @@ pub(super) fn run(
     writer.begin_lease(&Writes::default(), &mut footprint)?;
     let deadline = Instant::now() + MIGRATION_TIMEOUT;
     // A deployment tries them first.
-    let kept = if apply { Ok(()) } else { keep_their_order(writer, migrations) };
-    let applied = kept.and_then(|()| apply_all(writer, migrations, deadline));
+    let kept = if apply { Ok(0) } else { keep_their_order(&writer.connection, migrations) };
+    let applied = kept.and_then(|_| apply_all(writer, migrations, deadline));
     if applied.is_err() || !apply {
         // It may have undone all of it already.
         let undone = writer.undo_lease(false);
@@ -138,17 +138,20 @@ fn apply_all(
     Ok(names)
 }
 
-/// What was applied comes first and in the order in which it was: another store, which has yet
-/// to apply all of it, would come to another schema.
-fn keep_their_order(writer: &Writer, migrations: &[Migration]) -> Result<(), MigrationError> {
-    let mut applied = writer
-        .connection
+/// How many were applied. They come first, and in the order in which they were: another
+/// store, which has yet to apply all, would come to another schema.
+fn keep_their_order(
+    connection: &Connection,
+    migrations: &[Migration],
+) -> Result<usize, MigrationError> {
+    let mut applied = connection
         .prepare_cached("SELECT name, applied_at FROM _migrations ORDER BY position")
         .map_err(|error| Error::of_host(&error))?;
     let applied = applied
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
         .and_then(Iterator::collect::<Result<Vec<(String, String)>, _>>)
         .map_err(|error| Error::of_host(&error))?;
+    let number = applied.len();
     for (index, (name, applied_at)) in applied.into_iter().enumerate() {
         let is_here = migrations.get(index).is_some_and(|migration| migration.name == name);
         if !is_here {
@@ -157,7 +160,18 @@ fn keep_their_order(writer: &Writer, migrations: &[Migration]) -> Result<(), Mig
             return Err(MigrationError::Missing { name, applied_at, now });
         }
     }
-    Ok(())
+    Ok(number)
+}
+
+/// Whether just these were applied, each as it is.
+pub(super) fn are_applied(
+    connection: &Connection,
+    migrations: &[Migration],
+) -> Result<bool, MigrationError> {
+    if keep_their_order(connection, migrations)? != migrations.len() {
+        return Ok(false);
+    }
+    migrations.iter().try_fold(true, |all, each| Ok(all && is_applied(connection, each)?))
 }
 
 fn is_applied(connection: &Connection, migration: &Migration) -> Result<bool, MigrationError> {

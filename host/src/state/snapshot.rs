@@ -397,14 +397,13 @@ impl Reader {
     pub(super) async fn take(store: &Arc<Store>) -> Result<Self, Error> {
         store.core.check()?;
         store.touch();
-        let idle = match store.pop_reader() {
-            Some(idle) => idle,
-            None => {
-                let opened = Arc::clone(store);
-                store.on_free_thread(move || IdleReader::open(&opened)).await??
-            }
-        };
-        Ok(Self { store: Arc::clone(store), idle: Some(idle) })
+        // It is out from here on, and back also where no file can be opened.
+        let mut reader = Self { store: Arc::clone(store), idle: store.pop_reader() };
+        if reader.idle.is_none() {
+            let opened = Arc::clone(store);
+            reader.idle = Some(store.on_free_thread(move || IdleReader::open(&opened)).await??);
+        }
+        Ok(reader)
     }
 
     pub(super) fn store(&self) -> &Store {
@@ -422,14 +421,12 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        let Some(idle) = self.idle.take() else { return };
-        let ended = idle.connection.is_autocommit()
-            || idle
-                .connection
-                .prepare_cached("ROLLBACK")
-                .and_then(|mut end| end.execute(()))
-                .is_ok();
-        self.store.push_reader(ended.then_some(idle));
+        let has_ended = |idle: &IdleReader| {
+            let end = || idle.connection.prepare_cached("ROLLBACK")?.execute(());
+            idle.connection.is_autocommit() || end().is_ok()
+        };
+        let idle = self.idle.take().filter(has_ended);
+        self.store.push_reader(idle);
     }
 }
 

@@ -180,7 +180,19 @@ impl Store {
         self: &Arc<Self>,
         migrations: &[Migration],
     ) -> Result<Vec<String>, MigrationError> {
+        // Nobody waits for the writer for what needs none.
+        if self.has_file() && self.has_all(migrations).await {
+            return Ok(Vec::new());
+        }
         self.run_migrations(migrations, false).await
+    }
+
+    /// Whether just these migrations were applied.
+    async fn has_all(self: &Arc<Self>, migrations: &[Migration]) -> bool {
+        let Ok(reader) = Reader::take(self).await else { return false };
+        let migrations = migrations.to_vec();
+        let has_all = move || super::migration::are_applied(reader.connection(), &migrations);
+        matches!(self.on_free_thread(has_all).await, Ok(Ok(true)))
     }
 
     async fn run_migrations(

@@ -5,7 +5,7 @@
 //! The body is all that is covered besides id and time: in binary mode the
 //! event's other attributes are not.
 
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -14,6 +14,8 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::HeaderValue;
 use http::header::HeaderName;
 use sha2::Sha256;
+
+use crate::files;
 
 pub(super) const HEADER: HeaderName = HeaderName::from_static("webhook-signature");
 
@@ -50,8 +52,9 @@ impl Keys {
             reason,
         };
         let mut text = String::new();
-        let read = std::fs::File::open(path)
-            .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text));
+        let file =
+            files::open(path).and_then(|file| file.ok_or_else(|| ErrorKind::NotFound.into()));
+        let read = file.and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text));
         match read {
             Ok(bytes) if bytes as u64 > MAX_FILE_BYTES => {
                 Err(failed(format!("it has more than {MAX_FILE_BYTES} bytes")))
