@@ -12,6 +12,7 @@ mod malformed;
 mod messages;
 mod sdk;
 mod slow;
+mod sized;
 mod streaming;
 mod streams;
 mod wire;
