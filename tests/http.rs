@@ -16,3 +16,4 @@ mod sized;
 mod streaming;
 mod streams;
 mod wire;
+mod unsent;

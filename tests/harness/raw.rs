@@ -38,6 +38,14 @@ impl Raw {
         Some(Self { stream, read: Vec::new() })
     }
 
+    /// The same from a client whose system keeps so many bytes at the most of what comes.
+    pub async fn connect_with_room(bytes: u32, address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(bytes).expect("room");
+        let stream = socket.connect(address).await.expect("a connection");
+        Self { stream, read: Vec::new() }
+    }
+
     /// Sends to a peer that may be gone. Returns whether it could.
     pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.stream.write_all(bytes.as_ref()).await.is_ok()

@@ -177,10 +177,12 @@ impl Watched {
             Poll::Pending => {
                 self.is_whole = false;
                 self.state.blocked();
+                self.state.unsent().is_full();
             }
             Poll::Ready(Ok(taken)) => {
                 self.sent += *taken as u64;
                 self.is_whole = *taken == offered;
+                self.state.unsent().takes(*taken);
                 if self.state.is_blocked() {
                     self.taken += taken;
                     if self.is_whole || self.taken >= LEAST_TAKEN {
