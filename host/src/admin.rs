@@ -115,9 +115,9 @@ pub async fn serve(listener: Listener, parts: Parts, stopped: CancellationToken)
         let service = service_fn(move |request: http::Request<Incoming>| {
             let exchange = Exchange::begin(&state, request.version());
             let answer = router.clone().call(request);
-            Answering::new(Box::pin(async move {
-                Ok::<_, Infallible>(answer.await?.map(|body| exchange.sends(body)))
-            }))
+            Answering::new(Box::pin(
+                async move { Ok::<_, Infallible>(exchange.answers(answer.await?)) },
+            ))
         });
         builder.serve_connection(TokioIo::new(stream), service).into_owned()
     };

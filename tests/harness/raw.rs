@@ -91,6 +91,20 @@ impl Raw {
         String::from_utf8_lossy(&std::mem::take(&mut self.read)).into_owned()
     }
 
+    /// Reads until the peer closes, and says whether it did so by a reset.
+    pub async fn read_to_reset(&mut self) -> (String, bool) {
+        let mut buffer = vec![0; 16 << 10];
+        let was_reset = loop {
+            let read = timeout(PATIENCE, self.stream.read(&mut buffer)).await;
+            match read.expect("an end in time") {
+                Ok(0) => break false,
+                Ok(count) => self.read.extend_from_slice(&buffer[..count]),
+                Err(_) => break true,
+            }
+        };
+        (String::from_utf8_lossy(&std::mem::take(&mut self.read)).into_owned(), was_reset)
+    }
+
     /// Whether something came that was not read yet, without waiting.
     pub fn has_more(&mut self) -> bool {
         let mut buffer = [0; 1024];

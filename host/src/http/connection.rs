@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Version;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
-use http::Version;
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
@@ -95,7 +95,7 @@ impl Connections {
                 if let Some(taking) = response.body().taking() {
                     taking.goes_to(exchange.connection());
                 }
-                Ok(response.map(|body| exchange.sends(body)))
+                Ok(exchange.answers(response))
             }))
         });
         self.builder.serve_connection(TokioIo::new(stream), service).into_owned()
