@@ -27,6 +27,7 @@ mod condition;
 mod deployments;
 mod events;
 mod exposition;
+mod form;
 mod health;
 mod logs;
 mod notices;
@@ -45,7 +46,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode, Uri};
-use axum::middleware::{from_fn_with_state, map_request, map_response};
+use axum::middleware::{from_fn, from_fn_with_state, map_request, map_response};
 use axum::routing::get;
 use axum::{Json, Router};
 use hyper::body::Incoming;
@@ -159,4 +160,5 @@ fn router(admin: Admin, access: Access, body_idle: Duration) -> Router {
         .layer(map_response(problem::from_plain))
         .layer(map_request(unread::read_later))
         .with_state(admin)
+        .layer(from_fn(form::check))
 }

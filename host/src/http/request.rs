@@ -26,6 +26,20 @@ static HOP_BY_HOP: [HeaderName; 6] = [
     UPGRADE,
 ];
 
+/// Checks a head that no guest sees.
+///
+/// # Errors
+/// As [`prepare`], but for the head's size.
+pub fn check(head: &mut Parts) -> Result<(), Problem> {
+    check_coding(&head.headers)?;
+    check_target(head)?;
+    match told_host(head)? {
+        Some(told) => authority(told.name).map(drop),
+        None if head.version >= Version::HTTP_11 => Err(no_host()),
+        None => Ok(()),
+    }
+}
+
 /// Checks a head and makes it what a guest sees: an absolute URI with scheme
 /// and authority, the same as its `Host`, cookies in one line, no hop-by-hop headers, and the
 /// truth about the client.
@@ -45,9 +59,7 @@ pub fn prepare(head: &mut Parts, client: &Client) -> Result<(), Problem> {
     let told = told_host(head)?;
     let named = match told {
         Some(Told { name, .. }) => client.named(name, || authority(name))?,
-        None if head.version >= Version::HTTP_11 => {
-            return Err(Problem::bad_request("the request has no Host header"));
-        }
+        None if head.version >= Version::HTTP_11 => return Err(no_host()),
         None => {
             let text = peer.local.to_string();
             client.named(text.as_bytes(), || authority(text.as_bytes()))?
@@ -164,6 +176,10 @@ fn check_target(head: &mut Parts) -> Result<(), Problem> {
 #[derive(Clone, Copy)]
 struct Told<'a> {
     name: &'a [u8],
+fn no_host() -> Problem {
+    Problem::bad_request("the request has no Host header")
+}
+
     /// Whether that is its `Host`.
     is_in_header: bool,
 }

@@ -50,7 +50,7 @@ pub(super) fn sendable(
 }
 
 /// 204: what may be asked of the host.
-pub(super) fn options() -> Response<ResponseBody> {
+pub(crate) fn options() -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::default());
     *response.status_mut() = StatusCode::NO_CONTENT;
     response.headers_mut().insert(ALLOW, METHODS);
