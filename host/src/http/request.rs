@@ -46,7 +46,7 @@ pub fn check(head: &mut Parts) -> Result<(), Problem> {
 ///
 /// # Errors
 /// 400 where the request names no host, two, or one that is none (RFC 9112 §3.2), or where its
-/// target is no path; 431 where the head is too large (RFC 6585 §5); 501 where its body is
+/// target is no path; 431 where the head is too large or has too many lines (RFC 6585 §5); 501 where its body is
 /// coded in a way that is not understood (RFC 9112 §6.1).
 pub fn prepare(head: &mut Parts, client: &Client) -> Result<(), Problem> {
     // HTTP/2 has a bound of its own, and counts otherwise.
@@ -70,6 +70,10 @@ pub fn prepare(head: &mut Parts, client: &Client) -> Result<(), Problem> {
     }
     remove_hop_by_hop(&mut head.headers);
     join_cookies(&mut head.headers);
+    // HTTP/2 has only a bound of bytes; cookies are one line, in however many crumbs they came.
+    if head.headers.len() > client.common.max_headers {
+        return Err(Problem::too_many_headers(client.common.max_headers));
+    }
     let mut scheme = Scheme::HTTP;
     if peer.trusted {
         let told = forwarded::scheme(&head.headers).unwrap_or("http");
