@@ -176,14 +176,14 @@ fn check_target(head: &mut Parts) -> Result<(), Problem> {
     Ok(())
 }
 
-/// What a request names as its host.
-#[derive(Clone, Copy)]
-struct Told<'a> {
-    name: &'a [u8],
 fn no_host() -> Problem {
     Problem::bad_request("the request has no Host header")
 }
 
+/// What a request names as its host.
+#[derive(Clone, Copy)]
+struct Told<'a> {
+    name: &'a [u8],
     /// Whether that is its `Host`.
     is_in_header: bool,
 }
@@ -236,6 +236,8 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
+        // It is whom the request is for, to all who see it.
+        .filter(|name| *name != HOST)
         .collect();
     for name in nominated.iter().chain(&HOP_BY_HOP) {
         headers.remove(name);
@@ -353,13 +355,14 @@ mod tests {
     fn headers_of_the_connection_end_here() {
         let request = Request::get("/x")
             .header(HOST, "a")
-            .header(CONNECTION, "close, X-Private")
+            .header(CONNECTION, "close, X-Private, Host")
             .header("x-private", "1")
             .header(TE, "trailers")
             .header("x-public", "2");
         let head = prepared(request).expect("good");
         assert!(!head.headers.contains_key("x-private") && !head.headers.contains_key(CONNECTION));
         assert!(!head.headers.contains_key(TE));
+        assert_eq!(head.headers[HOST], "a");
         assert_eq!(head.headers["x-public"], "2");
     }
 }
