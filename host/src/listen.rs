@@ -114,6 +114,12 @@ impl Listener {
         self.local
     }
 
+    /// How many connections it has at the most.
+    #[must_use]
+    pub fn max_connections(&self) -> usize {
+        self.limits.max_connections
+    }
+
     /// What a scrape is shown of it.
     #[must_use]
     pub fn shown(&self) -> Shown {
