@@ -27,6 +27,7 @@ mod condition;
 mod deployments;
 mod events;
 mod exposition;
+mod form;
 mod health;
 mod logs;
 mod notices;
@@ -45,13 +46,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode, Uri};
-use axum::middleware::{from_fn_with_state, map_request, map_response};
+use axum::middleware::{from_fn, from_fn_with_state, map_request, map_response};
 use axum::routing::get;
 use axum::{Json, Router};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use prometheus_client::registry::Registry as Metrics;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service as _;
 use utoipa::OpenApi as _;
@@ -79,6 +81,8 @@ struct Admin {
     logs: Logs,
     events: Events,
     intake: Intake,
+    /// Requests that may wait for an event at once: other connections have to be left.
+    polls: Arc<Semaphore>,
 }
 
 /// What the listener shows and steers.
@@ -108,16 +112,17 @@ pub async fn serve(listener: Listener, parts: Parts, stopped: CancellationToken)
     let Parts { operator, status, metrics, logs, events, intake, access, stopping, body_idle } =
         parts;
     let metrics = Arc::new(metrics);
-    let admin = Admin { operator, status, stopping, metrics, logs, events, intake };
+    let polls = Arc::new(Semaphore::new(listener.max_connections().div_ceil(2)));
+    let admin = Admin { operator, status, stopping, metrics, logs, events, intake, polls };
     let (router, builder) = (router(admin, access, body_idle), listener.builder());
     let serve = |stream, _: SocketAddr, state: Arc<State>| {
         let router = router.clone();
         let service = service_fn(move |request: http::Request<Incoming>| {
             let exchange = Exchange::begin(&state, request.version());
             let answer = router.clone().call(request);
-            Answering::new(Box::pin(async move {
-                Ok::<_, Infallible>(answer.await?.map(|body| exchange.sends(body)))
-            }))
+            Answering::new(Box::pin(
+                async move { Ok::<_, Infallible>(exchange.answers(answer.await?)) },
+            ))
         });
         builder.serve_connection(TokioIo::new(stream), service).into_owned()
     };
@@ -155,6 +160,7 @@ fn router(admin: Admin, access: Access, body_idle: Duration) -> Router {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
         })
         .layer(from_fn_with_state(access, access::check))
+        .layer(from_fn(form::check))
         .layer(from_fn_with_state(body_idle, patience::lose))
         .layer(map_response(problem::from_plain))
         .layer(map_request(unread::read_later))

@@ -17,6 +17,6 @@ mod leftover;
 mod paced;
 pub mod problem;
 pub mod request;
-mod response;
+pub(crate) mod response;
 pub mod sticky;
 pub mod uploads;

@@ -33,7 +33,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use self::descriptors::{Spares, Supply};
-use self::guarded::Guarded;
+use self::guarded::{BoxError, Guarded};
 use self::metrics::Counts;
 use self::places::{Places, Refused};
 use self::refusal::Refusals;
@@ -114,6 +114,12 @@ impl Listener {
         self.local
     }
 
+    /// How many connections it has at the most.
+    #[must_use]
+    pub fn max_connections(&self) -> usize {
+        self.limits.max_connections
+    }
+
     /// What a scrape is shown of it.
     #[must_use]
     pub fn shown(&self) -> Shown {
@@ -140,7 +146,7 @@ impl Listener {
         drain: Duration,
     ) -> bool
     where
-        C: GracefulConnection + Send + 'static,
+        C: GracefulConnection<Error = BoxError> + Send + 'static,
     {
         let refusals = Refusals::new();
         let mut supply = Supply::default();
@@ -186,7 +192,7 @@ impl Listener {
         serve: impl Fn(Watched, SocketAddr, Arc<State>) -> C,
         refusals: &Refusals,
     ) where
-        C: GracefulConnection + Send + 'static,
+        C: GracefulConnection<Error = BoxError> + Send + 'static,
     {
         let state = Arc::new(State::new(Share::new(&self.unsent)));
         let seat = match self.places.take(address.ip(), &state) {

@@ -195,3 +195,31 @@ fn an_address_that_others_reach_needs_a_token() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("can be reached from elsewhere: set a token"), "{said}");
 }
+
+/// RFC 9110 §13.1.2.
+#[tokio::test]
+async fn what_is_there_is_not_replaced_by_who_wants_it_to_be_new() {
+    let host = Host::builder().start().await;
+    let put = async |tag: &str| {
+        let request = Request::put(host.admin_url("/v1/services/hello"))
+            .header("content-type", "application/wasm")
+            .header("if-none-match", tag)
+            .body(Full::new(Bytes::from(hello(1))));
+        host.send(request.expect("a request")).await
+    };
+    assert_eq!(put("*").await.status, 202);
+    host.until_version("hello", 1).await;
+    let revision = host.service("hello").await["revision"].clone();
+    for tag in ["*".to_owned(), format!("\"{revision}\""), format!("W/\"{revision}\"")] {
+        let refused = put(&tag).await;
+        assert_eq!(refused.status, 412, "{tag}: {refused:?}");
+        let get = Request::get(host.admin_url("/v1/services/hello")).header("if-none-match", &tag);
+        let known = host.send(get.body(Full::default()).expect("a request")).await;
+        assert_eq!((known.status.as_u16(), known.body.len()), (304, 0), "{tag}: {known:?}");
+        assert_eq!(known.header("etag"), format!("\"{revision}\""));
+    }
+    let get = Request::get(host.admin_url("/v1/services/hello")).header("if-none-match", "\"0\"");
+    let other = host.send(get.body(Full::default()).expect("a request")).await;
+    assert_eq!(other.status, 200, "{other:?}");
+    assert_eq!(put("\"1000\"").await.status, 202);
+}

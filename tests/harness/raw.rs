@@ -38,6 +38,14 @@ impl Raw {
         Some(Self { stream, read: Vec::new() })
     }
 
+    /// The same from a client whose system keeps so many bytes at the most of what comes.
+    pub async fn connect_with_room(bytes: u32, address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(bytes).expect("room");
+        let stream = socket.connect(address).await.expect("a connection");
+        Self { stream, read: Vec::new() }
+    }
+
     /// Sends to a peer that may be gone. Returns whether it could.
     pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.stream.write_all(bytes.as_ref()).await.is_ok()
@@ -81,6 +89,20 @@ impl Raw {
     pub async fn read_to_end(&mut self) -> String {
         while self.more().await {}
         String::from_utf8_lossy(&std::mem::take(&mut self.read)).into_owned()
+    }
+
+    /// Reads until the peer closes, and says whether it did so by a reset.
+    pub async fn read_to_reset(&mut self) -> (String, bool) {
+        let mut buffer = vec![0; 16 << 10];
+        let was_reset = loop {
+            let read = timeout(PATIENCE, self.stream.read(&mut buffer)).await;
+            match read.expect("an end in time") {
+                Ok(0) => break false,
+                Ok(count) => self.read.extend_from_slice(&buffer[..count]),
+                Err(_) => break true,
+            }
+        };
+        (String::from_utf8_lossy(&std::mem::take(&mut self.read)).into_owned(), was_reset)
     }
 
     /// Whether something came that was not read yet, without waiting.

@@ -6,10 +6,12 @@ use http_body_util::Full;
 use serde_json::json;
 
 use crate::harness::raw::Raw;
-use crate::harness::{Client, Host, Reply};
+use crate::harness::wire::{Asked, Came};
+use crate::harness::{Client, Host, Reply, component};
 
 const STRUCTURED: &str = "application/cloudevents+json";
 const BATCH: &str = "application/cloudevents-batch+json";
+const EVENT: &str = r#"{"specversion":"1.0","id":"1","source":"/tests","type":"a.b"}"#;
 
 async fn post(host: &Host, url: &str, content_type: &str, body: String) -> Reply {
     let request = Request::post(url).header("content-type", content_type);
@@ -189,4 +191,34 @@ async fn bodies_that_stall_shut_events_for_nobody() {
         .await;
     host.until_metric("hotdock_intake_bytes{listener=\"public\"}", 0).await;
     host.until_metric("hotdock_intake_bytes{listener=\"admin\"}", 0).await;
+}
+
+/// Who reads a path otherwise would take these for the host's.
+#[tokio::test]
+async fn what_may_be_meant_for_the_host_goes_to_no_service() {
+    let host = Host::builder()
+        .file("mirror.wasm", component("mirror").0)
+        .file("mirror.toml", "[[route]]\npath = \"/\"\n")
+        .settings("[events]\naccept = [\"a.b\"]\n")
+        .start()
+        .await;
+    for path in ["//events", "/./events", "/x/../events", "/events%2f", "/%2fevents", "/events/."] {
+        for (version, came) in asked(&host, &Asked::new("POST", path).body("{}")).await {
+            assert_eq!(came.answer().status, 400, "{path} by {version}");
+        }
+    }
+    for path in ["/events", "/%65vents"] {
+        let taken = Asked::new("POST", path).header("content-type", STRUCTURED);
+        for (version, came) in asked(&host, &taken.body(EVENT)).await {
+            assert_eq!(came.answer().status, 202, "{path} by {version}: {came:?}");
+        }
+    }
+    for (version, came) in asked(&host, &Asked::new("GET", "//events")).await {
+        assert_eq!(came.answer().status, 200, "by {version}: all that is not for the host");
+    }
+}
+
+async fn asked(host: &Host, what: &Asked) -> [(&'static str, Came); 2] {
+    let by_http2 = what.http2(host.address).await.expect("it can be said");
+    [("HTTP/1.1", what.http1(host.address).await), ("HTTP/2", by_http2)]
 }

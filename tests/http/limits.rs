@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::harness::raw::Raw;
+use crate::harness::wire::Asked;
 use crate::harness::{Host, eventually};
 
 #[tokio::test]
@@ -201,4 +202,24 @@ async fn limits_that_are_reached_are_counted_by_name() {
     }
     let labels = "{service=\"probe\",outcome=\"denied\"}";
     host.until_metric(&format!("hotdock_outgoing_requests_total{labels}"), 1).await;
+}
+
+#[tokio::test]
+async fn a_head_has_so_many_lines_by_either_version() {
+    let host = Host::builder().plugin("probe").start().await;
+    let with = |lines: usize| {
+        let asked = Asked::new("GET", "/probe/count");
+        (0..lines).fold(asked, |asked, _| asked.header("x-a", "b"))
+    };
+    // With `Host`, which HTTP/2 has in another form.
+    let most = with(99);
+    let too_many = with(100);
+    assert_eq!(most.http1(host.address).await.answer().status, 200);
+    let came = most.http2(host.address).await.expect("it can be said");
+    assert_eq!(came.answer().status, 200);
+    let came = too_many.http2(host.address).await.expect("it can be said");
+    assert_eq!(came.answer().status, 431, "{came:?}");
+    let crumbs = (0..150).fold(with(90), |asked, _| asked.header("cookie", "a=b"));
+    let came = crumbs.http2(host.address).await.expect("it can be said");
+    assert_eq!(came.answer().status, 200, "cookies are one line");
 }

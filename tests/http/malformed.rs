@@ -1,6 +1,7 @@
 //! Requests that are none: answered, never a hang, and the next one works.
 
 use crate::harness::raw::Raw;
+use crate::harness::wire::read;
 use crate::harness::{Host, hello};
 
 #[tokio::test]
@@ -78,4 +79,94 @@ async fn bad_chunks_end_the_request_and_not_the_host() {
     host.until_idle().await;
     let exists = host.post("/probe/kv?op=exists&bucket=upload&key=k", "").await;
     assert!(exists.text().contains("false"), "{exists:?}");
+}
+
+/// Who forwards requests may take a lone LF for the end of a line (RFC 9112 §2.2), and then sees
+/// another end of the trailer section than who does not.
+#[tokio::test]
+async fn nothing_hides_behind_the_end_of_a_trailer_section() {
+    let host = Host::builder()
+        .plugin("probe")
+        .file("hello.wasm", hello(1))
+        .settings("[events]\naccept = [\"ext.*\"]\n")
+        .start()
+        .await;
+    let hidden = "GET /hello HTTP/1.1\r\nHost: x\r\n\r\n";
+    let length = hidden.len();
+    let next =
+        format!("POST /probe/read-none HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
+    for address in [host.address, host.admin] {
+        for path in ["/probe/upload?key=k", "/probe/read-none", "/probe/echo", "/events", "/absent"]
+        {
+            let head = format!(
+                "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/cloudevents+json\r\n\
+                 Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
+            );
+            for end in ["0\r\n\n", "0\r\nx: y\n\n", "0\r\nx: y\r\n\n", "0\r\nx: y\n\r\n"] {
+                for hidden in [hidden.to_owned(), format!("{next}{hidden}")] {
+                    let mut raw = Raw::connect(address).await;
+                    raw.send(format!("{head}{end}{hidden}")).await;
+                    // Nothing more comes, where the section is not at its end yet.
+                    raw.half_close().await;
+                    let all = raw.read_to_end().await;
+                    let what = format!("{path} {end:?}: {all}");
+                    assert!(all.matches("HTTP/1.1 ").count() <= 1, "{what}");
+                    assert!(!all.contains("Hello, world!"), "{what}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_chunked_body_keeps_its_connection_and_one_with_trailers_ends_it() {
+    let host = Host::builder().plugin("probe").file("hello.wasm", hello(1)).start().await;
+    let head = "POST /probe/upload?key=k HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n\
+                5\r\nhello\r\n";
+    let mut raw = Raw::connect(host.address).await;
+    for _ in 0..3 {
+        raw.send(format!("{head}0\r\n\r\n")).await;
+        let answer = read(&mut raw, "POST").await;
+        assert_eq!((answer.status, answer.header("connection")), (200, ""), "{answer:?}");
+    }
+    raw.send(format!("{head}0\r\nx: y\r\n\r\nGET /hello HTTP/1.1\r\nHost: x\r\n\r\n")).await;
+    let answer = read(&mut raw, "POST").await;
+    assert_eq!((answer.status, answer.header("connection")), (200, "close"), "{answer:?}");
+    assert_eq!(raw.read_to_end().await, "");
+}
+
+#[tokio::test]
+async fn the_operators_listener_is_as_strict() {
+    let host = Host::builder().plugin("probe").start().await;
+    let json = "Content-Type: application/cloudevents+json\r\n";
+    for (what, request, status) in [
+        (
+            "a coding",
+            format!(
+                "PUT /v1/services/foo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"
+            ),
+            501,
+        ),
+        (
+            "a coding of an event",
+            format!(
+                "POST /events HTTP/1.1\r\nHost: localhost\r\n{json}Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"
+            ),
+            501,
+        ),
+        ("a port", "GET /v1/services HTTP/1.1\r\nHost: localhost:abc\r\n\r\n".to_owned(), 400),
+        (
+            "a large port",
+            "GET /v1/services HTTP/1.1\r\nHost: 127.0.0.1:99999\r\n\r\n".to_owned(),
+            400,
+        ),
+        ("no host", "GET /v1/services HTTP/1.1\r\n\r\n".to_owned(), 400),
+        ("the host as a whole", "OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(), 204),
+        ("a good one", "GET /v1/services HTTP/1.1\r\nHost: localhost:81\r\n\r\n".to_owned(), 200),
+    ] {
+        let mut raw = Raw::connect(host.admin).await;
+        raw.send(request).await;
+        let answer = read(&mut raw, "GET").await;
+        assert_eq!(answer.status, status, "{what}: {answer:?}");
+    }
 }

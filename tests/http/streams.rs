@@ -150,3 +150,40 @@ async fn a_guest_that_has_answered_reads_what_is_committed() {
     .await;
     assert!(unnamed.text().contains("\"b\""), "{unnamed:?}");
 }
+
+/// RFC 9112 §8: it has no other sign that its answer is not whole.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_answer_to_http_1_0_ends_by_a_reset() {
+    let host = probes("body-deadline = \"1s\"\nresponse-body = \"100KiB\"\n").await;
+    for header in ["", "Connection: keep-alive\r\n"] {
+        let ask = async |target: &str| {
+            let mut raw = Raw::connect(host.address).await;
+            raw.send(format!("GET {target} HTTP/1.0\r\nHost: x\r\n{header}\r\n")).await;
+            let (all, was_reset) = raw.read_to_reset().await;
+            let (head, body) = all.split_once("\r\n\r\n").expect("a head");
+            (head.to_ascii_lowercase(), body.to_owned(), was_reset)
+        };
+        for target in [
+            "/probe/trap-after",
+            "/probe/sse?n=100000&ms=20",
+            "/probe3/sse?n=100000&ms=20",
+            "/probe/big?bytes=1000000",
+        ] {
+            let (head, body, was_reset) = ask(target).await;
+            assert!(head.starts_with("http/1.0 200 "), "{target}: {head}");
+            assert!(head.contains("connection: close\r\n"), "{target}: {head}");
+            assert!(!body.is_empty() && was_reset, "{target}: {body:?}");
+        }
+        for probe in PROBES {
+            let (head, body, was_reset) = ask(&format!("/{probe}/sse?n=3&ms=50")).await;
+            assert!(head.contains("connection: close"), "{probe}: {head}");
+            assert!(body.contains("data: 2\n\n") && !was_reset, "{probe}: {body:?}");
+            let target = format!("/{probe}/sized?length=3&bytes=3&ms=50");
+            let mut raw = Raw::connect(host.address).await;
+            raw.send(format!("GET {target} HTTP/1.0\r\nHost: x\r\n{header}\r\n")).await;
+            let answer = read(&mut raw, "GET").await;
+            assert_eq!(answer.body, b"xxx", "{probe}: {answer:?}");
+            assert_eq!(answer.header("connection") == "keep-alive", !header.is_empty());
+        }
+    }
+}

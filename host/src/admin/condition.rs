@@ -1,8 +1,12 @@
-//! `If-Match` and `ETag`: so that two operators don't undo each other's changes
-//! without knowing (RFC 9110 §13.1.1). A service's entity tag is its revision.
+//! `If-Match`, `If-None-Match` and `ETag`: so that two operators don't undo each other's changes
+//! without knowing (RFC 9110 §13.1). A service's entity tag is its revision.
 
 use axum::Json;
-use axum::http::header::{ETAG, FROM, HeaderMap, IF_MATCH};
+use axum::body::Body;
+use axum::http::StatusCode;
+use axum::http::header::{
+    CONTENT_LENGTH, CONTENT_TYPE, ETAG, FROM, HeaderMap, HeaderName, IF_MATCH, IF_NONE_MATCH,
+};
 use axum::response::{IntoResponse, Response};
 
 use super::problem::Problem;
@@ -11,7 +15,7 @@ use crate::deploy::{Asking, Condition, ServiceStatus};
 /// How long the name of who asks may be.
 const MAX_WHO_BYTES: usize = 254;
 
-/// Who asks, and what `If-Match` asks for.
+/// Who asks, and what `If-Match` or `If-None-Match` asks for.
 pub(super) fn asked(headers: &HeaderMap) -> Result<Asking, Problem> {
     Ok(Asking { condition: condition(headers)?, who: who(headers)? })
 }
@@ -26,29 +30,48 @@ fn who(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     Ok(Some(text.to_owned()))
 }
 
-/// `*`, or entity tags of which one has to be the service's; in several lines, too.
 fn condition(headers: &HeaderMap) -> Result<Condition, Problem> {
+    match (named(headers, &IF_MATCH)?, named(headers, &IF_NONE_MATCH)?) {
+        (None, None) => Ok(Condition::None),
+        (Some(Named::Any), None) => Ok(Condition::Deployed),
+        (Some(Named::Revisions(revisions)), None) => Ok(Condition::Revision(revisions.into())),
+        (None, Some(Named::Any)) => Ok(Condition::Absent),
+        (None, Some(Named::Revisions(revisions))) => Ok(Condition::NoRevision(revisions.into())),
+        (Some(_), Some(_)) => {
+            Err(Problem::bad_request("If-Match and If-None-Match are not for one request"))
+        }
+    }
+}
+
+/// What a condition names: any revision, or these.
+enum Named {
+    Any,
+    Revisions(Vec<u64>),
+}
+
+/// `*`, or entity tags; in several lines, too.
+fn named(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Named>, Problem> {
     let mut any = false;
     let mut revisions = Vec::new();
-    let mut lines = headers.get_all(IF_MATCH).iter().peekable();
+    let mut lines = headers.get_all(name).iter().peekable();
     if lines.peek().is_none() {
-        return Ok(Condition::None);
+        return Ok(None);
     }
     for line in lines {
         match line.to_str().unwrap_or_default().trim() {
             "*" => any = true,
-            text => revisions.extend(tags(text)?),
+            text => revisions.extend(tags(text, name == IF_NONE_MATCH)?),
         }
     }
-    Ok(if any { Condition::Deployed } else { Condition::Revision(revisions.into()) })
+    Ok(Some(if any { Named::Any } else { Named::Revisions(revisions) }))
 }
 
-/// The revisions that a list of entity tags names. A weak tag matches nothing here, as tags
-/// are compared by every bit (RFC 9110 §13.1.1); and one that is none of ours neither: no
-/// revision is 0.
-fn tags(list: &str) -> Result<Vec<u64>, Problem> {
+/// The revisions that a list of entity tags names. A weak tag matches nothing where tags are
+/// compared by every bit, as `If-Match` has it (RFC 9110 §13.1.1), and as well as another where
+/// they are not (§13.1.2). One that is none of ours matches nothing: no revision is 0.
+fn tags(list: &str, weakly: bool) -> Result<Vec<u64>, Problem> {
     let wrong = || {
-        let detail = "If-Match is neither * nor entity tags such as \"7\"";
+        let detail = "If-Match or If-None-Match is neither * nor entity tags such as \"7\"";
         Problem::bad_request(detail)
     };
     let mut revisions = Vec::new();
@@ -68,10 +91,27 @@ fn tags(list: &str) -> Result<Vec<u64>, Problem> {
         if !after.trim_start().is_empty() && !after.trim_start().starts_with(',') {
             return Err(wrong());
         }
-        let revision = if weak.is_some() { None } else { tag.parse().ok() };
+        let revision = if weak.is_some() && !weakly { None } else { tag.parse().ok() };
         revisions.push(revision.unwrap_or_default());
         rest = after;
     }
+}
+
+/// A service with its entity tag, or that alone where the client has what it names.
+pub(super) fn tagged_for(headers: &HeaderMap, service: ServiceStatus) -> Result<Response, Problem> {
+    let has = match (named(headers, &IF_NONE_MATCH)?, service.revision) {
+        (Some(Named::Any), Some(_)) => true,
+        (Some(Named::Revisions(revisions)), Some(found)) => revisions.contains(&found),
+        _ => false,
+    };
+    let mut response = tagged(service);
+    if has {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        *response.body_mut() = Body::empty();
+        response.headers_mut().remove(CONTENT_TYPE);
+        response.headers_mut().remove(CONTENT_LENGTH);
+    }
+    Ok(response)
 }
 
 /// A service with its entity tag.
@@ -87,8 +127,23 @@ mod tests {
     use super::*;
 
     fn of(value: &'static str) -> Result<Condition, u16> {
-        let headers = HeaderMap::from_iter([(IF_MATCH, value.parse().expect("a value"))]);
+        by(IF_MATCH, value)
+    }
+
+    fn by(name: HeaderName, value: &'static str) -> Result<Condition, u16> {
+        let headers = HeaderMap::from_iter([(name, value.parse().expect("a value"))]);
         condition(&headers).map_err(|problem| problem.status().as_u16())
+    }
+
+    #[test]
+    fn if_none_match_is_other_revisions_or_none() {
+        let not = |value| by(IF_NONE_MATCH, value);
+        assert_eq!(not("*"), Ok(Condition::Absent));
+        assert_eq!(not("\"7\", W/\"8\""), Ok(Condition::NoRevision([7, 8].into())));
+        assert_eq!(not("7"), Err(400));
+        let both = [(IF_MATCH, "*"), (IF_NONE_MATCH, "*")];
+        let both = both.map(|(name, value)| (name, value.parse().expect("a value")));
+        assert!(condition(&HeaderMap::from_iter(both)).is_err());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 
 use super::Admin;
-use super::condition::{asked, tagged};
+use super::condition::{asked, tagged_for};
 use super::problem::{Denied, Problem, Unchanged};
 use crate::deploy::{KeptVersion, ServiceStatus, Status};
 
@@ -21,10 +21,16 @@ pub(super) async fn list(State(admin): State<Admin>) -> Json<Status> {
 
 /// One service. Its entity tag is its revision.
 #[utoipa::path(get, path = "/v1/services/{name}", tag = "services",
-    params(("name" = String, Path, description = "The service", example = "cart")),
+    params(
+        ("name" = String, Path, description = "The service", example = "cart"),
+        ("If-None-Match" = Option<String>, Header, description = "Unless its entity tag is this"),
+    ),
     responses(
         (status = 200, description = "As of now", body = ServiceStatus,
          headers(("ETag" = String, description = "What `If-Match` takes"))),
+        (status = 304, description = "It is as the client has it"),
+        (status = 400, description = "What it names is no entity tag", body = Problem,
+         content_type = "application/problem+json"),
         (status = 404, description = "There is none of the name", body = Problem,
          content_type = "application/problem+json"),
         Denied,
@@ -32,8 +38,9 @@ pub(super) async fn list(State(admin): State<Admin>) -> Json<Status> {
 pub(super) async fn get(
     State(admin): State<Admin>,
     Path(name): Path<String>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    Ok(tagged(admin.operator.service(&name)?))
+    tagged_for(&headers, admin.operator.service(&name)?)
 }
 
 /// Ends a service. Its store, its versions and its plugin file are kept; the file

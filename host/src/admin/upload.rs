@@ -61,7 +61,7 @@ pub(super) struct Form {
 
 /// Deploys a component: as it is, with its manifest embedded or none, or as a form
 /// with the manifest as another part. `Content-Digest`, `Repr-Digest` or `Digest`
-/// with SHA-256 are checked. `From` says who brings it. `If-Match` is looked at when it
+/// with SHA-256 are checked. `From` says who brings it. `If-Match` or `If-None-Match` is looked at when it
 /// was received and once more before it gets traffic: if the service was changed by
 /// then, the deployment ends as superseded.
 #[utoipa::path(put, path = "/v1/services/{name}", tag = "services",
@@ -69,6 +69,7 @@ pub(super) struct Form {
         ("name" = String, Path, description = "The service", example = "cart"),
         Wanted,
         ("If-Match" = Option<String>, Header, description = "Only if its entity tag is this"),
+        ("If-None-Match" = Option<String>, Header, description = "Only if it is not; `*`: if there is none"),
         ("Content-Digest" = Option<String>, Header, description = "`sha-256=:…:` (RFC 9530)"),
     ),
     request_body(content(

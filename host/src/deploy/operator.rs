@@ -36,6 +36,10 @@ pub enum Condition {
     Deployed,
     /// Its revision is one of these.
     Revision(Arc<[u64]>),
+    /// The service is not deployed.
+    Absent,
+    /// Its revision is none of these.
+    NoRevision(Arc<[u64]>),
 }
 
 /// A change that someone asks for, but for what it is.
@@ -303,7 +307,13 @@ pub(super) fn check(
 ) -> Result<(), NotDone> {
     let found = serving.map(|serving| serving.revision);
     match (condition, found) {
-        (Condition::None, _) | (Condition::Deployed, Some(_)) => Ok(()),
+        (Condition::None, _)
+        | (Condition::Deployed, Some(_))
+        | (Condition::Absent | Condition::NoRevision(_), None) => Ok(()),
+        (Condition::NoRevision(others), Some(found)) if !others.contains(&found) => Ok(()),
+        (Condition::Absent | Condition::NoRevision(_), Some(found)) => Err(NotDone::Changed(
+            format!("{service} is deployed already: it is at revision {found}"),
+        )),
         (Condition::Revision(wanted), Some(found)) if wanted.contains(&found) => Ok(()),
         (_, Some(found)) => Err(NotDone::Changed(format!(
             "{service} was changed meanwhile: it is at revision {found}"

@@ -23,6 +23,33 @@ use tokio::time::timeout;
 /// come.
 const ITS_END: Duration = Duration::from_secs(5);
 
+/// How a message is framed and routed, who it is from, and how it is to be read.
+const HEADS_FIELDS: [&str; 23] = [
+    "authorization",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "cookie",
+    "expect",
+    "forwarded",
+    "host",
+    "idempotency-key",
+    "keep-alive",
+    "max-forwards",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+];
+
 /// A body, and who wants to know of its end.
 #[derive(Debug)]
 pub(super) struct Arriving {
@@ -93,6 +120,19 @@ impl Drop for Arriving {
     }
 }
 
+/// Trailers without what only a head may say (RFC 9110 §6.5.1): the host has looked at that, or
+/// said it itself, when the guest has it already.
+fn without_heads_fields(frame: Frame<Bytes>) -> Frame<Bytes> {
+    let mut trailers = match frame.into_trailers() {
+        Ok(trailers) => trailers,
+        Err(frame) => return frame,
+    };
+    for name in HEADS_FIELDS {
+        trailers.remove(name);
+    }
+    Frame::trailers(trailers)
+}
+
 impl Body for Arriving {
     type Data = Bytes;
     type Error = hyper::Error;
@@ -102,6 +142,7 @@ impl Body for Arriving {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let polled = ready!(Pin::new(&mut self.body).poll_frame(context));
+        let polled = polled.map(|frame| frame.map(without_heads_fields));
         let Some(end) = &self.end else { return Poll::Ready(polled) };
         if let Some(Ok(frame)) = &polled
             && frame.is_trailers()

@@ -35,6 +35,8 @@ pub struct Common {
     pub told: Arc<[ForwardedHeader]>,
     /// How large the heads of requests may be.
     pub max_header_bytes: usize,
+    /// How many lines they may have.
+    pub max_headers: usize,
     /// How long nothing may come of a request's body.
     pub body_idle: Duration,
     /// Bodies that take their time.
@@ -81,6 +83,7 @@ impl Common {
         Self {
             told: Arc::clone(&limits.forwarded),
             max_header_bytes: limits.max_header_bytes,
+            max_headers: limits.max_headers,
             body_idle: limits.body_idle,
             uploads: Arc::new(Uploads::new(limits)),
             proxies: limits.trust_forwarded.as_slice().into(),

@@ -95,7 +95,7 @@ impl Connections {
                 if let Some(taking) = response.body().taking() {
                     taking.goes_to(exchange.connection());
                 }
-                Ok(response.map(|body| exchange.sends(body)))
+                Ok(exchange.answers(response))
             }))
         });
         self.builder.serve_connection(TokioIo::new(stream), service).into_owned()

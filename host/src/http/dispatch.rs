@@ -62,7 +62,10 @@ async fn answer(
     if request::is_about_host(&head) {
         return Ok(response::options());
     }
-    let intake = intake.filter(|_| path::normal(head.uri.path()) == receive::PATH);
+    let intake = match intake {
+        Some(intake) => takes_events(&head)?.then_some(intake),
+        None => None,
+    };
     if let Some(intake) = intake.filter(|_| head.method == Method::POST) {
         let sender = Sender::Anybody(site(client.origin(&head.headers)));
         return events::take(intake, &head.headers, leftover.follow(), sender).await;
@@ -174,6 +177,21 @@ async fn answer(
             Err(failed(&running.id, &service.store, (&method, &uri), &failure))
         }
     }
+}
+
+/// Whether it is for the host, which takes events there.
+///
+/// # Errors
+/// 400 where it is by another reading of its path alone: a service is not to get what was meant
+/// for the host.
+fn takes_events(head: &Parts) -> Result<bool, Problem> {
+    let path = path::normal(head.uri.path());
+    if path == receive::PATH {
+        return Ok(true);
+    }
+    let is_meant = head.method == Method::POST
+        && path::resolved(&path).is_some_and(|path| path == receive::PATH);
+    if is_meant { Err(Problem::ambiguous_path(head.uri.path())) } else { Ok(false) }
 }
 
 /// The service that answers this host, path and method. Where there is none the

@@ -79,6 +79,13 @@ impl Problem {
         Self::new("head-too-large", StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
     }
 
+    /// 431: the request's head has too many lines.
+    #[must_use]
+    pub fn too_many_headers(limit: usize) -> Self {
+        let detail = format!("the request's head has more than {limit} lines ([http] max-headers)");
+        Self::new("head-too-large", StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
+    }
+
     /// 501: the body's coding is none that is understood.
     #[must_use]
     pub fn unknown_coding() -> Self {

@@ -26,13 +26,27 @@ static HOP_BY_HOP: [HeaderName; 6] = [
     UPGRADE,
 ];
 
+/// Checks a head that no guest sees.
+///
+/// # Errors
+/// As [`prepare`], but for the head's size.
+pub fn check(head: &mut Parts) -> Result<(), Problem> {
+    check_coding(&head.headers)?;
+    check_target(head)?;
+    match told_host(head)? {
+        Some(told) => authority(told.name).map(drop),
+        None if head.version >= Version::HTTP_11 => Err(no_host()),
+        None => Ok(()),
+    }
+}
+
 /// Checks a head and makes it what a guest sees: an absolute URI with scheme
 /// and authority, the same as its `Host`, cookies in one line, no hop-by-hop headers, and the
 /// truth about the client.
 ///
 /// # Errors
 /// 400 where the request names no host, two, or one that is none (RFC 9112 §3.2), or where its
-/// target is no path; 431 where the head is too large (RFC 6585 §5); 501 where its body is
+/// target is no path; 431 where the head is too large or has too many lines (RFC 6585 §5); 501 where its body is
 /// coded in a way that is not understood (RFC 9112 §6.1).
 pub fn prepare(head: &mut Parts, client: &Client) -> Result<(), Problem> {
     // HTTP/2 has a bound of its own, and counts otherwise.
@@ -45,9 +59,7 @@ pub fn prepare(head: &mut Parts, client: &Client) -> Result<(), Problem> {
     let told = told_host(head)?;
     let named = match told {
         Some(Told { name, .. }) => client.named(name, || authority(name))?,
-        None if head.version >= Version::HTTP_11 => {
-            return Err(Problem::bad_request("the request has no Host header"));
-        }
+        None if head.version >= Version::HTTP_11 => return Err(no_host()),
         None => {
             let text = peer.local.to_string();
             client.named(text.as_bytes(), || authority(text.as_bytes()))?
@@ -58,6 +70,10 @@ pub fn prepare(head: &mut Parts, client: &Client) -> Result<(), Problem> {
     }
     remove_hop_by_hop(&mut head.headers);
     join_cookies(&mut head.headers);
+    // HTTP/2 has only a bound of bytes; cookies are one line, in however many crumbs they came.
+    if head.headers.len() > client.common.max_headers {
+        return Err(Problem::too_many_headers(client.common.max_headers));
+    }
     let mut scheme = Scheme::HTTP;
     if peer.trusted {
         let told = forwarded::scheme(&head.headers).unwrap_or("http");
@@ -160,6 +176,10 @@ fn check_target(head: &mut Parts) -> Result<(), Problem> {
     Ok(())
 }
 
+fn no_host() -> Problem {
+    Problem::bad_request("the request has no Host header")
+}
+
 /// What a request names as its host.
 #[derive(Clone, Copy)]
 struct Told<'a> {
@@ -216,6 +236,8 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
+        // It is whom the request is for, to all who see it.
+        .filter(|name| *name != HOST)
         .collect();
     for name in nominated.iter().chain(&HOP_BY_HOP) {
         headers.remove(name);
@@ -333,13 +355,14 @@ mod tests {
     fn headers_of_the_connection_end_here() {
         let request = Request::get("/x")
             .header(HOST, "a")
-            .header(CONNECTION, "close, X-Private")
+            .header(CONNECTION, "close, X-Private, Host")
             .header("x-private", "1")
             .header(TE, "trailers")
             .header("x-public", "2");
         let head = prepared(request).expect("good");
         assert!(!head.headers.contains_key("x-private") && !head.headers.contains_key(CONNECTION));
         assert!(!head.headers.contains_key(TE));
+        assert_eq!(head.headers[HOST], "a");
         assert_eq!(head.headers["x-public"], "2");
     }
 }

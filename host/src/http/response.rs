@@ -4,7 +4,7 @@ use http::header::{ALLOW, CONTENT_LENGTH, TRAILER};
 use http::{HeaderValue, Response, StatusCode};
 
 use super::request;
-use crate::runtime::ResponseBody;
+use crate::runtime::{ResponseBody, has_content};
 
 /// What a host takes at all (RFC 9110 §9.3.7); a service may take less.
 const METHODS: HeaderValue =
@@ -17,6 +17,10 @@ pub(super) fn of_guest(mut response: Response<ResponseBody>) -> Response<Respons
     if let Some(names) = response.body().trailer_names() {
         response.headers_mut().entry(TRAILER).or_insert(names);
     }
+    // HTTP/1.1 has room for them only where it does not say how long the body is.
+    if response.headers().contains_key(TRAILER) {
+        response.headers_mut().remove(CONTENT_LENGTH);
+    }
     response
 }
 
@@ -27,16 +31,16 @@ pub(super) fn sendable(
     mut response: Response<ResponseBody>,
     is_head: bool,
 ) -> Response<ResponseBody> {
-    let has_none = matches!(
-        response.status(),
-        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED
-    );
-    if !has_none && !is_head {
+    if has_content(is_head, response.status()) {
+        if let Some(length) = request::content_length(response.headers()) {
+            response.body_mut().announce(length);
+        }
         return response;
     }
+    let may_have = has_content(false, response.status());
     let length = response.body().exact_len();
     let headers = response.headers_mut();
-    if has_none {
+    if !may_have {
         headers.remove(CONTENT_LENGTH);
     } else if let Some(length) = length {
         headers.entry(CONTENT_LENGTH).or_insert_with(|| length.into());
@@ -46,9 +50,26 @@ pub(super) fn sendable(
 }
 
 /// 204: what may be asked of the host.
-pub(super) fn options() -> Response<ResponseBody> {
+pub(crate) fn options() -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::default());
     *response.status_mut() = StatusCode::NO_CONTENT;
     response.headers_mut().insert(ALLOW, METHODS);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_with_trailers_does_not_say_how_long_it_is() {
+        for (trailer, has_length) in [(None, true), (Some("x-sum"), false)] {
+            let mut response = Response::new(ResponseBody::default());
+            response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("4"));
+            if let Some(name) = trailer {
+                response.headers_mut().insert(TRAILER, HeaderValue::from_static(name));
+            }
+            assert_eq!(of_guest(response).headers().contains_key(CONTENT_LENGTH), has_length);
+        }
+    }
 }

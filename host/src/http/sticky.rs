@@ -3,7 +3,7 @@
 
 use http::header::{CACHE_CONTROL, COOKIE, Entry, OccupiedEntry, SET_COOKIE};
 use http::uri::Scheme;
-use http::{HeaderMap, HeaderValue, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
 /// The cookie's name; one for all services of a host name.
 const NAME: &str = "hotdock-traffic";
@@ -49,6 +49,19 @@ fn keep_private(headers: &mut HeaderMap) {
     }
     let value = HeaderValue::try_from(directives.join(", ")).expect("it was made of values");
     headers.insert(CACHE_CONTROL, value);
+    // To those that they are for, these win over it.
+    let targeted: Vec<HeaderName> =
+        headers.keys().filter(|name| is_for_shared_caches(name)).cloned().collect();
+    for name in targeted {
+        headers.remove(name);
+    }
+}
+
+/// Whether it says to some caches that others share what to keep (RFC 9213 §2), or did so before
+/// there was a form for it.
+fn is_for_shared_caches(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.ends_with("-cache-control") || name == "surrogate-control" || name == "x-accel-expires"
 }
 
 fn take_from(mut cookies: OccupiedEntry<'_, HeaderValue>) -> Option<u64> {
@@ -123,6 +136,19 @@ mod tests {
         assert_eq!(kept(&[]), "private");
         assert_eq!(kept(&["public, max-age=60", "S-MaxAge=9"]), "private, max-age=60");
         assert_eq!(kept(&["no-store"]), "private, no-store");
+    }
+
+    #[test]
+    fn no_cache_is_told_otherwise_by_a_field_of_its_own() {
+        let mut headers = HeaderMap::new();
+        for name in ["cdn-cache-control", "x-cdn-cache-control", "surrogate-control"] {
+            headers.insert(name, HeaderValue::from_static("max-age=60"));
+        }
+        headers.insert("x-cache", HeaderValue::from_static("a"));
+        give(&mut headers, 1, &"http://a/".parse().expect("a URI"));
+        let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["cache-control", "set-cookie", "x-cache"]);
     }
 
     #[test]

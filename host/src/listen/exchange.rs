@@ -6,7 +6,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Version;
+use http::header::{CONNECTION, CONTENT_LENGTH};
+use http::{HeaderValue, Response, Version};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -22,7 +23,7 @@ const PIECE_BYTES: usize = 16 << 10;
 #[derive(Debug)]
 pub struct Exchange {
     state: Arc<State>,
-    is_http2: bool,
+    version: Version,
 }
 
 /// The answer's body; the exchange ends with it.
@@ -69,7 +70,7 @@ impl Exchange {
     #[must_use]
     pub fn begin(state: &Arc<State>, version: Version) -> Self {
         state.begin();
-        Self { state: Arc::clone(state), is_http2: version == Version::HTTP_2 }
+        Self { state: Arc::clone(state), version }
     }
 
     /// Where it is.
@@ -78,22 +79,42 @@ impl Exchange {
         &self.state
     }
 
-    /// Its answer has this body.
-    pub fn sends<B: Body>(self, body: B) -> Sent<B, B::Error> {
+    /// This is its answer.
+    pub fn answers<B: Body>(self, mut response: Response<B>) -> Response<Sent<B, B::Error>> {
+        // To HTTP/1.0 its end is the connection's, where its head does not say how long it is.
+        let ends_so = self.version < Version::HTTP_11
+            && response.body().size_hint().exact().is_none()
+            && !response.headers().contains_key(CONTENT_LENGTH);
+        if ends_so {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            self.state.ends_by_reset(true);
+        }
+        // Else the library adds `keep-alive` to what is said of the connection already.
+        if self.version < Version::HTTP_11 && response.headers().contains_key(CONNECTION) {
+            *response.version_mut() = Version::HTTP_10;
+        }
+        response.map(|body| self.sends(body))
+    }
+
+    fn sends<B: Body>(self, body: B) -> Sent<B, B::Error> {
         // One that says how much it has has it in memory.
         let ready = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-        let ready = if counts(ready, self.is_http2) { ready } else { 0 };
+        let ready = if counts(ready, self.is_http2()) { ready } else { 0 };
         if ready > 0 {
             self.state.unsent().add(ready);
         }
         Sent { body, ready, rest: Bytes::new(), exchange: self, cut: None }
     }
 
+    fn is_http2(&self) -> bool {
+        self.version == Version::HTTP_2
+    }
+
     /// A piece of the answer is on its way: `ready` of it was there before.
     fn counted(&self, piece: Bytes, ready: &mut usize) -> Bytes {
         let share = self.state.unsent();
         let size = piece.len();
-        let piece = if counts(size, self.is_http2) { counted(piece, share) } else { piece };
+        let piece = if counts(size, self.is_http2()) { counted(piece, share) } else { piece };
         let was_ready = size.min(*ready);
         if was_ready > 0 {
             *ready -= was_ready;
@@ -129,6 +150,45 @@ where
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.get_mut();
+        let polled = this.poll_next(context);
+        let is_last = match &polled {
+            Poll::Ready(Some(Ok(frame))) => frame.is_trailers() || this.is_end_stream(),
+            Poll::Ready(None) => true,
+            Poll::Ready(Some(Err(_))) | Poll::Pending => false,
+        };
+        if is_last && this.cut.is_none() && this.exchange.version < Version::HTTP_11 {
+            this.exchange.state.ends_by_reset(false);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.cut.is_none() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let mut hint = self.body.size_hint();
+        let rest = self.rest.len() as u64;
+        if rest > 0 {
+            // The upper bound first: the lower one may not be above it.
+            if let Some(upper) = hint.upper() {
+                hint.set_upper(upper + rest);
+            }
+            hint.set_lower(hint.lower() + rest);
+        }
+        hint
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Sent<B, B::Error>
+where
+    B::Error: Unpin,
+{
+    fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let this = self;
         if let Some(cut) = &mut this.cut {
             return note(cut.poll(&this.exchange.state, context)).map(|error| error.map(Err));
         }
@@ -147,30 +207,13 @@ where
                 },
                 polled => return polled,
             };
-            if !this.exchange.is_http2 || data.len() <= PIECE_BYTES {
+            if !this.exchange.is_http2() || data.len() <= PIECE_BYTES {
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }
             this.rest = data;
         }
         let piece = this.rest.split_to(this.rest.len().min(PIECE_BYTES));
         note(Poll::Ready(Some(Ok(Frame::data(piece)))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.cut.is_none() && self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let mut hint = self.body.size_hint();
-        let rest = self.rest.len() as u64;
-        if rest > 0 {
-            // The upper bound first: the lower one may not be above it.
-            if let Some(upper) = hint.upper() {
-                hint.set_upper(upper + rest);
-            }
-            hint.set_lower(hint.lower() + rest);
-        }
-        hint
     }
 }
 

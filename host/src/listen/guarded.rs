@@ -1,5 +1,6 @@
 //! Serves one connection, and ends it when its time is over or its place is needed.
 
+use std::error::Error;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,6 +13,9 @@ use super::limits::ConnectionLimits;
 use super::metrics::Counts;
 use super::places::Seat;
 use super::state::{End, State};
+
+/// What ends a connection that fails.
+pub type BoxError = Box<dyn Error + Send + Sync>;
 
 /// How long a connection without a request stays when the listener ends: HTTP/2 wants to hear
 /// from its peer that it knows.
@@ -94,7 +98,21 @@ impl<C> Guarded<C> {
     }
 }
 
-impl<C: GracefulConnection> Future for Guarded<C> {
+/// Whether the library that reads HTTP/2 ended it by a limit of its own: of streams that are
+/// reset, of a head's frames, of small ones.
+fn is_flood(mut error: &(dyn Error + 'static)) -> bool {
+    loop {
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            return error.is_library() && error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM);
+        }
+        match error.source() {
+            Some(source) => error = source,
+            None => return false,
+        }
+    }
+}
+
+impl<C: GracefulConnection<Error = BoxError>> Future for Guarded<C> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
@@ -115,8 +133,8 @@ impl<C: GracefulConnection> Future for Guarded<C> {
             this.state.waker().register(context.waker());
             this.connection.as_mut().graceful_shutdown();
         }
-        if this.connection.as_mut().poll(context).is_ready() {
-            if this.state.end() == End::Flood {
+        if let Poll::Ready(ended) = this.connection.as_mut().poll(context) {
+            if this.state.end() == End::Flood || ended.is_err_and(|error| is_flood(&*error)) {
                 this.counts.ended(End::Flood);
             }
             return Poll::Ready(());

@@ -1,12 +1,14 @@
 //! Who is connected: how many may be, in all and of one address, and who goes where there are
 //! too many.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::clock::now;
 use super::limits::ConnectionLimits;
 use super::metrics::Counts;
 use super::state::{End, State};
@@ -110,29 +112,40 @@ impl Places {
         gone
     }
 
-    /// Ends those that have taken nothing of their answers for longest, until what is left of
-    /// all answers is no more than it may be.
+    /// Ends one after the other of those that hold most of their answers and take least, until
+    /// what is left of all answers is no more than it may be.
     pub(super) fn relieve(&self, unsent: &Unsent) {
         let taken = self.lock();
         let mut excess = unsent.excess();
-        let mut holders: Vec<_> = taken
-            .seats
-            .values()
-            .map(|taker| &taker.state)
-            .filter(|state| state.unsent().bytes() > 0)
-            .collect();
-        holders.sort_unstable_by_key(|state| state.unsent().moved());
+        let mut of_site = HashMap::<Ipv6Addr, i64>::new();
+        let mut holders = Vec::new();
+        for taker in taken.seats.values() {
+            let bytes = taker.state.unsent().bytes();
+            if taker.state.end() != End::No {
+                // It will free what it has.
+                excess -= bytes;
+            } else if bytes > 0 {
+                *of_site.entry(taker.site).or_default() += bytes;
+                holders.push((taker, bytes));
+            }
+        }
+        if excess <= 0 {
+            return;
+        }
+        let now = now();
+        holders.sort_by_cached_key(|(taker, bytes)| {
+            // A proxy's has others' answers.
+            let of_site = of_site.get(&taker.site).filter(|_| !taker.is_exempt);
+            Reverse(unsent.turn(taker.state.unsent(), *of_site.unwrap_or(bytes), now))
+        });
         let mut ended = 0;
-        for state in holders {
+        for (taker, bytes) in holders {
             if excess <= 0 {
                 break;
             }
-            excess -= state.unsent().bytes();
-            // Those that end already will free what they have.
-            if state.end() == End::No {
-                state.end_for(End::Unsent);
-                ended += 1;
-            }
+            excess -= bytes;
+            taker.state.end_for(End::Unsent);
+            ended += 1;
         }
         self.counts.relieved(ended);
     }

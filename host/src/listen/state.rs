@@ -28,6 +28,8 @@ pub struct State {
     /// Whether it is to finish what it has and take nothing new.
     leaving: AtomicBool,
     waker: AtomicWaker,
+    /// Whether it would be taken for the end of its answer if it ended in any other way.
+    ends_by_reset: AtomicBool,
     /// Answers that are in memory for it.
     unsent: Arc<Share>,
 }
@@ -103,6 +105,7 @@ impl State {
             end: AtomicU8::new(End::No as u8),
             leaving: AtomicBool::new(false),
             waker: AtomicWaker::new(),
+            ends_by_reset: AtomicBool::new(false),
             unsent: Arc::new(unsent),
         }
     }
@@ -236,6 +239,15 @@ impl State {
     pub(super) fn end_for(&self, end: End) {
         self.end.store(end as u8, Ordering::Relaxed);
         self.waker.wake();
+    }
+
+    /// Whether its end would be the answer's, which has not come to its own.
+    pub(super) fn ends_by_reset(&self, ends_so: bool) {
+        self.ends_by_reset.store(ends_so, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.ends_by_reset.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_leaving(&self) -> bool {

@@ -177,10 +177,12 @@ impl Watched {
             Poll::Pending => {
                 self.is_whole = false;
                 self.state.blocked();
+                self.state.unsent().is_full();
             }
             Poll::Ready(Ok(taken)) => {
                 self.sent += *taken as u64;
                 self.is_whole = *taken == offered;
+                self.state.unsent().takes(*taken);
                 if self.state.is_blocked() {
                     self.taken += taken;
                     if self.is_whole || self.taken >= LEAST_TAKEN {
@@ -299,7 +301,10 @@ impl Drop for Watched {
     fn drop(&mut self) {
         self.farewell();
         // What its peer doesn't take the system would keep for it, long after.
-        if matches!(self.state.end(), End::Answer | End::Flood) && self.state.is_blocked() {
+        let keeps = matches!(self.state.end(), End::Answer | End::Flood | End::Unsent)
+            && self.state.is_blocked();
+        // To HTTP/1.0 nothing else says that an answer is not whole (RFC 9112 §8).
+        if keeps || self.state.is_cut() {
             let _the_socket_is_gone_otherwise = self.stream.set_zero_linger();
         }
     }

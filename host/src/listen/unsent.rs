@@ -3,10 +3,10 @@
 //! A piece of an answer counts from when it is there until whatever sends it drops it,
 //! which it does once the piece is written or its stream was reset. Nobody has to say what
 //! happened in between. Where all of a listener's answers are too much, the connections go
-//! that have taken nothing for longest.
+//! that would hold theirs for longest, at the rate at which their clients took something lately.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -20,6 +20,16 @@ const TOLD_IN_STEPS_OF: i64 = 16 << 10;
 /// one of HTTP/2 many.
 const LEAST_OF_HTTP1: usize = 4 << 10;
 const LEAST_OF_HTTP2: usize = 256;
+
+/// For about how long it is remembered how much a client took.
+const REMEMBERED_MS: Ms = 4_000;
+
+/// What a client that has just begun is believed to have taken, and in what time.
+const AT_FIRST: u64 = 16 << 10;
+const AT_FIRST_MS: Ms = 250;
+
+/// How many times more one address counts that has all of what there may be.
+const OF_ONE_ADDRESS: u128 = 8;
 
 /// What all connections of a listener have.
 #[derive(Debug)]
@@ -37,8 +47,11 @@ pub(super) struct Share {
     bytes: AtomicI64,
     /// What is in the sum.
     told: AtomicI64,
-    /// When its client took something last, or it had nothing before.
-    moved: AtomicU64,
+    /// Since when it has any, and how much its client took since.
+    since: AtomicU64,
+    taken: AtomicU64,
+    /// Whether what the system takes for anybody was full since then.
+    was_full: AtomicBool,
 }
 
 /// Bytes that are counted until they are dropped.
@@ -64,6 +77,13 @@ impl Unsent {
         self.bytes() - self.limit
     }
 
+    /// How soon one with this share goes, whose address has so many bytes: the more the sooner.
+    pub(super) fn turn(&self, share: &Share, of_address: i64, now: Ms) -> u128 {
+        let limit = u128::from(self.limit.unsigned_abs()).max(1);
+        let of_address = u128::from(of_address.max(0).unsigned_abs()).min(limit);
+        share.lasts_ms(now) * (limit + OF_ONE_ADDRESS * of_address) / limit
+    }
+
     /// Waits until it is too much.
     pub(super) async fn too_much(&self) {
         self.is_too_much.notified().await;
@@ -85,24 +105,59 @@ impl Default for Unsent {
 impl Share {
     /// A connection's part of these.
     pub(super) fn new(of: &Arc<Unsent>) -> Self {
-        let moved = AtomicU64::new(NEVER);
-        Self { of: Arc::clone(of), bytes: AtomicI64::new(0), told: AtomicI64::new(0), moved }
+        Self {
+            of: Arc::clone(of),
+            bytes: AtomicI64::new(0),
+            told: AtomicI64::new(0),
+            since: AtomicU64::new(NEVER),
+            taken: AtomicU64::new(0),
+            was_full: AtomicBool::new(false),
+        }
     }
 
     pub(super) fn bytes(&self) -> i64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// When its client took something last.
-    pub(super) fn moved(&self) -> Ms {
-        self.moved.load(Ordering::Relaxed)
+    /// In how many ms its client will have taken what is here, if it goes on as it did.
+    fn lasts_ms(&self, now: Ms) -> u128 {
+        let since = self.since.load(Ordering::Relaxed);
+        let waited = if since == NEVER { 0 } else { now.saturating_sub(since) };
+        let taken = self.taken.load(Ordering::Relaxed) + AT_FIRST;
+        let bytes = u128::from(self.bytes().max(0).unsigned_abs());
+        bytes * u128::from(waited + AT_FIRST_MS) / u128::from(taken)
+    }
+
+    /// There is no room for more. What the system took until then was not its client's doing.
+    pub(super) fn is_full(&self) {
+        if !self.was_full.swap(true, Ordering::Relaxed) {
+            self.taken.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// So much of it, and of what is around it, was taken.
+    pub(super) fn takes(&self, bytes: usize) {
+        if self.bytes() == 0 {
+            return;
+        }
+        let mut taken = self.taken.load(Ordering::Relaxed) + bytes as u64;
+        let since = self.since.load(Ordering::Relaxed);
+        let waited = now().saturating_sub(since);
+        // The rate stays what it is, and counts for less than what comes next.
+        if since != NEVER && waited > REMEMBERED_MS {
+            taken /= 2;
+            self.since.store(since + waited / 2, Ordering::Relaxed);
+        }
+        self.taken.store(taken, Ordering::Relaxed);
     }
 
     /// So much more waits for it.
     pub(super) fn add(&self, bytes: usize) {
         let more = signed(bytes);
         if self.bytes.fetch_add(more, Ordering::Relaxed) == 0 {
-            self.moved.store(now(), Ordering::Relaxed);
+            self.since.store(now(), Ordering::Relaxed);
+            self.taken.store(0, Ordering::Relaxed);
+            self.was_full.store(false, Ordering::Relaxed);
         }
         self.tell();
     }
@@ -110,7 +165,6 @@ impl Share {
     /// So much less.
     pub(super) fn subtract(&self, bytes: usize) {
         self.bytes.fetch_sub(signed(bytes), Ordering::Relaxed);
-        self.moved.store(now(), Ordering::Relaxed);
         self.tell();
     }
 
@@ -163,6 +217,30 @@ fn signed(bytes: usize) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_holds_most_and_takes_least_goes_first() {
+        let all = Arc::new(Unsent::new(256 << 20));
+        let (long_ago, now) = (1, 5_000);
+        let holds = |bytes, since, takes: &[usize]| {
+            let share = Share::new(&all);
+            share.add(bytes);
+            share.since.store(since, Ordering::Relaxed);
+            takes.iter().for_each(|bytes| share.takes(*bytes));
+            share
+        };
+        let turn = |share: &Share, of_address| all.turn(share, of_address, now);
+        let takes = turn(&holds(900 << 10, long_ago, &[64 << 10; 8]), 900 << 10);
+        let comes = turn(&holds(1 << 20, now, &[]), 1 << 20);
+        let takes_nothing = holds(1 << 20, long_ago, &[200 << 10]);
+        takes_nothing.is_full();
+        let takes_nothing = turn(&takes_nothing, 1 << 20);
+        assert!(takes < comes && comes < takes_nothing, "{takes}, {comes}, {takes_nothing}");
+        let small = holds(100 << 10, long_ago, &[]);
+        let (alone, of_many) = (turn(&small, 100 << 10), turn(&small, 200 << 20));
+        assert!(takes < alone && alone < takes_nothing, "{takes}, {alone}, {takes_nothing}");
+        assert!(of_many > 5 * alone, "{of_many}, {alone}: an address has a share");
+    }
 
     #[tokio::test]
     async fn bytes_count_until_they_are_dropped_and_too_much_is_told() {

@@ -5,11 +5,13 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
 use http::request::Parts;
+use http::{HeaderMap, Method, Response};
 use tokio_util::sync::CancellationToken;
-use wasmtime::Store;
+use wasmtime::{AsContextMut, Store};
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
-use wasmtime_wasi_http::{WasiHttpView, p2, p3};
+use wasmtime_wasi_http::{Error, FieldMap, WasiBody, WasiHttpView, p2, p3};
 
 use super::account::{Account, Leaving};
 use super::component::{RequestInterface, Servable};
@@ -20,7 +22,7 @@ use super::handlers::types::Delivery;
 use super::instance::InstanceState;
 use super::limits::LimitReached;
 use super::pool::Pool;
-use super::respond::AnswerBody;
+use super::respond::{AnswerBody, has_content};
 use super::run::Ended;
 use super::{trace, whole};
 
@@ -40,6 +42,11 @@ impl Call {
             Some(RequestInterface::Whole) => Self::Whole(whole::Head::of(head)),
             _ => Self::Request(head.clone()),
         }
+    }
+
+    /// Whether it asks for a head alone.
+    fn is_head(&self) -> bool {
+        matches!(self, Self::Request(head) if head.method == Method::HEAD)
     }
 
     fn trace(&self) -> Option<String> {
@@ -71,7 +78,9 @@ pub(super) async fn call(
         Ok(instance) => instance,
         Err(error) => return Ended { instance: None, result: Err(error) },
     };
-    instance.store.data_mut().enter(exchange.clone(), what.trace());
+    let state = instance.store.data_mut();
+    state.enter(exchange.clone(), what.trace());
+    state.is_head = what.is_head();
     instance.store.set_epoch_deadline(1);
     let account = Arc::clone(&instance.store.data().account);
     let store = &mut instance.store;
@@ -154,6 +163,7 @@ async fn call_p3(
     body_sent: CancellationToken,
     account: &Arc<Account>,
 ) -> wasmtime::Result<()> {
+    let is_head = head.method == Method::HEAD;
     let request = http::Request::from_parts(head, exchange.body().reader());
     let (request, received) = p3::Request::from_http(store.data_mut().http().hooks, request);
     store
@@ -161,7 +171,7 @@ async fn call_p3(
             match guest.handle(accessor, request).await? {
                 Ok(response) => {
                     let response =
-                        accessor.with(|mut access| response.into_http(&mut access, received))?;
+                        accessor.with(|access| into_http(access, response, received, is_head))?;
                     exchange.answer(Given::Response(Ok(
                         response.map(|body| AnswerBody::Coming(Leaving::body(body, account)))
                     )));
@@ -175,6 +185,28 @@ async fn call_p3(
             Ok(())
         })
         .await?
+}
+
+/// The same for the host. Of one without content its `Content-Length` promises nothing, so that
+/// its body is not held to that.
+fn into_http(
+    mut access: impl AsContextMut<Data = InstanceState>,
+    mut response: p3::Response,
+    received: impl Future<Output = Result<(), Error>> + Send + 'static,
+    is_head: bool,
+) -> wasmtime::Result<Response<WasiBody>> {
+    if has_content(is_head, response.status) || !response.headers.contains_key(CONTENT_LENGTH) {
+        return response.into_http(access, received);
+    }
+    let mut headers = HeaderMap::from(std::mem::take(&mut response.headers));
+    let length = headers.remove(CONTENT_LENGTH);
+    let mut context = access.as_context_mut();
+    response.headers = FieldMap::new_immutable(context.data_mut().http().hooks, headers);
+    let mut response = response.into_http(context, received)?;
+    if let Some(length) = length {
+        response.headers_mut().insert(CONTENT_LENGTH, length);
+    }
+    Ok(response)
 }
 
 async fn call_async(

@@ -2,6 +2,7 @@
 //! or of the drafts that Wasmtime has no host for; the rest is Wasmtime's.
 
 mod bindings;
+mod bodiless;
 mod config;
 mod keyvalue;
 mod logging;
@@ -72,6 +73,7 @@ const NOT_PROVIDED: &[&str] =
 pub(super) fn add_to_linker(linker: &mut Linker<InstanceState>, abi: Abi) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    bodiless::add_to_linker(linker)?;
     if abi == Abi::Async {
         wasmtime_wasi::p3::add_to_linker(linker)?;
         wasmtime_wasi_http::p3::add_to_linker(linker)?;

@@ -44,6 +44,8 @@ pub(super) struct InstanceState {
     pub(super) may_send: bool,
     /// The current invocation; `None` between invocations.
     pub(super) exchange: Option<Exchange>,
+    /// Whether it is by a request for a head alone.
+    pub(super) is_head: bool,
     /// The trace that it is part of, if it is part of one.
     pub(super) trace: Option<String>,
 }
@@ -105,6 +107,7 @@ impl InstanceState {
             secrets: Arc::clone(secrets),
             may_send: outbound.grants_any(),
             exchange: None,
+            is_head: false,
             trace: None,
         }
     }

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Response;
 use http::request::Parts;
+use http::{Method, Response};
 
 use super::afterwards::Hold;
 use super::again::Again;
@@ -17,7 +17,7 @@ use super::failure::Failure;
 use super::idempotent::{self, Claimed, Keyed};
 use super::outside::RequestKeys;
 use super::replay::ReplayBody;
-use super::respond::{AnswerBody, read_whole, respond};
+use super::respond::{AnswerBody, announced, has_content, read_whole, respond};
 use super::response::ResponseBody;
 use super::run::{Ended, Running};
 use super::runs::{Answered, Before, Mode, Runs, Unanswered, Work, interrupted, unanswered};
@@ -61,6 +61,8 @@ pub(super) struct Validated {
     pub(super) running: Running,
     pub(super) ended: Option<Ended>,
     pub(super) response: Response<AnswerBody>,
+    /// Whether its client gets more than a head.
+    pub(super) has_content: bool,
     pub(super) committed: Committed,
 }
 
@@ -236,12 +238,15 @@ impl Work for Request {
             tracing::warn!(%version, status, "the service answered with a status that is no answer");
             return Err(Unanswered::Failed(Failure::NoAnswer));
         }
+        let has_content = has_content(self.head.method == Method::HEAD, head.status);
         let body = match &self.keyed {
             None => body.within(limits.response_body),
             Some(keyed) => {
                 running.exchange().note_committed_answer();
                 let limit = keyed.answer_limit;
-                let frames = Box::pin(read_whole(&mut running, &mut ended, body, limit)).await;
+                let length = announced(&head.headers, has_content);
+                let frames = read_whole(&mut running, &mut ended, body, limit, length);
+                let frames = Box::pin(frames).await;
                 if let Some(trapped) = ended.take_if(|ended| ended.result.is_err()) {
                     return Err(unanswered(trapped, running.exchange(), limits));
                 }
@@ -258,6 +263,6 @@ impl Work for Request {
             running.exchange().note_committed_answer();
         }
         running.stay(false);
-        Ok(Outcome::Answered(Validated { running, ended, response, committed }))
+        Ok(Outcome::Answered(Validated { running, ended, response, has_content, committed }))
     }
 }

@@ -6,7 +6,8 @@ use std::future::poll_fn;
 use std::task::Poll;
 
 use bytes::Bytes;
-use http::Response;
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::BodyExt as _;
 use tokio::task::unconstrained;
@@ -15,8 +16,9 @@ use wasmtime_wasi_http::{Error, WasiBody};
 use super::afterwards::{Afterwards, End, Hold, Sending};
 use super::bounds::Bounds;
 use super::failure::Failure;
+use super::guest_body::GuestBody;
 use super::invocation::Validated;
-use super::response::{GuestBody, ResponseBody, Truncated};
+use super::response::{ResponseBody, Truncated};
 use super::run::{Ended, OverBudget, Running};
 use crate::manifest::Limits;
 use crate::state::Committed;
@@ -71,6 +73,23 @@ impl Unreadable {
     }
 }
 
+/// Whether an answer with this status has more than a head. One to `HEAD` never has (RFC 9110
+/// §9.3.2), nor have 204, 205 and 304 (§15.3.5, §15.3.6, §15.4.5).
+#[must_use]
+pub fn has_content(is_head: bool, status: StatusCode) -> bool {
+    let has_none = matches!(
+        status,
+        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED
+    );
+    !is_head && !has_none
+}
+
+/// How many bytes an answer's body has to have.
+pub(super) fn announced(headers: &HeaderMap, has_content: bool) -> Option<u64> {
+    let length = headers.get(CONTENT_LENGTH).filter(|_| has_content)?;
+    length.to_str().ok()?.parse().ok()
+}
+
 /// The response with as much of its body as the guest has made; what is left of the
 /// invocation goes on in a task of its own.
 pub(super) async fn respond(
@@ -78,11 +97,14 @@ pub(super) async fn respond(
     validated: Validated,
     bounds: &Bounds<'_>,
 ) -> (Response<ResponseBody>, Committed) {
-    let Validated { running, ended, response, committed } = validated;
+    let Validated { running, ended, response, has_content, committed } = validated;
     let failed = response.status().is_server_error();
     let (parts, body) = response.into_parts();
     let body = match body {
-        AnswerBody::Coming(body) => stream(hold, failed, running, ended, body, bounds).await,
+        AnswerBody::Coming(body) => {
+            let answer = (body, has_content, announced(&parts.headers, has_content));
+            stream(hold, failed, running, ended, answer, bounds).await
+        }
         AnswerBody::Whole(frames) => {
             Afterwards::new(hold, Sending::Whole, failed).go_on(running, ended, bounds.deadline());
             ResponseBody::finished(frames)
@@ -96,24 +118,27 @@ async fn stream(
     failed: bool,
     mut running: Running,
     mut ended: Option<Ended>,
-    body: WasiBody,
+    (body, has_content, announced): (WasiBody, bool, Option<u64>),
     bounds: &Bounds<'_>,
 ) -> ResponseBody {
     let limits = bounds.limits();
-    let mut body = GuestBody::new(body, running.body_sent(), running.pool(), limits.response_body);
+    let body = GuestBody::new(body, running.body_sent(), running.pool(), limits.response_body);
+    let mut body = body.announced(announced);
     let mut frames = VecDeque::new();
     let whole = collect(&mut running, &mut ended, &mut body, &mut frames, limits).await;
     if whole && ended.as_ref().is_none_or(|ended| ended.result.is_ok()) {
         Afterwards::new(hold, Sending::Whole, failed).go_on(running, ended, bounds.deadline());
         return ResponseBody::finished(frames);
     }
-    if body.is_open() && ended.as_ref().is_some_and(|ended| ended.result.is_ok()) {
+    // What nobody is sent is not cut off.
+    let is_enough = body.is_open() && body.is_complete() || !has_content && !body.is_cut_off();
+    if is_enough && ended.as_ref().is_some_and(|ended| ended.result.is_ok()) {
         // It returned, so no more comes: that is its end, as elsewhere.
         Afterwards::new(hold, Sending::Whole, failed).end(End::LeftOpen);
         return ResponseBody::finished(frames);
     }
     let is_cut_off = body.is_cut_off();
-    let (streaming, link) = ResponseBody::streaming(frames, body);
+    let (streaming, link) = ResponseBody::streaming(frames, body, has_content);
     let afterwards = Afterwards::new(hold, Sending::Coming(link), failed);
     match ended {
         Some(Ended { result: Ok(()), .. }) if is_cut_off => afterwards.end(End::CutOff),
@@ -129,10 +154,11 @@ pub(super) async fn read_whole(
     ended: &mut Option<Ended>,
     body: AnswerBody,
     limit: u64,
+    announced: Option<u64>,
 ) -> Result<VecDeque<Frame<Bytes>>, Unreadable> {
     // It has the narrower limit here.
-    let mut body =
-        GuestBody::new(body.into_coming(), running.body_sent(), running.pool(), u64::MAX);
+    let body = GuestBody::new(body.into_coming(), running.body_sent(), running.pool(), u64::MAX);
+    let mut body = body.announced(announced);
     let mut frames = VecDeque::new();
     let mut bytes = 0;
     // Unconstrained, as below.
@@ -151,7 +177,8 @@ pub(super) async fn read_whole(
                 // The guest is gone: what it made is all, unless it failed.
                 Poll::Pending if ended.is_some() => {
                     let made = std::mem::take(&mut frames);
-                    let is_whole = ended.as_ref().is_some_and(|ended| ended.result.is_ok());
+                    let is_whole = body.is_complete()
+                        && ended.as_ref().is_some_and(|ended| ended.result.is_ok());
                     return Poll::Ready(if is_whole { Ok(made) } else { Err(Unreadable::Broken) });
                 }
                 Poll::Pending => match running.poll(context) {

@@ -12,9 +12,8 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use tokio::task::unconstrained;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use wasmtime_wasi_http::WasiBody;
 
-use super::pool::Pool;
+use super::guest_body::GuestBody;
 use crate::service::Taking;
 
 /// A response's body: finished and whole, or still coming from a guest.
@@ -39,6 +38,8 @@ struct Rest {
     link: Arc<Mutex<Linked>>,
     gone: Option<DropGuard>,
     taking: Arc<Taking>,
+    /// How much is still to be given of a body whose head says how long it is.
+    left: Option<u64>,
 }
 
 /// The guest's end of a body that a client reads. Dropping it cuts the body off, unless it
@@ -55,6 +56,8 @@ struct Linked {
     body: Option<GuestBody>,
     /// What had come by then and was not read.
     left: VecDeque<Frame<Bytes>>,
+    /// Whether its client is sent any of it.
+    has_content: bool,
     /// How much of the body that is, then.
     made: Made,
     /// Whether its reader was told that it is not all.
@@ -74,23 +77,6 @@ pub(super) enum Made {
     Part,
 }
 
-/// A guest's body that ends at its limit, and says when it was read to its end
-/// or dropped.
-pub(super) struct GuestBody {
-    /// `None` once it was cut off or failed.
-    body: Option<WasiBody>,
-    is_cut_off: bool,
-    sent: CancellationToken,
-    /// Where its guest is from.
-    pool: Pool,
-    /// `[limits] response-body`.
-    limit: u64,
-    bytes: u64,
-}
-
-/// There is no more of the body than this, though it has not ended.
-pub(super) struct CutOff;
-
 impl ResponseBody {
     /// A body that is here as a whole.
     #[must_use]
@@ -104,10 +90,15 @@ impl ResponseBody {
 
     /// `ready` is here; the rest comes from `body`, as long as its guest's end of it says
     /// so.
-    pub(super) fn streaming(ready: VecDeque<Frame<Bytes>>, body: GuestBody) -> (Self, Link) {
+    pub(super) fn streaming(
+        ready: VecDeque<Frame<Bytes>>,
+        body: GuestBody,
+        has_content: bool,
+    ) -> (Self, Link) {
         let linked = Linked {
             body: Some(body),
             left: VecDeque::new(),
+            has_content,
             made: Made::All,
             told: false,
             reader: None,
@@ -118,7 +109,7 @@ impl ResponseBody {
         let link =
             Link { shared: Arc::clone(&shared), gone: gone.clone(), taking: Arc::clone(&taking) };
         let gone = Some(gone.drop_guard());
-        let rest = Some(Rest { link: shared, gone, taking });
+        let rest = Some(Rest { link: shared, gone, taking, left: None });
         (Self { ready, truncated: false, rest }, link)
     }
 
@@ -126,6 +117,14 @@ impl ResponseBody {
     #[must_use]
     pub fn taking(&self) -> Option<&Arc<Taking>> {
         self.rest.as_ref().map(|rest| &rest.taking)
+    }
+
+    /// Its head says that it has so many bytes. Who has given all of them to the client asks for
+    /// no more, and that is no client that left.
+    pub fn announce(&mut self, length: u64) {
+        if let Some(rest) = &mut self.rest {
+            rest.left = Some(length);
+        }
     }
 
     /// Waits for `gate`, and takes in meanwhile what the guest makes, until that is more
@@ -183,13 +182,14 @@ impl ResponseBody {
     #[must_use]
     pub fn discarded(self) -> Self {
         if self.rest.is_some() {
-            // Read by nobody, but read: a guest that writes must not stall.
-            tokio::spawn(async move {
-                let mut body = self;
-                while let Some(Ok(_)) = body.frame().await {}
-            });
+            tokio::spawn(self.read_by_nobody());
         }
         Self::default()
+    }
+
+    /// A guest that writes must not stall.
+    async fn read_by_nobody(mut self) {
+        while let Some(Ok(_)) = self.frame().await {}
     }
 
     /// The names of its trailers, as `Trailer` lists them, where they are here.
@@ -216,8 +216,8 @@ impl Body for ResponseBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Truncated>>> {
         if let Some(frame) = self.ready.pop_front() {
-            if let Some(rest) = &self.rest {
-                rest.taking.asked(true);
+            if let Some(rest) = &mut self.rest {
+                rest.gives(&frame);
             }
             return Poll::Ready(Some(Ok(frame)));
         }
@@ -225,8 +225,10 @@ impl Body for ResponseBody {
             return Poll::Ready(Some(Err(Truncated)));
         }
         let polled = self.poll_rest(context);
-        if let Some(rest) = &self.rest {
-            rest.taking.asked(polled.is_ready());
+        match (&mut self.rest, &polled) {
+            (Some(rest), Poll::Ready(Some(Ok(frame)))) => rest.gives(frame),
+            (Some(rest), _) => rest.taking.asked(polled.is_ready()),
+            (None, _) => {}
         }
         polled
     }
@@ -241,6 +243,35 @@ impl Body for ResponseBody {
         }
         let lengths = self.ready.iter().filter_map(Frame::data_ref).map(Bytes::len);
         SizeHint::with_exact(lengths.sum::<usize>() as u64)
+    }
+}
+
+impl Rest {
+    /// This goes to the client.
+    fn gives(&mut self, frame: &Frame<Bytes>) {
+        self.taking.asked(true);
+        if let (Some(left), Some(data)) = (&mut self.left, frame.data_ref()) {
+            *left = left.saturating_sub(data.len() as u64);
+        }
+    }
+}
+
+impl Drop for Rest {
+    /// HTTP/1.1 drops a body once it has as much of it as its head said, and its guest may not
+    /// have ended it then, or have work to do after it.
+    fn drop(&mut self) {
+        if self.left != Some(0) || self.gone.is_none() {
+            return;
+        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let rest = Self {
+            link: Arc::clone(&self.link),
+            gone: self.gone.take(),
+            taking: Arc::clone(&self.taking),
+            left: None,
+        };
+        let body = ResponseBody { ready: VecDeque::new(), truncated: false, rest: Some(rest) };
+        runtime.spawn(body.read_by_nobody());
     }
 }
 
@@ -305,9 +336,10 @@ impl Linked {
             }
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(frame))),
             Poll::Ready(ended) => {
-                let error = ended.map(|_| Truncated);
-                self.end(error.is_some());
-                Poll::Ready(error.map(Err))
+                let failed = ended.is_some();
+                self.end(failed);
+                // Nobody misses anything of one that is not sent.
+                Poll::Ready((failed && self.has_content).then_some(Err(Truncated)))
             }
         }
     }
@@ -319,8 +351,8 @@ impl Linked {
                 Poll::Ready(Some(Ok(frame))) => self.left.push_back(frame),
                 Poll::Ready(ended) => self.end(ended.is_some()),
                 Poll::Pending => {
+                    self.made = if body.is_complete() { Made::Left } else { Made::Part };
                     self.body = None;
-                    self.made = Made::Left;
                 }
             }
         }
@@ -335,6 +367,7 @@ impl Linked {
         self.made = match (failed, is_cut_off) {
             (false, _) => Made::All,
             (true, true) => Made::UpToItsLimit,
+            (true, false) if !self.has_content => Made::Left,
             (true, false) => Made::Part,
         };
     }
@@ -342,68 +375,4 @@ impl Linked {
 
 fn lock(linked: &Mutex<Linked>) -> MutexGuard<'_, Linked> {
     linked.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl GuestBody {
-    pub(super) fn new(body: WasiBody, sent: CancellationToken, pool: &Pool, limit: u64) -> Self {
-        Self { body: Some(body), is_cut_off: false, sent, pool: pool.clone(), limit, bytes: 0 }
-    }
-
-    pub(super) fn poll_frame(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
-        let Some(body) = &mut self.body else { return Poll::Ready(Some(Err(CutOff))) };
-        match std::task::ready!(Pin::new(body).poll_frame(context)) {
-            Some(Ok(frame)) => {
-                self.bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
-                if self.bytes > self.limit {
-                    return Poll::Ready(Some(Err(self.cut_off())));
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Some(Err(_)) => {
-                // It would seem to end next.
-                self.body = None;
-                self.sent.cancel();
-                Poll::Ready(Some(Err(CutOff)))
-            }
-            None => {
-                self.sent.cancel();
-                Poll::Ready(None)
-            }
-        }
-    }
-
-    /// Whether it may still go on: neither cut off nor failed.
-    pub(super) fn is_open(&self) -> bool {
-        self.body.is_some()
-    }
-
-    /// Whether it reached its limit.
-    pub(super) fn is_cut_off(&self) -> bool {
-        self.is_cut_off
-    }
-
-    /// Ends it; the guest's next write fails.
-    fn cut_off(&mut self) -> CutOff {
-        self.body = None;
-        self.is_cut_off = true;
-        self.sent.cancel();
-        self.pool.limits_reached().note("response-body");
-        let version = self.pool.version();
-        tracing::warn!(
-            service = %version.service,
-            version = version.number,
-            "the answer's body is larger than {} bytes ([limits] response-body); it was cut off",
-            self.limit
-        );
-        CutOff
-    }
-}
-
-impl Drop for GuestBody {
-    fn drop(&mut self) {
-        self.sent.cancel();
-    }
 }

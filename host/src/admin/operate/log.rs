@@ -30,7 +30,8 @@ pub(super) struct Parameters {
     limit: Option<usize>,
     /// Those whose type fits the pattern: `*` is one segment, `>` the rest.
     r#type: Option<String>,
-    /// While there is none, wait for one for so many seconds (0).
+    /// While there is none, wait for one for so many seconds (0); not where half of the
+    /// listener's connections wait already.
     #[param(maximum = 30)]
     wait: Option<u64>,
 }
@@ -53,6 +54,9 @@ pub(super) async fn list(
     let page = match wait.unwrap_or(0) {
         0 => admin.events.page(&wanted).await?,
         wait @ 1..=MAX_WAIT => {
+            // Where half of all connections wait already, its client has to ask again.
+            let place = admin.polls.try_acquire();
+            let wait = if place.is_ok() { wait } else { 0 };
             let deadline = Instant::now() + Duration::from_secs(wait);
             admin.events.page_once_there(&wanted, deadline, &admin.stopping).await?
         }

@@ -9,6 +9,8 @@
 //! /sse?n=&ms=      n events, ms apart
 //! /trailers        a body, then the trailer `x-sum`: the sum of its bytes
 //! /big?bytes=      so many bytes
+//! /sized?code=&length=&bytes=&ms=&end=   so many bytes with this `Content-Length`; after ms it ends
+//!                  them, and prints what becomes of that; `end=none`: it returns and leaves them open
 //! ```
 
 use crate::answer;
@@ -17,7 +19,9 @@ use crate::call::Call;
 use crate::streams;
 use serde_json::json;
 use std::time::Duration;
-use wasip2::http::types::{Fields, IncomingRequest, Method, ResponseOutparam, Scheme};
+use wasip2::http::types::{
+    Fields, IncomingRequest, Method, OutgoingBody, OutgoingResponse, ResponseOutparam, Scheme,
+};
 
 pub fn request(request: &IncomingRequest, outparam: ResponseOutparam) {
     let headers: Vec<_> = request
@@ -114,6 +118,25 @@ pub fn big(call: &Call, outparam: ResponseOutparam) {
     }
     drop(stream);
     streams::finish(body, None);
+}
+
+pub fn sized(call: &Call, outparam: ResponseOutparam) {
+    let headers = Fields::new();
+    headers.append("content-length", call.text("length").as_bytes()).expect("a length");
+    let response = OutgoingResponse::new(headers);
+    response.set_status_code(call.number("code", 200)).expect("tests ask for valid status codes");
+    let body = response.body().expect("a body is taken once");
+    ResponseOutparam::set(outparam, Ok(response));
+    let stream = body.write().expect("a body's stream is taken once");
+    let written = streams::write(&stream, &vec![b'x'; call.number("bytes", 0)]);
+    std::thread::sleep(Duration::from_millis(call.number("ms", 0)));
+    drop(stream);
+    if call.text("end") == "none" {
+        std::mem::forget(body);
+        return;
+    }
+    let ended = OutgoingBody::finish(body, None);
+    eprintln!("sized: {}, {ended:?}", if written.is_ok() { "written" } else { "gone" });
 }
 
 fn method(method: Method) -> String {

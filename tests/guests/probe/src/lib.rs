@@ -45,6 +45,7 @@ impl wasip2::exports::http::incoming_handler::Guest for Probe {
             "sse" => http::sse(&call, outparam),
             "trailers" => http::trailers(outparam),
             "big" => http::big(&call, outparam),
+            "sized" => http::sized(&call, outparam),
 
             "spin" => endings::spin(),
             "sleep" => endings::sleep(&call, outparam),

@@ -4,7 +4,7 @@ use crate::answer;
 use crate::call::Call;
 use serde_json::json;
 use wasip3::clocks::monotonic_clock;
-use wasip3::http::types::{Method, Request, Response, Scheme};
+use wasip3::http::types::{Fields, Method, Request, Response, Scheme};
 use wasip3::wit_bindgen::StreamResult;
 use wasip3::{wit_future, wit_stream};
 
@@ -78,6 +78,25 @@ pub fn big(call: &Call) -> Response {
             left -= length;
         }
     })
+}
+
+/// So many bytes with this `Content-Length`; after ms they end, and that is printed.
+pub fn sized(call: &Call) -> Response {
+    let bytes = call.number("bytes", 0usize);
+    let pause_ns = call.number("ms", 0u64).saturating_mul(1_000_000);
+    let headers = Fields::new();
+    headers.append("content-length", call.text("length").as_bytes()).expect("a length");
+    let (mut body, reader) = wit_stream::new();
+    let (_, no_trailers) = wit_future::new(|| Ok(None));
+    let (response, _sent) = Response::new(headers, Some(reader), no_trailers);
+    response.set_status_code(call.number("code", 200)).expect("tests ask for valid status codes");
+    wasip3::spawn_local(async move {
+        let unread = body.write_all(vec![b'x'; bytes]).await;
+        monotonic_clock::wait_for(pause_ns).await;
+        drop(body);
+        eprintln!("sized: {}, Ok(())", if unread.is_empty() { "written" } else { "gone" });
+    });
+    response
 }
 
 fn method(method: Method) -> String {

@@ -46,6 +46,7 @@ impl wasip3::exports::http::handler::Guest for Probe {
             "echo" => http::echo(request),
             "sse" => http::sse(&call),
             "big" => http::big(&call),
+            "sized" => http::sized(&call),
 
             "sleep" => endings::sleep(&call).await,
             "spin" => endings::spin(),
