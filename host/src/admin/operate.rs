@@ -75,7 +75,9 @@ impl From<OperateError> for Problem {
             | OperateError::NothingSince(_) => StatusCode::CONFLICT,
             OperateError::Late(_)
             | OperateError::Store(_, state::Error::Unavailable(_))
-            | OperateError::Bus(BusError::Full(_) | BusError::Unavailable(_)) => {
+            | OperateError::Bus(
+                BusError::Full(_) | BusError::ShareFull(_) | BusError::Unavailable(_),
+            ) => {
                 tracing::warn!(%error, "a request of the operator's was not done");
                 StatusCode::SERVICE_UNAVAILABLE
             }
