@@ -69,6 +69,7 @@ impl From<OperateError> for Problem {
             | OperateError::NoDeadLetter(_) => StatusCode::NOT_FOUND,
             OperateError::Refused(..)
             | OperateError::Unwanted(_)
+            | OperateError::DataGone(_)
             | OperateError::Waiting(..)
             | OperateError::Wanted(_)
             | OperateError::NoPosition { .. }

@@ -52,6 +52,7 @@ impl Collector for EventsCollector {
         self.states(&mut encoder, &subscriptions)?;
         self.outboxes(&mut encoder)?;
         self.shares(&mut encoder)?;
+        self.cut(&mut encoder)?;
         let health = self.events.bus().health();
         for (name, help, read) in BUS {
             let one = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
@@ -163,6 +164,25 @@ impl EventsCollector {
 }
 
 impl EventsCollector {
+    /// Dead letters of sources that have too many.
+    fn cut(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let mut cut = encoder.encode_descriptor(
+            "hotdock_dead_letters_cut",
+            "Dead letters that are kept without their data, or not kept, since their source has \
+             too many",
+            None,
+            MetricType::Counter,
+        )?;
+        for service in self.events.inner.registry.load().services.values() {
+            let (without_data, not_kept) = service.store.dead_letters_cut();
+            for (kept, count) in [("head", without_data), ("nothing", not_kept)] {
+                let labels = [("service", service.name.as_str()), ("kept", kept)];
+                encode(&mut cut, &labels, &ConstCounter::new(count))?;
+            }
+        }
+        Ok(())
+    }
+
     /// What each publisher has of the bus.
     fn shares(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
         let shares = self.events.bus().shares();

@@ -11,6 +11,7 @@ mod failing;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
@@ -99,8 +100,8 @@ pub(super) enum Change {
     Left { key: Arc<str>, position: u64 },
     /// The first event of a key in the window is finished.
     Finished { key: Arc<str> },
-    /// A dead letter is there.
-    GivenUp,
+    /// It is given up; there is a dead letter of it, unless there is no room for one.
+    GivenUp { kept: Arc<AtomicBool> },
     /// A command is done.
     Answer(Reply),
 }
@@ -453,7 +454,9 @@ impl Dispatcher {
             }
             Change::Left { key, position } => drop(self.held.remove(&key, position)),
             Change::Finished { key } => self.window.finished(&key),
-            Change::GivenUp => self.parts.status.count_given_up(),
+            Change::GivenUp { kept } => {
+                self.parts.status.count_given_up(kept.load(Ordering::Relaxed));
+            }
             Change::Answer(reply) => drop(reply.send(Ok(()))),
         }
     }

@@ -1,6 +1,7 @@
 //! What becomes of events that their handlers did not finish.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::{Change, Dispatcher, Settling};
@@ -89,15 +90,17 @@ impl Dispatcher {
         let (service, subscription) = self.parts.labels();
         let (id, event_type) = (event.id.as_str(), event.event_type.as_str());
         tracing::warn!(service, subscription, position, id, event_type, reason, "dead letter");
+        let kept = Arc::new(AtomicBool::new(true));
         let settlement = Settlement::Bury {
             consumption: self.consumption(position, held),
             key: Arc::clone(&key),
             event,
             attempts: number,
             reason,
+            kept: Arc::clone(&kept),
         };
         let change = if held { Change::Left { key, position } } else { Change::Finished { key } };
-        self.settle(vec![settlement], vec![change, Change::GivenUp]);
+        self.settle(vec![settlement], vec![change, Change::GivenUp { kept }]);
     }
 
     /// Settles in the background, after what is to be settled already.
