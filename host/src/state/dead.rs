@@ -64,6 +64,8 @@ pub enum Revival {
         key: String,
         /// Its position on the bus.
         position: u64,
+        /// Whose it is ([`Event::origin`]).
+        origin: String,
     },
     /// The same event is among the held already.
     Waiting,
@@ -289,14 +291,18 @@ impl Store {
             .host_member(move |writer| {
                 let found = writer
                     .connection
-                    .query_row("SELECT position, key FROM _dead WHERE id = ?1", [id], |row| {
-                        Ok((row.get(0)?, row.get(1)?))
-                    })
+                    .query_row(
+                        "SELECT position, key, coalesce(source, 'outside') FROM _dead
+                         WHERE id = ?1",
+                        [id],
+                        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+                    )
                     .optional()?;
-                let Some((position, key)) = found else { return Ok(Revival::Gone) };
+                let Some((position, key, origin)) = found else { return Ok(Revival::Gone) };
                 let inserted = writer.connection.execute(
                     "INSERT OR IGNORE INTO _held
-                     SELECT ?2, position, key, coalesce(?3, event), 0, 0, FALSE, reason
+                     SELECT ?2, position, key, coalesce(?3, event), 0, 0, FALSE, reason,
+                            source
                      FROM _dead WHERE id = ?1",
                     (id, &subscription, &event),
                 )?;
@@ -304,7 +310,7 @@ impl Store {
                     return Ok(Revival::Waiting);
                 }
                 take_out(&writer.connection, id)?;
-                Ok(Revival::Revived { key, position })
+                Ok(Revival::Revived { key, position, origin })
             })
             .await?;
         self.durable(committed).await?;

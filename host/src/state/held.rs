@@ -96,6 +96,10 @@ pub struct HeldEntry {
     pub due: Due,
     /// Why the last failed.
     pub reason: String,
+    /// Whose it is ([`Event::origin`]).
+    pub origin: String,
+    /// Bytes of it.
+    pub bytes: usize,
 }
 
 /// Does what is settled as a member of the open group.
@@ -124,10 +128,11 @@ fn settle_one(writer: &mut Writer, settlement: &Settlement) -> Result<(), Error>
                 at,
                 parked,
                 reason,
+                event.origin(),
             );
             writer
                 .connection
-                .prepare_cached("INSERT INTO _held VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")
+                .prepare_cached("INSERT INTO _held VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")
                 .and_then(|mut insert| insert.execute(row).map(drop))
         }
         Settlement::Defer { consumption, attempts, due, reason } => {
@@ -214,7 +219,8 @@ impl Store {
         self.read(move |connection| {
             connection
                 .prepare_cached(
-                    "SELECT position, key, attempts, due_at, parked, reason FROM _held
+                    "SELECT position, key, attempts, due_at, parked, reason,
+                            coalesce(source, 'outside'), octet_length(event) FROM _held
                      WHERE subscription = ?1 AND position > ?2 ORDER BY position LIMIT ?3",
                 )?
                 .query_map((subscription, after, limit), held_entry)?
@@ -261,5 +267,7 @@ fn held_entry(row: &Row<'_>) -> rusqlite::Result<HeldEntry> {
         attempts: row.get(2)?,
         due,
         reason: row.get(5)?,
+        origin: row.get(6)?,
+        bytes: row.get(7)?,
     })
 }

@@ -102,8 +102,10 @@ const FORMAT_4: &str = "
     DROP TABLE _held_3;
 ";
 
-/// What one source has among a subscription's dead letters. Those from before are nobody's.
+/// Whose held events and dead letters are, and what one source has among a subscription's dead
+/// letters. Those from before are nobody's.
 const FORMAT_5: &str = "
+    ALTER TABLE _held ADD COLUMN source TEXT;
     ALTER TABLE _dead ADD COLUMN source TEXT;
     ALTER TABLE _dead ADD COLUMN without_data INTEGER NOT NULL DEFAULT 0;
     CREATE TABLE _dead_bytes (

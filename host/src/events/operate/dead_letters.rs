@@ -148,11 +148,11 @@ impl Events {
         };
         let revived = shown.store.retry_dead(id.number, &shown.name.subscription, event).await;
         match revived.map_err(failed(&id.service))? {
-            Revival::Revived { key, position } => {
+            Revival::Revived { key, position, origin } => {
                 self.count_one_less_dead(&own);
                 // A dispatcher that has ended finds it among the held when it is back.
                 // So does one that doesn't listen for so long, when it is started anew.
-                let revived = shown.commands.send(Command::Revived { key, position });
+                let revived = shown.commands.send(Command::Revived { key, position, origin });
                 _ = deadline::within(COMMAND_PATIENCE, revived).await;
                 Ok(shown.name.to_string())
             }

@@ -333,6 +333,8 @@ async fn a_held_event_is_finished_once_and_a_buried_one_can_come_back() {
         attempts: 1,
         due: Due::At(7),
         reason: "not now".to_owned(),
+        origin: "outside".to_owned(),
+        bytes: event("held").to_json().len(),
     };
     assert_eq!((held.len(), &held[0]), (2, &entry));
 
@@ -356,7 +358,10 @@ async fn a_held_event_is_finished_once_and_a_buried_one_can_come_back() {
     let dead = store.dead_letter(id).await.expect("a store").expect("it is there");
     assert_eq!((dead.position, dead.attempts), (2, 8));
     let revived = store.retry_dead(id, &name, None).await.expect("a store");
-    assert_eq!(revived, Revival::Revived { key: "k".to_owned(), position: 2 });
+    assert_eq!(
+        revived,
+        Revival::Revived { key: "k".to_owned(), position: 2, origin: "outside".to_owned() }
+    );
     assert_eq!(store.dead_count(&name).await.expect("a store"), 0);
     assert!(store.held_event(&name, 2).await.expect("a store").is_some());
     assert_eq!(store.retry_dead(id, &name, None).await.expect("a store"), Revival::Gone);
@@ -424,7 +429,7 @@ async fn bury(store: &Arc<Store>, source: &str, position: u64, bytes: usize) -> 
         r#"{{"specversion":"1.0","id":"{position}","source":"{source}","type":"t","data":"{}"}}"#,
         "x".repeat(bytes)
     );
-    let kept = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let kept = Arc::new(AtomicBool::new(true));
     let letter = Settlement::Bury {
         consumption: consumption(position),
         key: Arc::from("k"),
@@ -434,7 +439,7 @@ async fn bury(store: &Arc<Store>, source: &str, position: u64, bytes: usize) -> 
         kept: Arc::clone(&kept),
     };
     store.settle_durably(vec![letter]).await.expect("a store");
-    kept.load(std::sync::atomic::Ordering::Relaxed)
+    kept.load(Ordering::Relaxed)
 }
 
 #[tokio::test]

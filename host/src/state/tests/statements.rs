@@ -254,7 +254,8 @@ async fn a_text_without_a_statement_is_refused_as_one() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_read_that_runs_out_of_memory_leaves_its_transaction_as_it_was() {
-    const ROWS: &str = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 9000)";
+    const ROWS: &str =
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 9000)";
     let too_large = [
         format!("{ROWS} SELECT i FROM n ORDER BY zeroblob(100000), i"),
         format!("{ROWS} SELECT count(*) FROM (SELECT DISTINCT randomblob(100000) FROM n)"),
@@ -280,7 +281,7 @@ async fn a_read_that_runs_out_of_memory_leaves_its_transaction_as_it_was() {
             is_limit(writing.query(query, vec![]).await);
         }
         let rows = writing.query(count, vec![]).await?;
-        Ok((rows.values, writing.finish().await?))
+        Ok::<_, Error>((rows.values, writing.finish().await?))
     });
     let (rows, committed) = run.await.expect("a lease").expect("it goes on");
     committed.durable().await.expect("a disk");
