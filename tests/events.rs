@@ -20,6 +20,7 @@ mod restore;
 mod schedules;
 mod sharing;
 mod shop;
+mod sources;
 mod starts;
 mod stores;
 mod undone;

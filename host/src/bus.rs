@@ -25,6 +25,7 @@ mod rows;
 mod schedules;
 mod schema;
 mod shared;
+mod shares;
 mod skipped;
 mod syncer;
 mod tail;
@@ -48,12 +49,14 @@ use group::Group;
 use ids::Ids;
 use readers::Readers;
 use shared::Shared;
+use shares::Shares;
 use writer::{Ended, Job, Work, Writer};
 
 pub use error::BusError;
 pub use options::{BeforeCommit, BusOptions};
 pub use record::{
-    Appended, Batch, BusHealth, Mirror, MirrorRow, Position, ReadLimit, Recorded, Sender, Trimmed,
+    Appended, Batch, BusHealth, Mirror, MirrorRow, Position, Publisher, ReadLimit, Recorded,
+    Sender, ShareHealth, Trimmed,
 };
 
 /// The extension that says where in its service's outbox an event was. Padded,
@@ -83,11 +86,14 @@ impl Bus {
         };
         let connection = schema::open_writer(path, &options).map_err(|error| failed(&error))?;
         let ids = Ids::load(&connection, options.run_ids).map_err(|error| failed(&error))?;
+        let shares = Shares::load(&connection, options.max_bytes_per_source);
+        let shares = shares.map_err(|error| failed(&error))?;
         let extent = schema::extent(&connection).map_err(|error| failed(&error))?;
         let (jobs, queue) = mpsc::channel(options.queue);
         let shared = Arc::new(Shared::new(path.to_owned(), options, extent));
+        shared.note_shares(shares.all().map(|(name, bytes)| (name.clone(), bytes)));
         let readers = Readers::new(path.to_owned(), Arc::clone(&shared));
-        let writer = Writer::new(connection, Arc::clone(&shared), ids, extent);
+        let writer = Writer::new(connection, Arc::clone(&shared), ids, shares, extent);
         let writer = writer.map_err(|error| failed(&error))?;
         let ended = writer.start(queue).map_err(|error| failed(&error))?;
         let jobs = Arc::new(Mutex::new(Some(jobs)));
@@ -125,17 +131,34 @@ impl Bus {
         self.shared.health()
     }
 
-    /// Appends those of a store's outbox that are above what is here of it, with
-    /// the extension [`SEQUENCE`]. Durable when it returns: the store's highest
+    /// What each publisher has of the log.
+    #[must_use]
+    pub fn shares(&self) -> Vec<ShareHealth> {
+        self.shared.shares()
+    }
+
+    /// How many bytes one publisher may have.
+    #[must_use]
+    pub fn max_bytes_per_source(&self) -> u64 {
+        self.shared.options.max_bytes_per_source
+    }
+
+    /// Appends those of the outbox of a service's store that are above what is here of it,
+    /// with the extension [`SEQUENCE`]. Durable when it returns: the store's highest
     /// sequence here. Doing it again does nothing.
     ///
     /// # Errors
     /// When there is no room, a sequence is not above those before it, or the file failed;
     /// nothing is appended then.
-    pub async fn relay(&self, store_id: &str, entries: Vec<Outgoing>) -> Result<u64, BusError> {
-        let store_id = store_id.to_owned();
+    pub async fn relay(
+        &self,
+        service: &str,
+        store_id: &str,
+        entries: Vec<Outgoing>,
+    ) -> Result<u64, BusError> {
+        let (publisher, store_id) = (Publisher::Service(service.into()), store_id.to_owned());
         let entries: Vec<_> = entries.into_iter().map(sequenced).collect();
-        self.write(move |group| group.relay(&store_id, entries)).await
+        self.write(move |group| group.relay(&publisher, &store_id, entries)).await
     }
 
     /// How far a store's outbox is here; 0: nothing of it is.
@@ -160,7 +183,8 @@ impl Bus {
     ) -> Result<Appended, BusError> {
         let known_by = |written: Written| (ids::digest(sender, &written.event), written);
         let entries: Vec<_> = events.into_iter().map(Into::into).map(known_by).collect();
-        self.write(move |group| group.append(entries)).await
+        let publisher = Publisher::from(sender);
+        self.write(move |group| group.append(&publisher, entries)).await
     }
 
     /// Gives out no position up to this one any more: somebody knows it from a log

@@ -47,6 +47,12 @@ pub struct Event {
     pub data: Option<Bytes>,
 }
 
+/// What the `source` begins with of all that the host and its services publish.
+const OWN_SOURCES: &str = "/services/";
+
+/// Where all others are from, see [`Event::origin`].
+const OUTSIDE: &str = "outside";
+
 /// Extension attributes by name, in the names' order. They are few, and memory is full of
 /// events: a tree's node would take as much as all the rest of one.
 pub type Extensions = LiteMap<CompactString, Value>;
@@ -80,6 +86,13 @@ impl Event {
             Some(Value::Text(key)) => key,
             _ => self.subject.as_deref().unwrap_or(&self.id),
         }
+    }
+
+    /// Whose it is, where what one has must not be another's: a service's `source`, which the
+    /// host gives, or `outside`, since from there a `source` is anybody's word.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        if self.source.starts_with(OWN_SOURCES) { &self.source } else { OUTSIDE }
     }
 
     /// Checks the rules for attributes, and that it is not too large: what has

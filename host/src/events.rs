@@ -4,7 +4,7 @@
 //! - `relay`: from a store's outbox to the bus
 //! - `subscription`: reads the bus and parts what it wants by key (`window`)
 //! - `delivery`: hands an event to the version that has the traffic
-//! - `held`, `settling`, `backoff`, `breaker`: what becomes of one that fails
+//! - `held`, `settling`, `backoff`, `lanes`, `breaker`: what becomes of one that fails
 //! - `receive`: events from outside
 //! - `schedule`: events at given times
 //! - `webhook`: an event to an HTTP endpoint; `gone`: those that want no more
@@ -20,6 +20,7 @@ mod delivery;
 mod engine;
 mod gone;
 mod held;
+mod lanes;
 mod metrics;
 mod operate;
 pub mod receive;

@@ -19,6 +19,7 @@
 //! SQLite's particulars stay in this module.
 
 mod budget;
+mod dead;
 mod doing;
 mod error;
 mod fate;
@@ -50,9 +51,10 @@ mod writer;
 mod tests;
 
 pub use budget::Budget;
+pub use dead::{DeadLetter, DeadLetters, Revival};
 pub use error::{Error, Rerun, SqlError, SqlErrorKind};
 pub use fate::Fate;
-pub use held::{DeadLetter, DeadLetters, Due, HeldEntry, Revival, Settlement};
+pub use held::{Due, HeldEntry, Settlement};
 pub use idempotency::{KeptAnswer, KeyClaim};
 pub use inbox::{Consumption, Cursor, Progress};
 pub use keyvalue::KeyPage;

@@ -69,13 +69,16 @@ impl From<OperateError> for Problem {
             | OperateError::NoDeadLetter(_) => StatusCode::NOT_FOUND,
             OperateError::Refused(..)
             | OperateError::Unwanted(_)
+            | OperateError::DataGone(_)
             | OperateError::Waiting(..)
             | OperateError::Wanted(_)
             | OperateError::NoPosition { .. }
             | OperateError::NothingSince(_) => StatusCode::CONFLICT,
             OperateError::Late(_)
             | OperateError::Store(_, state::Error::Unavailable(_))
-            | OperateError::Bus(BusError::Full(_) | BusError::Unavailable(_)) => {
+            | OperateError::Bus(
+                BusError::Full(_) | BusError::ShareFull(_) | BusError::Unavailable(_),
+            ) => {
                 tracing::warn!(%error, "a request of the operator's was not done");
                 StatusCode::SERVICE_UNAVAILABLE
             }

@@ -9,6 +9,9 @@ pub enum BusError {
     /// are trimmed or the disk has some.
     #[error("the bus is full: {0}")]
     Full(String),
+    /// The publisher has as much of the log as one may; the same as full, for it alone.
+    #[error("{0}")]
+    ShareFull(String),
     /// The file itself failed: nothing more is acknowledged, and the host has to
     /// end.
     #[error("{0}")]

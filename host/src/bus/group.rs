@@ -5,7 +5,8 @@ use rusqlite::Connection;
 use super::error::{BusError, JobError};
 use super::ids::{IdDigest, Ids};
 use super::shared::{Extent, Shared};
-use super::{Appended, Position, Recorded, rows, skipped};
+use super::shares::Shares;
+use super::{Appended, Position, Publisher, Recorded, rows, skipped};
 use crate::event::Written;
 use crate::failpoint;
 
@@ -17,6 +18,7 @@ pub(super) struct Group<'w> {
     pub(super) connection: &'w Connection,
     shared: &'w Shared,
     ids: &'w mut Ids,
+    shares: &'w mut Shares,
     before: Extent,
     /// The log once this is committed.
     pub(super) extent: Extent,
@@ -33,12 +35,14 @@ impl<'w> Group<'w> {
         connection: &'w Connection,
         shared: &'w Shared,
         ids: &'w mut Ids,
+        shares: &'w mut Shares,
         extent: Extent,
     ) -> Self {
         Self {
             connection,
             shared,
             ids,
+            shares,
             before: extent,
             extent,
             appended: Vec::new(),
@@ -61,6 +65,7 @@ impl<'w> Group<'w> {
     /// Appends those from outside that are not here.
     pub(super) fn append(
         &mut self,
+        publisher: &Publisher,
         entries: Vec<(IdDigest, Written)>,
     ) -> Result<Appended, JobError> {
         let known = self.ids.added();
@@ -73,12 +78,12 @@ impl<'w> Group<'w> {
                 repeats.push(index);
             }
         }
-        if let Err(full) = self.room_for(fresh.iter()) {
+        if let Err(full) = self.room_for(publisher, fresh.iter()) {
             self.ids.take_back_to(known);
             return Err(full);
         }
         let accepted = fresh.len();
-        self.insert(fresh)?;
+        self.insert(publisher, fresh)?;
         Ok(Appended { accepted, repeats })
     }
 
@@ -86,6 +91,7 @@ impl<'w> Group<'w> {
     /// sequence here. One that is not above is not skipped: it may be another event.
     pub(super) fn relay(
         &mut self,
+        publisher: &Publisher,
         store_id: &str,
         entries: Vec<(u64, Written)>,
     ) -> Result<u64, JobError> {
@@ -97,8 +103,8 @@ impl<'w> Group<'w> {
             }
             last = sequence;
         }
-        self.room_for(entries.iter().map(|(_, entry)| entry))?;
-        self.insert(entries.into_iter().map(|(_, entry)| entry).collect())?;
+        self.room_for(publisher, entries.iter().map(|(_, entry)| entry))?;
+        self.insert(publisher, entries.into_iter().map(|(_, entry)| entry).collect())?;
         if last > known {
             self.connection
                 .prepare_cached("INSERT OR REPLACE INTO source (store_id, last) VALUES (?1, ?2)")?
@@ -110,12 +116,16 @@ impl<'w> Group<'w> {
     /// Refuses what there is no room for, before anything of it is written.
     pub(super) fn room_for<'e>(
         &self,
+        publisher: &Publisher,
         entries: impl Iterator<Item = &'e Written>,
     ) -> Result<(), JobError> {
         let wanted: usize = entries.map(|entry| entry.text.len()).sum();
         let (has, max) = (self.extent.bytes, self.shared.options.max_bytes);
         if wanted == 0 || has.saturating_add(wanted as u64) <= max {
-            return Ok(());
+            // Whoever has its share is told so only where there is room for others.
+            return self.shares.room_for(publisher, wanted as u64).inspect_err(|_| {
+                self.shared.note_share_full(publisher);
+            });
         }
         self.shared.note_full();
         Err(JobError::Refused(BusError::Full(format!(
@@ -124,8 +134,14 @@ impl<'w> Group<'w> {
     }
 
     /// Appends events; there must be room for them.
-    pub(super) fn insert(&mut self, entries: Vec<Written>) -> Result<(), JobError> {
-        rows::insert(self.connection, self.extent.last + 1, self.recorded_at, &entries)?;
+    pub(super) fn insert(
+        &mut self,
+        publisher: &Publisher,
+        entries: Vec<Written>,
+    ) -> Result<(), JobError> {
+        let first = self.extent.last + 1;
+        let before = self.extent.bytes;
+        rows::insert(self.connection, first, self.recorded_at, &entries)?;
         for entry in entries {
             let bytes = entry.text.len();
             self.extent.last += 1;
@@ -137,6 +153,10 @@ impl<'w> Group<'w> {
                 bytes,
                 event: entry.event,
             });
+        }
+        if self.extent.last >= first {
+            let bytes = self.extent.bytes - before;
+            self.shares.added(publisher, first, self.extent.last, bytes);
         }
         Ok(())
     }
@@ -159,8 +179,17 @@ impl<'w> Group<'w> {
         Ok(true)
     }
 
+    /// Takes the events up to `last` out, which have `bytes`.
+    pub(super) fn trim(&mut self, last: Position, bytes: u64) -> Result<(), JobError> {
+        self.shares.trim(self.connection, last)?;
+        self.connection
+            .prepare_cached("DELETE FROM event WHERE position <= ?1")?
+            .execute([last])?;
+        self.trimmed(last + 1, bytes)
+    }
+
     /// Nothing before `first` is in the log from here on; `bytes` less are.
-    pub(super) fn trimmed(&mut self, first: Position, bytes: u64) -> Result<(), JobError> {
+    fn trimmed(&mut self, first: Position, bytes: u64) -> Result<(), JobError> {
         self.ids.trim(self.connection, first)?;
         let first = skipped::trim(self.connection, first)?;
         self.extent.skipped = skipped::after(self.connection, first)?;
@@ -173,6 +202,7 @@ impl<'w> Group<'w> {
     /// Commits it. It is durable once the log is synced.
     pub(super) fn commit(&mut self) -> rusqlite::Result<()> {
         self.ids.write(self.connection, self.extent.last)?;
+        self.shares.write(self.connection)?;
         if self.extent.bytes != self.before.bytes {
             self.connection
                 .prepare_cached("UPDATE log SET bytes = ?1")?

@@ -23,6 +23,9 @@ pub struct BusOptions {
     pub retain_at_most: Option<Duration>,
     /// Bytes of all events' texts together; beyond it nothing is appended.
     pub max_bytes: u64,
+    /// How many of them may be one publisher's: a service's, or those from outside that came
+    /// by one listener.
+    pub max_bytes_per_source: u64,
     /// Pages (of 4 KiB) that the file may have; beyond it the disk counts as full.
     pub max_pages: u32,
     /// The newest events that are kept in memory, by count and by bytes of text.
@@ -57,6 +60,7 @@ impl Default for BusOptions {
             retain_gone: Duration::from_secs(7 * 24 * 60 * 60),
             retain_at_most: None,
             max_bytes: 8 << 30,
+            max_bytes_per_source: 4 << 30,
             max_pages: u32::MAX - 1,
             tail_events: 32 << 10,
             tail_bytes: 32 << 20,
@@ -79,6 +83,7 @@ impl fmt::Debug for BusOptions {
             .field("retain_gone", &self.retain_gone)
             .field("retain_at_most", &self.retain_at_most)
             .field("max_bytes", &self.max_bytes)
+            .field("max_bytes_per_source", &self.max_bytes_per_source)
             .finish_non_exhaustive()
     }
 }

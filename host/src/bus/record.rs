@@ -1,7 +1,10 @@
 //! What goes in and comes out.
 
+use std::fmt;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
+
+use compact_str::CompactString;
 
 use crate::event::Event;
 
@@ -28,6 +31,28 @@ pub enum Sender {
     Operator,
     /// Anybody, known by the network that they ask from.
     Anybody(Ipv6Addr),
+}
+
+/// Whose share of the log an event takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Publisher {
+    /// A service of this host, by what it publishes and by its schedules.
+    Service(CompactString),
+    /// All who may ask the admin listener.
+    Operator,
+    /// Anybody from outside, all together: one alone can have many addresses.
+    Anybody,
+}
+
+/// How much of the log a publisher has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ShareHealth {
+    /// A service's name, `_operator` or `_anybody`.
+    pub publisher: CompactString,
+    /// Bytes of its events' texts.
+    pub bytes: u64,
+    /// How often it was refused more, since the start.
+    pub refused: u64,
 }
 
 /// What became of events from outside.
@@ -111,6 +136,36 @@ pub struct BusHealth {
     pub late: u64,
     /// Why nothing more is acknowledged, if so.
     pub failed: Option<String>,
+}
+
+impl Publisher {
+    /// Its name in the file and in metrics. No service's begins so.
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Service(name) => name,
+            Self::Operator => "_operator",
+            Self::Anybody => "_anybody",
+        }
+    }
+}
+
+impl From<Sender> for Publisher {
+    fn from(sender: Sender) -> Self {
+        match sender {
+            Sender::Operator => Self::Operator,
+            Sender::Anybody(_) => Self::Anybody,
+        }
+    }
+}
+
+impl fmt::Display for Publisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Service(name) => write!(f, "service {name}"),
+            Self::Operator => f.write_str("what came in at the admin listener"),
+            Self::Anybody => f.write_str("what came in at the public listener"),
+        }
+    }
 }
 
 impl ReadLimit {

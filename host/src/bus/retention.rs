@@ -37,11 +37,7 @@ pub(super) fn trim(
         // The clock was ahead when it came: it is as old as what follows it.
     }
     let Some(last_gone) = last_gone else { return Ok((gone, false)) };
-    group
-        .connection
-        .prepare_cached("DELETE FROM event WHERE position <= ?1")?
-        .execute([last_gone])?;
-    group.trimmed(last_gone + 1, gone.bytes)?;
+    group.trim(last_gone, gone.bytes)?;
     Ok((gone, seen.events == BATCH as u64))
 }
 

@@ -3,6 +3,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _};
 
+use super::Publisher;
 use super::error::JobError;
 use super::group::Group;
 use crate::event::Written;
@@ -51,7 +52,8 @@ pub(super) fn append_tick(
     tick: u64,
     entry: Option<Written>,
 ) -> Result<bool, JobError> {
-    group.room_for(entry.iter())?;
+    let publisher = Publisher::Service(service.into());
+    group.room_for(&publisher, entry.iter())?;
     let ticked = group
         .connection
         .prepare_cached(
@@ -62,7 +64,7 @@ pub(super) fn append_tick(
     if ticked == 0 {
         return Ok(false);
     }
-    group.insert(entry.into_iter().collect())?;
+    group.insert(&publisher, entry.into_iter().collect())?;
     Ok(true)
 }
 

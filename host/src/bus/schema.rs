@@ -16,7 +16,7 @@ const APPLICATION: i64 = 0x6862_7573;
 /// The formats of the tables: each takes a file from the one before it to its
 /// own, and the first a new file. A host upgrades older files when it opens them
 /// and refuses a file that a newer one made.
-const FORMATS: &[&str] = &[FORMAT_1, FORMAT_2, FORMAT_3];
+const FORMATS: &[&str] = &[FORMAT_1, FORMAT_2, FORMAT_3, FORMAT_4];
 
 /// The newest of them.
 const FORMAT: usize = FORMATS.len();
@@ -86,6 +86,19 @@ const FORMAT_2: &str = "
 /// its store until it is back.
 const FORMAT_3: &str = "
     CREATE TABLE dropped (subscription TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+";
+
+/// Whose the events are. What came before is nobody's.
+const FORMAT_4: &str = "
+    CREATE TABLE publisher (
+        number INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,                  -- a service's, or _operator or _anybody
+        bytes INTEGER NOT NULL                      -- of its events' texts
+    ) STRICT;
+    CREATE TABLE run (                              -- one publisher's, of one commit
+        first INTEGER PRIMARY KEY,                  -- position
+        last INTEGER NOT NULL, publisher INTEGER NOT NULL
+    ) STRICT;
 ";
 
 /// Why the file cannot be used.

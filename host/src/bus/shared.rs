@@ -1,16 +1,18 @@
 //! What the writer tells everyone else.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
 
+use compact_str::CompactString;
 use tokio::sync::watch;
 
 use super::error::{BusError, is_disk_full, is_io_failure};
 use super::options::BusOptions;
 use super::tail::Tail;
-use super::{Batch, BusHealth, Position, ReadLimit, Recorded};
+use super::{Batch, BusHealth, Position, Publisher, ReadLimit, Recorded, ShareHealth};
 
 /// The state that is read without the file.
 #[derive(Debug)]
@@ -25,6 +27,8 @@ pub(super) struct Shared {
     bytes: AtomicU64,
     full: AtomicBool,
     late: AtomicU64,
+    /// What each publisher has, and how often it was refused more.
+    shares: Mutex<BTreeMap<CompactString, (u64, u64)>>,
 }
 
 /// Nobody writes any more after a panic: held by a thread of the bus's for as long as it runs.
@@ -72,6 +76,7 @@ impl Shared {
             bytes: AtomicU64::new(extent.bytes),
             full: AtomicBool::new(false),
             late: AtomicU64::new(0),
+            shares: Mutex::default(),
         }
     }
 
@@ -131,6 +136,31 @@ impl Shared {
             Some(reason) => Err(BusError::Failed(reason.to_owned())),
             None => Ok(()),
         }
+    }
+
+    /// Shows what publishers have.
+    pub(super) fn note_shares(&self, shares: impl Iterator<Item = (CompactString, u64)>) {
+        let mut all = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, bytes) in shares {
+            all.entry(name).or_default().0 = bytes;
+        }
+    }
+
+    /// Refuses an append since its publisher has as much as one may.
+    pub(super) fn note_share_full(&self, publisher: &Publisher) {
+        let mut all = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(publisher.name().into()).or_default().1 += 1;
+    }
+
+    /// What each publisher has that ever published.
+    pub(super) fn shares(&self) -> Vec<ShareHealth> {
+        let all = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        let share = |(publisher, &(bytes, refused)): (&CompactString, &(u64, u64))| ShareHealth {
+            publisher: publisher.clone(),
+            bytes,
+            refused,
+        };
+        all.iter().map(share).collect()
     }
 
     /// Refuses an append for want of room.

@@ -17,6 +17,7 @@ mod reading;
 mod relaying;
 mod repeats;
 mod schedules;
+mod shares;
 mod skipping;
 mod times;
 mod trimming;

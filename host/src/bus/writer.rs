@@ -13,6 +13,7 @@ use super::group::Group;
 use super::ids::Ids;
 use super::schema::OpenError;
 use super::shared::{Broken, Extent, Shared};
+use super::shares::Shares;
 use super::syncer::{Committed, Syncer};
 
 /// What a commit adds to the log besides the events' texts: a few pages, also
@@ -81,6 +82,7 @@ pub(super) struct Writer {
     connection: Connection,
     shared: Arc<Shared>,
     ids: Ids,
+    shares: Shares,
     extent: Extent,
     syncer: Syncer,
     checkpoints: Checkpoints,
@@ -92,11 +94,12 @@ impl Writer {
         connection: Connection,
         shared: Arc<Shared>,
         ids: Ids,
+        shares: Shares,
         extent: Extent,
     ) -> Result<Self, OpenError> {
         let checkpoints = Checkpoints::start(&shared.path, Arc::clone(&shared))?;
         let syncer = Syncer::start(&shared.path, Arc::clone(&shared))?;
-        Ok(Self { connection, shared, ids, extent, syncer, checkpoints })
+        Ok(Self { connection, shared, ids, shares, extent, syncer, checkpoints })
     }
 
     /// Starts the thread, which ends when the queue is closed. What is returned
@@ -140,7 +143,8 @@ impl Writer {
             return Err(error);
         }
         let changes = self.connection.total_changes();
-        let mut group = Group::new(&self.connection, &self.shared, &mut self.ids, self.extent);
+        let (ids, shares) = (&mut self.ids, &mut self.shares);
+        let mut group = Group::new(&self.connection, &self.shared, ids, shares, self.extent);
         let filled = fill(&mut group, first, jobs, &mut self.syncer).await;
         let committed = filled.and_then(|()| group.commit());
         let Group { extent, appended, changed_bytes, waiting, .. } = group;
@@ -148,12 +152,14 @@ impl Writer {
             Ok(()) => {
                 self.extent = extent;
                 self.ids.keep();
+                self.shares.keep(&self.shared);
                 let changed = self.connection.total_changes() != changes;
                 self.syncer.hand_over(Committed { appended, extent, changed, waiting });
                 Ok(changed_bytes + COMMIT_BYTES)
             }
             Err(error) => {
                 self.ids.give_up();
+                self.shares.give_up();
                 let error = self.shared.failed(&error);
                 self.roll_back();
                 for tell in waiting {

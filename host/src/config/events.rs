@@ -28,6 +28,8 @@ pub struct EventsConfig {
     pub retain_at_most: Option<Duration>,
     /// See [`BusOptions::max_bytes`].
     pub max_bytes: u64,
+    /// See [`BusOptions::max_bytes_per_source`].
+    pub max_bytes_per_source: u64,
 }
 
 impl Default for EventsConfig {
@@ -40,6 +42,7 @@ impl Default for EventsConfig {
             retain_gone: bus.retain_gone,
             retain_at_most: bus.retain_at_most,
             max_bytes: bus.max_bytes,
+            max_bytes_per_source: bus.max_bytes_per_source,
         }
     }
 }
@@ -53,6 +56,7 @@ impl EventsConfig {
             retain_gone: self.retain_gone,
             retain_at_most: self.retain_at_most,
             max_bytes: self.max_bytes,
+            max_bytes_per_source: self.max_bytes_per_source,
             ..BusOptions::default()
         }
     }
@@ -71,19 +75,22 @@ pub(super) struct FileEvents {
     #[serde(deserialize_with = "duration")]
     retain_at_most: Option<Duration>,
     max_bytes: Option<ByteSize>,
+    max_bytes_per_source: Option<ByteSize>,
 }
 
 impl FileEvents {
     pub(super) fn resolve(self) -> EventsConfig {
         let default = EventsConfig::default();
         let bytes = |size: Option<ByteSize>, default| size.map_or(default, |size| size.as_u64());
+        let max_bytes = bytes(self.max_bytes, default.max_bytes);
         EventsConfig {
             accept: self.accept.into_iter().map(|FileOpened(opened)| opened).collect(),
             max_body: bytes(self.max_body, default.max_body),
             retain: self.retain.unwrap_or(default.retain),
             retain_gone: self.retain_gone.unwrap_or(default.retain_gone),
             retain_at_most: self.retain_at_most.or(default.retain_at_most),
-            max_bytes: bytes(self.max_bytes, default.max_bytes),
+            max_bytes,
+            max_bytes_per_source: bytes(self.max_bytes_per_source, max_bytes / 2),
         }
     }
 }
@@ -164,6 +171,7 @@ mod tests {
         let events = Config::resolve(Overrides::default(), file).events;
         assert_eq!(events.accept.len(), 1);
         assert_eq!((events.max_body, events.max_bytes), (1 << 20, 1 << 30));
+        assert_eq!(events.max_bytes_per_source, 1 << 29, "a half");
         assert_eq!(events.bus().retain.as_secs(), 7200);
         assert_eq!(events.retain_gone, Config::default().events.retain_gone);
         assert_eq!(Config::default().events.accept, []);

@@ -12,7 +12,7 @@ const FAILING_KEYS: usize = 5;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
-/// A subscription's breaker (Nygard, "Release It!": circuit breaker).
+/// The breaker of a lane of a subscription's (Nygard, "Release It!": circuit breaker).
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
     failing: BTreeSet<Arc<str>>,
@@ -28,27 +28,22 @@ struct Open {
 }
 
 impl Breaker {
-    /// Whether a delivery may begin now. One that begins when the pause is over
-    /// is the only one until its end is known.
-    pub(super) fn admits(&mut self, now: Instant) -> bool {
-        match &mut self.open {
-            None => true,
-            Some(open) if open.probing || now < open.until => false,
-            Some(open) => {
-                open.probing = true;
-                true
-            }
+    /// Whether a delivery may begin now.
+    pub(super) fn admits(&self, now: Instant) -> bool {
+        self.open.as_ref().is_none_or(|open| !open.probing && now >= open.until)
+    }
+
+    /// One begins. Where it does when the pause is over it is the only one until its end is
+    /// known.
+    pub(super) fn begin(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.probing = true;
         }
     }
 
     /// Whether it is open.
     pub(super) fn is_open(&self) -> bool {
         self.open.is_some()
-    }
-
-    /// Whether one delivery is under way to see whether it may close.
-    pub(super) fn tries(&self) -> bool {
-        self.open.as_ref().is_some_and(|open| open.probing)
     }
 
     /// When the pause is over, if there is one.
@@ -128,12 +123,15 @@ mod tests {
         }
         now += FIRST_PAUSE;
         assert!(breaker.admits(now));
+        breaker.begin();
         assert!(!breaker.admits(now), "only one");
         breaker.failed(&key(0), now);
         assert_eq!(breaker.until(), Some(now + 2 * FIRST_PAUSE));
         now += 2 * FIRST_PAUSE;
         assert!(breaker.admits(now));
+        breaker.begin();
         breaker.succeeded();
-        assert!(breaker.admits(now) && breaker.admits(now));
+        breaker.begin();
+        assert!(breaker.admits(now));
     }
 }

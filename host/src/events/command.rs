@@ -19,6 +19,8 @@ pub(super) enum Command {
         key: String,
         /// Its position on the bus.
         position: u64,
+        /// Whose it is.
+        origin: String,
     },
     /// Count an event as finished.
     Skip {
@@ -34,7 +36,7 @@ pub(super) enum Command {
         /// Whether it does.
         reply: Reply,
     },
-    /// Close the breaker, and deliver whatever an endpoint said.
+    /// Close all breakers, and deliver whatever an endpoint said.
     Resume,
 }
 

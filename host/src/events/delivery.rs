@@ -17,6 +17,8 @@ const UNREACHABLE_PAUSE: Duration = Duration::from_millis(100);
 /// An event on its way to its handler.
 pub(super) struct Attempt {
     pub(super) key: Arc<str>,
+    /// Whose lane it is in.
+    pub(super) origin: Arc<str>,
     /// Its position on the bus.
     pub(super) position: u64,
     /// `None` until it is read from its row among the held.

@@ -17,6 +17,9 @@ pub(super) struct Waiting {
     pub(super) attempts: u32,
     pub(super) due: Due,
     pub(super) reason: String,
+    /// Whose lane it is in, and the bytes that it has there.
+    pub(super) origin: Arc<str>,
+    pub(super) bytes: usize,
     /// Where it was held since the start; otherwise it is read from its row.
     pub(super) event: Option<Arc<Event>>,
 }
@@ -59,14 +62,14 @@ impl Held {
         self.keys.contains_key(key)
     }
 
-    /// Adds what the store has.
-    pub(super) fn load(&mut self, entry: HeldEntry) {
-        let HeldEntry { position, key, attempts, due, reason } = entry;
+    /// Adds what the store has, in the lane of `origin`.
+    pub(super) fn load(&mut self, entry: HeldEntry, origin: Arc<str>) {
+        let HeldEntry { position, key, attempts, due, reason, bytes, .. } = entry;
         let key = match self.keys.get_key_value(key.as_str()) {
             Some((key, _)) => Arc::clone(key),
             None => Arc::from(key),
         };
-        self.insert(&key, position, Waiting { attempts, due, reason, event: None });
+        self.insert(&key, position, Waiting { attempts, due, reason, origin, bytes, event: None });
     }
 
     /// Adds an event, or replaces it.
@@ -87,10 +90,14 @@ impl Held {
         self.schedule(key);
     }
 
-    /// The first event of the key that is due the longest, if one is due. It is
-    /// with its handler until it is inserted again or removed.
-    pub(super) fn next(&mut self, now_ms: u64) -> Option<(Arc<str>, u64, Waiting)> {
-        let (due, key) = self.due.first()?;
+    /// The first event of the key that is due the longest of those whose lanes admit one, if
+    /// one is due. It is with its handler until it is inserted again or removed.
+    pub(super) fn next(
+        &mut self,
+        now_ms: u64,
+        admits: impl Fn(&str) -> bool,
+    ) -> Option<(Arc<str>, u64, Waiting)> {
+        let (due, key) = self.first_admitted(admits)?;
         if *due > now_ms {
             return None;
         }
@@ -126,9 +133,16 @@ impl Held {
         taken
     }
 
-    /// When the next is due.
-    pub(super) fn next_due(&self) -> Option<u64> {
-        self.due.first().map(|(due, _)| *due)
+    /// When the next is due of those whose lanes admit one.
+    pub(super) fn next_due(&self, admits: impl Fn(&str) -> bool) -> Option<u64> {
+        self.first_admitted(admits).map(|(due, _)| *due)
+    }
+
+    fn first_admitted(&self, admits: impl Fn(&str) -> bool) -> Option<&(u64, Arc<str>)> {
+        self.due.iter().find(|(_, key)| {
+            let first = self.keys.get(key).and_then(|events| events.first_key_value());
+            first.is_some_and(|(_, first)| admits(&first.origin))
+        })
     }
 
     /// Makes the key's first event due again after one that was not delivered.
@@ -220,11 +234,18 @@ mod tests {
     use super::*;
 
     fn waiting(at: u64) -> Waiting {
-        Waiting { attempts: 1, due: Due::At(at), reason: String::new(), event: None }
+        Waiting {
+            attempts: 1,
+            due: Due::At(at),
+            reason: String::new(),
+            origin: Arc::from("a"),
+            bytes: 0,
+            event: None,
+        }
     }
 
     fn next(held: &mut Held, now: u64) -> Option<(String, u64)> {
-        held.next(now).map(|(key, position, _)| (key.to_string(), position))
+        held.next(now, |_| true).map(|(key, position, _)| (key.to_string(), position))
     }
 
     #[test]
@@ -234,7 +255,7 @@ mod tests {
         held.insert(&a, 1, waiting(50));
         held.insert(&a, 2, waiting(0));
         held.insert(&b, 3, waiting(20));
-        assert_eq!(held.next_due(), Some(20));
+        assert_eq!(held.next_due(|_| true), Some(20));
         assert_eq!(next(&mut held, 10), None);
         assert_eq!(next(&mut held, 60), Some(("b".to_owned(), 3)));
         assert_eq!(next(&mut held, 60), Some(("a".to_owned(), 1)));
@@ -243,7 +264,21 @@ mod tests {
         held.remove(&a, 1);
         assert_eq!(next(&mut held, 60), Some(("a".to_owned(), 2)));
         held.again(&a, 70);
-        assert_eq!((held.next_due(), held.len()), (Some(70), 2));
+        assert_eq!((held.next_due(|_| true), held.len()), (Some(70), 2));
+    }
+
+    #[test]
+    fn what_is_due_in_a_lane_that_pauses_keeps_no_other_from_its_turn() {
+        let mut held = Held::default();
+        for (position, key, origin) in [(1, "a", "evil"), (2, "b", "cart"), (3, "c", "evil")] {
+            let waiting = Waiting { origin: Arc::from(origin), ..waiting(position) };
+            held.insert(&Arc::from(key), position, waiting);
+        }
+        let admits = |origin: &str| origin != "evil";
+        assert_eq!((held.next_due(admits), held.next_due(|_| true)), (Some(2), Some(1)));
+        assert_eq!(held.next(10, admits).map(|(_, position, _)| position), Some(2));
+        assert_eq!(held.next_due(admits), None);
+        assert_eq!(next(&mut held, 10), Some(("a".to_owned(), 1)));
     }
 
     #[test]
@@ -258,7 +293,7 @@ mod tests {
         held.remove(&key, 2);
         assert_eq!(next(&mut held, 60), None);
         held.insert(&key, 1, waiting(20));
-        assert_eq!((held.next_due(), held.len()), (Some(20), 2));
+        assert_eq!((held.next_due(|_| true), held.len()), (Some(20), 2));
         held.reserve(&key, 1);
         assert_eq!((next(&mut held, 60), held.first("a")), (None, Some(1)));
         held.remove(&key, 1);
@@ -271,10 +306,10 @@ mod tests {
         let mut held = Held::default();
         held.insert(&key, 1, Waiting { due: Due::Parked, ..waiting(0) });
         held.insert(&key, 2, waiting(0));
-        assert_eq!((held.next_due(), held.parked(), held.oldest()), (None, 1, Some(1)));
+        assert_eq!((held.next_due(|_| true), held.parked(), held.oldest()), (None, 1, Some(1)));
         assert!(!held.is_busy("a", 1));
         held.remove(&key, 1);
-        assert_eq!((held.next_due(), held.parked()), (Some(0), 0));
+        assert_eq!((held.next_due(|_| true), held.parked()), (Some(0), 0));
     }
 
     #[test]
@@ -285,11 +320,11 @@ mod tests {
         held.insert(&b, 2, waiting(150));
         assert_eq!(held.take_back(200, 100), 1);
         assert_eq!(next(&mut held, 100), Some(("a".to_owned(), 1)));
-        assert_eq!(held.next_due(), Some(150));
+        assert_eq!(held.next_due(|_| true), Some(150));
         held.insert(&a, 1, waiting(120));
-        assert_eq!(held.next_due(), Some(120));
+        assert_eq!(held.next_due(|_| true), Some(120));
         held.remove(&a, 1);
-        assert_eq!((held.take_back(200, 100), held.next_due()), (0, Some(150)));
+        assert_eq!((held.take_back(200, 100), held.next_due(|_| true)), (0, Some(150)));
     }
 
     #[test]

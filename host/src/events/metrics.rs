@@ -51,6 +51,8 @@ impl Collector for EventsCollector {
         self.ages(&mut encoder, &subscriptions)?;
         self.states(&mut encoder, &subscriptions)?;
         self.outboxes(&mut encoder)?;
+        self.shares(&mut encoder)?;
+        self.cut(&mut encoder)?;
         let health = self.events.bus().health();
         for (name, help, read) in BUS {
             let one = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
@@ -158,6 +160,58 @@ impl EventsCollector {
             encode(&mut outboxes, &labels, &gauge(service.store.outbox_len()))?;
         }
         Ok(())
+    }
+}
+
+impl EventsCollector {
+    /// Dead letters of sources that have too many.
+    fn cut(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let mut cut = encoder.encode_descriptor(
+            "hotdock_dead_letters_cut",
+            "Dead letters that are kept without their data, or not kept, since their source has \
+             too many",
+            None,
+            MetricType::Counter,
+        )?;
+        for service in self.events.inner.registry.load().services.values() {
+            let (without_data, not_kept) = service.store.dead_letters_cut();
+            for (kept, count) in [("head", without_data), ("nothing", not_kept)] {
+                let labels = [("service", service.name.as_str()), ("kept", kept)];
+                encode(&mut cut, &labels, &ConstCounter::new(count))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What each publisher has of the bus.
+    fn shares(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let shares = self.events.bus().shares();
+        let mut bytes = encoder.encode_descriptor(
+            "hotdock_bus_publisher_bytes",
+            "Bytes of the events on the bus that are one publisher's: a service's, or from outside",
+            None,
+            MetricType::Gauge,
+        )?;
+        for share in &shares {
+            encode(&mut bytes, &[("publisher", &*share.publisher)], &gauge(share.bytes))?;
+        }
+        let mut refused = encoder.encode_descriptor(
+            "hotdock_bus_publisher_refused",
+            "How often the bus took nothing since its publisher has as much as one may",
+            None,
+            MetricType::Counter,
+        )?;
+        for share in &shares {
+            let count = ConstCounter::new(share.refused);
+            encode(&mut refused, &[("publisher", &*share.publisher)], &count)?;
+        }
+        let max = encoder.encode_descriptor(
+            "hotdock_bus_publisher_max_bytes",
+            "How many bytes of events on the bus one publisher may have",
+            None,
+            MetricType::Gauge,
+        )?;
+        gauge(self.events.bus().max_bytes_per_source()).encode(max)
     }
 }
 

@@ -40,6 +40,12 @@ pub enum OperateError {
     /// No such dead letter.
     #[error("there is no dead letter {0}: `hotdock events dead list` lists them")]
     NoDeadLetter(DeadLetterId),
+    /// Neither the letter nor the bus has it.
+    #[error(
+        "the data of dead letter {0} is gone: it was not kept, since its source had too much \
+         among the dead letters, and the bus no longer has the event (`retain`)"
+    )]
+    DataGone(DeadLetterId),
     /// It takes its time.
     #[error(
         "{0} did not get to it within {COMMAND_PATIENCE:?}, and may do it all the same: see what \

@@ -107,7 +107,8 @@ async fn until_relayed(
     while let Err(error) = relay(bus, store, source).await {
         // Each kind once, however often it is tried.
         if warned.replace(error.kind()) != Some(error.kind()) {
-            tracing::warn!(?store, %error, "published events wait for the bus");
+            let service = store.service();
+            tracing::warn!(?store, service, %error, "published events wait for the bus");
         }
         if let RelayError::Bus(BusError::NotAbove { sequence, last }) = error {
             stop_for_good(store, source.as_ref(), sequence, last).await;
@@ -154,10 +155,10 @@ async fn relay(
         }
         failpoint::pass("before relay append");
         let events = batch.len();
-        match bus.relay(&source.store_id, batch).await {
+        match bus.relay(store.service(), &source.store_id, batch).await {
             Ok(relayed) => source.relayed = relayed,
             // There may be room for some of them.
-            Err(BusError::Full(_)) if events > 1 => {
+            Err(BusError::Full(_) | BusError::ShareFull(_)) if events > 1 => {
                 source.most = events / 2;
                 continue;
             }

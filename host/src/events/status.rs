@@ -138,10 +138,10 @@ impl Status {
         *lock(&self.last_error) = Some(reason.to_owned());
     }
 
-    /// An event has become a dead letter.
-    pub(super) fn count_given_up(&self) {
+    /// An event was given up, and is a dead letter where it is `kept`.
+    pub(super) fn count_given_up(&self, kept: bool) {
         self.given_up.fetch_add(1, Ordering::Relaxed);
-        self.dead.fetch_add(1, Ordering::Relaxed);
+        self.dead.fetch_add(u64::from(kept), Ordering::Relaxed);
     }
 
     /// A dead letter is gone.

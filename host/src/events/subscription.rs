@@ -11,21 +11,23 @@ mod failing;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::breaker::Breaker;
 use super::command::{Command, Reply};
 use super::delivery::{Attempt, Ending};
 use super::held::{Held, Waiting};
+use super::lanes::Lanes;
 use super::settling::{self, Settling};
 use super::status::Status;
 use super::target::Target;
 use super::window::{Load, Positioned, Window};
 use crate::bus::{Bus, ReadLimit};
+use crate::event::Event;
 use crate::manifest::Subscription;
 use crate::service::ServiceName;
 use crate::state::{Consumption, Store};
@@ -69,7 +71,7 @@ pub(super) struct Dispatcher {
     /// Events that were given up and wait again, for what of their key is with its
     /// handler.
     revived: HashMap<Arc<str>, u64>,
-    breaker: Breaker,
+    lanes: Lanes,
     slots: Arc<Semaphore>,
     rests_until: Option<Instant>,
     /// Deliveries and settlements that have not ended.
@@ -99,8 +101,9 @@ pub(super) enum Change {
     Left { key: Arc<str>, position: u64 },
     /// The first event of a key in the window is finished.
     Finished { key: Arc<str> },
-    /// A dead letter is there.
-    GivenUp,
+    /// It is given up; there is a dead letter of it, unless there is no room for one.
+    /// `unread`: it was on its way, and no handler had it.
+    GivenUp { kept: Arc<AtomicBool>, unread: Option<Arc<Event>> },
     /// A command is done.
     Answer(Reply),
 }
@@ -114,13 +117,17 @@ impl Dispatcher {
     ) -> Result<Option<Self>, crate::state::Error> {
         let progress = parts.store.load_subscription(&parts.name).await?;
         let Some(progress) = progress else { return Ok(None) };
-        let mut held = Held::default();
+        let (mut held, mut lanes) = (Held::default(), Lanes::default());
         let mut after = 0;
         loop {
             let entries = parts.store.held(&parts.name, after, 1_000).await?;
             let Some(last) = entries.last() else { break };
             after = last.position;
-            entries.into_iter().for_each(|entry| held.load(entry));
+            for entry in entries {
+                let origin = lanes.name(&entry.origin);
+                lanes.hold(&origin, entry.bytes);
+                held.load(entry, origin);
+            }
         }
         let rest = parts.target.recall(&parts.store, &parts.name).await?;
         if let Some((reason, _)) = rest {
@@ -140,7 +147,7 @@ impl Dispatcher {
             settling: HashMap::new(),
             on_their_way: Load::default(),
             revived: HashMap::new(),
-            breaker: Breaker::default(),
+            lanes,
             rests_until: rest.map(|(_, pause)| Instant::now() + pause),
             under_way: 0,
             to_settle,
@@ -157,6 +164,7 @@ impl Dispatcher {
         while !stop.is_cancelled() {
             // Marked as seen before it is read, so that no growth is missed.
             grown.mark_unchanged();
+            self.make_room();
             self.refill().await;
             self.take_back();
             self.start_deliveries(None);
@@ -274,13 +282,8 @@ impl Dispatcher {
         while self.may_start() {
             let slot = permit.take().or_else(|| Arc::clone(&self.slots).try_acquire_owned().ok());
             let Some(slot) = slot else { return };
-            if !self.breaker.admits(Instant::now()) {
-                return;
-            }
-            let Some(mut attempt) = self.next_attempt() else {
-                self.breaker.undecided();
-                return;
-            };
+            let Some(mut attempt) = self.next_attempt() else { return };
+            self.lanes.begin(&attempt.origin);
             self.under_way += 1;
             let (parts, tell) = (Arc::clone(&self.parts), self.tell.clone());
             tokio::spawn(async move {
@@ -295,12 +298,22 @@ impl Dispatcher {
 
     /// The next event to be delivered: one that is due again, or a new one.
     fn next_attempt(&mut self) -> Option<Attempt> {
-        if let Some((key, position, waiting)) = self.held.next(self.now_ms()) {
-            let Waiting { attempts, event, .. } = waiting;
-            return Some(Attempt { key, position, event, number: attempts + 1, held: true });
+        let (now, now_ms, lanes) = (Instant::now(), self.now_ms(), &self.lanes);
+        let admits = |origin: &str| lanes.admits(origin, now);
+        if let Some((key, position, waiting)) = self.held.next(now_ms, admits) {
+            let Waiting { attempts, event, origin, .. } = waiting;
+            return Some(Attempt {
+                key,
+                origin,
+                position,
+                event,
+                number: attempts + 1,
+                held: true,
+            });
         }
-        let (key, Positioned { position, event }) = self.window.next()?;
-        Some(Attempt { key, position, event: Some(event), number: 1, held: false })
+        let (key, Positioned { position, event }) = self.window.next(admits)?;
+        let origin = self.lanes.name(event.origin());
+        Some(Attempt { key, origin, position, event: Some(event), number: 1, held: false })
     }
 
     /// For how long something has been due, or waits.
@@ -326,10 +339,10 @@ impl Dispatcher {
     }
 
     fn may_start(&self) -> bool {
-        let rests = self.rests();
-        let waits = self.breaker.until().is_some_and(|until| Instant::now() < until);
-        let is_due = self.held.next_due().is_some_and(|due| due <= self.now_ms());
-        !rests && !waits && (self.window.has_ready() || is_due)
+        let now = Instant::now();
+        let admits = |origin: &str| self.lanes.admits(origin, now);
+        let is_due = || self.held.next_due(admits).is_some_and(|due| due <= self.now_ms());
+        !self.rests() && (self.window.has_ready(admits) || is_due())
     }
 
     fn wants_more(&self) -> bool {
@@ -341,7 +354,7 @@ impl Dispatcher {
 
     /// Whether as many events are held as may be.
     fn is_full(&self) -> bool {
-        self.held.len() >= self.settings.held
+        self.held.len() >= self.settings.held || self.lanes.is_full()
     }
 
     /// A replay that has nothing left to do.
@@ -353,14 +366,15 @@ impl Dispatcher {
     /// When something is due that nothing else tells of.
     fn next_time(&self) -> Instant {
         let now = Instant::now();
-        // One that is due and was not started waits for a slot, for the breaker's
-        // trial or for the end of a pause, all of which wake; or it came due just now.
+        // One that is due and was not started waits for a slot, for its lane's trial or for the
+        // end of a pause, all of which wake; or it came due just now.
         let starts = self.may_start() && self.slots.available_permits() > 0;
-        let held = self.held.next_due().map(|due| due.saturating_sub(self.now_ms()));
+        let held = self.held.next_due(|origin| self.lanes.admits(origin, now));
         let held = held
-            .filter(|wait| *wait > 0 || (starts && !self.breaker.tries()))
+            .map(|due| due.saturating_sub(self.now_ms()))
+            .filter(|wait| *wait > 0 || starts)
             .map(|wait| now + Duration::from_millis(wait.max(1)));
-        let times = [held, self.breaker.until(), self.rests_until];
+        let times = [held, self.lanes.until(now), self.rests_until];
         let rests = self.rests_until.filter(|until| *until > now);
         let next = times.into_iter().flatten().filter(|time| *time > now).min();
         rests.or(next).unwrap_or(now + Duration::from_secs(60))
@@ -392,27 +406,28 @@ impl Dispatcher {
         match ending {
             Ending::Finished => {
                 status.count_delivered();
-                self.breaker.succeeded();
+                self.lanes.succeeded(&attempt.origin);
                 if attempt.held {
-                    self.held.remove(&attempt.key, attempt.position);
+                    self.leave(&attempt.key, attempt.position);
                 } else {
                     self.window.finished(&attempt.key);
                 }
             }
             Ending::Rejected(reason) => {
                 status.count_failed(&reason);
-                self.breaker.succeeded();
+                self.lanes.rejected(&attempt.origin);
                 self.bury(attempt, format!("rejected: {reason}"));
             }
             Ending::Failed { reason, after } => {
                 status.count_failed(&reason);
-                if self.breaker.failed(&attempt.key, Instant::now()) {
+                if self.lanes.failed(&attempt.origin, &attempt.key, Instant::now()) {
                     let (service, subscription) = self.parts.labels();
                     tracing::warn!(
                         service,
                         subscription,
+                        source = &*attempt.origin,
                         reason,
-                        "deliveries fail in a row: paused"
+                        "deliveries of one source's events fail in a row: they are paused"
                     );
                 }
                 self.failed(attempt, reason, after);
@@ -421,7 +436,7 @@ impl Dispatcher {
                 let (service, subscription) = self.parts.labels();
                 tracing::debug!(service, subscription, reason, "not delivered");
                 status.count_undelivered(&reason);
-                self.breaker.undecided();
+                self.lanes.undecided(&attempt.origin);
                 if !pause.is_zero() {
                     self.rest(pause);
                 }
@@ -451,10 +466,22 @@ impl Dispatcher {
             Change::Deferred { key, position, waiting } => {
                 self.held.insert(&key, position, waiting);
             }
-            Change::Left { key, position } => drop(self.held.remove(&key, position)),
+            Change::Left { key, position } => self.leave(&key, position),
             Change::Finished { key } => self.window.finished(&key),
-            Change::GivenUp => self.parts.status.count_given_up(),
+            Change::GivenUp { kept, unread } => {
+                if let Some(event) = unread {
+                    self.on_their_way.remove(&event);
+                }
+                self.parts.status.count_given_up(kept.load(Ordering::Relaxed));
+            }
             Change::Answer(reply) => drop(reply.send(Ok(()))),
+        }
+    }
+
+    /// A held event is no longer there.
+    fn leave(&mut self, key: &Arc<str>, position: u64) {
+        if let Some(left) = self.held.remove(key, position) {
+            self.lanes.release(&left.origin, left.bytes);
         }
     }
 

@@ -54,9 +54,23 @@ impl Window {
         self.load
     }
 
-    /// Whether an event may be delivered now.
-    pub(super) fn has_ready(&self) -> bool {
-        !self.ready.is_empty()
+    /// Whether an event may be delivered now of those whose lanes admit one.
+    pub(super) fn has_ready(&self, admits: impl Fn(&str) -> bool) -> bool {
+        self.first_admitted(admits).is_some()
+    }
+
+    fn first_admitted(&self, admits: impl Fn(&str) -> bool) -> Option<usize> {
+        self.ready.iter().position(|key| {
+            let first = self.keys.get(key).and_then(|queue| queue.events.front());
+            first.is_some_and(|first| admits(first.event.origin()))
+        })
+    }
+
+    /// Keys that are ready, but whose first event is in such a lane.
+    pub(super) fn ready_in(&self, is_so: impl Fn(&str) -> bool) -> Vec<Arc<str>> {
+        let first = |key: &Arc<str>| self.keys.get(key).and_then(|queue| queue.events.front());
+        let in_lane = |key: &&Arc<str>| first(key).is_some_and(|each| is_so(each.event.origin()));
+        self.ready.iter().filter(in_lane).cloned().collect()
     }
 
     /// Adds an event behind those of its key.
@@ -69,9 +83,11 @@ impl Window {
         }
     }
 
-    /// The next event to be delivered. Its key is busy from here on.
-    pub(super) fn next(&mut self) -> Option<(Arc<str>, Positioned)> {
-        let key = self.ready.pop_front()?;
+    /// The next event to be delivered of those whose lanes admit one. Its key is busy from
+    /// here on.
+    pub(super) fn next(&mut self, admits: impl Fn(&str) -> bool) -> Option<(Arc<str>, Positioned)> {
+        let index = self.first_admitted(admits)?;
+        let key = self.ready.remove(index)?;
         let queue = self.keys.get_mut(&key)?;
         queue.busy = true;
         let first = queue.events.front()?.clone();
@@ -197,7 +213,7 @@ mod tests {
     }
 
     fn next(window: &mut Window) -> Option<(String, u64)> {
-        window.next().map(|(key, event)| (key.to_string(), event.position))
+        window.next(|_| true).map(|(key, event)| (key.to_string(), event.position))
     }
 
     #[test]
@@ -212,6 +228,16 @@ mod tests {
         window.finished(&Arc::from("a"));
         window.finished(&Arc::from("b"));
         assert_eq!((window.load(), window.keys.len()), (Load::default(), 0));
+    }
+
+    #[test]
+    fn the_next_is_of_a_lane_that_admits_one() {
+        let mut window = window(&[("a", 1), ("b", 2)]);
+        assert!(!window.has_ready(|origin| origin != "outside"));
+        assert!(window.next(|origin| origin != "outside").is_none());
+        let keys = window.ready_in(|origin| origin == "outside");
+        assert_eq!(keys, [Arc::from("a"), Arc::from("b")]);
+        assert_eq!(next(&mut window), Some(("a".to_owned(), 1)));
     }
 
     #[test]

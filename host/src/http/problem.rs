@@ -305,6 +305,11 @@ impl Problem {
             IntakeError::Bus(BusError::Full(_)) => {
                 Self::unavailable("bus-full", "the bus has no room for more events")
             }
+            IntakeError::Bus(BusError::ShareFull(_)) => Self::unavailable(
+                "bus-full",
+                "the bus has no room for more events that come in here ([events] \
+                 max-bytes-per-source)",
+            ),
             // The latter only of an outbox.
             IntakeError::Bus(BusError::Unavailable(_) | BusError::NotAbove { .. }) => {
                 Self::unavailable("bus-unavailable", "the bus does not answer")

@@ -45,6 +45,8 @@ pub(super) struct Account {
 struct Charge {
     account: &'static Account,
     limit: usize,
+    /// Beyond it what it still gets until it is ended, where that can be done.
+    overdraft: usize,
     refused: Option<Refused>,
 }
 
@@ -105,9 +107,10 @@ impl Account {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Charges what this thread takes to this account, until dropped.
-    pub(super) fn charge(&'static self, limit: usize) -> Charged {
-        CURRENT.set(Some(Charge { account: self, limit, refused: None }));
+    /// Charges what this thread takes to this account, until dropped. Where something ends the
+    /// statement as soon as [`is_overdrawn`], it gets `overdraft` more until then.
+    pub(super) fn charge(&'static self, limit: usize, overdraft: usize) -> Charged {
+        CURRENT.set(Some(Charge { account: self, limit, overdraft, refused: None }));
         Charged(())
     }
 }
@@ -126,17 +129,20 @@ impl Drop for Charged {
 }
 
 impl Charge {
-    /// Takes `bytes` more for its account, where it may.
-    fn take(self, bytes: usize) -> Result<(), Refused> {
+    /// Takes `bytes` more for its account, where it may. Returns what it is over.
+    fn take(self, bytes: usize) -> Result<Option<Refused>, Refused> {
         let used = self.account.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let total = TOTAL.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        let refused = if used > self.limit {
-            Refused::Account
-        } else if total > MAX_TOTAL_BYTES {
-            Refused::Total
-        } else {
-            return Ok(());
+        let over = |more: usize| {
+            if used > self.limit.saturating_add(more) {
+                Some(Refused::Account)
+            } else if total > MAX_TOTAL_BYTES + more {
+                Some(Refused::Total)
+            } else {
+                None
+            }
         };
+        let Some(refused) = over(self.overdraft) else { return Ok(over(0)) };
         give_back(self.account, bytes);
         Err(refused)
     }
@@ -146,12 +152,19 @@ impl Charge {
 fn charge(bytes: usize) -> Result<Option<&'static Account>, ()> {
     let Some(mut charge) = CURRENT.get() else { return Ok(None) };
     let taken = charge.take(bytes);
-    if let Err(refused) = taken {
+    if let Err(refused) | Ok(Some(refused)) = taken
+        && (taken.is_err() || charge.refused.is_none())
+    {
         charge.account.refused.fetch_add(1, Ordering::Relaxed);
         charge.refused = Some(refused);
         CURRENT.set(Some(charge));
     }
-    taken.map(|()| Some(charge.account)).map_err(|_| ())
+    taken.map(|_| Some(charge.account)).map_err(|_| ())
+}
+
+/// Whether this thread's statement has taken more than it may, and is to be ended.
+pub(super) fn is_overdrawn() -> bool {
+    CURRENT.get().is_some_and(|charge| charge.overdraft > 0 && charge.refused.is_some())
 }
 
 /// Charges `bytes` more of a block to its account, which pays for it whoever asks; only what

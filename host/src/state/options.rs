@@ -51,6 +51,9 @@ pub struct StoreOptions {
     pub max_idempotency_keys: usize,
     /// Events that wait in the outbox until the bus takes them.
     pub max_outbox: u64,
+    /// Bytes of dead letters that one source may have in one subscription; beyond it they are
+    /// kept without their data, and beyond twice as much not at all.
+    pub max_dead_bytes: u64,
     /// After how long without use the file is closed.
     pub idle_close: Duration,
     /// Work that waits for the writer; beyond it more is refused.
@@ -89,6 +92,7 @@ impl Default for StoreOptions {
             idempotency_ttl: Duration::from_secs(24 * 60 * 60),
             max_idempotency_keys: 100_000,
             max_outbox: 100_000,
+            max_dead_bytes: 64 << 20,
             idle_close: Duration::from_secs(60),
             max_queued: 16 << 10,
             host_patience: Duration::from_secs(10),

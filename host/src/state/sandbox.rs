@@ -83,6 +83,10 @@ pub(super) struct Bounds {
     pub(super) migrates: bool,
 }
 
+/// Bytes that a statement that reads still gets where memory is used up, until it is ended:
+/// what a few operations of SQLite take, with values as large as they may be.
+const OVERDRAFT: usize = 16 << 20;
+
 /// While it lives, statements are a guest's.
 pub(super) struct Entered<'a> {
     sandbox: &'a Sandbox,
@@ -145,7 +149,10 @@ impl Sandbox {
         *self.shared.preparing() = Preparing { migrates, ..Preparing::default() };
         self.shared.watch.begin(bounds.watched.clone());
         self.shared.guest.store(true, Ordering::Relaxed);
-        let charged = self.common.account().charge(memory);
+        // SQLite undoes the whole transaction where memory is refused in the middle of a
+        // statement, also of one that reads; one that reads can be ended without that.
+        let overdraft = if bounds.watched.ends_early { OVERDRAFT } else { 0 };
+        let charged = self.common.account().charge(memory, overdraft);
         let mut entered = Entered {
             sandbox: self,
             connection,
@@ -264,18 +271,10 @@ impl Entered<'_> {
             return Error::sql(SqlErrorKind::Denied, denied);
         }
         match error.sqlite_error_code() {
-            Some(ErrorCode::OutOfMemory) => limit(match self.charged.refused() {
-                Some(Refused::Account) => {
-                    // What was prepared earlier may be most of it.
-                    self.connection.flush_prepared_statement_cache();
-                    format!("the service's SQL has {} bytes of memory at most", self.memory)
-                }
-                Some(Refused::Total) => {
-                    "the SQL of all services has as much memory as it may".to_owned()
-                }
-                None => "the statement is too long or too deep for a program of 25000 operations"
-                    .to_owned(),
-            }),
+            Some(ErrorCode::OutOfMemory) => limit(self.too_much()),
+            Some(ErrorCode::SystemIoFailure) if self.charged.refused().is_some() => {
+                limit(self.too_much())
+            }
             Some(ErrorCode::TooBig) => limit(format!(
                 "a value, a row or the text is larger than {} bytes, the most that this \
                  statement takes: the more it does with values, the smaller they have to be",
@@ -287,12 +286,30 @@ impl Entered<'_> {
                         format!("the invocation used its {budget:?} of CPU up ([limits] cpu)")
                     }
                     Some(Ended::Over) => "the invocation is over".to_owned(),
+                    Some(Ended::Memory) => self.too_much(),
                     Some(Ended::Deadline) | None => {
                         "the statement ran for longer than it may".to_owned()
                     }
                 })
             }
             _ => Error::of_guest(error),
+        }
+    }
+
+    /// Which memory is used up.
+    fn too_much(&self) -> String {
+        match self.charged.refused() {
+            Some(Refused::Account) => {
+                // What was prepared earlier may be most of it.
+                self.connection.flush_prepared_statement_cache();
+                format!("the service's SQL has {} bytes of memory at most", self.memory)
+            }
+            Some(Refused::Total) => {
+                "the SQL of all services has as much memory as it may".to_owned()
+            }
+            None => {
+                "the statement is too long or too deep for a program of 25000 operations".to_owned()
+            }
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::journal::{self, JournalError};
 /// The formats of the host's tables: each takes a file from the one before it to
 /// its own, and the first a new file. A host upgrades older files when it opens
 /// them and refuses a file that a newer one made.
-const FORMATS: &[&str] = &[FORMAT_1, FORMAT_2, FORMAT_3, FORMAT_4];
+const FORMATS: &[&str] = &[FORMAT_1, FORMAT_2, FORMAT_3, FORMAT_4, FORMAT_5];
 
 /// The newest of them.
 pub(super) const FORMAT: usize = FORMATS.len();
@@ -102,6 +102,18 @@ const FORMAT_4: &str = "
     DROP TABLE _held_3;
 ";
 
+/// Whose held events and dead letters are, and what one source has among a subscription's dead
+/// letters. Those from before are nobody's.
+const FORMAT_5: &str = "
+    ALTER TABLE _held ADD COLUMN source TEXT;
+    ALTER TABLE _dead ADD COLUMN source TEXT;
+    ALTER TABLE _dead ADD COLUMN without_data INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE _dead_bytes (
+        subscription TEXT NOT NULL, source TEXT NOT NULL, bytes INTEGER NOT NULL,
+        PRIMARY KEY (subscription, source)
+    ) STRICT, WITHOUT ROWID;
+";
+
 /// The first format in which large values are beside their keys.
 const LARGE_VALUES: usize = 4;
 
@@ -117,6 +129,7 @@ pub(super) const TABLES: &[&str] = &[
     "_done",
     "_held",
     "_dead",
+    "_dead_bytes",
 ];
 
 /// Opens the file for writing; makes it, with the host's tables, where it is new.

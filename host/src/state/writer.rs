@@ -393,6 +393,32 @@ impl Writer {
         Ok(())
     }
 
+    /// A dead letter of this source was cut short, or not even that.
+    pub(super) fn tell_cut(&self, subscription: &str, source: &str, is_kept: bool) {
+        // Each once, however many there are: a metric counts them.
+        if !self.core.dead_cut.count(is_kept) {
+            return;
+        }
+        let (service, limit) = (&self.core.service, self.options().max_dead_bytes);
+        if is_kept {
+            tracing::warn!(
+                service,
+                subscription,
+                source,
+                "the dead letters of one source have {limit} bytes: more of it are kept without \
+                 their data; retry or drop some (`hotdock events dead`)"
+            );
+        } else {
+            tracing::error!(
+                service,
+                subscription,
+                source,
+                "the dead letters of one source have twice {limit} bytes: more of it are not \
+                 kept, but logged and counted; drop some (`hotdock events dead`)"
+            );
+        }
+    }
+
     pub(super) fn options(&self) -> &StoreOptions {
         &self.core.options
     }

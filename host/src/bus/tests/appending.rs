@@ -43,7 +43,7 @@ async fn nothing_that_is_committed_is_told_before_it_is_synced() {
 
     // Nor is what follows from it, however far the writer has come with that.
     let mut repeating = Box::pin(bus.append(Sender::Operator, events(["a"])));
-    let mut relaying = Box::pin(bus.relay("one", outgoing(1..=400)));
+    let mut relaying = Box::pin(bus.relay("cart", "one", outgoing(1..=400)));
     let mut asking = Box::pin(bus.relayed("one"));
     assert!((&mut repeating).now_or_never().is_none());
     assert!((&mut relaying).now_or_never().is_none());

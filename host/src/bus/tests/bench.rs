@@ -53,7 +53,7 @@ async fn relaying() {
             tokio::spawn(async move {
                 for first in (1..=(EVENTS / stores) as u64).step_by(batch) {
                     let entries = outgoing(first..first + batch as u64);
-                    bus.relay(&format!("store-{store}"), entries).await.expect("room");
+                    bus.relay("cart", &format!("store-{store}"), entries).await.expect("room");
                 }
             })
         });

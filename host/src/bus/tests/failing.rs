@@ -18,7 +18,7 @@ async fn a_full_bus_refuses_and_takes_all_once_it_is_trimmed() {
     let BusError::Full(reason) = refused else { panic!("{refused}") };
     assert!(reason.contains("max-bytes"), "{reason}");
     assert!(bus.health().full && bus.health().bytes <= 10_000);
-    let relayed = bus.relay("one", outgoing(1..=5)).await;
+    let relayed = bus.relay("cart", "one", outgoing(1..=5)).await;
     assert!(matches!(relayed, Err(BusError::Full(_))), "{relayed:?}");
     // What is here takes no room.
     let repeated = bus.append(Sender::Operator, events([0, 1])).await;
@@ -30,7 +30,7 @@ async fn a_full_bus_refuses_and_takes_all_once_it_is_trimmed() {
     assert_eq!(bus.trim(LATER).await.expect("a trim").events, accepted);
     assert!(!bus.health().full);
     append(&bus, [accepted]).await;
-    assert_eq!(bus.relay("one", outgoing(1..=5)).await, Ok(5), "nothing was taken before");
+    assert_eq!(bus.relay("cart", "one", outgoing(1..=5)).await, Ok(5), "nothing was taken before");
     assert_eq!(bus.last(), accepted + 6);
 }
 
@@ -41,7 +41,7 @@ async fn a_full_disk_refuses_and_takes_all_once_there_is_room() {
     let bus = &fixture.bus;
     let mut accepted = 0;
     let refused = loop {
-        match bus.relay("one", outgoing(accepted + 1..=accepted + 20)).await {
+        match bus.relay("cart", "one", outgoing(accepted + 1..=accepted + 20)).await {
             Ok(last) => accepted = last,
             Err(refused) => break refused,
         }
@@ -56,7 +56,7 @@ async fn a_full_disk_refuses_and_takes_all_once_there_is_room() {
     let fixture = fixture.reopened(BusOptions::default()).await;
     append(&fixture.bus, 0..100).await;
     assert_eq!(
-        fixture.bus.relay("one", outgoing(accepted + 1..=accepted + 20)).await,
+        fixture.bus.relay("cart", "one", outgoing(accepted + 1..=accepted + 20)).await,
         Ok(accepted + 20)
     );
     assert_eq!(fixture.bus.last(), accepted + 120);

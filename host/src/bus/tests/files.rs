@@ -33,7 +33,7 @@ async fn a_log_of_format_1_is_read_on() {
 async fn freeze_the_format() {
     let fixture = Fixture::new(BusOptions { run_ids: 4, ..BusOptions::default() });
     let bus = &fixture.bus;
-    bus.relay("one", outgoing(1..=3)).await.expect("room");
+    bus.relay("cart", "one", outgoing(1..=3)).await.expect("room");
     append(bus, ["a", "b", "c", "d"]).await;
     append(bus, ["e"]).await;
     let cursor = Mirror { subscription: "cart/all".to_owned(), position: 2, active: true };

@@ -35,7 +35,7 @@ async fn an_outside_event_is_dropped_while_the_same_is_here() {
 async fn what_a_service_publishes_is_no_repeat_of_what_came_from_outside() {
     let Fixture { bus, folder: _folder } = Fixture::new(BusOptions::default());
     append(&bus, ["o1", "o2"]).await;
-    bus.relay("one", outgoing(1..=3)).await.expect("room");
+    bus.relay("cart", "one", outgoing(1..=3)).await.expect("room");
     let appended = bus.append(Sender::Operator, events(["o3"])).await;
     assert_eq!(appended, Ok(Appended { accepted: 1, repeats: vec![] }));
     assert_eq!(bus.last(), 6);

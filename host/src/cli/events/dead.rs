@@ -99,6 +99,8 @@ struct Entry<'a> {
     attempts: u32,
     reason: String,
     died_at: String,
+    #[serde(default)]
+    without_data: bool,
     #[serde(borrow)]
     event: &'a RawValue,
 }
@@ -135,7 +137,17 @@ impl Show {
                 return Ok(ExitCode::SUCCESS);
             }
             let entry: Entry<'_> = serde_json::from_str(letter.get())?;
-            let Entry { id, subscription, position, key, attempts, reason, died_at, .. } = entry;
+            let Entry {
+                id,
+                subscription,
+                position,
+                key,
+                attempts,
+                reason,
+                died_at,
+                without_data,
+                ..
+            } = entry;
             let event: Value = serde_json::from_str(entry.event.get())?;
             let mut lines = vec![
                 format!("dead letter   {id}"),
@@ -146,6 +158,10 @@ impl Show {
                 format!("died at       {died_at}"),
                 format!("reason        {reason}"),
             ];
+            if without_data {
+                let why = "not kept: its source has too much here; retry takes it from the bus";
+                lines.push(format!("data          {why}"));
+            }
             lines.extend(format!("{event:#}").lines().map(|line| escape::json(line).into_owned()));
             console::lines(&lines)?;
             Ok(ExitCode::SUCCESS)
@@ -205,7 +221,10 @@ fn in_rows(entries: &[Box<RawValue>]) -> Result<Vec<String>, serde_json::Error> 
             entry.position.to_string(),
             entry.attempts.to_string(),
             moment(&entry.died_at),
-            entry.reason,
+            match entry.without_data {
+                true => format!("{} (its data was not kept)", entry.reason),
+                false => entry.reason,
+            },
         ]);
     }
     Ok(console::table(&rows))

@@ -12,8 +12,8 @@ use crate::cli::remote::Remote;
 
 /// Show the subscriptions: how far they are, and what waits in them.
 ///
-/// State: running; paused, because deliveries to different keys failed in a row, or
-/// nothing can be delivered for now;
+/// State: running; paused, because deliveries of one source's events to different keys failed
+/// in a row (other sources' go on), or nothing can be delivered for now;
 /// full, because as many events wait as may; parked, because keys wait for an
 /// operator; starting; gap, because the bus no longer has what comes next; gone, because no
 /// version wants it any more, and it still holds events on the bus. Age: since when

@@ -9,7 +9,9 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::{MAX_PAGE, OperateError, raw, rfc3339};
+use crate::bus::{ReadLimit, Recorded};
 use crate::deadline;
+use crate::event::Event;
 use crate::events::command::{COMMAND_PATIENCE, Command};
 use crate::events::engine::{Events, Name, Shown, base};
 use crate::service::ServiceName;
@@ -41,6 +43,10 @@ pub struct DeadLetterView {
     pub reason: String,
     /// When (RFC 3339).
     pub died_at: String,
+    /// Whether the event's data was not kept, since its source has too much among the dead
+    /// letters: `retry` takes it from the bus.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub without_data: bool,
     /// The event (CloudEvents JSON).
     #[schema(value_type = Object)]
     pub event: Box<RawValue>,
@@ -136,19 +142,42 @@ impl Events {
             .at_work_as(&own)
             .or_else(|| self.at_work_as(&name(base(&letter.subscription))))
             .ok_or_else(|| OperateError::Unwanted(own.to_string()))?;
-        let revived = shown.store.retry_dead(id.number, &shown.name.subscription).await;
+        let event = match letter.without_data {
+            true => Some(self.event_of(id, &letter).await?.to_json()),
+            false => None,
+        };
+        let revived = shown.store.retry_dead(id.number, &shown.name.subscription, event).await;
         match revived.map_err(failed(&id.service))? {
-            Revival::Revived { key, position } => {
+            Revival::Revived { key, position, origin } => {
                 self.count_one_less_dead(&own);
                 // A dispatcher that has ended finds it among the held when it is back.
                 // So does one that doesn't listen for so long, when it is started anew.
-                let revived = shown.commands.send(Command::Revived { key, position });
+                let revived = shown.commands.send(Command::Revived { key, position, origin });
                 _ = deadline::within(COMMAND_PATIENCE, revived).await;
                 Ok(shown.name.to_string())
             }
             Revival::Waiting => Err(OperateError::Waiting(shown.name.to_string(), letter.position)),
             Revival::Gone => Err(OperateError::NoDeadLetter(id.clone())),
         }
+    }
+
+    /// The event of a letter without its data, as the bus has it.
+    async fn event_of(
+        &self,
+        id: &DeadLetterId,
+        letter: &DeadLetter,
+    ) -> Result<Arc<Event>, OperateError> {
+        let limit = ReadLimit { max_events: 1, max_bytes: 0 };
+        let batch = self.bus().read(letter.position.saturating_sub(1), limit).await?;
+        let head = Event::from_json(&letter.event).ok();
+        // Where the bus was lost, another event may be there.
+        let is_it = |found: &&Recorded| {
+            let same =
+                |head: &Event| (&head.id, &head.source) == (&found.event.id, &found.event.source);
+            found.position == letter.position && head.as_ref().is_some_and(same)
+        };
+        let found = batch.events.first().filter(is_it).map(|found| Arc::clone(&found.event));
+        found.ok_or_else(|| OperateError::DataGone(id.clone()))
     }
 
     /// Drops a dead letter for good. Durable when it returns.
@@ -243,6 +272,7 @@ fn view(service: &ServiceName, letter: DeadLetter) -> DeadLetterView {
         attempts: letter.attempts,
         reason: letter.reason,
         died_at: rfc3339(letter.died_at),
+        without_data: letter.without_data,
         event: raw(letter.event.to_vec()),
     }
 }

@@ -62,7 +62,7 @@ impl Events {
 }
 
 fn view(entry: HeldEntry) -> HeldView {
-    let HeldEntry { position, key, attempts, due, reason } = entry;
+    let HeldEntry { position, key, attempts, due, reason, .. } = entry;
     let due_at = match due {
         Due::At(at) if at > 0 => Some(rfc3339(at)),
         Due::At(_) | Due::Parked => None,

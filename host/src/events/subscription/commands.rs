@@ -6,7 +6,6 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use super::{Change, Dispatcher};
-use crate::events::breaker::Breaker;
 use crate::events::command::{Command, Refusal, Reply};
 use crate::events::held::Waiting;
 use crate::events::status::{Report, State};
@@ -24,8 +23,8 @@ impl Dispatcher {
                 // Another version may do better.
                 self.resume();
             }
-            Command::Revived { key, position } => {
-                self.revive(&Arc::from(key), position);
+            Command::Revived { key, position, origin } => {
+                self.revive(&Arc::from(key), position, origin);
             }
             Command::Skip { position, reply } => {
                 let done = self.skip(position);
@@ -41,10 +40,14 @@ impl Dispatcher {
 
     /// An event that was given up waits again, before those of its key: what of them
     /// is not with its handler yet waits behind it, and it waits for what is.
-    fn revive(&mut self, key: &Arc<str>, position: u64) {
+    fn revive(&mut self, key: &Arc<str>, position: u64, origin: String) {
         let behind = self.window.take_waiting(key);
         let (due, reason) = (Due::At(0), String::new());
-        self.held.load(HeldEntry { position, key: key.to_string(), attempts: 0, due, reason });
+        let lane = self.lanes.name(&origin);
+        self.lanes.hold(&lane, 0);
+        let (key_text, bytes) = (key.to_string(), 0);
+        let entry = HeldEntry { position, key: key_text, attempts: 0, due, reason, origin, bytes };
+        self.held.load(entry, lane);
         if self.window.is_busy(key) {
             self.held.reserve(key, position);
             self.revived.insert(Arc::clone(key), position);
@@ -72,7 +75,7 @@ impl Dispatcher {
 
     /// Shows how it stands.
     pub(super) fn report(&self) {
-        let state = if self.breaker.is_open() || self.rests() {
+        let state = if self.lanes.any_pauses() || self.rests() {
             State::Paused
         } else if self.is_full() {
             State::Full
@@ -90,7 +93,7 @@ impl Dispatcher {
     }
 
     fn resume(&mut self) {
-        self.breaker = Breaker::default();
+        self.lanes.begin_anew();
         self.rests_until = None;
         self.parts.target.wake();
     }

@@ -8,7 +8,7 @@ use rusqlite::{Connection, InterruptHandle};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::state::budget::Budget;
-use crate::state::threads;
+use crate::state::{memory, threads};
 
 /// Operations of SQLite between two looks. Few, since one can take long where values are
 /// large; a look costs little until the system's coarse clock has moved on.
@@ -44,6 +44,8 @@ pub(super) enum Ended {
     Cpu(Duration),
     /// Nobody waits for it.
     Over,
+    /// It has taken more memory than it may.
+    Memory,
 }
 
 /// A connection's watch over its guest's statements.
@@ -117,6 +119,10 @@ impl Watch {
     fn is_over(&self) -> bool {
         if !self.on.load(Ordering::Relaxed) {
             return false;
+        }
+        if memory::is_overdrawn() {
+            self.lock().ended.get_or_insert(Ended::Memory);
+            return true;
         }
         let time = coarse_time();
         if self.looked.swap(time, Ordering::Relaxed) == time {

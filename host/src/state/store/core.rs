@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use rusqlite::Connection;
 
+use crate::state::dead::Cut;
 use crate::state::error::{Error, is_io_failure};
 use crate::state::history::{Fingerprint, Sequence};
 use crate::state::idempotency::Keys;
@@ -27,6 +28,7 @@ pub(in crate::state) struct Core {
     pub(in crate::state) keys: Keys,
     pub(in crate::state) outbox: Outbox,
     pub(in crate::state) inbox: Inbox,
+    pub(in crate::state) dead_cut: Cut,
     pub(in crate::state) sandboxing: Common,
     committed: AtomicU64,
     /// When it was said last that it is full.
@@ -48,6 +50,7 @@ impl Core {
             keys: Keys::default(),
             outbox: Outbox::default(),
             inbox: Inbox::default(),
+            dead_cut: Cut::default(),
             committed: AtomicU64::new(0),
             told_full: Mutex::new(None),
             opening: Mutex::new(()),

@@ -333,6 +333,8 @@ async fn a_held_event_is_finished_once_and_a_buried_one_can_come_back() {
         attempts: 1,
         due: Due::At(7),
         reason: "not now".to_owned(),
+        origin: "outside".to_owned(),
+        bytes: event("held").to_json().len(),
     };
     assert_eq!((held.len(), &held[0]), (2, &entry));
 
@@ -346,6 +348,7 @@ async fn a_held_event_is_finished_once_and_a_buried_one_can_come_back() {
         event: Arc::new(event("held")),
         attempts: 8,
         reason: "never".to_owned(),
+        kept: Arc::default(),
     }])
     .await;
     assert_eq!(store.held(&name, 0, 10).await.expect("a store"), []);
@@ -354,11 +357,14 @@ async fn a_held_event_is_finished_once_and_a_buried_one_can_come_back() {
     let id = dead.letters[0].id;
     let dead = store.dead_letter(id).await.expect("a store").expect("it is there");
     assert_eq!((dead.position, dead.attempts), (2, 8));
-    let revived = store.retry_dead(id, &name).await.expect("a store");
-    assert_eq!(revived, Revival::Revived { key: "k".to_owned(), position: 2 });
+    let revived = store.retry_dead(id, &name, None).await.expect("a store");
+    assert_eq!(
+        revived,
+        Revival::Revived { key: "k".to_owned(), position: 2, origin: "outside".to_owned() }
+    );
     assert_eq!(store.dead_count(&name).await.expect("a store"), 0);
     assert!(store.held_event(&name, 2).await.expect("a store").is_some());
-    assert_eq!(store.retry_dead(id, &name).await.expect("a store"), Revival::Gone);
+    assert_eq!(store.retry_dead(id, &name, None).await.expect("a store"), Revival::Gone);
 }
 
 #[tokio::test]
@@ -413,4 +419,68 @@ async fn an_event_is_not_published_under_a_sequence_that_was_given_out_before() 
     let Err(Error::Unavailable(reason)) = refused else { panic!("{refused:?}") };
     assert!(reason.contains("gives out sequence 1, and has given out 3 before"), "{reason}");
     assert!(!store.begin().exists("b", "d").await.expect("a read"), "nothing of it is there");
+}
+
+/// A dead letter of `bytes` of data by this source, at this position. Returns whether it is kept.
+async fn bury(store: &Arc<Store>, source: &str, position: u64, bytes: usize) -> bool {
+    let name: Arc<str> = Arc::from("s");
+    assert_eq!(store.scan(&name, position, &[position]), [position]);
+    let json = format!(
+        r#"{{"specversion":"1.0","id":"{position}","source":"{source}","type":"t","data":"{}"}}"#,
+        "x".repeat(bytes)
+    );
+    let kept = Arc::new(AtomicBool::new(true));
+    let letter = Settlement::Bury {
+        consumption: consumption(position),
+        key: Arc::from("k"),
+        event: Arc::new(Event::from_json(json.as_bytes()).expect("an event")),
+        attempts: 1,
+        reason: "rejected".to_owned(),
+        kept: Arc::clone(&kept),
+    };
+    store.settle_durably(vec![letter]).await.expect("a store");
+    kept.load(Ordering::Relaxed)
+}
+
+#[tokio::test]
+async fn one_sources_dead_letters_leave_room_for_the_others() {
+    let options = StoreOptions { max_dead_bytes: 10_000, ..StoreOptions::default() };
+    let Fixture { store, _folder } = fixture(options.clone());
+    scanned(&store, &[]).await;
+    let mut position = 0;
+    let mut kept = 0;
+    loop {
+        position += 1;
+        if !bury(&store, "/services/evil", position, 2_000).await {
+            break;
+        }
+        kept += 1;
+    }
+    let letters = store.dead_letters(None, 0, 1_000).await.expect("a store").letters;
+    let whole = letters.iter().filter(|letter| !letter.without_data).count();
+    assert_eq!((letters.len(), whole), (kept, 4), "then heads, and then nothing");
+    let head = Event::from_json(&letters[4].event).expect("an event");
+    assert_eq!((head.id.as_str(), &head.data, &*letters[4].key), ("5", &None, "k"));
+    assert_eq!(letters[4].reason, "rejected");
+    let all: usize = letters.iter().map(|letter| letter.event.len()).sum();
+    assert!(all < 20_000, "{all}");
+    assert_eq!(store.dead_letters_cut(), (kept as u64 - 4, 1));
+
+    assert!(bury(&store, "/services/cart", position + 1, 2_000).await, "another has room");
+    let last = store.dead_letters(None, letters.last().expect("one").id, 10).await;
+    assert!(!last.expect("a store").letters[0].without_data);
+
+    // What is taken out makes room, also for the next host.
+    for letter in &letters {
+        assert!(store.drop_dead(letter.id).await.expect("a store"));
+    }
+    store.close().await;
+    let again = Store::new(_folder.path().join("cart.db"), "cart", options);
+    again.load_subscription(&Arc::from("s")).await.expect("a store").expect("a cursor");
+    for number in 2..=6 {
+        assert!(bury(&again, "/services/evil", position + number, 2_000).await);
+    }
+    let letters = again.dead_letters(None, 0, 1_000).await.expect("a store").letters;
+    let whole = letters.iter().filter(|letter| !letter.without_data).count();
+    assert_eq!((letters.len(), whole), (6, 5), "of cart one, of evil four and a head");
 }

@@ -251,3 +251,40 @@ async fn a_text_without_a_statement_is_refused_as_one() {
     let one = fixture.store.begin().query("/* one */ SELECT 1; -- of one", Vec::new()).await;
     assert!(one.is_ok_and(|rows| rows.values.len() == 1));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_that_runs_out_of_memory_leaves_its_transaction_as_it_was() {
+    const ROWS: &str =
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 9000)";
+    let too_large = [
+        format!("{ROWS} SELECT i FROM n ORDER BY zeroblob(100000), i"),
+        format!("{ROWS} SELECT count(*) FROM (SELECT DISTINCT randomblob(100000) FROM n)"),
+    ];
+    let Fixture { store, _folder } = with("CREATE TABLE t (n INTEGER)").await;
+    let is_limit = |refused: Result<Rows, Error>| match refused {
+        Err(Error::Sql(SqlError { kind: SqlErrorKind::Limit, message })) => {
+            assert!(message.contains("bytes of memory"), "{message}");
+        }
+        other => panic!("{other:?}"),
+    };
+    let count = "SELECT count(*) FROM t";
+    let mut reading = store.begin();
+    assert_eq!(reading.query(count, vec![]).await.expect("rows").values, [[Value::Integer(0)]]);
+    for query in &too_large {
+        is_limit(reading.query(query, vec![]).await);
+        let rows = reading.query(count, vec![]).await.expect("it goes on");
+        assert_eq!(rows.values, [[Value::Integer(0)]]);
+    }
+    let run = store.lease(false, None, move |mut writing| async move {
+        writing.execute("INSERT INTO t VALUES (1)", vec![]).await?;
+        for query in &too_large {
+            is_limit(writing.query(query, vec![]).await);
+        }
+        let rows = writing.query(count, vec![]).await?;
+        Ok::<_, Error>((rows.values, writing.finish().await?))
+    });
+    let (rows, committed) = run.await.expect("a lease").expect("it goes on");
+    committed.durable().await.expect("a disk");
+    assert_eq!(rows, [[Value::Integer(1)]]);
+    assert_eq!(numbers(&store, count).await, [1], "what it wrote is there");
+}
