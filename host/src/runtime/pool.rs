@@ -109,6 +109,11 @@ impl Pool {
         if let Some(instance) = self.lock().instances.pop() {
             return Ok(instance);
         }
+        // Boxed, so that those who find one don't carry it.
+        Box::pin(self.make()).await
+    }
+
+    async fn make(&self) -> wasmtime::Result<Instance> {
         let inner = &self.inner;
         let slot = inner.runtime.instance_slot(&inner.share, inner.program.slots).await?;
         let state = InstanceState::new(

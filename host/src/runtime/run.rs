@@ -4,11 +4,10 @@
 
 use std::any::Any;
 use std::future::{Future, poll_fn};
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::call::{Call, call};
@@ -30,7 +29,9 @@ pub(super) struct Running {
     stays: bool,
 }
 
-type Work = Pin<Box<dyn Future<Output = Ended> + Send>>;
+/// A guest's call, which ends, too, where the host panics in it: that ends one invocation, and
+/// not the thread, the connection or the group of whoever polls it.
+struct Work(Pin<Box<dyn Future<Output = Ended> + Send>>);
 
 /// Where a guest's call is.
 enum Place {
@@ -84,20 +85,20 @@ impl Running {
     pub(super) fn start(pool: &Pool, what: Call, exchange: Exchange, budget: &Budget) -> Self {
         let body_sent = CancellationToken::new();
         let work = call(pool.clone(), what, exchange.clone(), body_sent.clone());
-        Self::new(pool, Box::pin(caught(work)), exchange, budget, body_sent)
+        Self::new(pool, Work(Box::pin(work)), exchange, budget, body_sent)
     }
 
     /// Starts to take an instance, which runs the guest's start functions where
     /// it is a new one.
     pub(super) fn warm(pool: &Pool, exchange: Exchange, budget: &Budget) -> Self {
         let pool_of_call = pool.clone();
-        let work = caught(async move {
+        let work = Work(Box::pin(async move {
             match pool_of_call.take().await {
                 Ok(instance) => Ended { instance: Some(instance), result: Ok(()) },
                 Err(error) => Ended { instance: None, result: Err(error) },
             }
-        });
-        Self::new(pool, Box::pin(work), exchange, budget, CancellationToken::new())
+        }));
+        Self::new(pool, work, exchange, budget, CancellationToken::new())
     }
 
     fn new(
@@ -234,14 +235,20 @@ impl Running {
     }
 }
 
-/// A guest whose call ends, too, where the host panics in it: it ends one invocation, and
-/// not the thread, the connection or the group of whoever polls it.
-async fn caught(call: impl Future<Output = Ended>) -> Ended {
-    // What the panic left is in the call, and dropped with it.
-    AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|panic| {
-        let error = Panicked(words(&*panic).to_owned());
-        Ended { instance: None, result: Err(error.into()) }
-    })
+impl Future for Work {
+    type Output = Ended;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Ended> {
+        // What the panic left is in the call, and dropped with it: nobody polls it again.
+        let polled = catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(context)));
+        polled.unwrap_or_else(|panic| Poll::Ready(panicked(&*panic)))
+    }
+}
+
+#[cold]
+fn panicked(panic: &(dyn Any + Send)) -> Ended {
+    let error = Panicked(words(panic).to_owned());
+    Ended { instance: None, result: Err(error.into()) }
 }
 
 fn words(panic: &(dyn Any + Send)) -> &str {
