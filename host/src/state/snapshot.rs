@@ -2,6 +2,7 @@
 //! the writes it would make.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -146,7 +147,8 @@ impl Snapshot {
             Some(read) => read,
             None => {
                 let (bucket, key) = (bucket.to_owned(), key.to_owned());
-                self.elsewhere(move |connection| keyvalue::get(connection, &bucket, &key)).await?
+                let get = move |connection: &Connection| keyvalue::get(connection, &bucket, &key);
+                self.elsewhere(get).await?
             }
         };
         read.map_err(|error| self.store.core.failed(&error))
@@ -159,8 +161,16 @@ impl Snapshot {
         Ok(self.store.inline.read(|| read(reader.connection())))
     }
 
-    /// Reads on a thread where that may take its time.
-    async fn elsewhere<R: Send + 'static>(
+    /// Reads on a thread where that may take its time. Boxed, so that those who read here don't
+    /// carry it.
+    fn elsewhere<'a, R: Send + 'static>(
+        &'a mut self,
+        read: impl FnOnce(&Connection) -> R + Send + 'static,
+    ) -> Pin<Box<dyn Future<Output = Result<R, Error>> + Send + 'a>> {
+        Box::pin(self.read_elsewhere(read))
+    }
+
+    async fn read_elsewhere<R: Send + 'static>(
         &mut self,
         read: impl FnOnce(&Connection) -> R + Send + 'static,
     ) -> Result<R, Error> {
@@ -401,7 +411,8 @@ impl Reader {
             Some(idle) => idle,
             None => {
                 let opened = Arc::clone(store);
-                store.on_free_thread(move || IdleReader::open(&opened)).await??
+                // Boxed, so that those who find one don't carry it.
+                Box::pin(store.on_free_thread(move || IdleReader::open(&opened))).await??
             }
         };
         Ok(Self { store: Arc::clone(store), idle: Some(idle) })
