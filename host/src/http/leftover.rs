@@ -36,6 +36,8 @@ enum Where {
     There(ReplayBody),
     /// With who takes events of it.
     Events(Arc<AtomicBool>),
+    /// On its way from here to there.
+    Taken,
 }
 
 /// A body that says when it has come to its end.
@@ -53,9 +55,9 @@ impl Leftover {
 
     /// Takes it, to be read.
     pub(super) fn take(&mut self) -> Incoming {
-        match std::mem::replace(&mut self.body, Where::There(ReplayBody::empty())) {
+        match std::mem::replace(&mut self.body, Where::Taken) {
             Where::Here(body) => body,
-            Where::There(_) | Where::Events(_) => unreachable!("it is taken once"),
+            Where::There(_) | Where::Events(_) | Where::Taken => unreachable!("it is taken once"),
         }
     }
 
@@ -90,6 +92,7 @@ impl Leftover {
             }
             Where::There(body) => body.is_given_up(),
             Where::Events(ended) => !ended.load(Ordering::Relaxed),
+            Where::Taken => false,
         };
         if closes {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

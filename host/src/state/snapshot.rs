@@ -66,10 +66,10 @@ struct Gone {
 /// A reader connection; goes back to its store when dropped.
 pub(super) struct Reader {
     store: Arc<Store>,
-    idle: Option<IdleReader>,
+    idle: Option<Box<IdleReader>>,
 }
 
-/// A reader connection that nobody uses.
+/// A reader connection that nobody uses. Boxed where it is handed on.
 pub(super) struct IdleReader {
     connection: Connection,
     sandbox: Sandbox,
@@ -427,7 +427,7 @@ impl Reader {
     }
 
     fn idle(&self) -> &IdleReader {
-        self.idle.as_ref().expect("held until dropped")
+        self.idle.as_deref().expect("held until dropped")
     }
 }
 
@@ -445,7 +445,7 @@ impl Drop for Reader {
 }
 
 impl IdleReader {
-    fn open(store: &Arc<Store>) -> Result<Self, Error> {
+    fn open(store: &Arc<Store>) -> Result<Box<Self>, Error> {
         store.ensure_file()?;
         let failed = |error: rusqlite::Error| store.core.failed(&error);
         let mut connection =
@@ -455,6 +455,6 @@ impl IdleReader {
             .query_row("SELECT count(*) FROM sqlite_schema", (), |_| Ok(()))
             .map_err(failed)?;
         let sandbox = Sandbox::install(&mut connection, &store.core.sandboxing).map_err(failed)?;
-        Ok(Self { connection, sandbox })
+        Ok(Box::new(Self { connection, sandbox }))
     }
 }

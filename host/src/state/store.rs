@@ -35,7 +35,8 @@ use crate::{deadline, failpoint};
 pub struct Store {
     pub(super) core: Arc<Core>,
     queue: Mutex<Queue>,
-    readers: Mutex<Vec<IdleReader>>,
+    #[expect(clippy::vec_box, reason = "each is handed on several times in an invocation")]
+    readers: Mutex<Vec<Box<IdleReader>>>,
     readers_out: AtomicUsize,
     /// For each statement that reads, until its thread is done with it.
     reading: Arc<Semaphore>,
