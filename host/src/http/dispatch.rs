@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{Method, Request, Response, Uri, Version};
+use http::{Method, Request, Response, Version};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -14,6 +14,8 @@ use super::client::Client;
 use super::leftover::Leftover;
 use super::paced::Paced;
 use super::problem::Problem;
+use super::request::Fields;
+use super::uploads::Upload;
 use super::{events, idempotency, request, response, sticky};
 use crate::bus::Sender;
 use crate::config::site;
@@ -21,7 +23,9 @@ use crate::deadline::within;
 use crate::events::receive::{self, Intake};
 use crate::manifest::Limits;
 use crate::runtime::{Failure, Invocation, ReplayBody, ResponseBody, Unread, invoke};
-use crate::service::{Kind, Outcome, Registry, RouteMatch, Service, Ticket, VersionId, path};
+use crate::service::{
+    Kind, Outcome, Permit, Registry, RouteMatch, Service, Ticket, VersionId, path,
+};
 
 /// How much of a body is waited for, and how long, before its request takes a place among those
 /// that run.
@@ -37,13 +41,13 @@ pub async fn dispatch(
 ) -> Response<ResponseBody> {
     let (head, body) = request.into_parts();
     let is_head = head.method == Method::HEAD;
-    let expects_continue = request::expects_continue(&head);
-    let mut body = Leftover::new(body, &head, expects_continue);
-    let response = match answer(registry, intake, head, expects_continue, &mut body, client).await {
+    let fields = Fields::of(&head);
+    let mut body = Leftover::new(body, &head, fields.expects_continue);
+    let mut response = match answer(registry, intake, head, &fields, &mut body, client).await {
         Ok(response) => response,
         Err(problem) => problem.into_response(),
     };
-    let mut response = response::sendable(response, is_head);
+    response::make_sendable(&mut response, is_head);
     body.leave(&mut response);
     response
 }
@@ -52,11 +56,11 @@ async fn answer(
     registry: &Registry,
     intake: Option<&Intake>,
     mut head: Parts,
-    expects_continue: bool,
+    fields: &Fields,
     leftover: &mut Leftover,
     client: &Client,
 ) -> Result<Response<ResponseBody>, Problem> {
-    request::prepare(&mut head, client)?;
+    request::prepare(&mut head, fields, client)?;
     if request::is_about_host(&head) {
         return Ok(response::options());
     }
@@ -66,11 +70,13 @@ async fn answer(
         return events::take(intake, &head.headers, leftover.follow(), sender).await;
     }
     let service = route(registry, &head, intake.is_some())?;
-    let mut ticket = Ticket::new(sticky::take(&mut head.headers));
+    let token = if fields.cookies > 0 { sticky::take(&mut head.headers) } else { None };
+    let mut ticket = Ticket::new(token);
+    let head = Arc::new(head);
     let key = idempotency::scope(&head)?;
     let count = service.metrics.begin();
     let limits = service.traffic.choose(&head, &mut ticket).manifest.limits.clone();
-    let length = request::content_length(&head.headers);
+    let Fields { expects_continue, content_length: length, .. } = *fields;
     if length.is_some_and(|length| length > limits.request_body) {
         count.ended(Outcome::BodyTooLarge);
         return Err(Problem::body_too_large(&service.name, limits.request_body));
@@ -86,32 +92,24 @@ async fn answer(
     // One that is on its way is waited for by nobody who could do something else meanwhile.
     let takes_its_time = !body.has_ended()
         && (expects_continue || !body.arrives(READ_AHEAD_BYTES, READ_AHEAD_TIME).await);
-    let upload = takes_its_time.then(|| client.common.uploads.take(client)).transpose();
-    let Ok(upload) = upload else {
-        count.ended(Outcome::Overloaded);
-        return Err(Problem::too_many_uploads(&service.name));
-    };
-    let admitted = within(limits.deadline, async {
-        if let Some(upload) = upload {
-            tokio::select! {
-                biased;
-                part = service.admission.admit_upload() => body.hold((upload, part)),
-                // It may come, or be given up, before it is its turn.
-                () = body.ends(READ_AHEAD_BYTES), if !expects_continue => {}
-            }
-            // Many are given up at once, and none of them may take a place in the queue for that.
-            if body.is_late() {
-                return None;
-            }
+    let at_once = if takes_its_time { None } else { service.admission.try_admit() };
+    let admitted = match at_once {
+        Some(permit) => Some(permit),
+        None => {
+            let upload = takes_its_time.then(|| client.common.uploads.take(client)).transpose();
+            let Ok(upload) = upload else {
+                count.ended(Outcome::Overloaded);
+                return Err(Problem::too_many_uploads(&service.name));
+            };
+            // Boxed, so that those who needn't wait don't carry it.
+            Box::pin(admit(&service, upload, &body, expects_continue, limits.deadline)).await
         }
-        service.admission.admit().await.ok()
-    });
-    let admitted = admitted.await;
+    };
     if body.is_late() {
         count.ended(Outcome::ClientLeft);
         return Err(Problem::of_failure(&service.name, &Failure::BodyLate(idle)));
     }
-    let Ok(Some(permit)) = admitted else {
+    let Some(permit) = admitted else {
         count.ended(Outcome::Overloaded);
         return Err(Problem::overloaded(&service.name));
     };
@@ -128,18 +126,17 @@ async fn answer(
     };
     let running = Arc::clone(lease.version());
     let measure = running.metrics.begin(Kind::Request);
-    let (method, uri) = (head.method.clone(), head.uri.clone());
     let invocation = Invocation {
         lease,
         permit,
         store: Arc::clone(&service.store),
         metrics: Arc::clone(&service.metrics),
         body: body.clone(),
-        head,
+        head: Arc::clone(&head),
         key,
     };
     match invoke(invocation).await {
-        Ok(response) => {
+        Ok(mut response) => {
             // It agreed before it read: a client that waits for 100 would keep the body.
             if expects_continue && response.status().is_success() {
                 body.ask().await;
@@ -156,7 +153,11 @@ async fn answer(
             }
             count.ended(Outcome::Answered);
             measure.ended(Outcome::Answered, Some(response.status()));
-            Ok(with_cookie(response::of_guest(response), &uri, &ticket))
+            response::make_hosts(&mut response);
+            if let Some(token) = ticket.new_token() {
+                sticky::give(response.headers_mut(), token, &head.uri);
+            }
+            Ok(response)
         }
         Err(failure) => {
             let failure = match failure {
@@ -166,9 +167,36 @@ async fn answer(
             };
             count.ended(failure.outcome());
             measure.ended(failure.outcome(), None);
-            Err(failed(&running.id, &method, &uri, &failure))
+            Err(failed(&running.id, &head, &failure))
         }
     }
+}
+
+/// Waits until the request may run; `None` where as many wait as may, its time is over, or its
+/// body is too late.
+async fn admit(
+    service: &Service,
+    upload: Option<Upload>,
+    body: &ReplayBody,
+    expects_continue: bool,
+    deadline: Duration,
+) -> Option<Permit> {
+    let admitted = within(deadline, async {
+        if let Some(upload) = upload {
+            tokio::select! {
+                biased;
+                part = service.admission.admit_upload() => body.hold((upload, part)),
+                // It may come, or be given up, before it is its turn.
+                () = body.ends(READ_AHEAD_BYTES), if !expects_continue => {}
+            }
+            // Many are given up at once, and none of them may take a place in the queue for that.
+            if body.is_late() {
+                return None;
+            }
+        }
+        service.admission.admit().await.ok()
+    });
+    admitted.await.ok().flatten()
 }
 
 /// The service that answers this host, path and method. Where there is none the
@@ -215,23 +243,11 @@ fn unread(head: &Parts, expects_continue: bool) -> Unread {
     }
 }
 
-/// Tells a client by what token it stays on its version, where it has none.
-fn with_cookie(
-    mut response: Response<ResponseBody>,
-    uri: &Uri,
-    ticket: &Ticket,
-) -> Response<ResponseBody> {
-    if let Some(token) = ticket.new_token() {
-        sticky::give(response.headers_mut(), token, uri);
-    }
-    response
-}
-
 /// Logs a failure, once, and says what the client learns of it.
-fn failed(running: &VersionId, method: &Method, uri: &Uri, failure: &Failure) -> Problem {
+fn failed(running: &VersionId, head: &Parts, failure: &Failure) -> Problem {
     let VersionId { service, number: version } = running;
     let problem = Problem::of_failure(service, failure);
-    let path = uri.path();
+    let (method, path) = (&head.method, head.uri.path());
     let status = problem.status().as_u16();
     match failure {
         // The client's doing, or the load's.

@@ -35,10 +35,10 @@ pub(super) enum Call {
 
 impl Call {
     /// A request, to be handed over as this program takes requests.
-    pub(super) fn of_request(servable: Servable, head: &Parts) -> Self {
+    pub(super) fn of_request(servable: Servable, head: &Arc<Parts>) -> Self {
         match servable.requests {
             Some(RequestInterface::Whole) => Self::Whole(whole::Head::of(head)),
-            _ => Self::Request(head.clone()),
+            _ => Self::Request(Parts::clone(head)),
         }
     }
 

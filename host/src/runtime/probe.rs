@@ -131,7 +131,7 @@ async fn ask(version: &Arc<Version>, store: &Arc<Store>, path: &str) -> Result<(
     transaction.count_against(&budget);
     let exchange = Exchange::new(transaction, ReplayBody::empty(), Occasion::Probe);
     let (head, ()) = request.into_parts();
-    let call = Call::of_request(version.pool.servable(), &head);
+    let call = Call::of_request(version.pool.servable(), &Arc::new(head));
     let mut running = Running::start(&version.pool, call, exchange, &budget);
     running.stay(true);
     let status = match running.until_answer().await {

@@ -15,11 +15,9 @@ use wasmtime_wasi_http::{Error, WasiBody};
 use super::afterwards::{Afterwards, End, Hold, Sending};
 use super::bounds::Bounds;
 use super::failure::Failure;
-use super::invocation::Validated;
 use super::response::{GuestBody, ResponseBody, Truncated};
 use super::run::{Ended, OverBudget, Running};
 use crate::manifest::Limits;
-use crate::state::Committed;
 
 /// An answer's body, on its way from the guest or as a whole.
 pub(super) enum AnswerBody {
@@ -75,10 +73,11 @@ impl Unreadable {
 /// invocation goes on in a task of its own.
 pub(super) async fn respond(
     hold: Hold,
-    validated: Validated,
+    running: Running,
+    ended: Option<Ended>,
+    response: Response<AnswerBody>,
     bounds: &Bounds<'_>,
-) -> (Response<ResponseBody>, Committed) {
-    let Validated { running, ended, response, committed } = validated;
+) -> Response<ResponseBody> {
     let failed = response.status().is_server_error();
     let (parts, body) = response.into_parts();
     let body = match body {
@@ -88,7 +87,7 @@ pub(super) async fn respond(
             ResponseBody::finished(frames)
         }
     };
-    (Response::from_parts(parts, body), committed)
+    Response::from_parts(parts, body)
 }
 
 async fn stream(
