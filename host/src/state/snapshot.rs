@@ -11,6 +11,7 @@ use bytes::Bytes;
 use rusqlite::Connection;
 
 use super::budget::Budget;
+use super::control::{Control, Controlled};
 use super::error::Error;
 use super::history::{ReadSet, Sequence};
 use super::idempotency::{self, Keeping, KeptAnswer, KeyClaim};
@@ -71,7 +72,7 @@ pub(super) struct Reader {
 
 /// A reader connection that nobody uses. Boxed where it is handed on.
 pub(super) struct IdleReader {
-    connection: Connection,
+    connection: Controlled,
     sandbox: Sandbox,
 }
 
@@ -354,11 +355,7 @@ impl Snapshot {
             // Read before the snapshot is pinned: a number that is too low makes
             // conflicts where there are none, one too high would miss some.
             self.reads.snapshot = self.store.core.committed();
-            let begun = reader
-                .idle()
-                .connection
-                .prepare_cached("BEGIN")
-                .and_then(|mut begin| begin.execute(()));
+            let begun = reader.idle().connection.take(Control::Begin);
             begun.map_err(|error| self.store.core.failed(&error))?;
             self.reader = Some(reader);
         }
@@ -434,12 +431,8 @@ impl Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         let Some(idle) = self.idle.take() else { return };
-        let ended = idle.connection.is_autocommit()
-            || idle
-                .connection
-                .prepare_cached("ROLLBACK")
-                .and_then(|mut end| end.execute(()))
-                .is_ok();
+        let ended =
+            idle.connection.is_autocommit() || idle.connection.take(Control::Rollback).is_ok();
         self.store.push_reader(ended.then_some(idle));
     }
 }
@@ -455,6 +448,6 @@ impl IdleReader {
             .query_row("SELECT count(*) FROM sqlite_schema", (), |_| Ok(()))
             .map_err(failed)?;
         let sandbox = Sandbox::install(&mut connection, &store.core.sandboxing).map_err(failed)?;
-        Ok(Box::new(Self { connection, sandbox }))
+        Ok(Box::new(Self { connection: Controlled::new(connection), sandbox }))
     }
 }

@@ -5,11 +5,12 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{CachedStatement, Connection, ToSql, params_from_iter};
+use rusqlite::{CachedStatement, ToSql, params_from_iter};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use super::budget::Budget;
+use super::control::{Control, Controlled};
 use super::error::{Error, SqlErrorKind};
 use super::options::StoreOptions;
 use super::rollback;
@@ -72,7 +73,7 @@ pub(super) struct Deadlines {
 
 /// A connection on which a guest's statement runs.
 pub(super) struct Scope<'a> {
-    pub(super) connection: &'a Connection,
+    pub(super) connection: &'a Controlled,
     pub(super) sandbox: &'a Sandbox,
     pub(super) options: &'a StoreOptions,
     pub(super) access: Access,
@@ -189,7 +190,7 @@ impl Scope<'_> {
         if plan.drops {
             self.check_drop()?;
         }
-        if savepoint { self.host("SAVEPOINT statement") } else { Ok(()) }
+        if savepoint { self.host(Control::OpenStatement) } else { Ok(()) }
     }
 
     fn enter(&self, deadline: Instant, ends_early: bool) -> Entered<'_> {
@@ -267,20 +268,19 @@ impl Scope<'_> {
     /// Keeps what a statement did, or undoes it.
     fn settle(&self, savepoint: bool, keep: bool) -> Result<(), Error> {
         match (savepoint, keep) {
-            (true, true) => self.host("RELEASE statement"),
+            (true, true) => self.host(Control::CloseStatement),
             (true, false) => {
-                self.host("ROLLBACK TO statement")?;
-                self.host("RELEASE statement")
+                self.host(Control::UndoStatement)?;
+                self.host(Control::CloseStatement)
             }
             (false, true) => Ok(()),
-            (false, false) => self.host("ROLLBACK TO lease"),
+            (false, false) => self.host(Control::UndoLease),
         }
     }
 
-    /// Runs a statement of the host's own.
-    fn host(&self, statement: &str) -> Result<(), Error> {
-        let run = || self.connection.prepare_cached(statement)?.execute(());
-        run().map(drop).map_err(|error| Error::of_host(&error))
+    /// Takes a step of the host's own.
+    fn host(&self, step: Control) -> Result<(), Error> {
+        self.connection.take(step).map_err(|error| Error::of_host(&error))
     }
 
     fn rows(
