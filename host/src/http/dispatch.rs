@@ -43,6 +43,7 @@ pub async fn dispatch(
     let is_head = head.method == Method::HEAD;
     let fields = Fields::of(&head);
     let mut body = Leftover::new(body, &head, fields.expects_continue);
+    let head = Arc::new(head);
     let mut response = match answer(registry, intake, head, &fields, &mut body, client).await {
         Ok(response) => response,
         Err(problem) => problem.into_response(),
@@ -55,12 +56,14 @@ pub async fn dispatch(
 async fn answer(
     registry: &Registry,
     intake: Option<&Intake>,
-    mut head: Parts,
+    mut head: Arc<Parts>,
     fields: &Fields,
     leftover: &mut Leftover,
     client: &Client,
 ) -> Result<Response<ResponseBody>, Problem> {
-    request::prepare(&mut head, fields, client)?;
+    let own = Arc::get_mut(&mut head).expect("nobody else has it yet");
+    request::prepare(own, fields, client)?;
+    let token = if fields.cookies > 0 { sticky::take(&mut own.headers) } else { None };
     if request::is_about_host(&head) {
         return Ok(response::options());
     }
@@ -70,12 +73,10 @@ async fn answer(
         return events::take(intake, &head.headers, leftover.follow(), sender).await;
     }
     let service = route(registry, &head, intake.is_some())?;
-    let token = if fields.cookies > 0 { sticky::take(&mut head.headers) } else { None };
     let mut ticket = Ticket::new(token);
-    let head = Arc::new(head);
     let key = idempotency::scope(&head)?;
     let count = service.metrics.begin();
-    let limits = service.traffic.choose(&head, &mut ticket).manifest.limits.clone();
+    let limits = &service.traffic.choose(&head, &mut ticket).manifest.limits;
     let Fields { expects_continue, content_length: length, .. } = *fields;
     if length.is_some_and(|length| length > limits.request_body) {
         count.ended(Outcome::BodyTooLarge);
@@ -87,7 +88,7 @@ async fn answer(
         return Err(Problem::of_failure(&service.name, &failure));
     }
     let idle = client.common.body_idle;
-    let body = replayable(leftover.take(), &limits, idle, unread(&head, expects_continue));
+    let body = replayable(leftover.take(), limits, idle, unread(&head, expects_continue));
     leftover.is_with(body.clone());
     // One that is on its way is waited for by nobody who could do something else meanwhile.
     let takes_its_time = !body.has_ended()

@@ -211,6 +211,11 @@ impl Exchange {
         self.lock().lease_request.is_some()
     }
 
+    /// Whether there is an answer.
+    pub(super) fn has_answer(&self) -> bool {
+        self.lock().answer.is_some()
+    }
+
     /// The answer, once.
     pub(super) fn take_answer(&self) -> Option<Answer> {
         self.lock().answer.take()

@@ -64,13 +64,17 @@ pub(super) struct Validated {
     pub(super) committed: Committed,
 }
 
-/// What a run comes to.
+/// What a run comes to. Boxed: it is handed on several times on its way.
 pub(super) enum Outcome {
-    /// Boxed: it is handed on several times on its way.
     Answered(Box<Validated>),
-    /// An earlier request with its key was answered, perhaps in the open group:
-    /// what this one gets once that is durable.
-    Repeated(Result<Response<ResponseBody>, Failure>, Committed),
+    Repeated(Box<Repeated>),
+}
+
+/// An earlier request with its key was answered, perhaps in the open group: what this one gets
+/// once that is durable.
+pub(super) struct Repeated {
+    response: Result<Response<ResponseBody>, Failure>,
+    committed: Committed,
 }
 
 /// Runs the invocation, or finds the answer that is kept under its key. Returns
@@ -136,11 +140,10 @@ async fn answer(
                 committed = pending;
                 response = Ok(respond(hold, running, ended, answer, bounds).await);
             }
-            Outcome::Repeated(repeated, pending) => {
-                again = Again::of(&hold, &pending, None);
+            Outcome::Repeated(repeated) => {
+                again = Again::of(&hold, &repeated.committed, None);
                 writer = None;
-                committed = pending;
-                response = repeated;
+                Repeated { response, committed } = *repeated;
             }
         }
         let durable = behind_gate(&mut response, committed, bounds.limits()).await;
@@ -213,8 +216,9 @@ impl Work for Request {
         if let Some(keyed) = &self.keyed
             && let Some(kept) = transaction.kept_answer(&keyed.claim).await?
         {
-            let repeated = Outcome::Repeated(keyed.repeat(kept), transaction.finish().await?);
-            return Ok(Before::Done(repeated));
+            let committed = transaction.finish().await?;
+            let repeated = Repeated { response: keyed.repeat(kept), committed };
+            return Ok(Before::Done(Outcome::Repeated(Box::new(repeated))));
         }
         Ok(Before::Run(transaction))
     }

@@ -136,9 +136,11 @@ async fn ask(version: &Arc<Version>, store: &Arc<Store>, path: &str) -> Result<(
     running.stay(true);
     let status = match running.until_answer().await {
         // The transaction is dropped with the answer: nothing of it stays.
-        Step::Answered(answer, _) => match answer.given {
-            Given::Response(response) => response.map_err(failed)?.status(),
-            Given::Verdict(_) => return Err(failed("it answered as to an event".to_owned())),
+        Step::Answered(_) => match running.exchange().take_answer().map(|answer| answer.given) {
+            Some(Given::Response(response)) => response.map_err(failed)?.status(),
+            Some(Given::Verdict(_)) | None => {
+                return Err(failed("it answered as to an event".to_owned()));
+            }
         },
         Step::Ended(ended) => {
             let reason = match ended.result {

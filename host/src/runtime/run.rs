@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use tokio_util::sync::CancellationToken;
 
 use super::call::{Call, call};
-use super::exchange::{Answer, Exchange, LeaseRequest};
+use super::exchange::{Exchange, LeaseRequest};
 use super::instance::Instance;
 use super::lane::{Meter, SlowTask};
 use super::pool::Pool;
@@ -54,14 +54,14 @@ enum Return {
 /// A guest whose call returned, with all its post-return work.
 pub(super) struct Ended {
     /// Its instance; `None` where none could be made.
-    pub(super) instance: Option<Instance>,
+    pub(super) instance: Option<Box<Instance>>,
     pub(super) result: wasmtime::Result<()>,
 }
 
 /// How far a guest came.
 pub(super) enum Step {
-    /// It handed over its answer; its call may have ended, too.
-    Answered(Answer, Option<Ended>),
+    /// It handed over its answer, see [`Exchange::take_answer`]; its call may have ended, too.
+    Answered(Option<Ended>),
     /// It wants to go on with the writer lease.
     WantsLease(LeaseRequest),
     /// Its call ended without an answer.
@@ -148,11 +148,11 @@ impl Running {
     pub(super) async fn until_answer(&mut self) -> Step {
         poll_fn(|context| {
             let polled = self.poll(context);
-            if let Some(answer) = self.exchange.take_answer() {
+            if self.exchange.has_answer() {
                 return Poll::Ready(match polled {
-                    Poll::Ready(Ok(ended)) => Step::Answered(answer, Some(ended)),
+                    Poll::Ready(Ok(ended)) => Step::Answered(Some(ended)),
                     Poll::Ready(Err(OverBudget)) => Step::OverBudget,
-                    Poll::Pending => Step::Answered(answer, None),
+                    Poll::Pending => Step::Answered(None),
                 });
             }
             match polled {

@@ -67,7 +67,7 @@ pub async fn invoke_in_stages(
     ended(Stage::Commit);
     let validated = match outcome {
         Ok(Outcome::Answered(validated)) => *validated,
-        Ok(Outcome::Repeated(..)) => return Err(Failure::NoAnswer),
+        Ok(Outcome::Repeated(_)) => return Err(Failure::NoAnswer),
         Err(Unanswered::Failed(failure)) => return Err(failure),
         Err(Unanswered::Rerun(_)) => return Err(Failure::Conflict),
     };
