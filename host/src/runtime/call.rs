@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::Notify;
 use wasmtime::Store;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::{WasiHttpView, p2, p3};
@@ -57,7 +57,7 @@ pub(super) async fn call(
     pool: Pool,
     what: Call,
     exchange: Exchange,
-    body_sent: CancellationToken,
+    body_sent: Arc<Notify>,
 ) -> Ended {
     // Before it takes an instance: a client may be slow.
     let body = match &what {
@@ -151,7 +151,7 @@ async fn call_p3(
     guest: &p3::bindings::Service,
     head: Parts,
     exchange: Exchange,
-    body_sent: CancellationToken,
+    body_sent: Arc<Notify>,
     account: &Arc<Account>,
 ) -> wasmtime::Result<()> {
     let request = http::Request::from_parts(head, exchange.body().reader());
@@ -167,7 +167,7 @@ async fn call_p3(
                     )));
                     // The body is moved by this store's event loop, so the loop
                     // goes on until it is sent.
-                    body_sent.cancelled().await;
+                    body_sent.notified().await;
                 }
                 Err(code) => exchange.answer(Given::Response(Err(format!("{code:?}")))),
             }

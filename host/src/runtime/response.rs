@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
+use tokio::sync::Notify;
 use tokio::task::unconstrained;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use wasmtime_wasi_http::WasiBody;
@@ -80,7 +81,7 @@ pub(super) struct GuestBody {
     /// `None` once it was cut off or failed.
     body: Option<WasiBody>,
     is_cut_off: bool,
-    sent: CancellationToken,
+    sent: Arc<Notify>,
     /// Where its guest is from.
     pool: Pool,
     /// `[limits] response-body`.
@@ -347,7 +348,7 @@ fn lock(linked: &Mutex<Linked>) -> MutexGuard<'_, Linked> {
 }
 
 impl GuestBody {
-    pub(super) fn new(body: WasiBody, sent: CancellationToken, pool: &Pool, limit: u64) -> Self {
+    pub(super) fn new(body: WasiBody, sent: Arc<Notify>, pool: &Pool, limit: u64) -> Self {
         Self { body: Some(body), is_cut_off: false, sent, pool: pool.clone(), limit, bytes: 0 }
     }
 
@@ -367,11 +368,11 @@ impl GuestBody {
             Some(Err(_)) => {
                 // It would seem to end next.
                 self.body = None;
-                self.sent.cancel();
+                self.sent.notify_one();
                 Poll::Ready(Some(Err(CutOff)))
             }
             None => {
-                self.sent.cancel();
+                self.sent.notify_one();
                 Poll::Ready(None)
             }
         }
@@ -391,7 +392,7 @@ impl GuestBody {
     fn cut_off(&mut self) -> CutOff {
         self.body = None;
         self.is_cut_off = true;
-        self.sent.cancel();
+        self.sent.notify_one();
         self.pool.limits_reached().note("response-body");
         let version = self.pool.version();
         tracing::warn!(
@@ -406,6 +407,6 @@ impl GuestBody {
 
 impl Drop for GuestBody {
     fn drop(&mut self) {
-        self.sent.cancel();
+        self.sent.notify_one();
     }
 }

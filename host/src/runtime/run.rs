@@ -6,9 +6,10 @@ use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio_util::sync::CancellationToken;
+use tokio::sync::Notify;
 
 use super::call::{Call, call};
 use super::exchange::{Exchange, LeaseRequest};
@@ -23,7 +24,7 @@ pub(super) struct Running {
     meter: Meter,
     budget: Budget,
     exchange: Exchange,
-    body_sent: CancellationToken,
+    body_sent: Arc<Notify>,
     pool: Pool,
     /// Whether it stays where it is polled: it holds the writer, and others wait.
     stays: bool,
@@ -83,8 +84,8 @@ pub(super) struct Panicked(String);
 impl Running {
     /// Starts a call of `pool`'s program.
     pub(super) fn start(pool: &Pool, what: Call, exchange: Exchange, budget: &Budget) -> Self {
-        let body_sent = CancellationToken::new();
-        let work = call(pool.clone(), what, exchange.clone(), body_sent.clone());
+        let body_sent = Arc::default();
+        let work = call(pool.clone(), what, exchange.clone(), Arc::clone(&body_sent));
         Self::new(pool, Work(Box::pin(work)), exchange, budget, body_sent)
     }
 
@@ -98,7 +99,7 @@ impl Running {
                 Err(error) => Ended { instance: None, result: Err(error) },
             }
         }));
-        Self::new(pool, work, exchange, budget, CancellationToken::new())
+        Self::new(pool, work, exchange, budget, Arc::default())
     }
 
     fn new(
@@ -106,7 +107,7 @@ impl Running {
         work: Work,
         exchange: Exchange,
         budget: &Budget,
-        body_sent: CancellationToken,
+        body_sent: Arc<Notify>,
     ) -> Self {
         Self {
             place: Place::Here(work),
@@ -139,9 +140,10 @@ impl Running {
         self.stays = stays;
     }
 
-    /// To be cancelled when the answer's body was sent or given up.
-    pub(super) fn body_sent(&self) -> CancellationToken {
-        self.body_sent.clone()
+    /// To be notified when the answer's body was sent or given up. Nobody but the guest's call
+    /// waits for it.
+    pub(super) fn body_sent(&self) -> Arc<Notify> {
+        Arc::clone(&self.body_sent)
     }
 
     /// Runs it until its answer, or its end without one.

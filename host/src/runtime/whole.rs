@@ -21,7 +21,7 @@ use super::{field_lines, trace};
 
 /// A request's head as such a guest sees it.
 pub(super) struct Head {
-    head: Arc<Parts>,
+    parts: Arc<Parts>,
     headers: Vec<u8>,
     /// The trace that it is part of.
     pub(super) trace: Option<String>,
@@ -30,7 +30,7 @@ pub(super) struct Head {
 impl Head {
     pub(super) fn of(head: &Arc<Parts>) -> Self {
         Self {
-            head: Arc::clone(head),
+            parts: Arc::clone(head),
             headers: field_lines::write(&head.headers),
             trace: trace::of_request(&head.headers),
         }
@@ -47,8 +47,8 @@ pub(super) async fn call(
     account: &Account,
 ) -> wasmtime::Result<()> {
     let request = Request {
-        method: method(&head.head.method),
-        target: head.head.uri.path_and_query().map_or("/", |target| target.as_str()),
+        method: method(&head.parts.method),
+        target: head.parts.uri.path_and_query().map_or("/", |target| target.as_str()),
         headers: &head.headers,
         body,
     };
