@@ -1,47 +1,75 @@
 //! Waiting, but not for ever.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::task::Poll;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use futures_util::TryFutureExt as _;
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// The deadline passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Late;
 
 /// What `future` comes to, if it does until the deadline.
-pub(crate) async fn by<F: Future>(deadline: Instant, future: F) -> Result<F::Output, Late> {
-    unless(future, || sleep_until(deadline)).await.map_err(|()| Late)
+pub(crate) fn by<F: Future>(
+    deadline: Instant,
+    future: F,
+) -> impl Future<Output = Result<F::Output, Late>> {
+    unless(future, move || sleep_until(deadline)).map_err(|()| Late)
 }
 
 /// What `future` comes to, or what ends it before. Most are ready at once, so what would
 /// end it is made only for one that isn't: that is what it has before
 /// [`tokio::time::timeout_at`].
-pub(crate) async fn unless<F: Future, E: Future>(
-    future: F,
-    end: impl FnOnce() -> E,
-) -> Result<F::Output, E::Output> {
-    let mut future = pin!(future);
-    let mut make_end = Some(end);
-    let mut end = pin!(None::<E>);
-    poll_fn(|context| {
-        if let Poll::Ready(output) = future.as_mut().poll(context) {
-            return Poll::Ready(Ok(output));
-        }
-        if let Some(make_end) = make_end.take() {
-            end.set(Some(make_end()));
-        }
-        let end = end.as_mut().as_pin_mut().expect("it was just set");
-        end.poll(context).map(Err)
-    })
-    .await
+pub(crate) fn unless<F, M, E>(future: F, end: M) -> Unless<F, M, E>
+where
+    F: Future,
+    M: FnOnce() -> E,
+    E: Future,
+{
+    Unless { future, make_end: Some(end), end: None }
+}
+
+pin_project! {
+    /// See [`unless`]. No `async fn`, which would hold what it is given twice.
+    pub(crate) struct Unless<F, M, E> {
+        #[pin]
+        future: F,
+        make_end: Option<M>,
+        #[pin]
+        end: Option<E>,
+    }
 }
 
 /// The same within this time.
-pub(crate) async fn within<F: Future>(time: Duration, future: F) -> Result<F::Output, Late> {
-    by(Instant::now() + time, future).await
+pub(crate) fn within<F: Future>(
+    time: Duration,
+    future: F,
+) -> impl Future<Output = Result<F::Output, Late>> {
+    unless(future, move || sleep(time)).map_err(|()| Late)
+}
+
+impl<F, M, E> Future for Unless<F, M, E>
+where
+    F: Future,
+    M: FnOnce() -> E,
+    E: Future,
+{
+    type Output = Result<F::Output, E::Output>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        if let Poll::Ready(output) = this.future.poll(context) {
+            return Poll::Ready(Ok(output));
+        }
+        if let Some(make_end) = this.make_end.take() {
+            this.end.set(Some(make_end()));
+        }
+        this.end.as_pin_mut().expect("it was just set").poll(context).map(Err)
+    }
 }
 
 #[cfg(test)]

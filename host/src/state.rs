@@ -19,6 +19,7 @@
 //! SQLite's particulars stay in this module.
 
 mod budget;
+mod control;
 mod dead;
 mod doing;
 mod error;

@@ -18,7 +18,8 @@ use crate::allocator::{Counting, counted};
 use crate::config::HttpLimits;
 use crate::http::client::{Client, Common};
 use crate::http::dispatch::route;
-use crate::http::{idempotency, request};
+use crate::http::idempotency;
+use crate::http::request::{self, Fields};
 use crate::runtime::{Invocation, ReplayBody, Stage, Unread, instantiate, invoke_in_stages};
 use crate::service::{Service, Ticket};
 
@@ -138,7 +139,8 @@ impl Bench<'_> {
         let (mut head, body) = (self.asked.head(host), self.asked.body());
         let mut taken = Taken::default();
         let mut watch = Watch::start(self.counting);
-        let routed = request::prepare(&mut head, client)
+        let fields = Fields::of(&head);
+        let routed = request::prepare(&mut head, &fields, client)
             .and_then(|()| route(&subject.registry, &head, false));
         let service = routed.map_err(|problem| refused(self.asked, problem.status()))?;
         taken.route = watch.lap();
@@ -240,7 +242,7 @@ async fn admit(
     let (service, lease) = chosen.context("the service has no version")?;
     let body = ReplayBody::new(body, limits.request_body, limits.replay_body, Unread::Drain);
     let (store, metrics) = (Arc::clone(&service.store), Arc::clone(&service.metrics));
-    Ok(Invocation { lease, permit, store, metrics, head, body, key })
+    Ok(Invocation { lease, permit, store, metrics, head: Arc::new(head), body, key })
 }
 
 fn row((stage, what): (&'static str, &'static str), laps: &Laps) -> Row {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{Method, Request, Response, Uri, Version};
+use http::{Method, Request, Response, Version};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -15,6 +15,8 @@ use super::client::Client;
 use super::leftover::Leftover;
 use super::paced::Paced;
 use super::problem::Problem;
+use super::request::Fields;
+use super::uploads::Upload;
 use super::{events, idempotency, request, response, sticky};
 use crate::bus::Sender;
 use crate::config::site;
@@ -22,7 +24,9 @@ use crate::deadline::within;
 use crate::events::receive::{self, Intake};
 use crate::manifest::Limits;
 use crate::runtime::{Failure, Invocation, ReplayBody, ResponseBody, Unread, invoke};
-use crate::service::{Kind, Outcome, Registry, RouteMatch, Service, Ticket, VersionId, path};
+use crate::service::{
+    Kind, Outcome, Permit, Registry, RouteMatch, Service, Ticket, VersionId, path,
+};
 use crate::state::Store;
 
 /// How much of a body is waited for, and how long, before its request takes a place among those
@@ -39,13 +43,14 @@ pub async fn dispatch(
 ) -> Response<ResponseBody> {
     let (head, body) = request.into_parts();
     let is_head = head.method == Method::HEAD;
-    let expects_continue = request::expects_continue(&head);
-    let mut body = Leftover::new(body, &head, expects_continue, client);
-    let response = match answer(registry, intake, head, expects_continue, &mut body, client).await {
+    let fields = Fields::of(&head);
+    let mut body = Leftover::new(body, &head, fields.expects_continue, client);
+    let head = Arc::new(head);
+    let mut response = match answer(registry, intake, head, &fields, &mut body, client).await {
         Ok(response) => response,
         Err(problem) => problem.into_response(),
     };
-    let mut response = response::sendable(response, is_head);
+    response::make_sendable(&mut response, is_head);
     body.leave(&mut response);
     response
 }
@@ -53,12 +58,14 @@ pub async fn dispatch(
 async fn answer(
     registry: &Registry,
     intake: Option<&Intake>,
-    mut head: Parts,
-    expects_continue: bool,
+    mut head: Arc<Parts>,
+    fields: &Fields,
     leftover: &mut Leftover,
     client: &Client,
 ) -> Result<Response<ResponseBody>, Problem> {
-    request::prepare(&mut head, client)?;
+    let own = Arc::get_mut(&mut head).expect("nobody else has it yet");
+    request::prepare(own, fields, client)?;
+    let token = if fields.cookies > 0 { sticky::take(&mut own.headers) } else { None };
     if request::is_about_host(&head) {
         return Ok(response::options());
     }
@@ -71,12 +78,12 @@ async fn answer(
         return events::take(intake, &head.headers, leftover.follow(), sender).await;
     }
     let service = route(registry, &head, intake.is_some())?;
-    let mut ticket = Ticket::new(sticky::take(&mut head.headers));
+    let mut ticket = Ticket::new(token);
     let key = idempotency::scope(&head)?;
     let count = service.metrics.begin(Kind::Request);
     let meant = service.traffic.choose(&head, &mut ticket);
-    let limits = meant.manifest.limits.clone();
-    let length = request::content_length(&head.headers);
+    let limits = &meant.manifest.limits;
+    let Fields { expects_continue, content_length: length, .. } = *fields;
     if length.is_some_and(|length| length > limits.request_body) {
         count.ended(Outcome::BodyTooLarge);
         return Err(Problem::body_too_large(&service.name, limits.request_body));
@@ -87,38 +94,30 @@ async fn answer(
         return Err(Problem::of_failure(&service.name, &failure));
     }
     let idle = client.common.body_idle;
-    let body = replayable(leftover.take(), &limits, idle, unread(&head, expects_continue));
+    let body = replayable(leftover.take(), limits, idle, unread(&head, expects_continue));
     leftover.is_with(body.clone());
     // One that is on its way is waited for by nobody who could do something else meanwhile.
     let takes_its_time = !body.has_ended()
         && (expects_continue || !body.arrives(READ_AHEAD_BYTES, READ_AHEAD_TIME).await);
-    let upload = takes_its_time.then(|| client.common.uploads.take(client)).transpose();
-    let Ok(upload) = upload else {
-        count.ended(Outcome::Overloaded);
-        meant.metrics.count_refused(Outcome::Overloaded);
-        return Err(Problem::too_many_uploads(&service.name));
-    };
-    let admitted = within(limits.deadline, async {
-        if let Some(upload) = upload {
-            tokio::select! {
-                biased;
-                part = service.admission.admit_upload() => body.hold((upload, part)),
-                // It may come, or be given up, before it is its turn.
-                () = body.ends(READ_AHEAD_BYTES), if !expects_continue => {}
-            }
-            // Many are given up at once, and none of them may take a place in the queue for that.
-            if body.is_late() {
-                return None;
-            }
+    let at_once = if takes_its_time { None } else { service.admission.try_admit() };
+    let admitted = match at_once {
+        Some(permit) => Some(permit),
+        None => {
+            let upload = takes_its_time.then(|| client.common.uploads.take(client)).transpose();
+            let Ok(upload) = upload else {
+                count.ended(Outcome::Overloaded);
+                meant.metrics.count_refused(Outcome::Overloaded);
+                return Err(Problem::too_many_uploads(&service.name));
+            };
+            // Boxed, so that those who needn't wait don't carry it.
+            Box::pin(admit(&service, upload, &body, expects_continue, limits.deadline)).await
         }
-        service.admission.admit().await.ok()
-    });
-    let admitted = admitted.await;
+    };
     if body.is_late() {
         count.ended(Outcome::ClientLeft);
         return Err(Problem::of_failure(&service.name, &Failure::BodyLate(idle)));
     }
-    let Ok(Some(permit)) = admitted else {
+    let Some(permit) = admitted else {
         count.ended(Outcome::Overloaded);
         meant.metrics.count_refused(Outcome::Overloaded);
         return Err(Problem::overloaded(&service.name));
@@ -136,18 +135,17 @@ async fn answer(
     };
     let running = Arc::clone(lease.version());
     let measure = running.metrics.begin(Kind::Request);
-    let (method, uri) = (head.method.clone(), head.uri.clone());
     let invocation = Invocation {
         lease,
         permit,
         store: Arc::clone(&service.store),
         metrics: Arc::clone(&service.metrics),
         body: body.clone(),
-        head,
+        head: Arc::clone(&head),
         key,
     };
     match invoke(invocation).await {
-        Ok(response) => {
+        Ok(mut response) => {
             // It agreed before it read: a client that waits for 100 would keep the body.
             if expects_continue && response.status().is_success() {
                 body.ask().await;
@@ -164,7 +162,11 @@ async fn answer(
             }
             count.ended(Outcome::Answered);
             measure.ended(Outcome::Answered, Some(response.status()));
-            Ok(with_cookie(response::of_guest(response), &uri, &ticket))
+            response::make_hosts(&mut response);
+            if let Some(token) = ticket.new_token() {
+                sticky::give(response.headers_mut(), token, &head.uri);
+            }
+            Ok(response)
         }
         Err(failure) => {
             let failure = match failure {
@@ -174,7 +176,7 @@ async fn answer(
             };
             count.ended(failure.outcome());
             measure.ended(failure.outcome(), None);
-            Err(failed(&running.id, &service.store, (&method, &uri), &failure))
+            Err(failed(&running.id, &service.store, &head, &failure))
         }
     }
 }
@@ -194,6 +196,33 @@ fn takes_events(head: &Parts) -> Result<bool, Problem> {
     if is_meant { Err(Problem::ambiguous_path(head.uri.path())) } else { Ok(false) }
 }
 
+/// Waits until the request may run; `None` where as many wait as may, its time is over, or its
+/// body is too late.
+async fn admit(
+    service: &Service,
+    upload: Option<Upload>,
+    body: &ReplayBody,
+    expects_continue: bool,
+    deadline: Duration,
+) -> Option<Permit> {
+    let admitted = within(deadline, async {
+        if let Some(upload) = upload {
+            tokio::select! {
+                biased;
+                part = service.admission.admit_upload() => body.hold((upload, part)),
+                // It may come, or be given up, before it is its turn.
+                () = body.ends(READ_AHEAD_BYTES), if !expects_continue => {}
+            }
+            // Many are given up at once, and none of them may take a place in the queue for that.
+            if body.is_late() {
+                return None;
+            }
+        }
+        service.admission.admit().await.ok()
+    });
+    admitted.await.ok().flatten()
+}
+
 /// The service that answers this host, path and method. Where there is none the
 /// host itself may still take events at this path.
 pub(crate) fn route(
@@ -203,7 +232,9 @@ pub(crate) fn route(
 ) -> Result<Arc<Service>, Problem> {
     let path = head.uri.path();
     let snapshot = registry.load();
-    match snapshot.routes.find(head.uri.host(), path, &head.method) {
+    // To take it out of the authority costs as much as all of the rest.
+    let host = if snapshot.routes.names_hosts() { head.uri.host() } else { None };
+    match snapshot.routes.find(host, path, &head.method) {
         RouteMatch::Service(name) => {
             snapshot.services.get(name).cloned().ok_or_else(|| Problem::no_route(path))
         }
@@ -238,28 +269,11 @@ fn unread(head: &Parts, expects_continue: bool) -> Unread {
     }
 }
 
-/// Tells a client by what token it stays on its version, where it has none.
-fn with_cookie(
-    mut response: Response<ResponseBody>,
-    uri: &Uri,
-    ticket: &Ticket,
-) -> Response<ResponseBody> {
-    if let Some(token) = ticket.new_token() {
-        sticky::give(response.headers_mut(), token, uri);
-    }
-    response
-}
-
 /// Logs a failure, once, and says what the client learns of it.
-fn failed(
-    running: &VersionId,
-    store: &Store,
-    (method, uri): (&Method, &Uri),
-    failure: &Failure,
-) -> Problem {
+fn failed(running: &VersionId, store: &Store, head: &Parts, failure: &Failure) -> Problem {
     let VersionId { service, number: version } = running;
     let problem = Problem::of_failure(service, failure);
-    let path = uri.path();
+    let (method, path) = (&head.method, head.uri.path());
     let status = problem.status().as_u16();
     match failure {
         // The client's doing, or the load's.

@@ -46,17 +46,25 @@ impl Forwarded {
         Self(told.iter().filter_map(value).collect())
     }
 
-    /// Writes it in place of what the client sent.
+    /// Writes it.
     pub fn write(&self, headers: &mut HeaderMap) {
-        // Most clients claim nothing, so that nothing has to be looked up.
-        if headers.keys().any(|name| NAMES.contains(name)) {
-            for name in &NAMES {
-                headers.remove(name);
-            }
-        }
         for (name, value) in &self.0 {
             headers.insert(*name, value.clone());
         }
+    }
+}
+
+/// Whether a field says anything of a request's origin.
+#[must_use]
+pub fn is_claim(name: &str) -> bool {
+    name == "forwarded"
+        || matches!(name.strip_prefix("x-forwarded-"), Some("for" | "host" | "proto"))
+}
+
+/// Takes out all that a client says of its request's origin.
+pub fn forget(headers: &mut HeaderMap) {
+    for name in &NAMES {
+        headers.remove(name);
     }
 }
 
@@ -167,6 +175,8 @@ mod tests {
         if trusted {
             append(told, &mut headers, peer, "shop.example", "http");
         } else {
+            assert!(headers.keys().all(|name| is_claim(name.as_str())));
+            forget(&mut headers);
             Forwarded::of(told, peer, "shop.example").write(&mut headers);
         }
         headers
@@ -206,6 +216,8 @@ mod tests {
 
     #[test]
     fn a_claim_is_removed_even_where_the_guest_is_told_nothing_else() {
+        assert!(NAMES.iter().all(|name| is_claim(name.as_str())));
+        assert!(!is_claim("x-forwarded-fort"));
         assert!(written(&[], false).is_empty());
         let told = written(&[ForwardedHeader::XForwardedFor], false);
         assert_eq!(

@@ -36,6 +36,8 @@ enum Where {
     There(ReplayBody),
     /// With who takes events of it.
     Events(Arc<End>),
+    /// On its way from here to there.
+    Taken,
 }
 
 impl Leftover {
@@ -58,9 +60,9 @@ impl Leftover {
 
     /// Takes it, to be read.
     pub(super) fn take(&mut self) -> Arriving {
-        match std::mem::replace(&mut self.body, Where::There(ReplayBody::empty())) {
+        match std::mem::replace(&mut self.body, Where::Taken) {
             Where::Here(body) => body,
-            Where::There(_) | Where::Events(_) => unreachable!("it is taken once"),
+            Where::There(_) | Where::Events(_) | Where::Taken => unreachable!("it is taken once"),
         }
     }
 
@@ -94,6 +96,7 @@ impl Leftover {
             }
             Where::There(body) => body.is_given_up(),
             Where::Events(end) => !end.is_whole(),
+            Where::Taken => false,
         };
         let closes = closes || self.end.is_some_and(|end| end.has_trailers());
         if closes {

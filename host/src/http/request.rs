@@ -1,9 +1,7 @@
 //! From the head that a client sent to the head that a guest may see.
 
 use bytes::Bytes;
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, COOKIE, EXPECT, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Uri, Version};
@@ -15,6 +13,58 @@ use super::problem::Problem;
 
 /// The target of a request about the host as a whole.
 const ASTERISK: &str = "*";
+
+/// What a head has of the fields that the host looks at. Most have few of them, and one look at
+/// all names costs less than to look these up.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fields {
+    /// Whether the client holds its body back until it is told to go on, or that it needn't
+    /// (RFC 9110 §10.1.1).
+    pub expects_continue: bool,
+    /// The length that the client says its body has.
+    pub content_length: Option<u64>,
+    /// Lines of cookies.
+    pub cookies: usize,
+    hosts: usize,
+    has_coding: bool,
+    has_expect: bool,
+    has_hop_by_hop: bool,
+    claims_origin: bool,
+    /// Bytes of all lines.
+    bytes: usize,
+}
+
+impl Fields {
+    /// Those of a head as it came.
+    #[must_use]
+    pub fn of(head: &Parts) -> Self {
+        const AROUND_VALUE: usize = ": \r\n".len();
+        let mut fields = Self::default();
+        for (name, value) in &head.headers {
+            let name = name.as_str();
+            fields.bytes += name.len() + value.len() + AROUND_VALUE;
+            match name {
+                "host" => fields.hosts += 1,
+                "cookie" => fields.cookies += 1,
+                "content-length" if fields.content_length.is_none() => {
+                    fields.content_length = value.to_str().ok().and_then(|text| text.parse().ok());
+                }
+                "expect" if !fields.has_expect => {
+                    fields.has_expect = true;
+                    let value = value.as_bytes();
+                    fields.expects_continue = head.version == Version::HTTP_11
+                        && value.eq_ignore_ascii_case(b"100-continue");
+                }
+                name if is_hop_by_hop(name) => {
+                    fields.has_hop_by_hop = true;
+                    fields.has_coding |= name == "transfer-encoding";
+                }
+                name => fields.claims_origin |= forwarded::is_claim(name),
+            }
+        }
+        fields
+    }
+}
 
 /// Headers that belong to one connection (RFC 9110 §7.6.1) and end here.
 static HOP_BY_HOP: [HeaderName; 6] = [
@@ -33,7 +83,7 @@ static HOP_BY_HOP: [HeaderName; 6] = [
 pub fn check(head: &mut Parts) -> Result<(), Problem> {
     check_coding(&head.headers)?;
     check_target(head)?;
-    match told_host(head)? {
+    match told_host(head, &Fields::of(head))? {
         Some(told) => authority(told.name).map(drop),
         None if head.version >= Version::HTTP_11 => Err(no_host()),
         None => Ok(()),
@@ -48,15 +98,17 @@ pub fn check(head: &mut Parts) -> Result<(), Problem> {
 /// 400 where the request names no host, two, or one that is none (RFC 9112 §3.2), or where its
 /// target is no path; 431 where the head is too large or has too many lines (RFC 6585 §5); 501 where its body is
 /// coded in a way that is not understood (RFC 9112 §6.1).
-pub fn prepare(head: &mut Parts, client: &Client) -> Result<(), Problem> {
+pub fn prepare(head: &mut Parts, fields: &Fields, client: &Client) -> Result<(), Problem> {
     // HTTP/2 has a bound of its own, and counts otherwise.
-    if head.version < Version::HTTP_2 && size(head) > client.common.max_header_bytes {
+    if head.version < Version::HTTP_2 && size(head, fields) > client.common.max_header_bytes {
         return Err(Problem::head_too_large(client.common.max_header_bytes));
     }
-    check_coding(&head.headers)?;
+    if fields.has_coding {
+        check_coding(&head.headers)?;
+    }
     check_target(head)?;
     let peer = client.peer;
-    let told = told_host(head)?;
+    let told = told_host(head, fields)?;
     let named = match told {
         Some(Told { name, .. }) => client.named(name, || authority(name))?,
         None if head.version >= Version::HTTP_11 => return Err(no_host()),
@@ -68,8 +120,12 @@ pub fn prepare(head: &mut Parts, client: &Client) -> Result<(), Problem> {
     if told.is_none_or(|told| !told.is_in_header) {
         head.headers.insert(HOST, named.host.clone());
     }
-    remove_hop_by_hop(&mut head.headers);
-    join_cookies(&mut head.headers);
+    if fields.has_hop_by_hop {
+        remove_hop_by_hop(&mut head.headers);
+    }
+    if fields.cookies > 1 {
+        join_cookies(&mut head.headers);
+    }
     // HTTP/2 has only a bound of bytes; cookies are one line, in however many crumbs they came.
     if head.headers.len() > client.common.max_headers {
         return Err(Problem::too_many_headers(client.common.max_headers));
@@ -83,10 +139,15 @@ pub fn prepare(head: &mut Parts, client: &Client) -> Result<(), Problem> {
             scheme = Scheme::HTTPS;
         }
     } else {
+        if fields.claims_origin {
+            forwarded::forget(&mut head.headers);
+        }
         named.forwarded.write(&mut head.headers);
     }
     // The host continues the client by itself when the body is first read.
-    head.headers.remove(EXPECT);
+    if fields.has_expect {
+        head.headers.remove(EXPECT);
+    }
     let mut uri = std::mem::take(&mut head.uri).into_parts();
     uri.scheme = Some(scheme);
     uri.authority = Some(named.authority.clone());
@@ -110,30 +171,12 @@ pub fn is_about_host(head: &Parts) -> bool {
     head.method == Method::OPTIONS && head.uri.path() == ASTERISK
 }
 
-/// Whether the client holds its body back until it is told to go on, or that
-/// it needn't (RFC 9110 §10.1.1).
-#[must_use]
-pub fn expects_continue(head: &Parts) -> bool {
-    let expected = head.headers.get(EXPECT);
-    head.version == Version::HTTP_11
-        && expected.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
-}
-
-/// The length that the client says its body has.
-#[must_use]
-pub fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
 /// How many bytes an HTTP/1 head had.
-fn size(head: &Parts) -> usize {
+fn size(head: &Parts, fields: &Fields) -> usize {
     const AROUND_TARGET: usize = "  HTTP/1.1\r\n\r\n".len();
-    const AROUND_VALUE: usize = ": \r\n".len();
     let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
     let authority = head.uri.authority().map_or(0, |authority| authority.as_str().len());
-    let headers = head.headers.iter();
-    let headers = headers.map(|(name, value)| name.as_str().len() + value.len() + AROUND_VALUE);
-    head.method.as_str().len() + authority + target + AROUND_TARGET + headers.sum::<usize>()
+    head.method.as_str().len() + authority + target + AROUND_TARGET + fields.bytes
 }
 
 /// Whether the body is coded as HTTP/1.1 has it. The library takes any coding before the last
@@ -189,10 +232,9 @@ struct Told<'a> {
 }
 
 /// What the request names as its host, if it names one.
-fn told_host(head: &Parts) -> Result<Option<Told<'_>>, Problem> {
-    let mut hosts = head.headers.get_all(HOST).iter();
-    let host = hosts.next().map(HeaderValue::as_bytes);
-    if hosts.next().is_some() {
+fn told_host<'a>(head: &'a Parts, fields: &Fields) -> Result<Option<Told<'a>>, Problem> {
+    let host = head.headers.get(HOST).map(HeaderValue::as_bytes);
+    if fields.hosts > 1 {
         return Err(Problem::bad_request("the request has more than one Host header"));
     }
     let in_header = host.map(|name| Told { name, is_in_header: true });
@@ -224,10 +266,18 @@ fn join_cookies(headers: &mut HeaderMap) {
     headers.insert(COOKIE, all);
 }
 
+/// Whether it is one of [`HOP_BY_HOP`].
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection" | "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" | "upgrade"
+    )
+}
+
 /// RFC 9110 §7.6.1: the named ones and those that `Connection` names.
 pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     // Most heads have none of them, so that nothing has to be looked up.
-    if !headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
+    if !headers.keys().any(|name| is_hop_by_hop(name.as_str())) {
         return;
     }
     let nominated: Vec<HeaderName> = headers
@@ -263,7 +313,8 @@ mod tests {
             forwarded: Arc::default(),
             ..HttpLimits::default()
         };
-        prepare(&mut head, &Client::new(peer, Arc::new(Common::new(&limits))))?;
+        let fields = Fields::of(&head);
+        prepare(&mut head, &fields, &Client::new(peer, Arc::new(Common::new(&limits))))?;
         Ok(head)
     }
 

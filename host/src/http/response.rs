@@ -1,7 +1,7 @@
 //! The form that HTTP wants an answer to have.
 
 use http::header::{ALLOW, CONTENT_LENGTH, TRAILER};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::request;
 use crate::runtime::{ResponseBody, has_content};
@@ -10,9 +10,9 @@ use crate::runtime::{ResponseBody, has_content};
 const METHODS: HeaderValue =
     HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 
-/// A guest's response, without what is the connection's, and with the names of the trailers that
-/// are here: HTTP/1.1 sends no others.
-pub(super) fn of_guest(mut response: Response<ResponseBody>) -> Response<ResponseBody> {
+/// Makes a guest's response the host's: without what is the connection's, and with the names of
+/// the trailers that are here. HTTP/1.1 sends no others.
+pub(super) fn make_hosts(response: &mut Response<ResponseBody>) {
     request::remove_hop_by_hop(response.headers_mut());
     if let Some(names) = response.body().trailer_names() {
         response.headers_mut().entry(TRAILER).or_insert(names);
@@ -21,21 +21,17 @@ pub(super) fn of_guest(mut response: Response<ResponseBody>) -> Response<Respons
     if response.headers().contains_key(TRAILER) {
         response.headers_mut().remove(CONTENT_LENGTH);
     }
-    response
 }
 
-/// The same as it may be sent. An answer to `HEAD` has the head that `GET` would have, and
+/// Makes it as it may be sent. An answer to `HEAD` has the head that `GET` would have, and
 /// nothing after it (RFC 9110 §9.3.2); 204, 205 and 304 never have content (§15.3.5, §15.3.6,
 /// §15.4.5).
-pub(super) fn sendable(
-    mut response: Response<ResponseBody>,
-    is_head: bool,
-) -> Response<ResponseBody> {
+pub(super) fn make_sendable(response: &mut Response<ResponseBody>, is_head: bool) {
     if has_content(is_head, response.status()) {
-        if let Some(length) = request::content_length(response.headers()) {
+        if let Some(length) = content_length(response.headers()) {
             response.body_mut().announce(length);
         }
-        return response;
+        return;
     }
     let may_have = has_content(false, response.status());
     let length = response.body().exact_len();
@@ -46,7 +42,8 @@ pub(super) fn sendable(
         headers.entry(CONTENT_LENGTH).or_insert_with(|| length.into());
     }
     headers.remove(TRAILER);
-    response.map(ResponseBody::discarded)
+    let body = std::mem::take(response.body_mut());
+    *response.body_mut() = body.discarded();
 }
 
 /// 204: what may be asked of the host.
@@ -55,6 +52,11 @@ pub(crate) fn options() -> Response<ResponseBody> {
     *response.status_mut() = StatusCode::NO_CONTENT;
     response.headers_mut().insert(ALLOW, METHODS);
     response
+}
+
+/// The length that its head says it has.
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -69,7 +71,8 @@ mod tests {
             if let Some(name) = trailer {
                 response.headers_mut().insert(TRAILER, HeaderValue::from_static(name));
             }
-            assert_eq!(of_guest(response).headers().contains_key(CONTENT_LENGTH), has_length);
+            make_hosts(&mut response);
+            assert_eq!(response.headers().contains_key(CONTENT_LENGTH), has_length);
         }
     }
 }

@@ -49,7 +49,10 @@ impl<'a> Bounds<'a> {
     }
 
     /// What `future` comes to, if it does before.
-    pub(super) async fn within<F: Future>(&self, future: F) -> Result<F::Output, Failure> {
-        unless(future, || self.over()).await
+    pub(super) fn within<F: Future>(
+        &self,
+        future: F,
+    ) -> impl Future<Output = Result<F::Output, Failure>> {
+        unless(future, move || self.over())
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
 use http::{HeaderMap, Method, Response};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::Notify;
 use wasmtime::{AsContextMut, Store};
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::{Error, FieldMap, WasiBody, WasiHttpView, p2, p3};
@@ -37,10 +37,10 @@ pub(super) enum Call {
 
 impl Call {
     /// A request, to be handed over as this program takes requests.
-    pub(super) fn of_request(servable: Servable, head: &Parts) -> Self {
+    pub(super) fn of_request(servable: Servable, head: &Arc<Parts>) -> Self {
         match servable.requests {
             Some(RequestInterface::Whole) => Self::Whole(whole::Head::of(head)),
-            _ => Self::Request(head.clone()),
+            _ => Self::Request(Parts::clone(head)),
         }
     }
 
@@ -64,7 +64,7 @@ pub(super) async fn call(
     pool: Pool,
     what: Call,
     exchange: Exchange,
-    body_sent: CancellationToken,
+    body_sent: Arc<Notify>,
 ) -> Ended {
     // Before it takes an instance: a client may be slow.
     let body = match &what {
@@ -160,7 +160,7 @@ async fn call_p3(
     guest: &p3::bindings::Service,
     head: Parts,
     exchange: Exchange,
-    body_sent: CancellationToken,
+    body_sent: Arc<Notify>,
     account: &Arc<Account>,
 ) -> wasmtime::Result<()> {
     let is_head = head.method == Method::HEAD;
@@ -177,7 +177,7 @@ async fn call_p3(
                     )));
                     // The body is moved by this store's event loop, so the loop
                     // goes on until it is sent.
-                    body_sent.cancelled().await;
+                    body_sent.notified().await;
                 }
                 Err(code) => exchange.answer(Given::Response(Err(format!("{code:?}")))),
             }

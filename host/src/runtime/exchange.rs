@@ -134,17 +134,14 @@ impl Exchange {
         Ok(Held { exchange: self.clone(), transaction: Some(transaction), is_late: false })
     }
 
-    /// The transaction, for one call that only reads; after the answer another, which sees what
-    /// is committed, with all that this invocation wrote.
-    pub(super) async fn hold_to_read(&self) -> Result<Held, Answered> {
-        if let Ok(held) = self.hold() {
-            return Ok(held);
-        }
+    /// After the answer: another transaction, for one call that only reads. It sees what is
+    /// committed, with all that this invocation wrote.
+    pub(super) async fn hold_late(self) -> Result<Held, Answered> {
         self.committed().await;
         let (store, budget) = self.lock().place.clone().ok_or(Answered)?;
         let mut transaction = store.begin();
         transaction.count_against(&budget);
-        Ok(Held { exchange: self.clone(), transaction: Some(transaction), is_late: true })
+        Ok(Held { exchange: self, transaction: Some(transaction), is_late: true })
     }
 
     /// Waits until nothing that it wrote is on its way to the disk.
@@ -212,6 +209,11 @@ impl Exchange {
     /// Whether the guest waits for the writer lease.
     pub(super) fn wants_lease(&self) -> bool {
         self.lock().lease_request.is_some()
+    }
+
+    /// Whether there is an answer.
+    pub(super) fn has_answer(&self) -> bool {
+        self.lock().answer.is_some()
     }
 
     /// The answer, once.

@@ -1,11 +1,12 @@
 //! A guest's body, of which there is no more than its limit.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body as _, Frame};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::Notify;
 use wasmtime_wasi_http::WasiBody;
 
 use super::pool::Pool;
@@ -16,7 +17,7 @@ pub(super) struct GuestBody {
     /// `None` once it was cut off or failed.
     body: Option<WasiBody>,
     is_cut_off: bool,
-    sent: CancellationToken,
+    sent: Arc<Notify>,
     /// Where its guest is from.
     pool: Pool,
     /// `[limits] response-body`.
@@ -31,7 +32,7 @@ pub(super) struct GuestBody {
 pub(super) struct CutOff;
 
 impl GuestBody {
-    pub(super) fn new(body: WasiBody, sent: CancellationToken, pool: &Pool, limit: u64) -> Self {
+    pub(super) fn new(body: WasiBody, sent: Arc<Notify>, pool: &Pool, limit: u64) -> Self {
         let pool = pool.clone();
         Self { body: Some(body), is_cut_off: false, sent, pool, limit, announced: None, bytes: 0 }
     }
@@ -62,7 +63,7 @@ impl GuestBody {
             Some(Err(_)) => Poll::Ready(Some(Err(self.give_up()))),
             None if !self.is_complete() => Poll::Ready(Some(Err(self.give_up()))),
             None => {
-                self.sent.cancel();
+                self.sent.notify_one();
                 Poll::Ready(None)
             }
         }
@@ -81,7 +82,7 @@ impl GuestBody {
     /// It has no end: it would seem to have one next.
     fn give_up(&mut self) -> CutOff {
         self.body = None;
-        self.sent.cancel();
+        self.sent.notify_one();
         CutOff
     }
 
@@ -94,7 +95,7 @@ impl GuestBody {
     fn cut_off(&mut self) -> CutOff {
         self.body = None;
         self.is_cut_off = true;
-        self.sent.cancel();
+        self.sent.notify_one();
         self.pool.limits_reached().note("response-body");
         let version = self.pool.version();
         tracing::warn!(
@@ -109,6 +110,6 @@ impl GuestBody {
 
 impl Drop for GuestBody {
     fn drop(&mut self) {
-        self.sent.cancel();
+        self.sent.notify_one();
     }
 }

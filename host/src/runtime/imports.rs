@@ -143,11 +143,13 @@ fn hold(state: &InstanceState) -> Result<Held, Answered> {
 }
 
 /// The same for one call that reads, which may come after the answer.
-fn hold_to_read(
-    state: &InstanceState,
-) -> impl Future<Output = Result<Held, Answered>> + Send + use<> {
-    let exchange = state.exchange.clone();
-    async move { exchange.ok_or(Answered)?.hold_to_read().await }
+async fn hold_to_read(state: &mut InstanceState) -> Result<Held, Answered> {
+    if let Ok(held) = hold(state) {
+        return Ok(held);
+    }
+    let exchange = state.exchange.clone().ok_or(Answered)?;
+    // Boxed, so that those before the answer don't carry it.
+    Box::pin(exchange.hold_late()).await
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ pub struct Invocation {
     /// The service's counters.
     pub metrics: Arc<ServiceMetrics>,
     /// The request's head; its URI has scheme and authority.
-    pub head: Parts,
+    pub head: Arc<Parts>,
     /// The request's body.
     pub body: ReplayBody,
     /// The scope of the request's idempotency key, if it has one.
@@ -51,7 +51,7 @@ pub struct Invocation {
 
 /// A request to be answered.
 pub(super) struct Request {
-    pub(super) head: Parts,
+    pub(super) head: Arc<Parts>,
     pub(super) body: ReplayBody,
     pub(super) keyed: Option<Keyed>,
 }
@@ -66,12 +66,17 @@ pub(super) struct Validated {
     pub(super) committed: Committed,
 }
 
-/// What a run comes to.
+/// What a run comes to. Boxed: it is handed on several times on its way.
 pub(super) enum Outcome {
-    Answered(Validated),
-    /// An earlier request with its key was answered, perhaps in the open group:
-    /// what this one gets once that is durable.
-    Repeated(Result<Response<ResponseBody>, Failure>, Committed),
+    Answered(Box<Validated>),
+    Repeated(Box<Repeated>),
+}
+
+/// An earlier request with its key was answered, perhaps in the open group: what this one gets
+/// once that is durable.
+pub(super) struct Repeated {
+    response: Result<Response<ResponseBody>, Failure>,
+    committed: Committed,
 }
 
 /// Runs the invocation, or finds the answer that is kept under its key. Returns
@@ -85,20 +90,6 @@ pub(super) enum Outcome {
 /// When there is no answer. Nothing was written then, unless it is
 /// [`Failure::Uncertain`] or [`Failure::Partly`].
 pub async fn invoke(invocation: Invocation) -> Result<Response<ResponseBody>, Failure> {
-    // All its runs'.
-    let keys = RequestKeys::default();
-    let answered = answer(invocation, keys.clone()).await;
-    answered.map_err(|failure| match failure {
-        failure @ Failure::Uncertain(_) => failure,
-        failure if keys.has_effects() => Failure::Partly(Box::new(failure)),
-        failure => failure,
-    })
-}
-
-async fn answer(
-    invocation: Invocation,
-    keys: RequestKeys,
-) -> Result<Response<ResponseBody>, Failure> {
     let Invocation { lease, permit, store, metrics, head, body, key } = invocation;
     let version = Arc::clone(lease.version());
     let kind = Kind::Request;
@@ -122,29 +113,44 @@ async fn answer(
         version: Arc::clone(&version),
         store,
         metrics,
-        keys,
+        // All its runs'.
+        keys: RequestKeys::default(),
         fate: Fate::default(),
         work: Request { head, body, keyed },
     });
-    let (mut hold, mut mode) = (hold, Mode::FIRST);
+    match answer(&runs, hold, &bounds).await {
+        Err(failure) if !matches!(failure, Failure::Uncertain(_)) && runs.keys.has_effects() => {
+            Err(Failure::Partly(Box::new(failure)))
+        }
+        answered => answered,
+    }
+}
+
+async fn answer(
+    runs: &Arc<Runs<Request>>,
+    mut hold: Hold,
+    bounds: &Bounds<'_>,
+) -> Result<Response<ResponseBody>, Failure> {
+    let mut mode = Mode::FIRST;
     loop {
-        // Whose guest may want to read what it wrote.
-        let mut writer = None;
-        let (response, committed, again) = match runs.outcome(mode, &bounds).await? {
+        let (mut response, committed, again, writer);
+        match runs.outcome(mode, bounds).await? {
             Outcome::Answered(validated) => {
-                let again = Again::of(&hold, &validated.committed, Some(&validated.running));
-                if validated.committed.is_pending() {
-                    writer = Some(validated.running.exchange().clone());
-                }
-                let (response, committed) = respond(hold, validated, &bounds).await;
-                (Ok(response), committed, again)
+                let Validated { running, ended, response: answer, has_content, committed: pending } =
+                    *validated;
+                again = Again::of(&hold, &pending, Some(&running));
+                // Whose guest may want to read what it wrote.
+                writer = pending.is_pending().then(|| running.exchange().clone());
+                committed = pending;
+                response = Ok(respond(hold, running, ended, (answer, has_content), bounds).await);
             }
-            Outcome::Repeated(response, committed) => {
-                let again = Again::of(&hold, &committed, None);
-                (response, committed, again)
+            Outcome::Repeated(repeated) => {
+                again = Again::of(&hold, &repeated.committed, None);
+                writer = None;
+                Repeated { response, committed } = *repeated;
             }
-        };
-        let (response, durable) = behind_gate(response, committed, limits).await;
+        }
+        let durable = behind_gate(&mut response, committed, bounds.limits()).await;
         if let Some(writer) = writer {
             writer.note_committed_answer();
         }
@@ -165,17 +171,17 @@ async fn answer(
 /// The output gate: nothing of the answer leaves before the commit is durable. What ends the
 /// invocation meanwhile does not end the commit, so it is waited for.
 async fn behind_gate(
-    response: Result<Response<ResponseBody>, Failure>,
+    response: &mut Result<Response<ResponseBody>, Failure>,
     committed: Committed,
     limits: &Limits,
-) -> (Result<Response<ResponseBody>, Failure>, Result<Result<(), state::Error>, Late>) {
+) -> Result<Result<(), state::Error>, Late> {
+    if !committed.is_pending() {
+        return Ok(Ok(()));
+    }
     let gate = within(COMMIT_TIMEOUT, committed.durable());
     match response {
-        Ok(mut response) => {
-            let durable = response.body_mut().behind(gate, limits.response_buffer).await;
-            (Ok(response), durable)
-        }
-        failed => (failed, gate.await),
+        Ok(response) => response.body_mut().behind(gate, limits.response_buffer).await,
+        Err(_) => gate.await,
     }
 }
 
@@ -214,8 +220,9 @@ impl Work for Request {
         if let Some(keyed) = &self.keyed
             && let Some(kept) = transaction.kept_answer(&keyed.claim).await?
         {
-            let repeated = Outcome::Repeated(keyed.repeat(kept), transaction.finish().await?);
-            return Ok(Before::Done(repeated));
+            let committed = transaction.finish().await?;
+            let repeated = Repeated { response: keyed.repeat(kept), committed };
+            return Ok(Before::Done(Outcome::Repeated(Box::new(repeated))));
         }
         Ok(Before::Run(transaction))
     }
@@ -263,6 +270,7 @@ impl Work for Request {
             running.exchange().note_committed_answer();
         }
         running.stay(false);
-        Ok(Outcome::Answered(Validated { running, ended, response, has_content, committed }))
+        let validated = Validated { running, ended, response, has_content, committed };
+        Ok(Outcome::Answered(Box::new(validated)))
     }
 }

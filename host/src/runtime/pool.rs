@@ -42,7 +42,8 @@ struct Inner {
 
 #[derive(Default)]
 struct Idle {
-    instances: Vec<Instance>,
+    #[expect(clippy::vec_box, reason = "each is handed on several times in an invocation")]
+    instances: Vec<Box<Instance>>,
     closed: bool,
 }
 
@@ -108,10 +109,15 @@ impl Pool {
     }
 
     /// An idle instance, or a new one. Runs guest code where it makes one.
-    pub(super) async fn take(&self) -> wasmtime::Result<Instance> {
+    pub(super) async fn take(&self) -> wasmtime::Result<Box<Instance>> {
         if let Some(instance) = self.lock().instances.pop() {
             return Ok(instance);
         }
+        // Boxed, so that those who find one don't carry it.
+        Box::pin(self.make()).await
+    }
+
+    async fn make(&self) -> wasmtime::Result<Box<Instance>> {
         let inner = &self.inner;
         let slot = inner.runtime.instance_slot(&inner.share, inner.program.slots).await?;
         let state = InstanceState::new(
@@ -123,12 +129,12 @@ impl Pool {
             &inner.runtime,
         );
         inner.made.fetch_add(1, Ordering::Relaxed);
-        Instance::new(&inner.program, state, slot).await
+        Ok(Box::new(Instance::new(&inner.program, state, slot).await?))
     }
 
     /// Takes an instance back for the next invocation, if the manifest lets it
     /// serve another. Only whole ones: an aborted invocation's instance is dropped.
-    pub(super) fn give_back(&self, mut instance: Instance) {
+    pub(super) fn give_back(&self, mut instance: Box<Instance>) {
         instance.uses += 1;
         if instance.uses < self.inner.manifest.instances.reuse && instance.is_light() {
             self.keep(instance);
@@ -136,7 +142,7 @@ impl Pool {
     }
 
     /// Keeps an instance for the next invocation.
-    pub(super) fn keep(&self, mut instance: Instance) {
+    pub(super) fn keep(&self, mut instance: Box<Instance>) {
         instance.idle_since = Instant::now();
         let mut idle = self.lock();
         if !idle.closed {
@@ -147,7 +153,7 @@ impl Pool {
     /// Frees the instances that were idle for longer than the manifest says.
     pub fn free_idle(&self, now: Instant) {
         let keep = self.inner.manifest.instances.idle;
-        let freed: Vec<Instance> = {
+        let freed: Vec<Box<Instance>> = {
             let mut idle = self.lock();
             let old = idle
                 .instances

@@ -151,14 +151,16 @@ async fn ask(
     transaction.count_against(&budget);
     let exchange = Exchange::new(transaction, ReplayBody::empty(), Occasion::Probe);
     let (head, ()) = request.into_parts();
-    let call = Call::of_request(version.pool.servable(), &head);
+    let call = Call::of_request(version.pool.servable(), &Arc::new(head));
     let mut running = Running::start(&version.pool, call, exchange, &budget);
     running.stay(true);
     let status = match running.until_answer().await {
         // The transaction is dropped with the answer: nothing of it stays.
-        Step::Answered(answer, _) => match answer.given {
-            Given::Response(response) => response.map_err(failed)?.status(),
-            Given::Verdict(_) => return Err(failed("it answered as to an event".to_owned())),
+        Step::Answered(_) => match running.exchange().take_answer().map(|answer| answer.given) {
+            Some(Given::Response(response)) => response.map_err(failed)?.status(),
+            Some(Given::Verdict(_)) | None => {
+                return Err(failed("it answered as to an event".to_owned()));
+            }
         },
         Step::Ended(ended) => {
             let reason = match ended.result {

@@ -3,7 +3,7 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -176,7 +176,7 @@ impl ReplayBody {
     pub async fn arrives(&self, bytes: u64, time: Duration) -> bool {
         // Where it came with the head it is there at the second look, without a timer.
         let mut looks = 0;
-        let mut timer = pin!(None::<Sleep>);
+        let mut timer = None::<Pin<Box<Sleep>>>;
         std::future::poll_fn(|context| {
             let mut shared = self.lock();
             while !shared.ended && shared.read_bytes < bytes.min(shared.keep_limit) {
@@ -186,11 +186,8 @@ impl ReplayBody {
                         context.waker().wake_by_ref();
                         return Poll::Pending;
                     }
-                    if timer.is_none() {
-                        timer.set(Some(sleep(time)));
-                    }
-                    let timer = timer.as_mut().as_pin_mut().expect("it was just set");
-                    return timer.poll(context).map(|()| false);
+                    let timer = timer.get_or_insert_with(|| Box::pin(sleep(time)));
+                    return timer.as_mut().poll(context).map(|()| false);
                 }
             }
             Poll::Ready(shared.ended)

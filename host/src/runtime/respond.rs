@@ -17,11 +17,9 @@ use super::afterwards::{Afterwards, End, Hold, Sending};
 use super::bounds::Bounds;
 use super::failure::Failure;
 use super::guest_body::GuestBody;
-use super::invocation::Validated;
 use super::response::{ResponseBody, Truncated};
 use super::run::{Ended, OverBudget, Running};
 use crate::manifest::Limits;
-use crate::state::Committed;
 
 /// An answer's body, on its way from the guest or as a whole.
 pub(super) enum AnswerBody {
@@ -94,10 +92,11 @@ pub(super) fn announced(headers: &HeaderMap, has_content: bool) -> Option<u64> {
 /// invocation goes on in a task of its own.
 pub(super) async fn respond(
     hold: Hold,
-    validated: Validated,
+    running: Running,
+    ended: Option<Ended>,
+    (response, has_content): (Response<AnswerBody>, bool),
     bounds: &Bounds<'_>,
-) -> (Response<ResponseBody>, Committed) {
-    let Validated { running, ended, response, has_content, committed } = validated;
+) -> Response<ResponseBody> {
     let failed = response.status().is_server_error();
     let (parts, body) = response.into_parts();
     let body = match body {
@@ -110,7 +109,7 @@ pub(super) async fn respond(
             ResponseBody::finished(frames)
         }
     };
-    (Response::from_parts(parts, body), committed)
+    Response::from_parts(parts, body)
 }
 
 async fn stream(

@@ -238,11 +238,13 @@ impl Body for ResponseBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.rest.is_some() || self.truncated || self.ready.iter().any(Frame::is_trailers) {
+        if self.rest.is_some() || self.truncated {
             return SizeHint::default();
         }
-        let lengths = self.ready.iter().filter_map(Frame::data_ref).map(Bytes::len);
-        SizeHint::with_exact(lengths.sum::<usize>() as u64)
+        // Where there are trailers no length is told.
+        let lengths = self.ready.iter().map(|frame| frame.data_ref().map(Bytes::len));
+        let length: Option<usize> = lengths.sum();
+        length.map_or_else(SizeHint::default, |length| SizeHint::with_exact(length as u64))
     }
 }
 

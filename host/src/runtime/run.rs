@@ -4,15 +4,15 @@
 
 use std::any::Any;
 use std::future::{Future, poll_fn};
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures_util::FutureExt as _;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::Notify;
 
 use super::call::{Call, call};
-use super::exchange::{Answer, Exchange, LeaseRequest};
+use super::exchange::{Exchange, LeaseRequest};
 use super::instance::Instance;
 use super::lane::{Meter, SlowTask};
 use super::pool::Pool;
@@ -24,7 +24,7 @@ pub(super) struct Running {
     meter: Meter,
     budget: Budget,
     exchange: Exchange,
-    body_sent: CancellationToken,
+    body_sent: Arc<Notify>,
     pool: Pool,
     /// Whether it stays where it is polled: it holds the writer, and others wait.
     stays: bool,
@@ -32,7 +32,9 @@ pub(super) struct Running {
     goes_apart: bool,
 }
 
-type Work = Pin<Box<dyn Future<Output = Ended> + Send>>;
+/// A guest's call, which ends, too, where the host panics in it: that ends one invocation, and
+/// not the thread, the connection or the group of whoever polls it.
+struct Work(Pin<Box<dyn Future<Output = Ended> + Send>>);
 
 /// Where a guest's call is.
 enum Place {
@@ -55,14 +57,14 @@ enum Return {
 /// A guest whose call returned, with all its post-return work.
 pub(super) struct Ended {
     /// Its instance; `None` where none could be made.
-    pub(super) instance: Option<Instance>,
+    pub(super) instance: Option<Box<Instance>>,
     pub(super) result: wasmtime::Result<()>,
 }
 
 /// How far a guest came.
 pub(super) enum Step {
-    /// It handed over its answer; its call may have ended, too.
-    Answered(Answer, Option<Ended>),
+    /// It handed over its answer, see [`Exchange::take_answer`]; its call may have ended, too.
+    Answered(Option<Ended>),
     /// It wants to go on with the writer lease.
     WantsLease(LeaseRequest),
     /// Its call ended without an answer.
@@ -84,22 +86,22 @@ pub(super) struct Panicked(String);
 impl Running {
     /// Starts a call of `pool`'s program.
     pub(super) fn start(pool: &Pool, what: Call, exchange: Exchange, budget: &Budget) -> Self {
-        let body_sent = CancellationToken::new();
-        let work = call(pool.clone(), what, exchange.clone(), body_sent.clone());
-        Self::new(pool, Box::pin(caught(work)), exchange, budget, body_sent)
+        let body_sent = Arc::default();
+        let work = call(pool.clone(), what, exchange.clone(), Arc::clone(&body_sent));
+        Self::new(pool, Work(Box::pin(work)), exchange, budget, body_sent)
     }
 
     /// Starts to take an instance, which runs the guest's start functions where
     /// it is a new one.
     pub(super) fn warm(pool: &Pool, exchange: Exchange, budget: &Budget) -> Self {
         let pool_of_call = pool.clone();
-        let work = caught(async move {
+        let work = Work(Box::pin(async move {
             match pool_of_call.take().await {
                 Ok(instance) => Ended { instance: Some(instance), result: Ok(()) },
                 Err(error) => Ended { instance: None, result: Err(error) },
             }
-        });
-        Self::new(pool, Box::pin(work), exchange, budget, CancellationToken::new())
+        }));
+        Self::new(pool, work, exchange, budget, Arc::default())
     }
 
     fn new(
@@ -107,7 +109,7 @@ impl Running {
         work: Work,
         exchange: Exchange,
         budget: &Budget,
-        body_sent: CancellationToken,
+        body_sent: Arc<Notify>,
     ) -> Self {
         Self {
             place: Place::Here(work),
@@ -141,20 +143,21 @@ impl Running {
         self.stays = stays;
     }
 
-    /// To be cancelled when the answer's body was sent or given up.
-    pub(super) fn body_sent(&self) -> CancellationToken {
-        self.body_sent.clone()
+    /// To be notified when the answer's body was sent or given up. Nobody but the guest's call
+    /// waits for it.
+    pub(super) fn body_sent(&self) -> Arc<Notify> {
+        Arc::clone(&self.body_sent)
     }
 
     /// Runs it until its answer, or its end without one.
     pub(super) async fn until_answer(&mut self) -> Step {
         poll_fn(|context| {
             let polled = self.poll(context);
-            if let Some(answer) = self.exchange.take_answer() {
+            if self.exchange.has_answer() {
                 return Poll::Ready(match polled {
-                    Poll::Ready(Ok(ended)) => Step::Answered(answer, Some(ended)),
+                    Poll::Ready(Ok(ended)) => Step::Answered(Some(ended)),
                     Poll::Ready(Err(OverBudget)) => Step::OverBudget,
-                    Poll::Pending => Step::Answered(answer, None),
+                    Poll::Pending => Step::Answered(None),
                 });
             }
             match polled {
@@ -241,14 +244,20 @@ impl Running {
     }
 }
 
-/// A guest whose call ends, too, where the host panics in it: it ends one invocation, and
-/// not the thread, the connection or the group of whoever polls it.
-async fn caught(call: impl Future<Output = Ended>) -> Ended {
-    // What the panic left is in the call, and dropped with it.
-    AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|panic| {
-        let error = Panicked(words(&*panic).to_owned());
-        Ended { instance: None, result: Err(error.into()) }
-    })
+impl Future for Work {
+    type Output = Ended;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Ended> {
+        // What the panic left is in the call, and dropped with it: nobody polls it again.
+        let polled = catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(context)));
+        polled.unwrap_or_else(|panic| Poll::Ready(panicked(&*panic)))
+    }
+}
+
+#[cold]
+fn panicked(panic: &(dyn Any + Send)) -> Ended {
+    let error = Panicked(words(panic).to_owned());
+    Ended { instance: None, result: Err(error.into()) }
 }
 
 fn words(panic: &(dyn Any + Send)) -> &str {

@@ -228,8 +228,8 @@ impl<W: Work> Runs<W> {
     ) -> Result<W::Outcome, Unanswered> {
         let limits = self.limits();
         let failed = |failure| Err(Unanswered::Failed(failure));
-        let (answer, ended) = match step {
-            Step::Answered(answer, ended) => (answer, ended),
+        let ended = match step {
+            Step::Answered(ended) => ended,
             Step::Ended(ended) => return Err(unanswered(ended, running.exchange(), limits)),
             Step::OverBudget => return failed(Failure::OutOfCpu(limits.cpu)),
             Step::BodyTooLarge => return failed(Failure::BodyTooLarge(limits.request_body)),
@@ -237,7 +237,9 @@ impl<W: Work> Runs<W> {
                 return failed(Failure::Store("it is leased already".to_owned()));
             }
         };
-        let Answer { given, transaction } = answer;
+        let Some(Answer { given, transaction }) = running.exchange().take_answer() else {
+            return failed(Failure::NoAnswer);
+        };
         // Whatever the guest made of its body's end: it was the client who sent too much.
         if let Some(failure) = clients_fault(running.exchange(), limits) {
             return failed(failure);

@@ -9,7 +9,7 @@ use super::afterwards::Hold;
 use super::bounds::Bounds;
 use super::exchange::{Exchange, Occasion};
 use super::failure::Failure;
-use super::invocation::{Invocation, Outcome, Request, durable};
+use super::invocation::{Invocation, Outcome, Request, Validated, durable};
 use super::outside::RequestKeys;
 use super::replay::ReplayBody;
 use super::respond::respond;
@@ -67,12 +67,13 @@ pub async fn invoke_in_stages(
     let outcome = outcome.await?;
     ended(Stage::Commit);
     let validated = match outcome {
-        Ok(Outcome::Answered(validated)) => validated,
-        Ok(Outcome::Repeated(..)) => return Err(Failure::NoAnswer),
+        Ok(Outcome::Answered(validated)) => *validated,
+        Ok(Outcome::Repeated(_)) => return Err(Failure::NoAnswer),
         Err(Unanswered::Failed(failure)) => return Err(failure),
         Err(Unanswered::Rerun(_)) => return Err(Failure::Conflict),
     };
-    let (response, committed) = respond(hold, validated, &bounds).await;
+    let Validated { running, ended: guest, response, has_content, committed } = validated;
+    let response = respond(hold, running, guest, (response, has_content), &bounds).await;
     ended(Stage::Response);
     durable(committed).await?;
     ended(Stage::Commit);

@@ -1,11 +1,12 @@
 //! Requests to guests that take them whole (`hotdock:http/handler`).
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
-use http::{Method, Response, StatusCode, Uri};
+use http::{Method, Response, StatusCode};
 use http_body::Frame;
 use wasmtime::Store;
 
@@ -20,18 +21,16 @@ use super::{field_lines, trace};
 
 /// A request's head as such a guest sees it.
 pub(super) struct Head {
-    method: Method,
-    uri: Uri,
+    parts: Arc<Parts>,
     headers: Vec<u8>,
     /// The trace that it is part of.
     pub(super) trace: Option<String>,
 }
 
 impl Head {
-    pub(super) fn of(head: &Parts) -> Self {
+    pub(super) fn of(head: &Arc<Parts>) -> Self {
         Self {
-            method: head.method.clone(),
-            uri: head.uri.clone(),
+            parts: Arc::clone(head),
             headers: field_lines::write(&head.headers),
             trace: trace::of_request(&head.headers),
         }
@@ -48,8 +47,8 @@ pub(super) async fn call(
     account: &Account,
 ) -> wasmtime::Result<()> {
     let request = Request {
-        method: method(&head.method),
-        target: head.uri.path_and_query().map_or("/", |target| target.as_str()),
+        method: method(&head.parts.method),
+        target: head.parts.uri.path_and_query().map_or("/", |target| target.as_str()),
         headers: &head.headers,
         body,
     };

@@ -85,8 +85,8 @@ impl Admission {
     /// # Errors
     /// When the queue is full.
     pub async fn admit(&self) -> Result<Permit, QueueFull> {
-        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
-            return Ok(Permit { permit });
+        if let Some(permit) = self.try_admit() {
+            return Ok(permit);
         }
         let _place =
             Place::take(self).ok_or(QueueFull { running: self.concurrency, queue: self.queue })?;
@@ -105,6 +105,13 @@ impl Admission {
                 () = sleep(LOOK) => {}
             }
         }
+    }
+
+    /// A permit, where one is free and nobody waits for it.
+    #[must_use]
+    pub fn try_admit(&self) -> Option<Permit> {
+        let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
+        Some(Permit { permit })
     }
 
     /// An answer that is still coming as its head leaves: it gives its permit to another and

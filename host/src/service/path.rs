@@ -63,13 +63,14 @@ pub fn target(uri: &Uri) -> Cow<'_, str> {
 }
 
 fn may_be_read_otherwise(normal: &str) -> bool {
+    // In one pass: each request's path is looked at, and it is short.
     let bytes = normal.as_bytes();
-    let two = |a: u8, b: u8| bytes.windows(2).any(|pair| pair == [a, b]);
-    two(b'/', b'/')
-        || two(b'/', b'.')
-        || memchr::memchr(b'\\', bytes).is_some()
-        || (memchr::memchr(b'%', bytes).is_some()
-            && (normal.contains("%2F") || normal.contains("%5C")))
+    bytes.iter().enumerate().any(|(at, byte)| match byte {
+        b'/' => matches!(bytes.get(at + 1), Some(b'/' | b'.')),
+        b'\\' => true,
+        b'%' => matches!(bytes.get(at + 1..at + 3), Some(b"2F" | b"5C")),
+        _ => false,
+    })
 }
 
 /// What `%` and two digits at the start of a text stand for.

@@ -26,6 +26,7 @@ use crate::manifest::Route;
 pub struct RouteTable {
     by_path: HashMap<String, Vec<Entry>>,
     deepest: usize,
+    names_hosts: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -78,6 +79,12 @@ impl RouteTable {
         (table, conflicts)
     }
 
+    /// Whether the host makes a difference to any of them.
+    #[must_use]
+    pub fn names_hosts(&self) -> bool {
+        self.names_hosts
+    }
+
     /// The service that answers `method` on `path` at `host` (without port,
     /// in any spelling). `path` is as the client sent it, without query.
     #[must_use]
@@ -118,6 +125,7 @@ impl RouteTable {
         let path = without_slash(&path);
         let host = route.host.as_deref().map(|host| canonical(host).into_owned());
         self.deepest = self.deepest.max(depth(path));
+        self.names_hosts |= host.is_some();
         let entries = self.by_path.entry(path.to_owned()).or_default();
         let claimed = entries.iter().find(|entry| {
             entry.host == host && overlap(entry.methods.as_deref(), route.methods.as_deref())

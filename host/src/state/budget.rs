@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// An invocation's time on a processor. Clones are the same.
-#[derive(Clone, Debug)]
-pub struct Budget(Arc<Shared>);
+/// An invocation's time on a processor. Clones are the same; one without an end counts nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Budget(Option<Arc<Shared>>);
 
 #[derive(Debug)]
 struct Shared {
@@ -24,23 +24,27 @@ impl Budget {
     pub fn new(limit: Duration) -> Self {
         let zero = || AtomicU64::new(0);
         let over = AtomicBool::new(false);
-        Self(Arc::new(Shared { limit, guest: zero(), sql: zero(), over }))
+        Self(Some(Arc::new(Shared { limit, guest: zero(), sql: zero(), over })))
     }
 
     /// Counts what the guest took.
     pub fn take(&self, time: Duration) {
-        self.0.guest.fetch_add(nanos(time), Ordering::Relaxed);
+        if let Some(shared) = &self.0 {
+            shared.guest.fetch_add(nanos(time), Ordering::Relaxed);
+        }
     }
 
     /// Counts what its SQL took.
     pub(super) fn take_sql(&self, time: Duration) {
-        self.0.sql.fetch_add(nanos(time), Ordering::Relaxed);
+        if let Some(shared) = &self.0 {
+            shared.sql.fetch_add(nanos(time), Ordering::Relaxed);
+        }
     }
 
     /// What its SQL took so far.
     #[must_use]
     pub fn sql(&self) -> Duration {
-        Duration::from_nanos(self.0.sql.load(Ordering::Relaxed))
+        self.0.as_ref().map_or(Duration::ZERO, |shared| shared.sql())
     }
 
     /// Whether more was taken than there was.
@@ -51,30 +55,32 @@ impl Budget {
 
     /// What is left of it; `None` where more was taken.
     pub(super) fn left(&self) -> Option<Duration> {
-        let guest = Duration::from_nanos(self.0.guest.load(Ordering::Relaxed));
-        self.0.limit.checked_sub(guest + self.sql())
+        let Some(shared) = &self.0 else { return Some(Duration::MAX) };
+        let guest = Duration::from_nanos(shared.guest.load(Ordering::Relaxed));
+        shared.limit.checked_sub(guest + shared.sql())
     }
 
     /// The limit.
     pub(super) fn limit(&self) -> Duration {
-        self.0.limit
+        self.0.as_ref().map_or(Duration::MAX, |shared| shared.limit)
     }
 
     /// The invocation is over: what still runs of it ends.
     pub fn end(&self) {
-        self.0.over.store(true, Ordering::Relaxed);
+        if let Some(shared) = &self.0 {
+            shared.over.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Whether it is over.
     pub(super) fn is_over(&self) -> bool {
-        self.0.over.load(Ordering::Relaxed)
+        self.0.as_ref().is_some_and(|shared| shared.over.load(Ordering::Relaxed))
     }
 }
 
-/// One that has no end.
-impl Default for Budget {
-    fn default() -> Self {
-        Self::new(Duration::MAX)
+impl Shared {
+    fn sql(&self) -> Duration {
+        Duration::from_nanos(self.sql.load(Ordering::Relaxed))
     }
 }
 

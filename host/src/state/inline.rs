@@ -72,7 +72,9 @@ impl Inline {
 
     fn begin(&self) -> Option<Reading<'_>> {
         let began = Instant::now();
-        if self.ms(began) < self.until_ms.load(Ordering::Relaxed) {
+        let until_ms = self.until_ms.load(Ordering::Relaxed);
+        // Most never waited for a disk.
+        if until_ms > 0 && self.ms(began) < until_ms {
             return None;
         }
         if self.places.taken.fetch_add(1, Ordering::Relaxed) >= self.places.most {

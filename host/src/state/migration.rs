@@ -240,7 +240,7 @@ fn run_all(writer: &Writer, sql: &str, bounds: &Bounds) -> Result<(), Error> {
     let connection = &writer.connection;
     let mut rest = sql;
     loop {
-        let mut guest = writer.sandbox().enter(connection, bounds);
+        let mut guest = writer.sandbox().enter(connection, bounds.clone());
         guest.begin(rest);
         let first = Batch::new(connection, rest).next();
         let Some(mut statement) = first.map_err(|error| guest.failed(error))? else {
@@ -252,7 +252,7 @@ fn run_all(writer: &Writer, sql: &str, bounds: &Bounds) -> Result<(), Error> {
             return Err(Error::sql(SqlErrorKind::Limit, "there is no memory for its text"));
         };
         rest = rest.split_once(&text).map_or("", |(_, rest)| rest);
-        let plan = guest.plan(&text, &statement);
+        let plan = guest.plan(&text, &statement, writer.sandbox().known_plan(&text));
         guest.take_values(plan.value_bytes);
         let mut rows = statement.query(()).map_err(|error| guest.failed(error))?;
         while rows.next().map_err(|error| guest.failed(error))?.is_some() {}

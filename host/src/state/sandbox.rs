@@ -22,6 +22,7 @@ use std::hash::BuildHasher as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 use foldhash::fast::RandomState;
 use rusqlite::hooks::{AuthContext, Authorization};
@@ -114,6 +115,10 @@ impl Common {
         self.0.account
     }
 
+    fn digest(&self, statement: &str) -> u64 {
+        self.0.digest.hash_one(statement)
+    }
+
     fn plans(&self) -> MutexGuard<'_, HashMap<u64, Plan, RandomState>> {
         self.0.plans.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -144,14 +149,15 @@ impl Sandbox {
     }
 
     /// From here on statements are a guest's.
-    pub(super) fn enter<'a>(&'a self, connection: &'a Connection, bounds: &Bounds) -> Entered<'a> {
-        let Bounds { memory, migrates, .. } = *bounds;
+    pub(super) fn enter<'a>(&'a self, connection: &'a Connection, bounds: Bounds) -> Entered<'a> {
+        let Bounds { watched, memory, migrates } = bounds;
         *self.shared.preparing() = Preparing { migrates, ..Preparing::default() };
-        self.shared.watch.begin(bounds.watched.clone());
+        let ends_early = watched.ends_early;
+        self.shared.watch.begin(watched);
         self.shared.guest.store(true, Ordering::Relaxed);
         // SQLite undoes the whole transaction where memory is refused in the middle of a
         // statement, also of one that reads; one that reads can be ended without that.
-        let overdraft = if bounds.watched.ends_early { OVERDRAFT } else { 0 };
+        let overdraft = if ends_early { OVERDRAFT } else { 0 };
         let charged = self.common.account().charge(memory, overdraft);
         let mut entered = Entered {
             sandbox: self,
@@ -169,6 +175,11 @@ impl Sandbox {
     /// Ends the statement that runs, from another thread.
     pub(super) fn stopper(&self) -> &Stopper {
         &self.stopper
+    }
+
+    /// What is known of a statement that was prepared before.
+    pub(super) fn known_plan(&self, statement: &str) -> Option<Plan> {
+        self.common.plans().get(&self.common.digest(statement)).copied()
     }
 
     /// Looks whether what a guest made of the schema keeps to the rules.
@@ -193,7 +204,7 @@ impl Sandbox {
     /// Why a guest could not run `statement`, where it names what it may not or where it takes
     /// too much to prepare.
     fn refusal(&self, connection: &Connection, statement: &str, bounds: &Bounds) -> Option<String> {
-        let guest = self.enter(connection, bounds);
+        let guest = self.enter(connection, bounds.clone());
         guest.begin(statement);
         let failed = connection.prepare(statement).err()?;
         match guest.failed(failed) {
@@ -215,21 +226,29 @@ impl Entered<'_> {
             Preparing { analyzes, migrates: self.migrates, ..Preparing::default() };
     }
 
+    /// From here on it writes, and is to end only then.
+    pub(super) fn writes_until(&self, deadline: Instant) {
+        self.sandbox.shared.watch.writes_until(deadline);
+    }
+
     /// What is known of a statement once it is prepared.
-    pub(super) fn plan(&self, statement: &str, prepared: &Statement<'_>) -> Plan {
+    pub(super) fn plan(
+        &self,
+        statement: &str,
+        prepared: &Statement<'_>,
+        known: Option<Plan>,
+    ) -> Plan {
         if prepared.is_explain() != 0 {
             return Plan { value_bytes: MAX_VALUE_BYTES, ..Plan::default() };
         }
-        let common = &self.sandbox.common;
-        let digest = common.0.digest.hash_one(statement);
-        let known = common.plans().get(&digest).copied();
         let mut plan = known.unwrap_or_else(|| {
             let plan = Plan::of(self.connection, statement);
+            let common = &self.sandbox.common;
             let mut plans = common.plans();
             if plans.len() >= MAX_PLANS {
                 plans.clear();
             }
-            plans.insert(digest, plan);
+            plans.insert(common.digest(statement), plan);
             plan
         });
         // By what it named; its operations tell the same of one that was prepared before.

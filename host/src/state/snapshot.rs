@@ -2,6 +2,7 @@
 //! the writes it would make.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use rusqlite::Connection;
 
 use super::budget::Budget;
+use super::control::{Control, Controlled};
 use super::error::Error;
 use super::history::{ReadSet, Sequence};
 use super::idempotency::{self, Keeping, KeptAnswer, KeyClaim};
@@ -65,12 +67,12 @@ struct Gone {
 /// A reader connection; goes back to its store when dropped.
 pub(super) struct Reader {
     store: Arc<Store>,
-    idle: Option<IdleReader>,
+    idle: Option<Box<IdleReader>>,
 }
 
-/// A reader connection that nobody uses.
+/// A reader connection that nobody uses. Boxed where it is handed on.
 pub(super) struct IdleReader {
-    connection: Connection,
+    connection: Controlled,
     sandbox: Sandbox,
 }
 
@@ -146,7 +148,8 @@ impl Snapshot {
             Some(read) => read,
             None => {
                 let (bucket, key) = (bucket.to_owned(), key.to_owned());
-                self.elsewhere(move |connection| keyvalue::get(connection, &bucket, &key)).await?
+                let get = move |connection: &Connection| keyvalue::get(connection, &bucket, &key);
+                self.elsewhere(get).await?
             }
         };
         read.map_err(|error| self.store.core.failed(&error))
@@ -159,8 +162,16 @@ impl Snapshot {
         Ok(self.store.inline.read(|| read(reader.connection())))
     }
 
-    /// Reads on a thread where that may take its time.
-    async fn elsewhere<R: Send + 'static>(
+    /// Reads on a thread where that may take its time. Boxed, so that those who read here don't
+    /// carry it.
+    fn elsewhere<'a, R: Send + 'static>(
+        &'a mut self,
+        read: impl FnOnce(&Connection) -> R + Send + 'static,
+    ) -> Pin<Box<dyn Future<Output = Result<R, Error>> + Send + 'a>> {
+        Box::pin(self.read_elsewhere(read))
+    }
+
+    async fn read_elsewhere<R: Send + 'static>(
         &mut self,
         read: impl FnOnce(&Connection) -> R + Send + 'static,
     ) -> Result<R, Error> {
@@ -344,11 +355,7 @@ impl Snapshot {
             // Read before the snapshot is pinned: a number that is too low makes
             // conflicts where there are none, one too high would miss some.
             self.reads.snapshot = self.store.core.committed();
-            let begun = reader
-                .idle()
-                .connection
-                .prepare_cached("BEGIN")
-                .and_then(|mut begin| begin.execute(()));
+            let begun = reader.idle().connection.take(Control::Begin);
             begun.map_err(|error| self.store.core.failed(&error))?;
             self.reader = Some(reader);
         }
@@ -401,7 +408,9 @@ impl Reader {
         let mut reader = Self { store: Arc::clone(store), idle: store.pop_reader() };
         if reader.idle.is_none() {
             let opened = Arc::clone(store);
-            reader.idle = Some(store.on_free_thread(move || IdleReader::open(&opened)).await??);
+            // Boxed, so that those who find one don't carry it.
+            let opening = Box::pin(store.on_free_thread(move || IdleReader::open(&opened)));
+            reader.idle = Some(opening.await??);
         }
         Ok(reader)
     }
@@ -415,15 +424,14 @@ impl Reader {
     }
 
     fn idle(&self) -> &IdleReader {
-        self.idle.as_ref().expect("held until dropped")
+        self.idle.as_deref().expect("held until dropped")
     }
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        let has_ended = |idle: &IdleReader| {
-            let end = || idle.connection.prepare_cached("ROLLBACK")?.execute(());
-            idle.connection.is_autocommit() || end().is_ok()
+        let has_ended = |idle: &Box<IdleReader>| {
+            idle.connection.is_autocommit() || idle.connection.take(Control::Rollback).is_ok()
         };
         let idle = self.idle.take().filter(has_ended);
         self.store.push_reader(idle);
@@ -431,7 +439,7 @@ impl Drop for Reader {
 }
 
 impl IdleReader {
-    fn open(store: &Arc<Store>) -> Result<Self, Error> {
+    fn open(store: &Arc<Store>) -> Result<Box<Self>, Error> {
         store.ensure_file()?;
         let failed = |error: rusqlite::Error| store.core.failed(&error);
         let mut connection =
@@ -441,6 +449,6 @@ impl IdleReader {
             .query_row("SELECT count(*) FROM sqlite_schema", (), |_| Ok(()))
             .map_err(failed)?;
         let sandbox = Sandbox::install(&mut connection, &store.core.sandboxing).map_err(failed)?;
-        Ok(Self { connection, sandbox })
+        Ok(Box::new(Self { connection: Controlled::new(connection), sandbox }))
     }
 }

@@ -5,11 +5,12 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{CachedStatement, Connection, ToSql, params_from_iter};
+use rusqlite::{CachedStatement, ToSql, params_from_iter};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use super::budget::Budget;
+use super::control::{Control, Controlled};
 use super::error::{Error, SqlErrorKind};
 use super::options::StoreOptions;
 use super::rollback;
@@ -72,7 +73,7 @@ pub(super) struct Deadlines {
 
 /// A connection on which a guest's statement runs.
 pub(super) struct Scope<'a> {
-    pub(super) connection: &'a Connection,
+    pub(super) connection: &'a Controlled,
     pub(super) sandbox: &'a Sandbox,
     pub(super) options: &'a StoreOptions,
     pub(super) access: Access,
@@ -141,32 +142,34 @@ impl Scope<'_> {
             let limit = MAX_STATEMENT_BYTES;
             return Err(limited(format!("a statement of {size} bytes; {limit} are taken")));
         }
-        rollback::refuse_nul(statement)?;
-        rollback::refuse_nothing(statement)?;
-        rollback::refuse_clause(statement)?;
         let text = format!("{GUEST_PREFIX}{statement}");
+        let known = self.sandbox.known_plan(&text);
+        if known.is_none() {
+            // What was planned before was looked at before.
+            rollback::refuse_nul(statement)?;
+            rollback::refuse_nothing(statement)?;
+            rollback::refuse_clause(statement)?;
+        }
         let guest = self.enter(self.deadlines.reading, true);
         let mut prepared = self.prepare(statement, &text, &guest)?;
-        let plan = guest.plan(&text, &prepared);
+        let plan = guest.plan(&text, &prepared, known);
         self.check(&prepared, parameters, plan)?;
         if prepared.readonly() {
             let result = self.step(&mut prepared, guest, plan, self.deadlines.reading, step);
             return Ok((result?, false));
         }
-        // The host's statements in between are not the guest's.
-        drop(guest);
         let Access::Write { savepoint, .. } = self.access else { return Err(Error::NeedsLease) };
-        if plan.changes_schema {
-            self.sandbox.hosts(self.connection).map_err(|error| Error::of_host(&error))?;
-        }
-        if plan.drops {
-            self.check_drop()?;
-        }
-        if savepoint {
-            self.host("SAVEPOINT statement")?;
-        }
-        let guest = self.enter(self.deadlines.writing, false);
-        guest.begin(statement);
+        let guest = if savepoint || plan.changes_schema || plan.drops {
+            // The host's statements in between are not the guest's.
+            drop(guest);
+            self.make_ready(savepoint, plan)?;
+            let guest = self.enter(self.deadlines.writing, false);
+            guest.begin(statement);
+            guest
+        } else {
+            guest.writes_until(self.deadlines.writing);
+            guest
+        };
         let mut result = self.step(&mut prepared, guest, plan, self.deadlines.writing, step);
         drop(prepared);
         // Where SQLite gave the whole transaction up there is nothing to undo.
@@ -179,8 +182,19 @@ impl Scope<'_> {
         Ok((result?, true))
     }
 
+    /// Does what is the host's before a statement that writes.
+    fn make_ready(&self, savepoint: bool, plan: Plan) -> Result<(), Error> {
+        if plan.changes_schema {
+            self.sandbox.hosts(self.connection).map_err(|error| Error::of_host(&error))?;
+        }
+        if plan.drops {
+            self.check_drop()?;
+        }
+        if savepoint { self.host(Control::OpenStatement) } else { Ok(()) }
+    }
+
     fn enter(&self, deadline: Instant, ends_early: bool) -> Entered<'_> {
-        self.sandbox.enter(self.connection, &self.bounds(deadline, ends_early))
+        self.sandbox.enter(self.connection, self.bounds(deadline, ends_early))
     }
 
     fn bounds(&self, deadline: Instant, ends_early: bool) -> Bounds {
@@ -254,20 +268,19 @@ impl Scope<'_> {
     /// Keeps what a statement did, or undoes it.
     fn settle(&self, savepoint: bool, keep: bool) -> Result<(), Error> {
         match (savepoint, keep) {
-            (true, true) => self.host("RELEASE statement"),
+            (true, true) => self.host(Control::CloseStatement),
             (true, false) => {
-                self.host("ROLLBACK TO statement")?;
-                self.host("RELEASE statement")
+                self.host(Control::UndoStatement)?;
+                self.host(Control::CloseStatement)
             }
             (false, true) => Ok(()),
-            (false, false) => self.host("ROLLBACK TO lease"),
+            (false, false) => self.host(Control::UndoLease),
         }
     }
 
-    /// Runs a statement of the host's own.
-    fn host(&self, statement: &str) -> Result<(), Error> {
-        let run = || self.connection.prepare_cached(statement)?.execute(());
-        run().map(drop).map_err(|error| Error::of_host(&error))
+    /// Takes a step of the host's own.
+    fn host(&self, step: Control) -> Result<(), Error> {
+        self.connection.take(step).map_err(|error| Error::of_host(&error))
     }
 
     fn rows(

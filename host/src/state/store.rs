@@ -39,7 +39,8 @@ const TELLS_FULL: Duration = Duration::from_secs(60);
 pub struct Store {
     pub(super) core: Arc<Core>,
     queue: Mutex<Queue>,
-    readers: Mutex<Vec<IdleReader>>,
+    #[expect(clippy::vec_box, reason = "each is handed on several times in an invocation")]
+    readers: Mutex<Vec<Box<IdleReader>>>,
     readers_out: AtomicUsize,
     /// For each statement that reads, until its thread is done with it.
     reading: Arc<Semaphore>,

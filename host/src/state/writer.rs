@@ -10,7 +10,6 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rusqlite::Connection;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -19,6 +18,7 @@ use self::guest::Lease;
 use self::hooks::Hooks;
 
 use super::budget::Budget;
+use super::control::{Control, Controlled};
 use super::error::{Error, Rerun, is_io_failure};
 use super::held;
 use super::history::{Footprint, History};
@@ -45,7 +45,7 @@ const LOOK_EVERY: usize = 16;
 pub(super) type Durable = oneshot::Receiver<Result<(), Error>>;
 
 pub(super) struct Writer {
-    pub(super) connection: Connection,
+    pub(super) connection: Controlled,
     sandbox: Sandbox,
     hooks: Hooks,
     checkpoints: Checkpoints,
@@ -80,7 +80,7 @@ impl Writer {
         let history = History::since(core.committed());
         let core = Arc::clone(core);
         Ok(Box::new(Self {
-            connection,
+            connection: Controlled::new(connection),
             sandbox,
             hooks,
             checkpoints,
@@ -217,14 +217,14 @@ impl Writer {
     ) -> Result<(), Error> {
         self.begin_group()?;
         self.lease = Lease::new(!writes.is_empty());
-        self.run("SAVEPOINT lease").map_err(|error| self.group_failed(&error))?;
+        self.connection.take(Control::OpenLease).map_err(|error| self.group_failed(&error))?;
         self.apply(writes, footprint)
     }
 
     /// Opens another savepoint of a lease holder's in the one that is open: what was done up to
     /// here stays when it is undone.
     pub(super) fn nest_lease(&mut self) -> Result<(), Error> {
-        let nested = self.run("SAVEPOINT lease");
+        let nested = self.connection.take(Control::OpenLease);
         nested.map_err(|error| self.group_failed(&error))
     }
 
@@ -267,7 +267,7 @@ impl Writer {
 
     /// Makes the lease holder's work part of the group, once it is judged.
     pub(super) fn end_lease(&mut self, footprint: &Footprint) -> Result<Durable, Error> {
-        let ended = self.run("RELEASE lease");
+        let ended = self.connection.take(Control::CloseLease);
         ended.map_err(|error| self.group_failed(&error))?;
         let (waiting, durable) = oneshot::channel();
         self.member_done(footprint, Member { waiting, work: Work::Leased });
@@ -279,8 +279,9 @@ impl Writer {
         // A failure undid the whole group with it.
         self.check_lease()?;
         let undone = self
-            .run("ROLLBACK TO lease")
-            .and_then(|()| if keep { Ok(()) } else { self.run("RELEASE lease") });
+            .connection
+            .take(Control::UndoLease)
+            .and_then(|()| if keep { Ok(()) } else { self.connection.take(Control::CloseLease) });
         undone.map_err(|error| self.group_failed(&error))?;
         self.lease = Lease::default();
         Ok(())
@@ -312,7 +313,7 @@ impl Writer {
             .and_then(|()| {
                 before_commit(&advances, trim);
                 let _announced = self.hooks.announce();
-                self.run("COMMIT")
+                self.connection.take(Control::Commit)
             });
         if let Err(error) = written {
             let is_io_failure = is_io_failure(&error);
@@ -426,7 +427,7 @@ impl Writer {
     pub(super) fn begin_group(&mut self) -> Result<(), Error> {
         self.core.check()?;
         if self.group.is_none() {
-            self.run("BEGIN IMMEDIATE").map_err(|error| self.failed(&error))?;
+            self.connection.take(Control::BeginToWrite).map_err(|error| self.failed(&error))?;
             // Of the one before, which is undone.
             self.hooks.take_lost();
             self.group = Some(Group::new(self.core.committed() + 1));
@@ -494,11 +495,6 @@ impl Writer {
 
     fn failed(&self, error: &rusqlite::Error) -> Error {
         self.core.failed(error)
-    }
-
-    fn run(&self, statement: &str) -> rusqlite::Result<()> {
-        self.connection.prepare_cached(statement)?.execute(())?;
-        Ok(())
     }
 }
 

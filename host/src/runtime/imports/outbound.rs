@@ -7,9 +7,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 use http::header::HeaderName;
 use http_body_util::BodyExt as _;
-use wasmtime_wasi_http::{
-    DEFAULT_FORBIDDEN_HEADERS, Error, RequestOptions, WasiBody, WasiHttpHooks,
-};
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use crate::outbound::{Grant, Lasting, Sent};
 use crate::runtime::account::{Account, Leaving};
@@ -25,9 +23,22 @@ const BODY_CHUNK_BYTES: usize = 256 << 10;
 /// draft-ietf-httpapi-idempotency-key-header.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// Headers that are not a guest's to read or write. The library has them as a constant,
-/// of which each look at a header made another.
-static FORBIDDEN: [HeaderName; 9] = DEFAULT_FORBIDDEN_HEADERS;
+/// Whether a header is not a guest's to read or write: one of the library's, which are looked
+/// through for each that a guest has.
+fn is_forbidden(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "host"
+            | "http2-settings"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
 
 /// Sends an instance's requests.
 pub(in crate::runtime) struct OutboundHooks {
@@ -86,7 +97,7 @@ impl OutboundHooks {
 
 impl WasiHttpHooks for OutboundHooks {
     fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
-        FORBIDDEN.contains(name)
+        is_forbidden(name.as_str())
     }
 
     fn send_request(
@@ -115,5 +126,19 @@ impl WasiHttpHooks for OutboundHooks {
 
     fn p3_outgoing_body_chunk_size(&mut self) -> usize {
         BODY_CHUNK_BYTES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmtime_wasi_http::DEFAULT_FORBIDDEN_HEADERS;
+
+    use super::*;
+
+    #[test]
+    fn the_librarys_forbidden_headers_are_forbidden() {
+        assert_eq!(DEFAULT_FORBIDDEN_HEADERS.len(), 9);
+        assert!(DEFAULT_FORBIDDEN_HEADERS.iter().all(|name| is_forbidden(name.as_str())));
+        assert!(!is_forbidden("x-host"));
     }
 }

@@ -99,6 +99,14 @@ impl Watch {
         self.on.store(true, Ordering::Relaxed);
     }
 
+    /// The running statement writes: it ends at this deadline, and for nothing else.
+    pub(super) fn writes_until(&self, deadline: Instant) {
+        if let Some(running) = &mut self.lock().running {
+            running.watched.deadline = deadline;
+            running.watched.ends_early = false;
+        }
+    }
+
     /// Why it was ended, if it was.
     pub(super) fn ended(&self) -> Option<Ended> {
         self.lock().ended

@@ -98,14 +98,14 @@ impl Store {
         }
     }
 
-    pub(in crate::state) fn pop_reader(&self) -> Option<IdleReader> {
+    pub(in crate::state) fn pop_reader(&self) -> Option<Box<IdleReader>> {
         // Counted under the lock, so that nobody closes the file in between.
         let mut readers = self.lock_readers();
         self.readers_out.fetch_add(1, Ordering::AcqRel);
         readers.pop()
     }
 
-    pub(in crate::state) fn push_reader(&self, reader: Option<IdleReader>) {
+    pub(in crate::state) fn push_reader(&self, reader: Option<Box<IdleReader>>) {
         let surplus = {
             let mut readers = self.lock_readers();
             self.readers_out.fetch_sub(1, Ordering::AcqRel);
@@ -131,7 +131,8 @@ impl Store {
         self.readers_out.load(Ordering::Acquire)
     }
 
-    pub(super) fn lock_readers(&self) -> MutexGuard<'_, Vec<IdleReader>> {
+    #[expect(clippy::vec_box, reason = "as they are kept")]
+    pub(super) fn lock_readers(&self) -> MutexGuard<'_, Vec<Box<IdleReader>>> {
         self.readers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

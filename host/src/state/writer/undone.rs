@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use super::group::{Member, Work};
 use super::{WARY, Writer};
+use crate::state::control::Control;
 use crate::state::error::Error;
 
 impl Writer {
@@ -99,7 +100,7 @@ impl Writer {
     fn roll_back(&self) {
         let _announced = self.hooks.announce();
         if !self.connection.is_autocommit()
-            && let Err(error) = self.run("ROLLBACK")
+            && let Err(error) = self.connection.take(Control::Rollback)
         {
             self.core.poison(&error);
         }
