@@ -14,6 +14,7 @@ use crate::harness::{Host, eventually, hello};
 fn up(arguments: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hotdock"));
     let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("plugins")).expect("a folder");
     let output = command.arg("up").args(arguments).current_dir(folder.path()).output();
     let output = output.expect("it ends");
     let said = [output.stdout, output.stderr].concat();
@@ -27,6 +28,13 @@ fn settings_are_checked_without_a_start() {
     for (arguments, reason) in [
         (["--check", "--log", "verbose"], "`verbose` says nothing of what to log (--log)"),
         (["--check", "--admin", "0.0.0.0:1"], "--token-file"),
+    ] {
+        let (code, said) = up(&arguments);
+        assert!(code == Some(3) && said.contains(reason), "{said}");
+    }
+    for (arguments, reason) in [
+        (["--check", "--data=d", "absent"], "the plugin folder absent cannot be used"),
+        (["--check", "--secrets", "absent"], "the folder of secrets absent cannot be used"),
     ] {
         let (code, said) = up(&arguments);
         assert!(code == Some(3) && said.contains(reason), "{said}");

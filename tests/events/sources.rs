@@ -57,7 +57,7 @@ async fn events_of_one_source_that_all_fail_pause_no_others() {
     }
     let now = until(&host, "it has a status", |_| true).await;
     assert_eq!(now["state"], "paused", "the others' go on meanwhile");
-    host.until_logged("source=\"outside\"").await;
+    host.until_logged("\"source\":\"outside\"").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -260,7 +260,11 @@ async fn a_read_that_runs_out_of_memory_leaves_its_transaction_as_it_was() {
         format!("{ROWS} SELECT i FROM n ORDER BY zeroblob(100000), i"),
         format!("{ROWS} SELECT count(*) FROM (SELECT DISTINCT randomblob(100000) FROM n)"),
     ];
-    let Fixture { store, _folder } = with("CREATE TABLE t (n INTEGER)").await;
+    // So much time that it is the memory that ends.
+    let (statement_timeout, lease_timeout) = (Duration::from_secs(30), Duration::from_secs(30));
+    let Fixture { store, _folder } =
+        fixture(StoreOptions { statement_timeout, lease_timeout, ..StoreOptions::default() });
+    store.migrate(&[migration("1", "CREATE TABLE t (n INTEGER)")]).await.expect("migrated");
     let is_limit = |refused: Result<Rows, Error>| match refused {
         Err(Error::Sql(SqlError { kind: SqlErrorKind::Limit, message })) => {
             assert!(message.contains("bytes of memory"), "{message}");
