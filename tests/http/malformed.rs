@@ -142,9 +142,7 @@ async fn the_operators_listener_is_as_strict() {
     for (what, request, status) in [
         (
             "a coding",
-            format!(
-                "PUT /v1/services/foo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"
-            ),
+            "PUT /v1/services/foo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n".to_owned(),
             501,
         ),
         (

@@ -2,7 +2,7 @@
 //! name, read when a version comes in and kept in memory only.
 
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::files;
 use crate::manifest::Manifest;
@@ -37,7 +37,7 @@ pub(super) fn read(folder: Option<&Path>, manifest: &Manifest) -> Result<Secrets
     if reasons.is_empty() { Ok(secrets) } else { Err(reasons) }
 }
 
-fn read_one(path: &PathBuf) -> Result<String, String> {
+fn read_one(path: &Path) -> Result<String, String> {
     let shown = path.display();
     let file = files::open(path)
         .map_err(|error| format!("cannot be read: {shown}: {error}"))?

@@ -430,10 +430,10 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        let has_ended = |idle: &Box<IdleReader>| {
+        let has_ended = |idle: &IdleReader| {
             idle.connection.is_autocommit() || idle.connection.take(Control::Rollback).is_ok()
         };
-        let idle = self.idle.take().filter(has_ended);
+        let idle = self.idle.take().filter(|idle| has_ended(idle));
         self.store.push_reader(idle);
     }
 }

@@ -4,9 +4,9 @@
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
+use wasmtime_wasi_http::WasiHttpView as _;
 use wasmtime_wasi_http::p2::bindings::http::types::HostOutgoingResponse as _;
 use wasmtime_wasi_http::p2::types::HostOutgoingResponse;
-use wasmtime_wasi_http::{FieldMap, WasiHttpView as _};
 
 use super::super::instance::InstanceState;
 use super::super::respond::has_content;
@@ -34,7 +34,7 @@ fn body(
         return Ok((view.body(id)?,));
     }
     let place = id.rep();
-    let headers = std::mem::replace(&mut response.headers, FieldMap::default());
+    let headers = std::mem::take(&mut response.headers);
     let body = view.body(id);
     view.table.get_mut(&Resource::<HostOutgoingResponse>::new_borrow(place))?.headers = headers;
     Ok((body?,))
