@@ -88,7 +88,9 @@ async fn the_public_listener_takes_nothing_by_default() {
 
 #[tokio::test]
 async fn a_full_bus_refuses_events_and_keeps_those_it_took() {
-    let host = Host::builder().settings("[events]\nmax-bytes = \"1KiB\"\n").start().await;
+    // All of it, and not only the part of one source.
+    let settings = "[events]\nmax-bytes = \"1KiB\"\nmax-bytes-per-source = \"1MiB\"\n";
+    let host = Host::builder().settings(settings).start().await;
     let url = host.admin_url("/events");
     let mut taken = 0;
     let refused = loop {
