@@ -139,6 +139,28 @@ impl Hostile {
         .await;
     }
 
+    /// Asks eight times at once for what holds much and then waits, until one is refused with
+    /// this reason. As many as have room go on to their deadline, and the neighbour answers.
+    async fn has_room_for_some(&self, name: &str, reason: &str) {
+        let asked: Vec<_> = (0..8)
+            .map(|_| {
+                let (client, url) = (self.host.client.clone(), self.host.url(&format!("/{name}")));
+                tokio::spawn(async move { client.try_request(http::Method::GET, &url, "").await })
+            })
+            .collect();
+        self.until_logged(name, reason).await;
+        self.neighbour_answers().await;
+        let mut refused = 0;
+        for asked in asked {
+            let reply = asked.await.expect("no panic").expect("an answer");
+            match reply.status.as_u16() {
+                503 => refused += 1,
+                status => assert_eq!(status, 504, "{reply:?}"),
+            }
+        }
+        assert!((1..8).contains(&refused), "{refused}");
+    }
+
     async fn neighbour_answers(&self) {
         assert_eq!(self.host.get("/hello").await.status, 200, "{}", self.host.log());
     }

@@ -61,7 +61,7 @@ pub use metrics::RuntimeCollector;
 pub use pool::Pool;
 pub use probe::{ProbeError, probe};
 pub use replay::{BodyTooLarge, ReplayBody, Unread};
-pub use respond::has_content;
+pub use respond::{content_length, has_content};
 pub use response::ResponseBody;
 pub use secrets::Secrets;
 pub use stages::{Stage, instantiate, invoke_in_stages};

@@ -145,24 +145,7 @@ async fn what_the_host_holds_for_all_guests_ends_at_its_limit() {
         .await;
     let host = Hostile::of(host).await;
     let before = host.host.begin_peak();
-    let asked: Vec<_> = (0..8)
-        .map(|_| {
-            let (client, url) = (host.host.client.clone(), host.host.url("/hold"));
-            tokio::spawn(async move { client.try_request(http::Method::GET, &url, "").await })
-        })
-        .collect();
-    host.until_logged("hold", "it holds no more than 104857600 for all together").await;
-    host.neighbour_answers().await;
-    let mut refused = 0;
-    for asked in asked {
-        let reply = asked.await.expect("no panic").expect("an answer");
-        match reply.status.as_u16() {
-            503 => refused += 1,
-            status => assert_eq!(status, 504, "{reply:?}"),
-        }
-    }
-    // As many as have room go on.
-    assert!((1..8).contains(&refused), "{refused}");
+    host.has_room_for_some("hold", "it holds no more than 104857600 for all together").await;
     let peak = host.host.peak_bytes();
     assert!(peak < before + ONE_INVOCATION, "{before} {peak}");
     host.ends_as_it_began().await;

@@ -185,24 +185,7 @@ async fn the_memory_of_all_guests_together_has_an_end_and_who_has_little_goes_on
         .start()
         .await;
     let host = Hostile::of(host).await;
-    let asked: Vec<_> = (0..8)
-        .map(|_| {
-            let (client, url) = (host.host.client.clone(), host.host.url("/hold"));
-            tokio::spawn(async move { client.try_request(http::Method::GET, &url, "").await })
-        })
-        .collect();
-    host.until_logged("hold", "there are 134217728 for all together (guest-memory)").await;
-    host.neighbour_answers().await;
-    let mut refused = 0;
-    for asked in asked {
-        let reply = asked.await.expect("no panic").expect("an answer");
-        match reply.status.as_u16() {
-            503 => refused += 1,
-            status => assert_eq!(status, 504, "{reply:?}"),
-        }
-    }
-    // As many as have room go on.
-    assert!((1..8).contains(&refused), "{refused}");
+    host.has_room_for_some("hold", "there are 134217728 for all together (guest-memory)").await;
     host.ends_as_it_began().await;
 }
 

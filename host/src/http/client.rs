@@ -5,7 +5,6 @@
 //! name is kept from one to the next.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -53,15 +52,8 @@ pub struct Client {
     /// What holds for all.
     pub common: Arc<Common>,
     last: Mutex<Option<Arc<Named>>>,
-    /// How the body before ends: what comes after it depends on that.
-    before: Before,
-}
-
-/// How the last chunked body of a connection ends, if it had any that was not looked at.
-#[derive(Debug, Default)]
-struct Before {
-    is_there: AtomicBool,
-    end: Mutex<Option<Arc<End>>>,
+    /// How the body before ends, if it was a chunked one: what comes after it depends on that.
+    before: Mutex<Option<Arc<End>>>,
 }
 
 /// The host's name, as a request has it, and what follows from it.
@@ -101,27 +93,21 @@ impl Client {
     /// A connection from `peer` that has not asked yet.
     #[must_use]
     pub fn new(peer: Peer, common: Arc<Common>) -> Self {
-        Self { peer, common, last: Mutex::default(), before: Before::default() }
+        Self { peer, common, last: Mutex::default(), before: Mutex::default() }
     }
 
     /// Its next request is one only if this body ends well.
     pub(super) fn waits_for(&self, end: Arc<End>) {
-        *self.before.end.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
-        self.before.is_there.store(true, Ordering::Release);
+        *self.before.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
     }
 
     /// Whether what comes now is a request as the client meant it.
     pub(super) async fn may_ask(&self) -> bool {
-        if !self.before.is_there.load(Ordering::Acquire) {
-            return true;
+        let before = self.before.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match before {
+            Some(end) => end.lets_follow().await,
+            None => true,
         }
-        let before = self.before.end.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(end) = before else { return true };
-        let may = end.lets_follow().await;
-        if may {
-            self.before.is_there.store(false, Ordering::Release);
-        }
-        may
     }
 
     /// Who sent a request with these headers: the client, or whom the proxies name.

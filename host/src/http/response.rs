@@ -1,10 +1,10 @@
 //! The form that HTTP wants an answer to have.
 
 use http::header::{ALLOW, CONTENT_LENGTH, TRAILER};
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
 
 use super::request;
-use crate::runtime::{ResponseBody, has_content};
+use crate::runtime::{ResponseBody, content_length, has_content};
 
 /// What a host takes at all (RFC 9110 §9.3.7); a service may take less.
 const METHODS: HeaderValue =
@@ -52,11 +52,6 @@ pub(crate) fn options() -> Response<ResponseBody> {
     *response.status_mut() = StatusCode::NO_CONTENT;
     response.headers_mut().insert(ALLOW, METHODS);
     response
-}
-
-/// The length that its head says it has.
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 #[cfg(test)]

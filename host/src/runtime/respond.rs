@@ -84,8 +84,13 @@ pub fn has_content(is_head: bool, status: StatusCode) -> bool {
 
 /// How many bytes an answer's body has to have.
 pub(super) fn announced(headers: &HeaderMap, has_content: bool) -> Option<u64> {
-    let length = headers.get(CONTENT_LENGTH).filter(|_| has_content)?;
-    length.to_str().ok()?.parse().ok()
+    if has_content { content_length(headers) } else { None }
+}
+
+/// The length that an answer's head says it has.
+#[must_use]
+pub fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// The response with as much of its body as the guest has made; what is left of the
