@@ -190,21 +190,25 @@ async fn the_memory_of_all_guests_together_has_an_end_and_who_has_little_goes_on
 }
 
 #[tokio::test]
-async fn a_service_that_may_have_large_memories_runs_where_it_holds_up_nobody() {
+async fn one_instruction_over_much_memory_is_computing_like_any_other() {
+    const LIMITS: &str = "[limits]\nmemory = \"600MiB\"\ncpu = \"20ms\"\ndeadline = \"10s\"\n";
+    const USED_UP: &str = "the service used its CPU time of 20ms up";
+    let grow = "(drop (memory.grow (i32.const 8000)))";
+    let half = "(i32.const 0x0f000000)";
+    let fill = "(memory.fill (i32.const 65536) (i32.const 7) (i32.const 0x1e000000))";
+    let copy = format!("(memory.copy {half} (i32.const 65536) {half})");
     let host = Hostile::start(&[
-        ("large", "[limits]\nmemory = \"65MiB\"\n", handling("(call $answer (local.get $out))")),
-        ("usual", "", handling("(call $answer (local.get $out))")),
+        ("fill", LIMITS, handling(&format!("{grow} {fill}"))),
+        ("copy", LIMITS, handling(&format!("{grow} {copy}"))),
     ])
     .await;
-    for name in ["large", "usual"] {
-        host.answers(name).await;
+    for name in ["fill", "copy"] {
+        host.fails(name, 504, "out-of-cpu", USED_UP, USED_UP).await;
     }
     let metrics = host.host.metrics().await;
-    let slowed = |name: &str| {
-        let of = format!("hotdock_slow_lane_total{{service=\"{name}\"}} ");
-        let line = metrics.lines().find_map(|line| line.strip_prefix(&of));
-        line.unwrap_or_else(|| panic!("{of} in {metrics}")).to_owned()
-    };
-    assert_eq!((slowed("large"), slowed("usual")), ("1".to_owned(), "0".to_owned()));
+    for name in ["fill", "copy"] {
+        let slowed = format!("hotdock_slow_lane_total{{service=\"{name}\"}} 1");
+        assert!(metrics.lines().any(|line| line == slowed), "{slowed} in {metrics}");
+    }
     host.ends_as_it_began().await;
 }

@@ -1,6 +1,8 @@
 //! From a component to code, and the settings that both the compiler and the host
 //! have.
 
+mod portions;
+
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -33,6 +35,10 @@ pub enum Processor {
 /// The versions of `wasi:*` that only the asynchronous engine has.
 const ASYNC_VERSION: &str = "@0.3.";
 
+/// How components are rewritten before they are compiled. Another number for another way:
+/// what was compiled before is compiled anew.
+const REWRITING: u32 = 1;
+
 /// Behind a component's code: this, and how many component instances it has.
 const TRAILER: &[u8] = b"hotdock component instances:";
 const TRAILER_BYTES: usize = TRAILER.len() + size_of::<u32>();
@@ -52,6 +58,7 @@ pub struct CompileError(wasmtime::Error);
 pub fn compatibility_key() -> String {
     let mut hasher = DefaultHasher::new();
     TRAILER.hash(&mut hasher);
+    REWRITING.hash(&mut hasher);
     for abi in [Abi::Sync, Abi::Async] {
         let engine = Engine::new(&compile_config(abi)).expect("the settings are constant");
         engine.precompile_compatibility_hash().hash(&mut hasher);
@@ -75,13 +82,14 @@ pub fn compile(component: &[u8]) -> Result<Vec<u8>, CompileError> {
 /// # Errors
 /// As [`compile`].
 pub fn compile_for(processor: Processor, component: &[u8]) -> Result<Vec<u8>, CompileError> {
+    let rewritten = portions::in_portions(component);
     let compile = |abi| {
         let mut config = compile_config(abi);
         if processor == Processor::Any {
             config.target(&format!("{}-unknown-linux-gnu", std::env::consts::ARCH))?;
         }
         let engine = Engine::new(&config)?;
-        engine.precompile_component(component)
+        engine.precompile_component(&rewritten)
     };
     // Without async it is invalid where its types have any: that is found before
     // any code is made. What else is wrong with it is said by the second.

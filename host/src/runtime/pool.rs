@@ -14,9 +14,6 @@ use crate::manifest::Manifest;
 use crate::outbound::Grant;
 use crate::service::{Tally, VersionId};
 
-/// A memory that an instruction goes over in some milliseconds: the default of `[limits] memory`.
-const MEMORY_AT_ONCE: u64 = 64 << 20;
-
 /// Gives out instances and takes them back. Clones are the same pool.
 #[derive(Clone)]
 pub struct Pool {
@@ -204,12 +201,6 @@ impl Pool {
     #[must_use]
     pub fn outgoing_requests(&self) -> &Tally {
         self.inner.outbound.requests()
-    }
-
-    /// Whether one instruction of its guests may take long: `memory.fill` and its like are not
-    /// interrupted, and go over as much as there is.
-    pub(super) fn has_large_memories(&self) -> bool {
-        self.inner.manifest.limits.memory > MEMORY_AT_ONCE
     }
 
     /// Notes that a run goes on in the slow lane.

@@ -28,8 +28,6 @@ pub(super) struct Running {
     pool: Pool,
     /// Whether it stays where it is polled: it holds the writer, and others wait.
     stays: bool,
-    /// Whether it is on the slow lane from the start.
-    goes_apart: bool,
 }
 
 /// A guest's call, which ends, too, where the host panics in it: that ends one invocation, and
@@ -119,7 +117,6 @@ impl Running {
             body_sent,
             pool: pool.clone(),
             stays: false,
-            goes_apart: pool.has_large_memories(),
         }
     }
 
@@ -177,10 +174,6 @@ impl Running {
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Ended, OverBudget>> {
         loop {
             match &mut self.place {
-                Place::Here(_) if self.goes_apart && !self.stays && !self.meter.is_used_up() => {
-                    self.goes_apart = false;
-                    self.hand_over();
-                }
                 Place::Here(work) => {
                     if let Poll::Ready(ended) = self.meter.poll(work, context) {
                         self.place = Place::Nowhere;
