@@ -3,13 +3,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use rusqlite::Connection;
 use rusqlite::hooks::Wal;
 
 /// Pages of the log that are worth it.
-const CHECKPOINT_PAGES: i32 = 1_000;
+const CHECKPOINT_PAGES: u32 = 1_000;
 
 /// Why a file has no write-ahead log that can be relied on.
 #[derive(Debug, thiserror::Error)]
@@ -60,26 +61,66 @@ fn run(connection: &Connection, pragma: &str) -> rusqlite::Result<()> {
 /// failure is kept quiet, though what it leaves in the file is not certain.
 #[derive(Debug)]
 pub(crate) struct Checkpoints {
-    pages: Arc<AtomicI32>,
+    pages: Arc<AtomicU32>,
+    /// From how many pages on it is tried again: where a reader is in the way, looking through
+    /// a long log at each commit would cost more than the commit.
+    due: AtomicU32,
+    /// Pages when it was looked at last.
+    seen: AtomicU32,
 }
 
 impl Checkpoints {
     /// Of a connection whose own checkpoints are off.
     pub(crate) fn install(connection: &mut Connection) -> rusqlite::Result<Self> {
-        let pages = Arc::new(AtomicI32::new(0));
+        let pages = Arc::new(AtomicU32::new(0));
         let committed = Arc::clone(&pages);
         connection.wal_hook(Some(move |_: &mut Wal, pages: i32| {
-            committed.store(pages, Ordering::Relaxed);
+            committed.store(u32::try_from(pages).unwrap_or(0), Ordering::Relaxed);
             Ok(())
         }))?;
-        Ok(Self { pages })
+        Ok(Self { pages, due: AtomicU32::new(CHECKPOINT_PAGES), seen: AtomicU32::new(0) })
+    }
+
+    /// Pages of the log, those included that are in the file already.
+    pub(crate) fn pages(&self) -> u32 {
+        self.pages.load(Ordering::Relaxed)
     }
 
     /// Carries over what no reader needs in the log, if that is worth it.
     pub(crate) fn run_if_due(&self, connection: &Connection) -> rusqlite::Result<()> {
-        if self.pages.load(Ordering::Relaxed) < CHECKPOINT_PAGES {
+        let pages = self.pages();
+        if pages < self.seen.swap(pages, Ordering::Relaxed) {
+            // It was begun anew.
+            self.due.store(CHECKPOINT_PAGES, Ordering::Relaxed);
+        }
+        if pages < self.due.load(Ordering::Relaxed) {
             return Ok(());
         }
-        connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?.query_row((), |_| Ok(()))
+        let (logged, done) = connection
+            .prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?
+            .query_row((), |row| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)))?;
+        let more = if done < logged { pages } else { 0 };
+        self.due.store(more + CHECKPOINT_PAGES, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Carries all over and cuts the log to nothing, where no reader is in the way. Waits for
+    /// nobody. `patience` is what the connection has otherwise.
+    pub(crate) fn cut(
+        &self,
+        connection: &Connection,
+        patience: Duration,
+    ) -> rusqlite::Result<bool> {
+        connection.busy_timeout(Duration::ZERO)?;
+        let is_busy = connection
+            .prepare_cached("PRAGMA wal_checkpoint(TRUNCATE)")
+            .and_then(|mut cut| cut.query_row((), |row| row.get::<_, bool>(0)));
+        connection.busy_timeout(patience)?;
+        let is_cut = !is_busy?;
+        if is_cut {
+            self.pages.store(0, Ordering::Relaxed);
+            self.due.store(CHECKPOINT_PAGES, Ordering::Relaxed);
+        }
+        Ok(is_cut)
     }
 }

@@ -30,6 +30,7 @@ mod idempotency;
 mod inbox;
 mod inline;
 mod keyvalue;
+mod log;
 pub(crate) mod memory;
 mod migration;
 mod options;

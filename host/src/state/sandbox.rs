@@ -20,7 +20,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::hash::BuildHasher as _;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -52,6 +52,9 @@ struct Kept {
     account: &'static Account,
     /// By a digest of the statement's text.
     plans: Mutex<HashMap<u64, Plan, RandomState>>,
+    /// Counts the schemas that were committed.
+    schema: AtomicU64,
+    changes_schema: AtomicBool,
     digest: RandomState,
 }
 
@@ -106,6 +109,8 @@ impl Common {
         Self(Arc::new(Kept {
             account: Account::of(path),
             plans: Mutex::default(),
+            schema: AtomicU64::new(0),
+            changes_schema: AtomicBool::new(false),
             digest: RandomState::default(),
         }))
     }
@@ -113,6 +118,18 @@ impl Common {
     /// What the store's SQL has of memory.
     pub(super) fn account(&self) -> &'static Account {
         self.0.account
+    }
+
+    /// The number of the schema that is committed.
+    pub(super) fn schema(&self) -> u64 {
+        self.0.schema.load(Ordering::Acquire)
+    }
+
+    /// Notes a commit: with it a schema that was changed is the store's.
+    pub(super) fn schema_committed(&self) {
+        if self.0.changes_schema.swap(false, Ordering::AcqRel) {
+            self.0.schema.fetch_add(1, Ordering::AcqRel);
+        }
     }
 
     fn digest(&self, statement: &str) -> u64 {
@@ -189,6 +206,7 @@ impl Sandbox {
         bounds: &Bounds,
     ) -> Result<(), Broken> {
         self.common.plans().clear();
+        self.common.0.changes_schema.store(true, Ordering::Release);
         rules::check(self, connection, self.hosts(connection)?, bounds)
     }
 

@@ -25,7 +25,7 @@ pub(super) const FORMAT: usize = FORMATS.len();
 
 /// How long to wait for another process that has the file open (an operator's
 /// shell, a backup).
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Statements that a connection keeps prepared.
 const CACHED_STATEMENTS: usize = 64;
@@ -180,6 +180,8 @@ pub(super) fn open_reader(path: &Path, options: &StoreOptions) -> rusqlite::Resu
     let connection = open(path, options)?;
     connection.pragma_update(None, "query_only", true)?;
     connection.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
+    // Here, not at the first read: the file's schema comes from the disk.
+    connection.query_row("SELECT count(*) FROM sqlite_schema", (), |_| Ok(()))?;
     Ok(connection)
 }
 

@@ -73,6 +73,8 @@ pub(super) struct Reader {
 /// A reader connection that nobody uses. Boxed where it is handed on.
 pub(super) struct IdleReader {
     connection: Controlled,
+    /// The schema that it was opened with.
+    schema: u64,
     sandbox: Sandbox,
 }
 
@@ -316,7 +318,7 @@ impl Snapshot {
         let budget = self.budget.clone();
         let (gone, watched) = Gone::watch(reader.idle().sandbox.stopper());
         let work = store.clone().on_thread(move || {
-            let IdleReader { connection, sandbox } = reader.idle();
+            let IdleReader { connection, sandbox, .. } = reader.idle();
             let options = &store.core.options;
             let deadline = Instant::now() + options.statement_timeout;
             let scope = Scope {
@@ -404,6 +406,10 @@ impl Reader {
     pub(super) async fn take(store: &Arc<Store>) -> Result<Self, Error> {
         store.core.check()?;
         store.touch();
+        if store.core.log.is_long() {
+            // Boxed, so that the others don't carry it.
+            Box::pin(store.core.log.readers_turn()).await;
+        }
         // It is out from here on, and back also where no file can be opened.
         let mut reader = Self { store: Arc::clone(store), idle: store.pop_reader() };
         if reader.idle.is_none() {
@@ -442,13 +448,27 @@ impl IdleReader {
     fn open(store: &Arc<Store>) -> Result<Box<Self>, Error> {
         store.ensure_file()?;
         let failed = |error: rusqlite::Error| store.core.failed(&error);
-        let mut connection =
-            schema::open_reader(&store.core.path, &store.core.options).map_err(failed)?;
-        // Here, not at the first read: the file's schema comes from the disk.
-        connection
-            .query_row("SELECT count(*) FROM sqlite_schema", (), |_| Ok(()))
-            .map_err(failed)?;
-        let sandbox = Sandbox::install(&mut connection, &store.core.sandboxing).map_err(failed)?;
-        Ok(Box::new(Self { connection: Controlled::new(connection), sandbox }))
+        let common = &store.core.sandboxing;
+        let schema = common.schema();
+        // Each reader has all of the file's schema, by the service's doing.
+        let limit = store.core.options.max_sql_memory;
+        let charged = common.account().charge(limit, 0);
+        let opened = schema::open_reader(&store.core.path, &store.core.options);
+        let refused = charged.refused();
+        drop(charged);
+        if opened.is_err() && refused.is_some() {
+            return Err(Error::Limit(format!(
+                "the service's SQL has {limit} bytes of memory at most, of which each reader \
+                 takes what the schema does: have a smaller schema, or fewer invocations at once"
+            )));
+        }
+        let mut connection = opened.map_err(failed)?;
+        let sandbox = Sandbox::install(&mut connection, common).map_err(failed)?;
+        Ok(Box::new(Self { connection: Controlled::new(connection), schema, sandbox }))
+    }
+
+    /// The number of the schema that it was opened with.
+    pub(super) fn schema(&self) -> u64 {
+        self.schema
     }
 }

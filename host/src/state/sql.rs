@@ -22,6 +22,13 @@ const MAX_STATEMENT_BYTES: usize = 100_000;
 /// Pages of a file in which a guest's statement may drop a table.
 const MAX_DROP_PAGES: u32 = 1 << 12;
 
+/// A store is full where less than this part of it is free.
+const NEARLY_FULL: u32 = 8;
+
+/// What a guest is told where its statement finds no room in a store that has some.
+const NO_ROOM: &str = "the statement finds no room: a table with AUTOINCREMENT has given out its \
+                       last number, or it writes more than the store has left";
+
 /// Put in front of guests' statements: prepared statements are cached by their
 /// text, and one that the host prepared for itself knows no sandbox.
 const GUEST_PREFIX: &str = "/* guest */ ";
@@ -172,6 +179,9 @@ impl Scope<'_> {
         };
         let mut result = self.step(&mut prepared, guest, plan, self.deadlines.writing, step);
         drop(prepared);
+        if matches!(result, Err(Error::Full)) && !self.is_full()? {
+            result = Err(Error::sql(SqlErrorKind::Limit, NO_ROOM));
+        }
         // Where SQLite gave the whole transaction up there is nothing to undo.
         if !self.connection.is_autocommit() {
             if plan.changes_schema && result.is_ok() {
@@ -180,6 +190,23 @@ impl Scope<'_> {
             self.settle(savepoint, result.is_ok())?;
         }
         Ok((result?, true))
+    }
+
+    /// Whether the file has as much as it may, or the disk. SQLite says the same of a table
+    /// that has given out its last row number.
+    fn is_full(&self) -> Result<bool, Error> {
+        let read = |error: rusqlite::Error| Error::of_host(&error);
+        let pages = self.connection.pragma_query_value(None, "page_count", |row| row.get(0));
+        let (pages, max): (u32, u32) = (pages.map_err(read)?, self.options.max_pages);
+        let numbers = self.connection.query_row(
+            "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table'
+                 AND name NOT GLOB '_*' AND sql LIKE '%AUTOINCREMENT%')",
+            (),
+            |row| row.get(0),
+        );
+        let has_numbers: bool = numbers.map_err(read)?;
+        let has_room = pages < max - max / NEARLY_FULL && !self.options.room.is_full();
+        Ok(!(has_numbers && has_room))
     }
 
     /// Does what is the host's before a statement that writes.

@@ -10,6 +10,7 @@ use futures_util::future::{BoxFuture, join_all};
 
 use super::*;
 
+mod bounds;
 mod events;
 mod leases;
 mod sandbox;

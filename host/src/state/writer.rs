@@ -25,10 +25,12 @@ use super::history::{Footprint, History};
 use super::idempotency::{self, Keeping, KeptAnswer, KeyClaim};
 use super::inbox::{self, Advance, Consumption};
 use super::keyvalue;
+use super::log::Log;
 use super::options::StoreOptions;
 use super::outbox::{self, Publication};
 use super::rollback;
 use super::sandbox::Sandbox;
+use super::schema::BUSY_TIMEOUT;
 use super::snapshot::{Reads, Writes};
 use super::sql::Deadlines;
 use super::store::Core;
@@ -37,6 +39,9 @@ use crate::journal::Checkpoints;
 
 /// For how long lease holders join no others, nor others them, after a group was undone.
 const WARY: Duration = Duration::from_secs(1);
+
+/// How long after a long log could not be cut it is not tried again: all of it is looked at.
+const CUT_PAUSE: Duration = Duration::from_millis(10);
 
 /// After so many writes of an invocation the clock is looked at.
 const LOOK_EVERY: usize = 16;
@@ -58,6 +63,8 @@ pub(super) struct Writer {
     wary_until: Option<Instant>,
     /// Whether the schema has ROLLBACK as a conflict clause, from before it was refused.
     look_at_programs: bool,
+    /// When a long log is tried to be cut again.
+    cuts_again: Option<Instant>,
 }
 
 /// What a lease holder's statements are held to.
@@ -91,6 +98,7 @@ impl Writer {
             lease: Lease::default(),
             wary_until: None,
             look_at_programs,
+            cuts_again: None,
         }))
     }
 
@@ -203,8 +211,13 @@ impl Writer {
         error
     }
 
-    /// Opens a group for what has to be written besides members, if there is any.
+    /// Opens a group for what has to be written besides members, if there is any, and begins a
+    /// long log anew.
     pub(super) fn tidy(&mut self) -> Result<(), Error> {
+        if self.group.is_none() && self.core.log.is_long() {
+            self.cuts_again = None;
+            self.cut_long_log().map_err(|error| self.failed(&error))?;
+        }
         if self.core.outbox.to_trim().is_some() { self.begin_group() } else { Ok(()) }
     }
 
@@ -294,7 +307,7 @@ impl Writer {
             return;
         }
         match self.try_commit() {
-            Ok(()) => self.checkpoint_if_due(),
+            Ok(()) => self.carry_log_over(),
             Err(error) => self.judge(&error),
         }
     }
@@ -350,12 +363,50 @@ impl Writer {
         Ok(())
     }
 
-    fn checkpoint_if_due(&self) {
-        if let Err(error) = self.checkpoints.run_if_due(&self.connection) {
+    fn carry_log_over(&mut self) {
+        let carried = self.checkpoints.run_if_due(&self.connection);
+        if let Err(error) = carried.and_then(|()| self.cut_long_log()) {
             let error = self.failed(&error);
             let service = &self.core.service;
             tracing::warn!(service, %error, "the write-ahead log is carried over later");
         }
+    }
+
+    /// Has a long log begun anew, where nobody reads; else those who would read wait.
+    fn cut_long_log(&mut self) -> rusqlite::Result<()> {
+        let max = self.core.options.max_log_bytes;
+        if !Log::is_long_with(self.checkpoints.pages(), max) {
+            self.core.log.note_short();
+            return Ok(());
+        }
+        let now = Instant::now();
+        if self.cuts_again.is_some_and(|again| now < again) {
+            return Ok(());
+        }
+        if self.checkpoints.cut(&self.connection, BUSY_TIMEOUT)? {
+            self.cuts_again = None;
+            self.core.log.note_short();
+        } else {
+            self.cuts_again = Some(now + CUT_PAUSE);
+            self.core.log.note_long(now);
+        }
+        Ok(())
+    }
+
+    /// Refuses to begin where the log has as much as it may: readers hold it.
+    fn check_log(&mut self) -> Result<(), Error> {
+        let max = self.core.options.max_log_bytes;
+        if !Log::is_above(self.checkpoints.pages(), max) {
+            return Ok(());
+        }
+        self.cut_long_log().map_err(|error| self.failed(&error))?;
+        if Log::is_above(self.checkpoints.pages(), max) {
+            return Err(Error::Unavailable(format!(
+                "its write-ahead log has more than {max} bytes, and can be begun anew when a \
+                 transaction that has been reading for long has ended ([limits] deadline)"
+            )));
+        }
+        Ok(())
     }
 
     pub(super) fn get(&self, bucket: &str, key: &str) -> Result<Option<Bytes>, Error> {
@@ -427,6 +478,7 @@ impl Writer {
     pub(super) fn begin_group(&mut self) -> Result<(), Error> {
         self.core.check()?;
         if self.group.is_none() {
+            self.check_log()?;
             self.connection.take(Control::BeginToWrite).map_err(|error| self.failed(&error))?;
             // Of the one before, which is undone.
             self.hooks.take_lost();

@@ -17,6 +17,10 @@ use crate::state::schema::TABLES;
 /// reads them all whenever a connection is opened.
 pub(in crate::state) const MAX_OBJECTS: i32 = 1_000;
 
+/// Bytes of the text of them all. Each connection has what SQLite makes of it, which is some
+/// times as much.
+const MAX_SCHEMA_BYTES: u64 = 1 << 20;
+
 /// Uses of views that a view may come to, with those in the views that it uses.
 const MAX_VIEW_USES: usize = 200;
 
@@ -68,6 +72,17 @@ pub(super) fn check(
     let rule = |reason: String| Err(Broken::Rule(reason));
     if let Some(reason) = foreign_name(connection)? {
         return rule(reason);
+    }
+    let bytes: u64 = connection.query_row(
+        "SELECT coalesce(sum(length(CAST(sql AS BLOB))), 0) FROM sqlite_schema",
+        (),
+        |row| row.get(0),
+    )?;
+    if bytes > MAX_SCHEMA_BYTES {
+        return Err(Broken::TooLarge(format!(
+            "the schema's text has {bytes} bytes, {MAX_SCHEMA_BYTES} are taken: keep data in \
+             rows and not in its tables, indexes, views and triggers"
+        )));
     }
     if hosts_part(connection)? != hosts {
         return rule("it changes a table of the host's".to_owned());

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::Store;
+use super::{Job, Store};
 use crate::state::error::Error;
 use crate::state::snapshot::IdleReader;
 use crate::state::turn;
@@ -102,15 +102,27 @@ impl Store {
         // Counted under the lock, so that nobody closes the file in between.
         let mut readers = self.lock_readers();
         self.readers_out.fetch_add(1, Ordering::AcqRel);
-        readers.pop()
+        let found = readers.pop().filter(|reader| self.is_current(reader));
+        // All were kept before this one was.
+        let old = if found.is_none() { std::mem::take(&mut *readers) } else { Vec::new() };
+        drop(readers);
+        drop(old);
+        found
     }
 
-    pub(in crate::state) fn push_reader(&self, reader: Option<Box<IdleReader>>) {
+    /// Whether a reader was opened since the schema changed last. Another would read the
+    /// schema anew in the middle of the host's own work, which nobody's memory is charged for.
+    fn is_current(&self, reader: &IdleReader) -> bool {
+        reader.schema() == self.core.sandboxing.schema()
+    }
+
+    pub(in crate::state) fn push_reader(self: &Arc<Self>, reader: Option<Box<IdleReader>>) {
+        let is_last;
         let surplus = {
             let mut readers = self.lock_readers();
-            self.readers_out.fetch_sub(1, Ordering::AcqRel);
+            is_last = self.readers_out.fetch_sub(1, Ordering::AcqRel) == 1;
             match reader {
-                Some(reader) if self.keeps_reader(readers.len()) => {
+                Some(reader) if self.is_current(&reader) && self.keeps_reader(readers.len()) => {
                     readers.push(reader);
                     None
                 }
@@ -118,6 +130,10 @@ impl Store {
             }
         };
         drop(surplus);
+        if is_last && self.core.log.is_long() {
+            // Nobody reads: it can be begun anew. A store that failed begins none.
+            _ = self.push(Job::Tidy);
+        }
     }
 
     /// Whether one more reader is kept open beside so many idle ones. They have caches.

@@ -13,6 +13,7 @@ use crate::state::error::{Error, is_io_failure};
 use crate::state::history::{Fingerprint, Sequence};
 use crate::state::idempotency::Keys;
 use crate::state::inbox::Inbox;
+use crate::state::log::Log;
 use crate::state::options::StoreOptions;
 use crate::state::outbox::Outbox;
 use crate::state::sandbox::Common;
@@ -30,6 +31,7 @@ pub(in crate::state) struct Core {
     pub(in crate::state) inbox: Inbox,
     pub(in crate::state) dead_cut: Cut,
     pub(in crate::state) sandboxing: Common,
+    pub(in crate::state) log: Log,
     committed: AtomicU64,
     /// When it was said last that it is full.
     pub(super) told_full: Mutex<Option<Instant>>,
@@ -51,6 +53,7 @@ impl Core {
             outbox: Outbox::default(),
             inbox: Inbox::default(),
             dead_cut: Cut::default(),
+            log: Log::default(),
             committed: AtomicU64::new(0),
             told_full: Mutex::new(None),
             opening: Mutex::new(()),
@@ -71,6 +74,7 @@ impl Core {
     }
 
     pub(in crate::state) fn note_commit(&self, commit: Sequence) {
+        self.sandboxing.schema_committed();
         self.committed.store(commit, Ordering::Release);
     }
 

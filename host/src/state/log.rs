@@ -1,0 +1,84 @@
+//! How long a store's write-ahead log becomes.
+//!
+//! SQLite begins the log anew at a moment at which all of it is in the file and nobody reads
+//! from it. Transactions that keep reading while others write, one always beginning before
+//! the last has ended, leave no such moment, and the log would take the whole disk. So where
+//! it is long, new readers wait a while for those that are there; and where one of those goes
+//! on for longer than that, what would make the log too long is refused.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+/// How long new readers wait at the most: a little longer than the default of a deadline.
+const SHUT: Duration = Duration::from_secs(6);
+
+/// How long they need not wait afterwards, where that was in vain: some reader stays.
+const REST: Duration = Duration::from_secs(60);
+
+/// Of the log's bound, the part from which on it is long.
+const LONG: u64 = 4;
+
+/// Bytes of a page in the log.
+const PAGE_BYTES: u64 = 4_096 + 24;
+
+/// Whether a store's log is long, and who waits for its end.
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    is_long: AtomicBool,
+    shut_until: Mutex<Option<Instant>>,
+    begun_anew: Notify,
+}
+
+impl Log {
+    /// Whether so many pages are a long log, where there may be `max` bytes.
+    pub(super) fn is_long_with(pages: u32, max: u64) -> bool {
+        Self::is_above(pages, max / LONG)
+    }
+
+    /// Whether so many pages are more than `bytes`.
+    pub(super) fn is_above(pages: u32, bytes: u64) -> bool {
+        u64::from(pages) * PAGE_BYTES > bytes
+    }
+
+    /// Notes that it is long and cannot be begun anew.
+    pub(super) fn note_long(&self, now: Instant) {
+        let mut shut_until = self.lock();
+        if shut_until.is_none_or(|until| now >= until + REST) {
+            *shut_until = Some(now + SHUT);
+        }
+        self.is_long.store(true, Ordering::Release);
+    }
+
+    /// Notes that it was begun anew, or that it never was long.
+    pub(super) fn note_short(&self) {
+        if self.is_long() {
+            self.is_long.store(false, Ordering::Release);
+            *self.lock() = None;
+            self.begun_anew.notify_waiters();
+        }
+    }
+
+    pub(super) fn is_long(&self) -> bool {
+        self.is_long.load(Ordering::Acquire)
+    }
+
+    /// Before a reader begins: waits, where the log is long, for those that read.
+    pub(super) async fn readers_turn(&self) {
+        while self.is_long() {
+            let begun_anew = self.begun_anew.notified();
+            let now = Instant::now();
+            let Some(until) = self.lock().filter(|&until| until > now) else { return };
+            tokio::select! {
+                () = begun_anew => {}
+                () = tokio::time::sleep_until(until.into()) => {}
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.shut_until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
