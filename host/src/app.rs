@@ -453,3 +453,27 @@ async fn sweep(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_data_folder_with_others_files_is_refused_and_left_as_it_is() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data = folder.path().join("data");
+        make_private(&data).expect("made where it is not there yet");
+        make_private(&data).expect("taken where it is empty");
+        let mode = |path: &Path| path.metadata().expect("it").permissions().mode() & 0o777;
+        assert_eq!(mode(&data), 0o700);
+        std::fs::set_permissions(&data, Permissions::from_mode(0o755)).expect("set");
+        std::fs::write(data.join("letter.txt"), "dear").expect("a file");
+        let refused = make_private(&data).expect_err("refused").to_string();
+        assert!(refused.contains("none of them is a host's"), "{refused}");
+        assert_eq!(mode(&data), 0o755);
+        // With a host's file in it, it is a host's.
+        std::fs::write(data.join("host.db"), "").expect("a file");
+        make_private(&data).expect("taken");
+        assert_eq!(mode(&data), 0o700);
+    }
+}

@@ -180,8 +180,18 @@ impl Listener {
                 Err(error) => tracing::debug!(%error, "a connection could not be taken"),
             }
         }
-        drop(self.listener);
-        tokio::time::timeout(drain, self.places.empty()).await.is_ok()
+        let Self { listener, places, unsent, .. } = self;
+        drop(listener);
+        let emptied = async {
+            loop {
+                tokio::select! {
+                    () = places.empty() => break,
+                    // Answers come, and are not taken, until the last has ended.
+                    () = unsent.too_much() => places.relieve(&unsent),
+                }
+            }
+        };
+        tokio::time::timeout(drain, emptied).await.is_ok()
     }
 
     /// Serves one connection, or tells its client that there is no place for it.

@@ -76,7 +76,7 @@ async fn a_handler_whose_events_wait_for_the_bus_burns_no_attempt() {
         events: EventsConfig { max_bytes, ..EventsConfig::default() },
         ..Config::default()
     };
-    let host = folders.host(bus_of(16 << 10), few.clone()).await;
+    let host = folders.host(bus_of(20 << 10), few.clone()).await;
     // Two of them fit, and the third is the one that may wait.
     let large = json!([{"type": "other.large", "bytes": 5_000}]);
     let publish_one =

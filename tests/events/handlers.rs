@@ -89,6 +89,24 @@ async fn nothing_stays_of_a_handler_that_did_not_return_ok() {
 }
 
 #[tokio::test]
+async fn a_delivery_in_which_the_host_panics_is_an_attempt_that_failed() {
+    let failpoint = std::path::Path::new("in a delivery=1");
+    let host = Host::builder().plugin("consumer").environment("HOTDOCK_FAILPOINT", failpoint);
+    let host = host.start().await;
+    let steps = json!([{"do": "count", "key": "handled"}, {"do": "seen"}]);
+    let ids = publish(&host, json!([event("k", steps)])).await;
+    let seen = eventually("it is handled", async || value(&host, "seen", &ids[0]).await).await;
+    let seen: Value = serde_json::from_str(&seen).expect("JSON");
+    assert_eq!(seen["attempt"], 2, "{seen}");
+    assert_eq!(value(&host, "counts", "handled").await.as_deref(), Some("1"));
+    // What it held is given back: the key, and all places there are.
+    let steps = json!([{"do": "count", "key": "after"}]);
+    publish(&host, Value::Array(vec![event("k", steps); 40])).await;
+    until_value(&host, "counts", "after", "40").await;
+    host.until_idle().await;
+}
+
+#[tokio::test]
 async fn data_that_cannot_be_read_is_rejected_and_holds_nobody_up() {
     let host = consumer("").await;
     publish(&host, json!([event("k", json!({"no": "steps"}))])).await;

@@ -88,7 +88,7 @@ async fn the_public_listener_takes_nothing_by_default() {
 
 #[tokio::test]
 async fn a_full_bus_refuses_events_and_keeps_those_it_took() {
-    // All of it, and not only the part of one source.
+    // All that one source may have of it, which is not all of it.
     let settings = "[events]\nmax-bytes = \"1KiB\"\nmax-bytes-per-source = \"1MiB\"\n";
     let host = Host::builder().settings(settings).start().await;
     let url = host.admin_url("/events");
@@ -100,7 +100,9 @@ async fn a_full_bus_refuses_events_and_keeps_those_it_took() {
         }
         taken += 1;
     };
-    assert_eq!(refused.problem(503, "bus-full"), "the bus has no room for more events");
+    let detail = "the bus has no room for more events that come in here ([events] max-bytes and \
+                  max-bytes-per-source)";
+    assert_eq!(refused.problem(503, "bus-full"), detail);
     assert_eq!(refused.header("retry-after"), "1");
     let batch = format!("[{},{}]", event(0, "a.b"), event(1, "a.b"));
     let known = post(&host, &url, BATCH, batch).await;
@@ -108,6 +110,8 @@ async fn a_full_bus_refuses_events_and_keeps_those_it_took() {
     assert_eq!(known.json(), repeats, "what it has takes no room");
     host.until_metric("hotdock_bus_events", taken.into()).await;
     host.until_metric("hotdock_bus_full", 1).await;
+    let reason = "hotdock_intake_refused_total{listener=\"admin\",reason=\"bus-full\"}";
+    host.until_metric(reason, 1).await;
 }
 
 #[tokio::test]

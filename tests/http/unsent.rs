@@ -102,3 +102,35 @@ async fn who_takes_its_answer_keeps_it_where_others_take_nothing() {
         taker.take(ANSWER - 13 * PART).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_that_are_not_taken_have_so_much_memory_while_the_host_drains_too() {
+    let limits = "[limits]\nrequest-body = \"2MiB\"\nmemory = \"256MiB\"\ndeadline = \"1m\"\n";
+    let mut host = Host::builder()
+        .plugin_with("greeter", limits)
+        .settings("[http]\nmax-unsent = \"3MiB\"\nanswer-idle = \"10m\"\n")
+        .argument("--drain=60s")
+        .start()
+        .await;
+    let mut asking = Vec::new();
+    for _ in 0..8 {
+        let mut raw = Raw::connect_with_room(ROOM, host.address).await;
+        let head = format!("POST /greeter HTTP/1.1\r\nHost: x\r\nContent-Length: {ANSWER}\r\n\r\n");
+        raw.send(head).await;
+        raw.send(vec![b'x'; ANSWER / 2]).await;
+        asking.push(raw);
+    }
+    host.until_metric("hotdock_uploads", 8).await;
+    host.signal("TERM");
+    eventually("it takes no more connections", async || {
+        Raw::try_connect(host.address).await.is_none().then_some(())
+    })
+    .await;
+    for raw in &mut asking {
+        raw.send(vec![b'x'; ANSWER / 2]).await;
+    }
+    let ended = "hotdock_connections_ended_total{listener=\"public\",reason=\"unsent\"}";
+    host.until_metric(ended, 5).await;
+    drop(asking);
+    assert!(host.ended().await.success(), "{}", host.log());
+}

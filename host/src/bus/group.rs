@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use super::error::{BusError, JobError};
 use super::ids::{IdDigest, Ids};
 use super::shared::{Extent, Shared};
-use super::shares::Shares;
+use super::shares::{OverShare, Shares};
 use super::{Appended, Position, Publisher, Recorded, rows, skipped};
 use crate::event::Written;
 use crate::failpoint;
@@ -120,17 +120,26 @@ impl<'w> Group<'w> {
         entries: impl Iterator<Item = &'e Written>,
     ) -> Result<(), JobError> {
         let wanted: usize = entries.map(|entry| entry.text.len()).sum();
+        let wanted = wanted as u64;
         let (has, max) = (self.extent.bytes, self.shared.options.max_bytes);
-        if wanted == 0 || has.saturating_add(wanted as u64) <= max {
-            // Whoever has its share is told so only where there is room for others.
-            return self.shares.room_for(publisher, wanted as u64).inspect_err(|_| {
-                self.shared.note_share_full(publisher);
-            });
+        let free = max.saturating_sub(has);
+        if wanted > free {
+            self.shared.note_full();
+            return Err(JobError::Refused(BusError::Full(format!(
+                "it has {has} bytes of events and may have {max} ([events] max-bytes)"
+            ))));
         }
-        self.shared.note_full();
-        Err(JobError::Refused(BusError::Full(format!(
-            "it has {has} bytes of events and may have {max} ([events] max-bytes)"
-        ))))
+        // Whoever has its share is told so only where there is room for others.
+        self.shares.room_for(publisher, wanted, free, max).map_err(|over| {
+            self.shared.note_share_full(publisher);
+            JobError::Refused(BusError::ShareFull(match over {
+                OverShare::Own(reason) => reason,
+                OverShare::Kept(reason) => {
+                    self.shared.note_full();
+                    reason
+                }
+            }))
+        })
     }
 
     /// Appends events; there must be room for them.

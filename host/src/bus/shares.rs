@@ -1,4 +1,8 @@
-//! How much of the log each publisher has: one alone does not fill it for all others.
+//! How much of the log each publisher has: however many fill it, there is room for another.
+//!
+//! One may have `max_bytes_per_source`, and that as long as there is more than a quarter of the
+//! log free. What is left then is for those who have little, which is a part of what is free: so
+//! that becomes ever less and never nothing, whoever took the rest together.
 //!
 //! Whose an event is, its text does not say (anybody's `source` is their own word), so the
 //! file has it: a row for each run of positions that one publisher has in a commit. Sums are
@@ -11,9 +15,14 @@ use std::collections::hash_map::Entry;
 use compact_str::CompactString;
 use rusqlite::Connection;
 
-use super::error::{BusError, JobError};
 use super::shared::Shared;
 use super::{Position, Publisher};
+
+/// The part of the log that is kept for publishers that have little.
+const KEPT_PART: u64 = 4;
+
+/// The part of what is free that is little.
+const LITTLE_PART: u64 = 32;
 
 /// What every publisher has, with what the open group changes of it.
 pub(super) struct Shares {
@@ -31,6 +40,14 @@ struct Share {
     /// Which it is in the file.
     number: i64,
     bytes: u64,
+}
+
+/// Why a publisher may have no more.
+pub(super) enum OverShare {
+    /// It has what one may have, whatever others have.
+    Own(String),
+    /// What is free is for those who have less.
+    Kept(String),
 }
 
 /// Positions without holes that are one publisher's.
@@ -58,18 +75,38 @@ impl Shares {
         self.all.iter().map(|(name, share)| (name, share.bytes))
     }
 
-    /// Refuses what would be more than the publisher may have.
-    pub(super) fn room_for(&self, publisher: &Publisher, wanted: u64) -> Result<(), JobError> {
+    /// Refuses what would be more than the publisher may have, of a log that has `free` bytes
+    /// of `max` before it.
+    pub(super) fn room_for(
+        &self,
+        publisher: &Publisher,
+        wanted: u64,
+        free: u64,
+        max: u64,
+    ) -> Result<(), OverShare> {
         let has = self.all.get(publisher.name()).map_or(0, |share| share.bytes);
-        let max = self.max_bytes;
-        if wanted == 0 || has.saturating_add(wanted) <= max {
+        let would_have = has.saturating_add(wanted);
+        let most = self.max_bytes;
+        if wanted > 0 && would_have > most {
+            return Err(OverShare::Own(format!(
+                "{publisher} has {has} bytes of events on the bus and one publisher may have {most} \
+                 ([events] max-bytes-per-source): others' are taken; raise it, shorten `retain`, \
+                 or see which subscription holds them (`hotdock events subscriptions`)"
+            )));
+        }
+        if wanted == 0 || free.saturating_sub(wanted) >= max / KEPT_PART {
             return Ok(());
         }
-        Err(JobError::Refused(BusError::ShareFull(format!(
-            "{publisher} has {has} bytes of events on the bus and one publisher may have {max} \
-             ([events] max-bytes-per-source): others' are taken; raise it, shorten `retain`, or \
-             see which subscription holds them (`hotdock events subscriptions`)"
-        ))))
+        let little = free / LITTLE_PART;
+        if would_have <= little {
+            return Ok(());
+        }
+        Err(OverShare::Kept(format!(
+            "{publisher} has {has} bytes of events on the bus, and the {free} that are free of \
+             {max} ([events] max-bytes) are kept for those who have less than {little}: others' \
+             are taken; raise it, shorten `retain`, or see which subscription holds events \
+             (`hotdock events subscriptions`)"
+        )))
     }
 
     /// The group appended these.

@@ -128,3 +128,55 @@ fn permissions(output: &Path) -> std::fs::Permissions {
     let replaced = std::fs::metadata(output).map(|metadata| metadata.permissions());
     replaced.unwrap_or_else(|_| std::fs::Permissions::from_mode(0o666))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, symlink};
+
+    use super::*;
+
+    #[test]
+    fn a_links_target_is_replaced_and_the_link_stays() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (target, link) = (folder.path().join("cart-1.wasm"), folder.path().join("cart.wasm"));
+        std::fs::write(&target, "old").expect("a file");
+        std::fs::set_permissions(&target, std::fs::Permissions::from_mode(0o640)).expect("set");
+        symlink("cart-1.wasm", &link).expect("a link");
+        write(&link, b"new").expect("written");
+        assert!(link.is_symlink());
+        assert_eq!(std::fs::read(&target).expect("the target"), b"new");
+        let mode = target.metadata().expect("the target").permissions().mode();
+        assert_eq!(mode & 0o777, 0o640, "it has the permissions of what it replaces");
+        assert_eq!(std::fs::read_dir(folder.path()).expect("the folder").count(), 2);
+    }
+
+    #[test]
+    fn a_device_or_a_pipe_is_written_to_and_not_replaced() {
+        write(Path::new("/dev/null"), b"new").expect("written");
+        let is_device = |path: &str| std::fs::metadata(path).expect("it").file_type();
+        assert!(is_device("/dev/null").is_char_device());
+        let folder = tempfile::tempdir().expect("a folder");
+        let pipe = folder.path().join("pipe");
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0)
+            .expect("a pipe");
+        let reads = std::thread::spawn({
+            let pipe = pipe.clone();
+            move || std::fs::read(pipe)
+        });
+        write(&pipe, b"new").expect("written");
+        assert_eq!(reads.join().expect("no panic").expect("read"), b"new");
+        assert!(std::fs::metadata(&pipe).expect("it").file_type().is_fifo());
+    }
+
+    #[test]
+    fn a_file_that_must_not_be_written_to_stays() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("cart.wasm");
+        std::fs::write(&file, "old").expect("a file");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o444)).expect("set");
+        let refused = write(&file, b"new").expect_err("refused");
+        assert!(refused.to_string().contains("must not be written to"), "{refused}");
+        assert_eq!(std::fs::read(&file).expect("the file"), b"old");
+    }
+}

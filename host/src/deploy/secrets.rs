@@ -86,4 +86,17 @@ mod tests {
         let reasons = read(None, &manifest(&["ONE"])).expect_err("no folder");
         assert!(reasons[0].contains("--secrets FOLDER"), "{reasons:?}");
     }
+
+    #[test]
+    fn a_pipe_is_no_secret_and_is_not_waited_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(folder.path().join("cart")).expect("the service's folder");
+        let pipe = folder.path().join("cart/KEY");
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0)
+            .expect("a pipe");
+        // Nobody ever writes to it.
+        let reasons = read(Some(folder.path()), &manifest(&["KEY"])).expect_err("refused");
+        assert!(reasons[0].ends_with("it is a pipe, no file"), "{reasons:?}");
+    }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::event::Event;
+use crate::failpoint;
 use crate::runtime::{self, Failure, Verdict};
 use crate::service::{Kind, Outcome, Registry, ServiceName, Version};
 use crate::state::{Consumption, Error, Store};
@@ -73,6 +74,7 @@ pub(super) async fn to_service(
         subscribes(version).then_some(version)
     });
     let Some((found, lease)) = chosen else { return gone(service) };
+    failpoint::panic_at("in a delivery");
     let count = found.metrics.begin(Kind::Delivery);
     let measure = lease.version().metrics.begin(Kind::Delivery);
     let delivery = runtime::Delivery {

@@ -1,5 +1,7 @@
 //! A subscription's lanes: one for each source. What one source's events come to is not the
-//! others' trouble: each lane has a breaker of its own, and a part of what may be held.
+//! others' trouble: each lane has a breaker of its own, and a part of what may be held. One
+//! has not more than half of it; of the last quarter only those have something that hold
+//! little, so that no number of sources together has all.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,6 +12,9 @@ use super::window::Load;
 
 /// Bytes of events that one source may have among the held.
 const MAX_HELD_BYTES: usize = 64 << 20;
+
+/// The part of what may be held that is kept for sources that have little there.
+const KEPT_PART: usize = 4;
 
 /// By an event's origin. (There are few: services, and all that is outside.)
 #[derive(Debug, Default)]
@@ -99,8 +104,18 @@ impl Lanes {
 
     /// Whether one has its part of the held, of which there may be `most` in all.
     pub(super) fn is_crowded(&self, origin: &str, most: usize) -> bool {
-        let most = Load { events: most.div_ceil(2), bytes: MAX_HELD_BYTES };
-        self.0.get(origin).is_some_and(|lane| !lane.held.is_below(most))
+        let held = self.0.get(origin).map(|lane| lane.held).unwrap_or_default();
+        if !held.is_below(Load { events: most.div_ceil(2), bytes: MAX_HELD_BYTES }) {
+            return true;
+        }
+        let all: usize = self.0.values().map(|lane| lane.held.events).sum();
+        let free = most.saturating_sub(all);
+        if free > most / KEPT_PART {
+            return false;
+        }
+        let holds = |(name, lane): &(&Arc<str>, &Lane)| ***name != *origin && lane.held.events > 0;
+        let others = self.0.iter().filter(holds).count();
+        held.events >= (free / (others + 2)).max(1)
     }
 
     /// Whether the handler does its work for another: what fails is this one's fault.
@@ -151,6 +166,20 @@ mod tests {
         assert!(!lanes.admits("evil", later), "one alone");
         lanes.begin_anew();
         assert!(lanes.admits("evil", now) && !lanes.others_work("evil"));
+    }
+
+    #[test]
+    fn no_number_of_lanes_has_all_that_may_be_held() {
+        let mut lanes = Lanes::default();
+        for number in 0..30 {
+            let evil = lanes.name(&format!("evil-{number}"));
+            while !lanes.is_crowded(&evil, 10_000) {
+                lanes.hold(&evil, 10);
+            }
+            assert!(lanes.0[&evil].held.events > 0, "{number}");
+        }
+        assert!(!lanes.is_crowded("cart", 10_000), "there is room for one that has none");
+        assert!(lanes.is_crowded("evil-0", 10_000) && lanes.is_crowded("evil-29", 10_000));
     }
 
     #[test]

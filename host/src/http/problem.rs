@@ -307,7 +307,7 @@ impl Problem {
             }
             IntakeError::Bus(BusError::ShareFull(_)) => Self::unavailable(
                 "bus-full",
-                "the bus has no room for more events that come in here ([events] \
+                "the bus has no room for more events that come in here ([events] max-bytes and \
                  max-bytes-per-source)",
             ),
             // The latter only of an outbox.

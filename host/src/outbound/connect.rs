@@ -229,3 +229,52 @@ impl Write for Counted {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::mem::MaybeUninit;
+    use std::task::Waker;
+
+    use hyper::rt::ReadBuf;
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Has each of its wakes counted.
+    #[derive(Default)]
+    struct Wakes(std::sync::atomic::AtomicUsize);
+
+    impl std::task::Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_with_much_to_read_gives_way_after_a_few_reads() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+        let address = listener.local_addr().expect("an address");
+        let stream = TcpStream::connect(address).await.expect("a connection");
+        let (mut peer, _) = listener.accept().await.expect("a connection");
+        peer.write_all(&[7; 16]).await.expect("sent");
+        stream.readable().await.expect("there is something");
+        let slot = Slots::new(1).take("here").await;
+        let mut counted = Counted { stream: TokioIo::new(stream), reads: 0, _slot: slot };
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(Arc::clone(&wakes));
+        let mut read = || {
+            let mut bytes = [MaybeUninit::uninit(); 1];
+            let mut buffer = ReadBuf::uninit(&mut bytes);
+            let mut context = Context::from_waker(&waker);
+            Pin::new(&mut counted).poll_read(&mut context, buffer.unfilled()).is_ready()
+        };
+        let woken = || wakes.0.load(std::sync::atomic::Ordering::SeqCst);
+        for turn in 0..3 {
+            assert!(read() && read(), "there is something to read");
+            assert_eq!(woken(), turn);
+            assert!(!read(), "others have their turn");
+            assert_eq!(woken(), turn + 1, "it comes again by itself");
+        }
+    }
+}

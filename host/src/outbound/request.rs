@@ -2,15 +2,16 @@
 //! in a task of its own: a TLS handshake is not the guest's computing time.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::capture_connection;
 use tokio::sync::oneshot;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
@@ -22,6 +23,18 @@ use crate::config::OutboundConfig;
 
 /// An answer, and what ends when the request was sent.
 pub(crate) type Sent = (Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>);
+
+/// Interim answers (1xx) that a peer may send before its answer, and the bytes of their heads:
+/// the guest sees nothing of them, and they are no progress.
+const MAX_INTERIM: usize = 64;
+const MAX_INTERIM_BYTES: usize = 64 << 10;
+
+/// Counts an exchange's interim answers. (Of HTTP/2's nobody is told; they end at the timeout.)
+struct Interim {
+    answers: AtomicUsize,
+    bytes: AtomicUsize,
+    too_much: CancellationToken,
+}
 
 /// How long each step may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +56,21 @@ impl Timeouts {
             connect: connect_timeout.map_or(connect, |wanted| wanted.min(connect)),
             first_byte: first_byte_timeout.map_or(first_byte, |wanted| wanted.min(first_byte)),
             between_bytes: between_bytes_timeout,
+        }
+    }
+}
+
+impl Interim {
+    fn new(too_much: CancellationToken) -> Self {
+        Self { answers: AtomicUsize::new(0), bytes: AtomicUsize::new(0), too_much }
+    }
+
+    fn came(&self, headers: &HeaderMap) {
+        let bytes = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        let answers = self.answers.fetch_add(1, Ordering::Relaxed) + 1;
+        let bytes = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if answers > MAX_INTERIM || bytes > MAX_INTERIM_BYTES {
+            self.too_much.cancel();
         }
     }
 }
@@ -121,6 +149,9 @@ async fn head(
     timeouts: Timeouts,
 ) -> Result<Response<Incoming>, Error> {
     let client: &Client = grant.client(h2c);
+    let too_much = CancellationToken::new();
+    let interim = Interim::new(too_much.clone());
+    hyper::ext::on_informational(&mut request, move |answer| interim.came(answer.headers()));
     let mut connection = capture_connection(&mut request);
     let uri = request.uri().clone();
     let connected = async move { drop(connection.wait_for_connection_metadata().await) };
@@ -129,9 +160,18 @@ async fn head(
     let answer = tokio::select! {
         biased;
         answer = &mut sending => Ok(answer),
-        () = connected => {
-            timeout(timeouts.first_byte, sending).await.map_err(|_| Error::ConnectionReadTimeout)
-        }
+        () = connected => tokio::select! {
+            biased;
+            answer = sending => Ok(answer),
+            () = too_much.cancelled() => {
+                grant.warn_once(&format!(
+                    "a request to {uri} is given up: its peer sends interim answers (1xx) and no \
+                     end of them; {MAX_INTERIM} and {MAX_INTERIM_BYTES} bytes of them are taken"
+                ));
+                Err(Error::HttpProtocolError)
+            }
+            () = sleep(timeouts.first_byte) => Err(Error::ConnectionReadTimeout),
+        },
         () = sleep(timeouts.connect) => Err(Error::ConnectionTimeout),
     };
     answer?.map_err(|error| {

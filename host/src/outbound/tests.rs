@@ -87,6 +87,47 @@ async fn an_address_is_checked_without_a_lookup() {
     assert_eq!(lookups.load(Ordering::SeqCst), 0);
 }
 
+/// A server on 127.0.0.1 that sends so many interim answers with this head, then 200.
+async fn with_interim(count: usize, head: &str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+    let address = listener.local_addr().expect("an address");
+    let interim = format!("HTTP/1.1 103 Early Hints\r\n{head}\r\n");
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 1024];
+            let _read = stream.read(&mut request).await.expect("a request");
+            for _ in 0..count {
+                if stream.write_all(interim.as_bytes()).await.is_err() {
+                    // The client has gone.
+                    break;
+                }
+            }
+            let answer = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+            let _sent = stream.write_all(answer).await;
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_peer_sends_a_bounded_number_of_interim_answers() {
+    let (outbound, _) = client(Vec::new());
+    let long = format!("link: {}\r\n", "a".repeat(7_000));
+    for (count, head, answers) in
+        [(60, "", true), (usize::MAX, "", false), (8, &*long, true), (usize::MAX, &*long, false)]
+    {
+        let address = with_interim(count, head).await;
+        // Without end it would be the timeout, half a minute later.
+        let answer = ask(&outbound, &format!("http://{address}/")).await;
+        match answer {
+            Ok(status) => assert!(answers && status == 200, "{count}: {status}"),
+            Err(error) => {
+                assert!(!answers && matches!(error, Error::HttpProtocolError), "{count}: {error}");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_lookup_that_takes_too_long_is_given_up() {
     let lookup: Lookup = Arc::new(|_name| Box::pin(std::future::pending()));

@@ -6,13 +6,13 @@
 //! as much as the process allows them. SQLite takes a refusal well: the statement
 //! fails. What the host's own statements take is theirs and never refused.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ffi::{c_int, c_void};
 use std::path::{Path, PathBuf};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{LazyLock, Mutex, Once, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, Once, PoisonError};
 
 use libmimalloc_sys::{mi_free, mi_malloc, mi_realloc};
 use rusqlite::ffi;
@@ -31,6 +31,13 @@ static TOTAL: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
     static CURRENT: Cell<Option<Charge>> = const { Cell::new(None) };
+    static PREPARING: RefCell<Option<Arc<dyn Over>>> = const { RefCell::new(None) };
+}
+
+/// Knows whether this thread's statement has to end.
+pub(super) trait Over: Send + Sync {
+    /// Whether it has to.
+    fn is_over(&self) -> bool;
 }
 
 /// What a service's SQL has of the process's memory.
@@ -61,6 +68,10 @@ pub(super) enum Refused {
 
 /// While it lives, what this thread takes is charged.
 pub(super) struct Charged(());
+
+/// While it lives, this thread's statement is being prepared: it gets no more memory once it
+/// has to end.
+pub(super) struct Preparing(());
 
 /// What is before each block.
 struct Header {
@@ -115,6 +126,20 @@ impl Account {
     }
 }
 
+/// A statement of who pays now is being prepared, until dropped. SQLite looks at nothing
+/// meanwhile for as long as its text is large, but takes memory all the time; that it gets none
+/// ends it, and nothing else: none of the transaction's work is under way.
+pub(super) fn preparing(over: Arc<dyn Over>) -> Preparing {
+    PREPARING.set(Some(over));
+    Preparing(())
+}
+
+impl Drop for Preparing {
+    fn drop(&mut self) {
+        PREPARING.take();
+    }
+}
+
 impl Charged {
     /// Whether anything was refused meanwhile.
     pub(super) fn refused(&self) -> Option<Refused> {
@@ -151,6 +176,11 @@ impl Charge {
 /// Charges `bytes` to whoever pays now. `Err` where they are refused.
 fn charge(bytes: usize) -> Result<Option<&'static Account>, ()> {
     let Some(mut charge) = CURRENT.get() else { return Ok(None) };
+    let is_over = |over: &Option<Arc<dyn Over>>| over.as_ref().is_some_and(|over| over.is_over());
+    // There is none where the thread is at its end.
+    if PREPARING.try_with(|over| is_over(&over.borrow())).unwrap_or(false) {
+        return Err(());
+    }
     let taken = charge.take(bytes);
     if let Err(refused) | Ok(Some(refused)) = taken
         && (taken.is_err() || charge.refused.is_none())

@@ -1,7 +1,8 @@
 //! What a guest's SQL may do, and how long and with how much memory.
 //!
 //! While a guest's statement is prepared, SQLite asks for each thing that it names
-//! ([`authorizer`], by the [`lists`]); while it runs, SQLite looks here often enough that it
+//! ([`authorizer`], by the [`lists`]), and for memory, which it gets until the statement has to
+//! end; while it runs, SQLite looks here often enough that it
 //! ends in time ([`watch`], with values that are small enough by [`cost`]); what it made of
 //! the schema is looked at afterwards ([`rules`]). Its memory is counted ([`super::memory`]).
 //!
@@ -35,7 +36,7 @@ pub(super) use self::rules::{Broken, MAX_OBJECTS};
 use self::watch::{Ended, Watch};
 pub(super) use self::watch::{Stopper, Watched};
 use super::error::{Error, SqlErrorKind};
-use super::memory::{Account, Charged, Refused};
+use super::memory::{self, Account, Charged, Over as _, Refused};
 
 /// Page cache in KiB while a statement of the writer's sorts: SQLite sorts so much in one step,
 /// which nothing ends.
@@ -149,10 +150,12 @@ impl Sandbox {
         let shared = Arc::new(Shared::default());
         let switch = Arc::clone(&shared);
         connection.authorizer(Some(move |context: AuthContext<'_>| {
-            if switch.guest.load(Ordering::Relaxed) {
-                switch.preparing().decide(&context, modules)
-            } else {
+            if !switch.guest.load(Ordering::Relaxed) {
                 Authorization::Allow
+            } else if switch.watch.is_over() {
+                Authorization::Deny
+            } else {
+                switch.preparing().decide(&context, modules)
             }
         }))?;
         shared.watch.install(connection)?;
@@ -224,7 +227,9 @@ impl Sandbox {
     fn refusal(&self, connection: &Connection, statement: &str, bounds: &Bounds) -> Option<String> {
         let guest = self.enter(connection, bounds.clone());
         guest.begin(statement);
+        let preparing = guest.preparing();
         let failed = connection.prepare(statement).err()?;
+        drop(preparing);
         match guest.failed(failed) {
             Error::Sql(error)
                 if matches!(error.kind, SqlErrorKind::Denied | SqlErrorKind::Limit) =>
@@ -244,6 +249,11 @@ impl Entered<'_> {
             Preparing { analyzes, migrates: self.migrates, ..Preparing::default() };
     }
 
+    /// Until it is dropped, a statement is being prepared, and nothing else is done.
+    pub(super) fn preparing(&self) -> memory::Preparing {
+        memory::preparing(Arc::clone(&self.sandbox.shared.watch) as _)
+    }
+
     /// From here on it writes, and is to end only then.
     pub(super) fn writes_until(&self, deadline: Instant) {
         self.sandbox.shared.watch.writes_until(deadline);
@@ -260,7 +270,11 @@ impl Entered<'_> {
             return Plan { value_bytes: MAX_VALUE_BYTES, ..Plan::default() };
         }
         let mut plan = known.unwrap_or_else(|| {
-            let plan = Plan::of(self.connection, statement);
+            let plan = Plan::of(self.connection, statement, || self.preparing());
+            if self.sandbox.shared.watch.ended().is_some() {
+                // It is not known, and what was begun ends.
+                return plan;
+            }
             let common = &self.sandbox.common;
             let mut plans = common.plans();
             if plans.len() >= MAX_PLANS {
@@ -307,7 +321,15 @@ impl Entered<'_> {
         if let Some(denied) = self.sandbox.shared.preparing().denied.take() {
             return Error::sql(SqlErrorKind::Denied, denied);
         }
+        let ended = self.sandbox.shared.watch.ended();
         match error.sqlite_error_code() {
+            // Also while it was prepared.
+            Some(
+                ErrorCode::OperationInterrupted
+                | ErrorCode::OutOfMemory
+                | ErrorCode::AuthorizationForStatementDenied,
+            ) if let Some(ended) = ended => limit(self.why(ended)),
+            Some(ErrorCode::OperationInterrupted) => limit(self.why(Ended::Deadline)),
             Some(ErrorCode::OutOfMemory) => limit(self.too_much()),
             Some(ErrorCode::SystemIoFailure) if self.charged.refused().is_some() => {
                 limit(self.too_much())
@@ -317,19 +339,18 @@ impl Entered<'_> {
                  statement takes: the more it does with values, the smaller they have to be",
                 self.value_bytes
             )),
-            Some(ErrorCode::OperationInterrupted) => {
-                limit(match self.sandbox.shared.watch.ended() {
-                    Some(Ended::Cpu(budget)) => {
-                        format!("the invocation used its {budget:?} of CPU up ([limits] cpu)")
-                    }
-                    Some(Ended::Over) => "the invocation is over".to_owned(),
-                    Some(Ended::Memory) => self.too_much(),
-                    Some(Ended::Deadline) | None => {
-                        "the statement ran for longer than it may".to_owned()
-                    }
-                })
-            }
             _ => Error::of_guest(error),
+        }
+    }
+
+    fn why(&self, ended: Ended) -> String {
+        match ended {
+            Ended::Cpu(budget) => {
+                format!("the invocation used its {budget:?} of CPU up ([limits] cpu)")
+            }
+            Ended::Over => "the invocation is over".to_owned(),
+            Ended::Memory => self.too_much(),
+            Ended::Deadline => "the statement ran for longer than it may".to_owned(),
         }
     }
 

@@ -349,7 +349,9 @@ impl Scope<'_> {
         guest: &Entered<'_>,
     ) -> Result<CachedStatement<'_>, Error> {
         guest.begin(statement);
+        let preparing = guest.preparing();
         let prepared = self.connection.prepare_cached(text).map_err(|error| guest.failed(error))?;
+        drop(preparing);
         if matches!(self.access, Access::Write { programs: true, .. }) && !prepared.readonly() {
             rollback::refuse_program(self.connection, text)?;
         }

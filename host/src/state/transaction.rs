@@ -252,11 +252,18 @@ impl Transaction {
         match &mut self.mode {
             Mode::Optimistic(snapshot) => snapshot.publish(publication),
             Mode::Leased(leased) => {
-                let limit = self.store.core.options.max_transaction_bytes;
+                let options = &self.store.core.options;
+                let limit = options.max_transaction_bytes;
                 leased.published_bytes += publication.json.len();
                 if leased.published_bytes > limit {
                     return Err(Error::Limit(format!(
                         "a transaction writes at most {limit} bytes"
+                    )));
+                }
+                let limit = options.max_transaction_writes;
+                if leased.publications.len() >= limit {
+                    return Err(Error::Limit(format!(
+                        "a transaction publishes at most {limit} events: commit it in parts"
                     )));
                 }
                 leased.publications.push(publication);

@@ -143,8 +143,9 @@ impl Writer {
             self.keep_answer(keeping)?;
         }
         let mut footprint = Footprint::default();
-        self.apply(writes, &mut footprint)?;
-        self.publish(&writes.publications)?;
+        let began = self.begin_to_apply(writes.keys() + writes.publications.len());
+        self.apply(writes, began, &mut footprint)?;
+        self.publish_since(&writes.publications, began)?;
         Ok(footprint)
     }
 
@@ -183,16 +184,29 @@ impl Writer {
 
     /// Publishes events with the group.
     pub(super) fn publish(&mut self, publications: &[Publication]) -> Result<(), Error> {
-        let Some(group) = self.group.as_mut().filter(|_| !publications.is_empty()) else {
+        let began = self.begin_to_apply(publications.len());
+        self.publish_since(publications, began)
+    }
+
+    fn publish_since(
+        &mut self,
+        publications: &[Publication],
+        began: Option<Instant>,
+    ) -> Result<(), Error> {
+        let Some(group) = self.group.as_ref().filter(|_| !publications.is_empty()) else {
             return Ok(());
         };
         let last = group.published.last().map_or(0, |last| last.sequence);
         let last = last.max(self.core.outbox.highest());
         let before = group.published.len();
-        let inserted = outbox::insert(&self.connection, publications, &mut group.published);
-        let first = group.published.get(before).map(|first| first.sequence);
-        inserted.map_err(|error| self.group_failed(&error))?;
-        match first.filter(|&first| first <= last) {
+        for some in publications.chunks(LOOK_EVERY) {
+            let Some(group) = &mut self.group else { return Ok(()) };
+            let inserted = outbox::insert(&self.connection, some, &mut group.published);
+            inserted.map_err(|error| self.group_failed(&error))?;
+            self.apply_no_longer(began, || format!("{} events", publications.len()))?;
+        }
+        let published = self.group.as_ref().and_then(|group| group.published.get(before));
+        match published.map(|first| first.sequence).filter(|&first| first <= last) {
             Some(sequence) => Err(self.out_of_order(sequence, last)),
             None => Ok(()),
         }
@@ -231,7 +245,7 @@ impl Writer {
         self.begin_group()?;
         self.lease = Lease::new(!writes.is_empty());
         self.connection.take(Control::OpenLease).map_err(|error| self.group_failed(&error))?;
-        self.apply(writes, footprint)
+        self.apply(writes, self.begin_to_apply(writes.keys()), footprint)
     }
 
     /// Opens another savepoint of a lease holder's in the one that is open: what was done up to
@@ -495,25 +509,43 @@ impl Writer {
         }
     }
 
-    /// Applies what an invocation buffered. Where that takes too long its group is undone, and
-    /// the others in it are done again without it.
-    fn apply(&mut self, writes: &Writes, footprint: &mut Footprint) -> Result<(), Error> {
-        // Those that write little never look at the clock.
-        let began = (writes.keys() >= LOOK_EVERY).then(Instant::now);
+    /// When so many writes of an invocation began; those that write little never look at the
+    /// clock.
+    fn begin_to_apply(&self, writes: usize) -> Option<Instant> {
+        (writes >= LOOK_EVERY).then(Instant::now)
+    }
+
+    /// Refuses an invocation whose writes take too long. Its group is undone, and the others in
+    /// it are done again without it.
+    fn apply_no_longer(
+        &mut self,
+        began: Option<Instant>,
+        what: impl FnOnce() -> String,
+    ) -> Result<(), Error> {
+        let limit = self.core.options.apply_timeout;
+        if began.is_none_or(|began| began.elapsed() <= limit) {
+            return Ok(());
+        }
+        let what = what();
+        let error = Error::Limit(format!(
+            "to write its {what} takes longer than {limit:?}: commit in parts"
+        ));
+        self.break_group(&error);
+        Err(error)
+    }
+
+    /// Applies what an invocation buffered.
+    fn apply(
+        &mut self,
+        writes: &Writes,
+        began: Option<Instant>,
+        footprint: &mut Footprint,
+    ) -> Result<(), Error> {
         for (number, (bucket, key, value)) in writes.iter().enumerate() {
             let written = self.write(bucket, key, value.map(Bytes::as_ref), footprint);
             written.map_err(|error| self.group_failed(&error))?;
-            if number % LOOK_EVERY != LOOK_EVERY - 1 {
-                continue;
-            }
-            let limit = self.core.options.apply_timeout;
-            if began.is_some_and(|began| began.elapsed() > limit) {
-                let error = Error::Limit(format!(
-                    "to write its {} keys takes longer than {limit:?}: commit in parts",
-                    writes.keys()
-                ));
-                self.break_group(&error);
-                return Err(error);
+            if number % LOOK_EVERY == LOOK_EVERY - 1 {
+                self.apply_no_longer(began, || format!("{} keys", writes.keys()))?;
             }
         }
         Ok(())

@@ -15,10 +15,10 @@ async fn a_full_bus_refuses_and_takes_all_once_it_is_trimmed() {
             Err(refused) => break refused,
         }
     };
-    let BusError::Full(reason) = refused else { panic!("{refused}") };
-    assert!(reason.contains("max-bytes"), "{reason}");
+    let BusError::ShareFull(reason) = refused else { panic!("{refused}") };
+    assert!(reason.contains("[events] max-bytes)"), "{reason}");
     assert!(bus.health().full && bus.health().bytes <= 10_000);
-    let relayed = bus.relay("cart", "one", outgoing(1..=5)).await;
+    let relayed = bus.relay("cart", "one", outgoing(1..=50)).await;
     assert!(matches!(relayed, Err(BusError::Full(_))), "{relayed:?}");
     // What is here takes no room.
     let repeated = bus.append(Sender::Operator, events([0, 1])).await;

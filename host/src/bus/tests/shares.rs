@@ -49,6 +49,34 @@ async fn one_publisher_does_not_fill_the_bus_for_the_others() {
 }
 
 #[tokio::test]
+async fn many_publishers_together_do_not_fill_the_bus_for_another() {
+    let options = BusOptions { max_bytes: 1 << 20, ..small() };
+    let options = BusOptions { max_bytes_per_source: options.max_bytes, ..options };
+    let Fixture { bus, folder: _folder } = Fixture::new(options);
+    let publish = async |service: &str, sequence: u64| {
+        bus.relay(service, service, outgoing(sequence * 10 + 1..=sequence * 10 + 10)).await
+    };
+    for number in 0..20 {
+        let service = format!("evil-{number}");
+        let mut sequence = 0;
+        while publish(&service, sequence).await.is_ok() {
+            sequence += 1;
+        }
+        assert!(sequence > 0, "{service} comes after {number} others, who have all that they may");
+        // What it may have no more of is for others.
+        let refused = publish(&service, sequence).await;
+        let Err(BusError::ShareFull(reason)) = refused else { panic!("{refused:?}") };
+        assert!(reason.contains("kept for those who have less"), "{reason}");
+        assert!(bus.health().full);
+    }
+    publish("cart", 0).await.expect("room for one who has nothing");
+    append(&bus, ["from outside"]).await;
+    assert!(!bus.health().full && bytes_of(&bus, "evil-0") > 700_000);
+    let again = publish("evil-1", 1_000).await;
+    assert!(matches!(again, Err(BusError::ShareFull(_))), "{again:?}");
+}
+
+#[tokio::test]
 async fn what_is_trimmed_no_longer_counts_for_its_publisher() {
     let Fixture { bus, folder: _folder } = Fixture::new(small());
     // In turns, and one position of a commit held by a subscription.

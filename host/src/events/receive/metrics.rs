@@ -10,17 +10,22 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::{Intake, IntakeError};
+use crate::bus::BusError;
 
 /// Requests that brought events and were refused, by why.
 #[derive(Debug, Default)]
 pub(super) struct Refused {
-    /// There was no room for them.
+    /// There was no room for them on their way.
     full: AtomicU64,
+    /// The bus had no room for them, or not for more that come in here.
+    bus_full: AtomicU64,
     /// Their bodies took too long.
     slow: AtomicU64,
     /// Their events may not come in here.
     closed: AtomicU64,
-    /// They were wrong, or the bus failed.
+    /// They were wrong.
+    invalid: AtomicU64,
+    /// The bus did not take them, for another reason.
     other: AtomicU64,
 }
 
@@ -28,11 +33,13 @@ impl Refused {
     pub(super) fn count(&self, error: &IntakeError) {
         let counter = match error {
             IntakeError::Overloaded | IntakeError::SenderOverloaded => &self.full,
+            IntakeError::Bus(BusError::Full(_) | BusError::ShareFull(_)) => &self.bus_full,
             IntakeError::BodyIdle(_) | IntakeError::BodyLate => &self.slow,
             IntakeError::TypeNotOpened { .. }
             | IntakeError::SourceNotOpened { .. }
             | IntakeError::SourceReserved { .. } => &self.closed,
-            _ => &self.other,
+            IntakeError::Bus(_) => &self.other,
+            _ => &self.invalid,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -77,8 +84,10 @@ impl Collector for IntakeCollector {
             let counts = &intake.refused;
             for (reason, count) in [
                 ("full", &counts.full),
+                ("bus-full", &counts.bus_full),
                 ("slow", &counts.slow),
                 ("closed", &counts.closed),
+                ("invalid", &counts.invalid),
                 ("other", &counts.other),
             ] {
                 let labels = [("listener", *listener), ("reason", reason)];

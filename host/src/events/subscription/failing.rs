@@ -14,8 +14,8 @@ use crate::manifest::WhenFailed;
 use crate::state::{Consumption, Due, Settlement};
 
 /// Why an event is given up that may succeed another time.
-const TOO_MANY: &str = "as many events of its source wait as may (half of `held`, or 64 MiB), while \
-                        others' are handled";
+const TOO_MANY: &str = "as many events of its source wait as may (half of `held`, or 64 MiB, or less \
+                        where many sources' do), while others' are handled";
 
 impl Dispatcher {
     /// A delivery failed: the event waits for its next, or is given up.
@@ -89,12 +89,9 @@ impl Dispatcher {
     }
 
     /// Whether no more of a source's may be held, which alone is at fault: the handler does
-    /// its work for others. Where nothing says so, or keys wait for an operator, no more is
-    /// read instead.
+    /// its work for others. Where nothing says so, no more is read instead.
     fn is_over_its_part(&self, origin: &str) -> bool {
-        self.settings.when_failed == WhenFailed::DeadLetter
-            && self.lanes.is_crowded(origin, self.settings.held)
-            && self.lanes.others_work(origin)
+        self.lanes.others_work(origin) && self.lanes.is_crowded(origin, self.settings.held)
     }
 
     /// Has what waits in the window for a lane that pauses leave room there for the others'.

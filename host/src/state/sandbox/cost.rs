@@ -5,7 +5,7 @@
 //! more operations that read their whole operand a statement has, the smaller the values
 //! that it may handle. An ordinary statement has few, and takes the largest there are.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Statement};
 
 use super::lists::{ALTERING, function, has};
 
@@ -51,10 +51,20 @@ struct Operations {
 }
 
 impl Plan {
-    /// Of the guest's `statement`, from what SQLite explains of it.
-    pub(super) fn of(connection: &Connection, statement: &str) -> Self {
+    /// Of the guest's `statement`, from what SQLite explains of it. What `preparing` returns is
+    /// held while that is prepared.
+    pub(super) fn of<P>(
+        connection: &Connection,
+        statement: &str,
+        preparing: impl FnOnce() -> P,
+    ) -> Self {
         let mut operations = Operations::default();
-        let known = operations.add_all(connection, statement).is_ok();
+        let explain = format!("EXPLAIN {statement}");
+        let prepared = {
+            let _preparing = preparing();
+            connection.prepare(&explain)
+        };
+        let known = prepared.and_then(|prepared| operations.add_all(prepared)).is_ok();
         let value_bytes = if operations.alters {
             MAX_VALUE_BYTES
         } else if known && operations.number <= MAX_OPERATIONS {
@@ -69,8 +79,7 @@ impl Plan {
 }
 
 impl Operations {
-    fn add_all(&mut self, connection: &Connection, statement: &str) -> rusqlite::Result<()> {
-        let mut prepared = connection.prepare(&format!("EXPLAIN {statement}"))?;
+    fn add_all(&mut self, mut prepared: Statement<'_>) -> rusqlite::Result<()> {
         // Without parameters; nothing is run.
         let mut rows = prepared.raw_query();
         while let Some(row) = rows.next()? {

@@ -8,7 +8,8 @@ use rusqlite::{Connection, InterruptHandle};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::state::budget::Budget;
-use crate::state::{memory, threads};
+use crate::state::memory::{self, Over};
+use crate::state::threads;
 
 /// Operations of SQLite between two looks. Few, since one can take long where values are
 /// large; a look costs little until the system's coarse clock has moved on.
@@ -123,6 +124,12 @@ impl Watch {
         }
     }
 
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Over for Watch {
     /// Whether the running statement, if it is a guest's, has to end.
     fn is_over(&self) -> bool {
         if !self.on.load(Ordering::Relaxed) {
@@ -140,10 +147,6 @@ impl Watch {
         let State { running: Some(running), ended, .. } = &mut *state else { return false };
         *ended = ended.or_else(|| running.end());
         ended.is_some()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

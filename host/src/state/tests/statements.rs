@@ -38,6 +38,50 @@ async fn with(sql: &str) -> Fixture {
     fixture
 }
 
+/// Statements that take long to prepare: many joins with many choices, many expressions, much
+/// that depends on each other.
+fn long() -> [String; 3] {
+    let tables: Vec<_> = (0..64).map(|number| format!("t t{number}")).collect();
+    let choice = |table: usize| {
+        let of =
+            |number: usize| format!("(t{table}.x = {number} AND t{table}.y = t{}.x)", table + 1);
+        format!("({})", (0..40).map(of).collect::<Vec<_>>().join(" OR "))
+    };
+    let choices: Vec<_> = (0..50).map(choice).collect();
+    [
+        format!("SELECT 1 FROM {} WHERE {}", tables.join(", "), choices.join(" AND ")),
+        format!("SELECT 1 IN ({}) FROM t", vec!["sum(t.x + t.y)"; 5_500].join(", ")),
+        format!("SELECT 1 IN ({}) FROM t", vec!["t.x"; 19_000].join(", ")),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_that_takes_too_long_to_prepare_ends_like_one_that_runs() {
+    let schema = "CREATE TABLE t (x, y); CREATE INDEX t_x ON t (x); CREATE INDEX t_y ON t (y)";
+    let statement_timeout = Duration::from_millis(5);
+    let Fixture { store, _folder } =
+        fixture(StoreOptions { statement_timeout, ..StoreOptions::default() });
+    store.migrate(&[migration("1", schema)]).await.expect("migrated");
+    let ended = |result: &Result<Rows, Error>| {
+        let why = "the statement ran for longer than it may";
+        assert!(matches!(result, Err(Error::Sql(error)) if error.message == why), "{result:?}");
+    };
+    for statement in long() {
+        for _ in 0..2 {
+            ended(&store.begin().query(&statement, Vec::new()).await);
+        }
+        let run = store.lease(false, None, move |mut transaction| async move {
+            transaction.execute("INSERT INTO t VALUES (1, 2)", Vec::new()).await?;
+            let result = transaction.query(&statement, Vec::new()).await;
+            Ok::<_, Error>((result, transaction.finish().await?))
+        });
+        let (result, committed) = run.await.expect("leased").expect("valid");
+        ended(&result);
+        committed.durable().await.expect("what was done before stays");
+    }
+    assert_eq!(numbers(&store, "SELECT count(*) FROM t").await, [3]);
+}
+
 const SEQUENCE: &str =
     "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20)";
 

@@ -310,6 +310,35 @@ async fn writes_that_take_too_long_to_apply_cost_the_others_nothing() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_that_take_too_long_to_publish_cost_the_others_nothing() {
+    let options = StoreOptions { apply_timeout: Duration::ZERO, ..StoreOptions::default() };
+    let mut together = Together::begin(options, "CREATE TABLE t (x)").await;
+    together.stall().await;
+    together.member("before").await;
+    let mut many = together.store().begin();
+    (0..100).for_each(|_| many.publish(event("k")).expect("published"));
+    together.transaction(many);
+    let store = Arc::clone(together.store());
+    together.queue(async move {
+        let run = store.lease(false, None, |mut leased| async move {
+            (0..100).try_for_each(|_| leased.publish(event("k")))?;
+            leased.finish().await
+        });
+        run.await??.durable().await
+    });
+    together.member("after").await;
+    let ended = together.end().await;
+    for many in [&ended[1], &ended[2]] {
+        assert!(matches!(many, Err(Error::Limit(why)) if why.contains("100 events")), "{ended:?}");
+    }
+    assert!(ended[0].is_ok() && ended[3].is_ok(), "{ended:?}");
+    assert_eq!(together.store().published(), 0, "none of them is there");
+    for key in ["before", "after"] {
+        assert_eq!(read(together.store(), key).await, 1, "{key}");
+    }
+}
+
 #[tokio::test]
 async fn a_transaction_writes_so_many_keys_and_events_at_the_most() {
     let options = StoreOptions { max_transaction_writes: 3, ..StoreOptions::default() };
@@ -325,4 +354,9 @@ async fn a_transaction_writes_so_many_keys_and_events_at_the_most() {
         transaction.publish(event("k")).expect("published");
     }
     assert!(matches!(transaction.publish(event("k")), Err(Error::Limit(_))));
+    let run = store.lease(false, None, |mut leased| async move {
+        (0..3).try_for_each(|_| leased.publish(event("k")))?;
+        leased.publish(event("k"))
+    });
+    assert!(matches!(run.await.expect("leased"), Err(Error::Limit(_))));
 }
