@@ -8,7 +8,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 /// Opens a file to read it; none where there is nothing of the name. Symbolic links are
-/// followed. What is something else than a file is not waited for, and does not become the
+/// followed; one that leads nowhere is something. What is something else than a file is not waited for, and does not become the
 /// host's terminal.
 ///
 /// # Errors
@@ -17,6 +17,9 @@ pub(crate) fn open(path: &Path) -> io::Result<Option<File>> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(file) => File::from(file),
+        Err(Errno::NOENT) if path.is_symlink() => {
+            return Err(no_file("a link that leads nowhere"));
+        }
         Err(Errno::NOENT) => return Ok(None),
         // A socket, or a device that nobody drives.
         Err(Errno::NXIO | Errno::NODEV) => return Err(no_file("no file")),

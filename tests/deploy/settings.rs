@@ -1,6 +1,6 @@
 //! What a host is told at its start and while it runs: addresses, `hotdock.toml`, SIGHUP.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::{Command, Stdio};
 
 use http::header::AUTHORIZATION;
@@ -217,6 +217,28 @@ async fn metrics_are_what_is_asked_for() {
     let open = scrape("*/*").await;
     assert!(open.header("content-type").starts_with("application/openmetrics-text"));
     assert!(open.text().ends_with("# EOF\n"));
+}
+
+#[tokio::test]
+async fn a_link_that_leads_nowhere_is_refused_until_it_leads_somewhere() {
+    let host = Host::builder().file("hello.wasm", hello(1)).start().await;
+    let (at, elsewhere) = (|name: &str| host.plugins().join(name), host.data());
+    symlink(elsewhere.join("one.wasm"), at("one.wasm")).expect("a link");
+    assert!(host.until_refused("one.wasm").await.contains("it is a link that leads nowhere"));
+    // What it leads to is outside of the folder: it is found by a look around.
+    std::fs::write(elsewhere.join("one.wasm"), hello(7)).expect("a file");
+    host.until_version("one", 1).await;
+    symlink(elsewhere.join("two.toml"), at("hello.toml")).expect("a link");
+    let said = host.until_refused("hello.wasm").await;
+    assert!(said.contains("hello.toml could not be read: it is a link that"), "{said}");
+    assert_eq!(host.get("/hello").await.header("x-version"), "VERSION-00000001");
+    host.remove_file("hello.toml");
+    eventually("nothing is refused", async || {
+        let status = host.status().await;
+        status["files"].as_array().is_some_and(Vec::is_empty).then_some(())
+    })
+    .await;
+    assert_eq!(host.get("/hello").await.header("x-version"), "VERSION-00000001");
 }
 
 #[tokio::test]
