@@ -1,7 +1,7 @@
 //! Files that others put where the host reads them.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
@@ -33,6 +33,20 @@ pub(crate) fn open(path: &Path) -> io::Result<Option<File>> {
         () if kind.is_fifo() => Err(no_file("a pipe, no file")),
         () => Err(no_file("no file")),
     }
+}
+
+/// The text of a file, as [`open`] opens it.
+///
+/// # Errors
+/// When there is none, it cannot be read, or it has more than `most` bytes.
+pub(crate) fn read_text(path: &Path, most: u64) -> io::Result<String> {
+    let file = open(path)?.ok_or(Errno::NOENT)?;
+    let mut text = String::new();
+    if file.take(most + 1).read_to_string(&mut text)? as u64 > most {
+        let said = format!("it has more than {most} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, said));
+    }
+    Ok(text)
 }
 
 fn no_file(what: &str) -> io::Error {
