@@ -178,6 +178,12 @@ pub(super) fn refused(what: &str, reasons: &[String]) {
     _ = write(&mut io::stderr().lock(), "", &text);
 }
 
+/// Prints what is said beside what was asked for.
+pub(super) fn notes(lines: &[String]) {
+    // There is nowhere else to say that it cannot be said.
+    _ = write(&mut io::stderr().lock(), "", lines);
+}
+
 /// Prints a line of what was asked for.
 ///
 /// # Errors
