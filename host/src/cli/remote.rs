@@ -176,6 +176,11 @@ impl Host {
 }
 
 impl Refused {
+    /// Whether it may be otherwise in a while.
+    pub(super) fn is_for_now(&self) -> bool {
+        self.status == StatusCode::SERVICE_UNAVAILABLE
+    }
+
     /// What scripts are told of it.
     pub(super) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self.status {
