@@ -60,7 +60,7 @@ impl Status {
                 match text {
                     Said::Json(text) => console::json(&text)?,
                     Said::Words(lines) if live => screen.show(&lines)?,
-                    Said::Words(lines) => console::lines(&lines)?,
+                    Said::Words(lines) => console::tabled(&lines)?,
                 }
                 let goes_on = self.watch || live && moves;
                 if !goes_on {
@@ -140,7 +140,7 @@ impl Versions {
                     note.map(|reason| format!("rolled back: {reason}")).unwrap_or_default(),
                 ]);
             }
-            console::lines(&table_sparing(&rows, &SPARE))?;
+            console::tabled(&table_sparing(&rows, &SPARE))?;
             Ok(ExitCode::SUCCESS)
         })
     }
