@@ -92,12 +92,21 @@ pub(super) struct Shown {
 }
 
 impl Shown {
-    /// How many events on the bus, of which the last is `end`, it has not read yet or not
-    /// finished; not those that it holds.
+    /// Everything up to here is finished, held, dead or not wanted.
+    pub(super) fn position(&self) -> u64 {
+        match self.store.progress(&self.name.subscription) {
+            // Its cursor on disk may be behind what nobody wanted.
+            Some(progress) => match progress.first_outstanding {
+                Some(first) => first.saturating_sub(1),
+                None => progress.scanned.max(progress.cursor),
+            },
+            None => self.status.report().scanned,
+        }
+    }
+
+    /// How many events follow its position on the bus, of which the last is `end`.
     pub(super) fn lag(&self, end: u64) -> u64 {
-        let report = self.status.report();
-        let unread = self.until.unwrap_or(end).saturating_sub(report.scanned);
-        unread + report.window as u64
+        self.until.unwrap_or(end).saturating_sub(self.position())
     }
 }
 
