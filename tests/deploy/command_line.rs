@@ -240,6 +240,8 @@ impl Terminal {
             .arg(folder.path().join("printed"))
             .env("HOTDOCK_ADMIN", host.admin_url(""))
             .env("SHELL", "/bin/sh")
+            .env("TERM", "xterm")
+            .env_remove("NO_COLOR")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn();
@@ -293,7 +295,7 @@ async fn on_a_terminal_status_and_deploy_show_what_goes_on_until_it_is_over() {
     let status = Terminal::begin(&host, &["status"]).expect("there is one");
     status.until("hello v2: canary at 1 %, step 1 of 4").await;
     // What there was is wiped away and shown anew.
-    let again = "\u{1b}[4F\u{1b}[JSERVICE  VERSION  TRAFFIC  REQUESTS  ERRORS\r\n\
+    let again = "\u{1b}[4F\u{1b}[J\u{1b}[1mSERVICE  VERSION  TRAFFIC  REQUESTS  ERRORS\u{1b}[0m\r\n\
                  hello    v1       99 %     0         0\r\n";
     status.until(again).await;
     let since = |printed: &str| {

@@ -53,12 +53,13 @@ async fn malformed_requests_get_an_answer_and_leave_the_host_well() {
         let (_, body) = rest.split_once("\r\n\r\n").unwrap_or(("", &rest));
         let problem: serde_json::Value = serde_json::from_str(body).expect(what);
         assert_eq!(problem["status"].to_string(), status, "{what}: {problem}");
-        if problem["type"].as_str().is_some_and(|kind| kind.contains(":head-")) {
+        // What the host says has a date.
+        if !head.contains("\r\ndate: ") {
             assert!(closes, "{what}: {head}");
             by_parser += 1;
         }
     }
-    assert!(by_parser >= 7, "{by_parser}");
+    assert!(by_parser >= 4, "{by_parser}");
     assert_eq!(host.get("/hello").await.status, 200);
     host.until_idle().await;
 }
