@@ -1,5 +1,6 @@
 //! The wiring: the only place that constructs the parts and ties them together.
 
+mod endpoints;
 mod reload;
 mod stop;
 
@@ -16,6 +17,7 @@ use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use self::endpoints::Endpoints;
 use self::stop::Stopping;
 use crate::admin::{self, access::Access};
 use crate::alarm::Alarm;
@@ -24,16 +26,15 @@ use crate::clock::Clock;
 use crate::config::{Config, TOKEN_VARIABLE};
 use crate::deploy::{DeployConfig, Deployer, Notice, Operator, StatusReader};
 use crate::events::receive::{Intake, IntakeCollector, IntakeLimits};
-use crate::events::webhook::WebhookTarget;
-use crate::events::{Events, EventsCollector, Webhooks, schedule};
+use crate::events::{Events, EventsCollector, schedule};
 use crate::http::connection::Connections;
 use crate::http::uploads::UploadsCollector;
 use crate::listen::{ConnectionsCollector, Listener, Side};
 use crate::outbound::Outbound;
 use crate::room::Room;
 use crate::runtime::{Runtime, RuntimeCollector, RuntimeOptions};
-use crate::service::{Registry, ServiceCollector, ServiceName};
-use crate::state::{self, Store, StoreOptions};
+use crate::service::{Registry, ServiceCollector};
+use crate::state::{self, StoreOptions};
 use crate::telemetry::{Logs, LogsCollector};
 
 pub use self::reload::{Reload, Reloaded};
@@ -118,7 +119,8 @@ impl App {
             ..stores
         };
         let bus = open_bus(&config, &alarm, clock).await?;
-        let webhooks = webhooks(&config, &outbound, &stores)?;
+        let endpoints = Endpoints::new(&config.data, &outbound, &stores);
+        let webhooks = endpoints.webhooks(&config.webhooks, None)?;
         let events = Events::new(bus, Arc::clone(&registry), webhooks);
         let deployer = Deployer::start(
             deploy_config(&config),
@@ -188,7 +190,8 @@ impl App {
             async move { events.run(stopped).await }
         });
         tracing::info!(listen = %address, admin = %admin_address, "listening");
-        let reload = Arc::new(Reload::new(access, outbound, config.clone()));
+        let reload = Reload::new(access, outbound, events.clone(), endpoints, config.clone());
+        let reload = Arc::new(reload);
         Ok(Self {
             config,
             address,
@@ -337,27 +340,6 @@ async fn lock_data_folder(data: &Path) -> anyhow::Result<File> {
             }
         }
     }
-}
-
-/// The operator's webhooks, if there are any; their cursors are in a store of
-/// their own.
-fn webhooks(
-    config: &Config,
-    outbound: &Outbound,
-    stores: &StoreOptions,
-) -> anyhow::Result<Option<Webhooks>> {
-    if config.webhooks.is_empty() {
-        return Ok(None);
-    }
-    let targets = config
-        .webhooks
-        .iter()
-        .map(|webhook| WebhookTarget::new(webhook.clone(), outbound.clone()))
-        .collect::<Result<Vec<_>, _>>()?;
-    let name = ServiceName::webhooks();
-    let path = config.data.join("stores").join(format!("{name}.db"));
-    let store = Store::new(path, name.as_str(), stores.clone());
-    Ok(Some(Webhooks::new(store, targets)))
 }
 
 /// The durable log of events, in the data folder.

@@ -1,5 +1,6 @@
 //! The command line. What its exit codes mean is in `exit`.
 
+mod argument;
 mod bench_invoke;
 mod check;
 mod completions;

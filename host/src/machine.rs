@@ -1,4 +1,4 @@
-//! What the machine has.
+//! What the machine has, and who is on it.
 
 /// The memory that this process may have, in bytes: the machine's, or what its control group
 /// leaves it, whichever is less. `None` where the system does not say.
@@ -8,6 +8,22 @@ pub fn memory() -> Option<u64> {
     let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
     let group = group.and_then(|text| text.trim().parse().ok());
     total.into_iter().chain(group).min()
+}
+
+/// What a user is called, as far as `/etc/passwd` knows; else by number.
+#[must_use]
+pub fn user(id: u32) -> String {
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    name(&users, id).map_or_else(|| format!("uid {id}"), str::to_owned)
+}
+
+/// `root:x:0:0:root:/root:/bin/bash`
+fn name(users: &str, id: u32) -> Option<&str> {
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, number) = (fields.next()?, fields.nth(1)?);
+        (number.parse() == Ok(id) && !name.is_empty()).then_some(name)
+    })
 }
 
 /// `MemTotal:       24524160 kB`
@@ -20,6 +36,14 @@ fn total(meminfo: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_user_is_called_by_name_where_there_is_one() {
+        let users = "root:x:0:0:root:/root:/bin/sh\nann:x:1000:100::/:\n\nbroken\n:x:7:7::/:\n";
+        assert_eq!((name(users, 0), name(users, 1000)), (Some("root"), Some("ann")));
+        assert_eq!((name(users, 100), name(users, 7)), (None, None));
+        assert_eq!(user(u32::MAX - 2), "uid 4294967293");
+    }
 
     #[test]
     fn the_machines_memory_is_read() {

@@ -39,7 +39,7 @@ pub fn start(format: LogFormat, shown: &str, kept: &str, logs: Logs) -> anyhow::
         }
         LogFormat::Text => {
             let output = fmt::layer().with_writer(text::output).event_format(text::Lines);
-            output.with_ansi(text::is_terminal()).log_internal_errors(false).boxed()
+            output.with_ansi(text::is_coloured()).log_internal_errors(false).boxed()
         }
     };
     // Both sides have to say how far they go: otherwise nobody does, and every trace

@@ -87,6 +87,70 @@ async fn a_version_is_deployed_tried_promoted_and_rolled_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_names_nothing_is_wrong_usage_and_says_what_is_wrong() {
+    let host = Host::builder().start().await;
+    for (arguments, reason) in [
+        (&["deploy", "oci://registry.example/Cart:1"][..], "`Cart` is no repository"),
+        (&["deploy", "oci://cart:1"], "names no registry"),
+        (&["deploy", "x.wasm", "--name", "Cart"], "lower-case letters"),
+        (&["pack", "--pull", "oci://r.example/cart", "-o", "x"], "neither a tag nor a digest"),
+        (&["promote", "--", "-cart"], "lower-case letters"),
+        (&["rollback", "CART"], "lower-case letters"),
+        (&["traffic", "a/b"], "lower-case letters"),
+        (&["undeploy", "cart-"], "lower-case letters"),
+        (&["drain", "ca rt"], "lower-case letters"),
+        (&["status", "Cart"], "lower-case letters"),
+        (&["versions", "Cart"], "lower-case letters"),
+    ] {
+        let output = hotdock(&host, arguments);
+        let text = said(&output);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {text}");
+        assert!(text.contains(reason), "{arguments:?}: {text}");
+        let mut named = arguments.iter().rev();
+        let named = named.find(|text| !text.starts_with('-') && **text != "x");
+        let named = named.expect("what is wrong");
+        assert!(text.matches(named).count() <= 1, "it is said once: {text}");
+    }
+    for command in ["deploy", "promote", "rollback", "traffic", "undeploy"] {
+        let help = said(&hotdock(&host, &[command, "--help"]));
+        assert!(help.contains("Exit codes:") && help.contains("2  "), "{help}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_ends_the_command_and_not_the_deployment() {
+    let host = Host::builder().file("hello.wasm", hello(1)).start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("hello.wasm");
+    std::fs::write(&file, hello(2)).expect("a component");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hotdock"));
+    command.args(["deploy", "--wait", "--canary", "10%,100%"]).arg(&file);
+    command.env("HOTDOCK_ADMIN", host.admin_url("")).env_remove("HOTDOCK_TOKEN");
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a process");
+    let mut lines = std::io::BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut line = String::new();
+    while !line.contains("10 % of the traffic") {
+        line.clear();
+        let read = std::io::BufRead::read_line(&mut lines, &mut line).expect("a line");
+        assert!(read > 0, "it ended");
+    }
+    let told = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(told.expect("kill").success());
+    let output = child.wait_with_output().expect("it ends");
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(130), "{text}");
+    assert!(text.contains("goes on without this command"), "{text}");
+    let (_, id) = text.split_once("`hotdock deployments ").expect("how to follow it");
+    let id = id.split('`').next().expect("an id");
+    assert!(text.contains("`hotdock rollback hello`"), "{text}");
+    let status = host.service("hello").await;
+    assert_eq!(status["canary"]["new"], 2, "{status}");
+    assert!(hotdock(&host, &["rollback", "hello"]).status.success());
+    until_state(&host, id, "rolled-back").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_version_says_who_brought_it() {
     let host = Host::builder().start().await;
     let folder = tempfile::tempdir().expect("a folder");
@@ -105,11 +169,25 @@ async fn a_version_says_who_brought_it() {
     let path = host.admin_url("/v1/services/hello/versions");
     let versions = host.client.try_request(http::Method::GET, &path, "").await;
     let versions = versions.expect("an answer").json();
-    assert!(versions[0]["who"].as_str().is_some_and(|who| who.starts_with("uid ")), "{versions}");
+    // The user's name, where the system has one.
+    let name = Command::new("id").arg("-un").output().expect("it ends");
+    let name = match name.status.success() {
+        true => String::from_utf8_lossy(&name.stdout).trim().to_owned(),
+        false => "uid ".to_owned(),
+    };
+    assert!(versions[0]["who"].as_str().is_some_and(|who| who.starts_with(&name)), "{versions}");
     assert!(versions[1]["who"].is_null(), "{versions}");
     assert_eq!(versions[2]["who"], "j%C3%BCrgen", "{versions}");
     let shown = said(&hotdock(&host, &["versions", "hello"]));
-    assert!(shown.contains("upload by j%C3%BCrgen") && shown.contains("upload by uid "), "{shown}");
+    assert!(
+        shown.contains("upload by j%C3%BCrgen") && shown.contains(&format!("upload by {name}")),
+        "{shown}"
+    );
+    // Of a file it is whose it is.
+    host.drop_file("hello.wasm", hello(2));
+    host.until_version("hello", 4).await;
+    let shown = said(&hotdock(&host, &["versions", "hello"]));
+    assert!(shown.contains(&format!("hello.wasm by {name}")), "{shown}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -162,6 +240,8 @@ impl Terminal {
             .arg(folder.path().join("printed"))
             .env("HOTDOCK_ADMIN", host.admin_url(""))
             .env("SHELL", "/bin/sh")
+            .env("TERM", "xterm")
+            .env_remove("NO_COLOR")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn();
@@ -215,7 +295,7 @@ async fn on_a_terminal_status_and_deploy_show_what_goes_on_until_it_is_over() {
     let status = Terminal::begin(&host, &["status"]).expect("there is one");
     status.until("hello v2: canary at 1 %, step 1 of 4").await;
     // What there was is wiped away and shown anew.
-    let again = "\u{1b}[4F\u{1b}[JSERVICE  VERSION  TRAFFIC  REQUESTS  ERRORS\r\n\
+    let again = "\u{1b}[4F\u{1b}[J\u{1b}[1mSERVICE  VERSION  TRAFFIC  REQUESTS  ERRORS\u{1b}[0m\r\n\
                  hello    v1       99 %     0         0\r\n";
     status.until(again).await;
     let since = |printed: &str| {

@@ -1,6 +1,6 @@
 //! What a host is told at its start and while it runs: addresses, `hotdock.toml`, SIGHUP.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::{Command, Stdio};
 
 use http::header::AUTHORIZATION;
@@ -100,6 +100,44 @@ async fn a_hangup_has_the_token_read_anew() {
 }
 
 #[tokio::test]
+async fn a_hangup_does_not_wait_for_a_pipe() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("token");
+    std::fs::write(&file, "correct-horse-battery").expect("written");
+    let argument = file.to_str().expect("text");
+    let host = Host::builder().argument("--token-file").argument(argument).start().await;
+    for (path, name) in [(file.clone(), "token"), (settings_of(&host), "hotdock.toml")] {
+        let before = std::fs::read(&path).ok();
+        _ = std::fs::remove_file(&path);
+        assert!(Command::new("mkfifo").arg(&path).status().expect("mkfifo").success());
+        host.signal("HUP");
+        eventually(&format!("{name} is refused"), async || {
+            let log = host.log();
+            let mut lines = log.lines().filter(|line| line.contains("stay as they were"));
+            lines.find(|line| line.contains(name) && line.contains("it is a pipe")).map(drop)
+        })
+        .await;
+        std::fs::remove_file(&path).expect("a pipe");
+        before.into_iter().for_each(|text| std::fs::write(&path, text).expect("written"));
+    }
+    // The next signal is heard.
+    host.signal("HUP");
+    host.until_logged("read anew (SIGHUP)").await;
+    for name in ["token", "hotdock.toml"] {
+        let pipe = folder.path().join(format!("pipe-{name}"));
+        assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+        let pipe = pipe.to_str().expect("text");
+        let flag = if name == "token" { "--token-file" } else { "--config" };
+        let (code, said) = up(&["--check", flag, pipe]);
+        assert!(code == Some(3) && said.contains("it is a pipe"), "{said}");
+    }
+}
+
+fn settings_of(host: &Host) -> std::path::PathBuf {
+    host.plugins().with_file_name("hotdock.toml")
+}
+
+#[tokio::test]
 async fn a_host_whose_log_nobody_reads_goes_on() {
     let folder = tempfile::tempdir().expect("a folder");
     let plugins = folder.path().join("plugins");
@@ -186,6 +224,28 @@ async fn what_is_no_file_is_refused_and_what_serves_goes_on() {
     let made = Command::new("mkfifo").arg(&fifo).status().expect("mkfifo");
     assert!(made.success());
     assert!(host.until_refused("hello.wasm").await.contains("it is a pipe"));
+    assert_eq!(host.get("/hello").await.header("x-version"), "VERSION-00000001");
+}
+
+#[tokio::test]
+async fn a_link_that_leads_nowhere_is_refused_until_it_leads_somewhere() {
+    let host = Host::builder().file("hello.wasm", hello(1)).start().await;
+    let (at, elsewhere) = (|name: &str| host.plugins().join(name), host.data());
+    symlink(elsewhere.join("one.wasm"), at("one.wasm")).expect("a link");
+    assert!(host.until_refused("one.wasm").await.contains("it is a link that leads nowhere"));
+    // What it leads to is outside of the folder: it is found by a look around.
+    std::fs::write(elsewhere.join("one.wasm"), hello(7)).expect("a file");
+    host.until_version("one", 1).await;
+    symlink(elsewhere.join("two.toml"), at("hello.toml")).expect("a link");
+    let said = host.until_refused("hello.wasm").await;
+    assert!(said.contains("hello.toml could not be read: it is a link that"), "{said}");
+    assert_eq!(host.get("/hello").await.header("x-version"), "VERSION-00000001");
+    host.remove_file("hello.toml");
+    eventually("nothing is refused", async || {
+        let status = host.status().await;
+        status["files"].as_array().is_some_and(Vec::is_empty).then_some(())
+    })
+    .await;
     assert_eq!(host.get("/hello").await.header("x-version"), "VERSION-00000001");
 }
 

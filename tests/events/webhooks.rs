@@ -232,6 +232,73 @@ async fn an_endpoint_that_is_gone_is_sent_nothing_until_somebody_says_so() {
 }
 
 #[tokio::test]
+async fn webhooks_are_read_anew_at_a_hangup() {
+    let endpoints = [
+        Endpoint::answering(StatusCode::NO_CONTENT).await,
+        Endpoint::answering(StatusCode::NO_CONTENT).await,
+    ];
+    let local = "--outbound-allow-private=127.0.0.0/8";
+    let host = Host::builder().argument(local).start().await;
+    let mut hangups = 0;
+    let mut reload = async |endpoint: Option<&Endpoint>| {
+        let webhook = |endpoint: &Endpoint| {
+            let address = endpoint.address;
+            format!(
+                "[[webhook]]\nname = \"crm\"\nurl = \"http://{address}/in\"\n\
+                 types = [\"shop.>\"]\nhandshake = false\n"
+            )
+        };
+        let text = endpoint.map(webhook).unwrap_or_default();
+        let settings = host.plugins().with_file_name("hotdock.toml");
+        std::fs::write(settings, text).expect("written");
+        hangups += 1;
+        host.signal("HUP");
+        eventually("it is read anew", async || {
+            let log = host.log();
+            let lines = log.lines().filter(|line| line.contains("read anew (SIGHUP)"));
+            let (taken, restarts) =
+                (lines.clone().count(), lines.filter(|line| line.contains("restart")).count());
+            assert_eq!(restarts, 0, "{log}");
+            (taken == hangups).then_some(())
+        })
+        .await;
+    };
+    let ids = |endpoint: &Endpoint| {
+        let bodies = endpoint.seen().into_iter().map(|seen| seen.body);
+        let event = |body: Bytes| serde_json::from_slice::<Value>(&body).expect("an event");
+        bodies.map(|body| event(body)["id"].as_str().expect("an id").to_owned()).collect::<Vec<_>>()
+    };
+    // One that is new begins with what comes then.
+    send(&host, "before").await;
+    reload(Some(&endpoints[0])).await;
+    eventually("it is at work", async || {
+        crm(&host).await.filter(|crm| crm["state"] == "running").map(drop)
+    })
+    .await;
+    send(&host, "first").await;
+    endpoints[0].until_seen(1).await;
+    // One that changed goes on where it was.
+    reload(Some(&endpoints[1])).await;
+    send(&host, "second").await;
+    endpoints[1].until_seen(1).await;
+    assert_eq!(
+        (ids(&endpoints[0]), ids(&endpoints[1])),
+        (vec!["first".into()], vec!["second".into()])
+    );
+    // One that is gone has what it has not read wait, until it is there again.
+    reload(None).await;
+    eventually("it is gone", async || {
+        crm(&host).await.is_none_or(|crm| crm["state"] == "gone").then_some(())
+    })
+    .await;
+    send(&host, "third").await;
+    reload(Some(&endpoints[0])).await;
+    endpoints[0].until_seen(2).await;
+    assert_eq!(ids(&endpoints[0]), ["first", "third"]);
+    assert_eq!(ids(&endpoints[1]), ["second"]);
+}
+
+#[tokio::test]
 async fn a_host_that_stops_closes_the_webhooks_store() {
     let endpoint = Endpoint::answering(StatusCode::OK).await;
     let mut host = endpoint.host("handshake = false").await;

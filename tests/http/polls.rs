@@ -20,8 +20,9 @@ async fn who_waits_for_events_leaves_room_for_others() {
     }
     // Those that have no place to wait at are answered, and may go.
     let mut last = waiting.pop().expect("one of them");
-    let answer = last.until("\r\n").await;
-    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let answer = last.until("\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "else they ask again at once: {answer}");
+    assert!(answer.contains("\r\nretry-after: 5\r\n"), "{answer}");
     for path in ["/healthz", "/readyz", "/metrics"] {
         let reply = Client::new().try_request(Method::GET, &host.admin_url(path), "").await;
         assert_eq!(reply.expect("an answer").status, 200, "{path}");

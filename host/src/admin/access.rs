@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, HOST, HeaderValue, ORIGIN, WWW_AUTHENTICATE};
+use axum::http::header::{AUTHORIZATION, HOST, HeaderName, HeaderValue, ORIGIN, WWW_AUTHENTICATE};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::middleware::Next;
@@ -20,6 +20,9 @@ use crate::digest::Digest;
 
 /// What everyone may ask for: probes have no token.
 const OPEN: [&str; 2] = ["/healthz", "/readyz"];
+
+/// Where a browser says the page is from that has it ask.
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Who may ask.
 #[derive(Clone)]
@@ -81,7 +84,12 @@ fn is_local(target: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
     let is_local =
         |host: &Option<Authority>| host.as_ref().is_some_and(|host| is_loopback(host.host()));
     let is_local = !hosts.is_empty() && hosts.iter().all(is_local);
-    if headers.contains_key(ORIGIN) || !is_local {
+    // What a page only shows has no `Origin`, a picture for one, but is told apart from what
+    // its user typed (Fetch Metadata).
+    let is_of_a_page = |site: &HeaderValue| site != "none" && site != "same-origin";
+    let is_of_a_page =
+        headers.contains_key(ORIGIN) || headers.get_all(FETCH_SITE).iter().any(is_of_a_page);
+    if is_of_a_page || !is_local {
         let detail = "without a token only programs on this machine may ask, at 127.0.0.1 or \
                       localhost: set one with --token-file";
         return Err(Problem::new(StatusCode::FORBIDDEN, detail));
@@ -96,8 +104,6 @@ fn is_loopback(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderName;
-
     use super::*;
 
     fn status(access: &Access, headers: &[(&'static str, &str)]) -> Option<u16> {
@@ -145,5 +151,13 @@ mod tests {
         assert_eq!(by("http://evil.example:8081/v1/services", &local), Some(403));
         let from_a_page = [("host", "localhost"), ("origin", "https://evil.example")];
         assert_eq!(status(&access, &from_a_page), Some(403));
+        // An `Origin` is sent with neither a form's `GET` nor a picture's.
+        let from = |site| [("host", "localhost"), ("sec-fetch-site", site)];
+        for site in ["cross-site", "same-site", "elsewhere"] {
+            assert_eq!(status(&access, &from(site)), Some(403), "{site}");
+        }
+        for site in ["none", "same-origin"] {
+            assert_eq!(status(&access, &from(site)), None, "{site}");
+        }
     }
 }

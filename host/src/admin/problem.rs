@@ -1,8 +1,9 @@
 //! Errors as problem details (RFC 9457), and which refusal is which status.
 
 use axum::body::{Body, to_bytes};
+use axum::http::HeaderValue;
 use axum::http::StatusCode;
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::{IntoResponses, ToSchema};
@@ -29,6 +30,9 @@ pub(super) struct Problem {
     /// Every reason, where there are several.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     reasons: Vec<String>,
+    /// After how many seconds it may be asked again.
+    #[serde(skip)]
+    again_after: Option<u64>,
 }
 
 /// What any request may be answered with.
@@ -87,7 +91,13 @@ impl Problem {
             status: status.as_u16(),
             detail: detail.into(),
             reasons: Vec::new(),
+            again_after: None,
         }
+    }
+
+    /// The same, for now.
+    pub(super) fn until(self, seconds: u64) -> Self {
+        Self { again_after: Some(seconds), ..self }
     }
 
     pub(super) fn bad_request(detail: impl Into<String>) -> Self {
@@ -125,7 +135,10 @@ impl From<NotDone> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let body = serde_json::to_vec(&self).expect("text and numbers are always JSON");
-        (self.status(), [(CONTENT_TYPE, PROBLEM_JSON)], body).into_response()
+        let mut response = (self.status(), [(CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
+        let again = self.again_after.map(|seconds| (RETRY_AFTER, HeaderValue::from(seconds)));
+        response.headers_mut().extend(again);
+        response
     }
 }
 

@@ -1,16 +1,21 @@
-//! What is read anew while the host runs: the token and the certificates that are trusted.
+//! What is read anew while the host runs: the token, the certificates that are trusted and the
+//! webhooks.
 //! Everything else is one value that does not change, and it is said what of it would.
 
 use std::sync::{Mutex, PoisonError};
 
+use super::endpoints::Endpoints;
 use crate::admin::access::Access;
 use crate::config::Config;
+use crate::events::{Events, Webhooks};
 use crate::outbound::Outbound;
 
 /// Takes settings over that were read anew.
 pub struct Reload {
     access: Access,
     outbound: Outbound,
+    events: Events,
+    endpoints: Endpoints,
     /// What holds, but for what waits for a restart.
     config: Mutex<Config>,
 }
@@ -19,21 +24,27 @@ pub struct Reload {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reloaded {
     /// What holds from now on.
-    pub taken: Vec<&'static str>,
+    pub taken: Vec<String>,
     /// What was changed and holds after a restart.
     pub waits: Vec<&'static str>,
 }
 
 impl Reload {
-    pub(super) fn new(access: Access, outbound: Outbound, config: Config) -> Self {
-        Self { access, outbound, config: Mutex::new(config) }
+    pub(super) fn new(
+        access: Access,
+        outbound: Outbound,
+        events: Events,
+        endpoints: Endpoints,
+        config: Config,
+    ) -> Self {
+        Self { access, outbound, events, endpoints, config: Mutex::new(config) }
     }
 
-    /// Takes over what can be.
+    /// Takes over what can be. Reads files, and waits for them.
     ///
     /// # Errors
-    /// When the token is gone and the admin address can be reached from elsewhere: all stays
-    /// as it was.
+    /// When the token is gone and the admin address can be reached from elsewhere, or a
+    /// webhook's keys cannot be used: all stays as it was.
     pub fn take(&self, new: &Config) -> Result<Reloaded, String> {
         let mut old = self.config.lock().unwrap_or_else(PoisonError::into_inner);
         if new.token.is_none() && !old.admin.ip().is_loopback() {
@@ -44,14 +55,37 @@ impl Reload {
             ));
         }
         let mut reloaded = Reloaded { waits: differing(&old, new), ..Reloaded::default() };
+        let before = self.events.webhooks();
+        let webhooks = self.endpoints.webhooks(&new.webhooks, before.as_deref());
+        let webhooks = webhooks.map_err(|error| error.to_string())?;
         if old.token != new.token {
             self.access.set(new.token.clone());
             old.token.clone_from(&new.token);
-            reloaded.taken.push("the admin token");
+            reloaded.taken.push("the admin token".to_owned());
         }
         self.outbound.forget_certificates();
-        reloaded.taken.push("certificates");
+        reloaded.taken.push("certificates".to_owned());
+        if let Some(webhooks) = webhooks {
+            reloaded.taken.extend(self.take_webhooks(webhooks, before.as_deref()));
+        }
         Ok(reloaded)
+    }
+
+    /// Waits for a moment until what was taken over is at work.
+    pub async fn settle(&self) {
+        self.events.reconcile().await;
+    }
+
+    /// Returns those that are new, gone or changed.
+    fn take_webhooks(&self, webhooks: Webhooks, before: Option<&Webhooks>) -> Vec<String> {
+        let changed = match before {
+            Some(before) => webhooks.changed_since(before),
+            None => webhooks.names(),
+        };
+        if !changed.is_empty() {
+            self.events.set_webhooks(webhooks);
+        }
+        changed.into_iter().map(|name| format!("webhook {name}")).collect()
     }
 }
 
@@ -61,7 +95,7 @@ fn differing(old: &Config, new: &Config) -> Vec<&'static str> {
     let differs = |old: &dyn std::fmt::Debug, new: &dyn std::fmt::Debug| {
         format!("{old:?}") != format!("{new:?}")
     };
-    let settings: [(&str, &dyn std::fmt::Debug, &dyn std::fmt::Debug); 18] = [
+    let settings: [(&str, &dyn std::fmt::Debug, &dyn std::fmt::Debug); 17] = [
         ("folder", &old.folder, &new.folder),
         ("listen", &old.listen, &new.listen),
         ("admin", &old.admin, &new.admin),
@@ -79,7 +113,6 @@ fn differing(old: &Config, new: &Config) -> Vec<&'static str> {
         ("[http]", &old.http, &new.http),
         ("[outbound]", &old.outbound, &new.outbound),
         ("[events]", &old.events, &new.events),
-        ("[[webhook]]", &old.webhooks, &new.webhooks),
     ];
     let found = settings.into_iter().filter(|(_, old, new)| differs(*old, *new));
     found.map(|(name, _, _)| name).collect()
@@ -87,22 +120,60 @@ fn differing(old: &Config, new: &Config) -> Vec<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::config::OutboundConfig;
+    use crate::bus::{Bus, BusOptions};
+    use crate::config::{FileConfig, OutboundConfig, Overrides};
+    use crate::state::StoreOptions;
+
+    const WEBHOOK: &str = "[[webhook]]\nname = \"crm\"\nurl = \"http://127.0.0.1:9/\"\n\
+                           types = [\">\"]\n";
+
+    fn config(token: &str, file: &str) -> Config {
+        let token = Some(token.parse().expect("a token"));
+        let file = FileConfig::parse("hotdock.toml", file).expect("settings");
+        Config::resolve(Overrides { token, ..Overrides::default() }, file)
+    }
+
+    fn reload(config: &Config, data: &std::path::Path) -> Reload {
+        let outbound = Outbound::new(OutboundConfig::default());
+        let endpoints = Endpoints::new(data, &outbound, &StoreOptions::default());
+        let bus = Bus::open(&data.join("bus.db"), BusOptions::default()).expect("a bus");
+        let webhooks = endpoints.webhooks(&config.webhooks, None).expect("webhooks");
+        let events = Events::new(bus, Arc::default(), webhooks);
+        Reload::new(Access::new(config.token.clone()), outbound, events, endpoints, config.clone())
+    }
 
     #[tokio::test]
     async fn the_token_is_taken_over_and_what_is_not_is_named() {
-        let token = |text: &str| Some(text.parse().expect("a token"));
-        let config = Config { token: token("correct-horse-battery"), ..Config::default() };
-        let outbound = Outbound::new(OutboundConfig::default());
-        let access = Access::new(config.token.clone());
-        let reload = Reload::new(access, outbound, config.clone());
-        let mut new = Config { token: token("another-horse-battery"), ..config };
-        new.http.max_headers += 1;
-        new.log = "debug".to_owned();
+        let folder = tempfile::tempdir().expect("a folder");
+        let reload = reload(&config("correct-horse-battery", ""), folder.path());
+        let new = config("another-horse-battery", "log = \"debug\"\n[http]\nmax-headers = 7\n");
         let reloaded = reload.take(&new).expect("taken");
         assert_eq!(reloaded.taken, ["the admin token", "certificates"]);
         assert_eq!(reloaded.waits, ["log", "[http]"]);
         assert_eq!(reload.take(&new).expect("taken").taken, ["certificates"]);
+    }
+
+    #[tokio::test]
+    async fn webhooks_are_taken_over_where_they_or_their_keys_changed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let keys = folder.path().join("keys");
+        let token = "correct-horse-battery";
+        let reload = reload(&config(token, ""), folder.path());
+        let taken =
+            |file: &str| reload.take(&config(token, file)).map(|all| all.taken[1..].to_vec());
+        assert_eq!(taken(WEBHOOK).expect("taken"), ["webhook crm"]);
+        assert_eq!(taken(WEBHOOK).expect("taken"), [""; 0]);
+        let signed = format!("{WEBHOOK}secret-file = \"{}\"\n", keys.display());
+        assert!(taken(&signed).expect_err("no keys").contains("webhook crm: secret-file"));
+        std::fs::write(&keys, "a key that is long enough").expect("written");
+        assert_eq!(taken(&signed).expect("taken"), ["webhook crm"]);
+        assert_eq!(taken(&signed).expect("taken"), [""; 0]);
+        std::fs::write(&keys, "another that is long enough").expect("written");
+        assert_eq!(taken(&signed).expect("taken"), ["webhook crm"]);
+        assert_eq!(taken("").expect("taken"), ["webhook crm"]);
+        assert_eq!(taken("").expect("taken"), [""; 0]);
     }
 }

@@ -6,6 +6,8 @@
 use std::io::{self, IsTerminal as _, Write};
 use std::time::Duration;
 
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
 use comfy_table::presets::NOTHING;
 use comfy_table::{ColumnConstraint, ContentArrangement, Table};
 use terminal_size::{Height, Width, terminal_size_of};
@@ -22,6 +24,10 @@ const CLEAR_BELOW: &str = "\x1b[J";
 
 /// How narrow a column of texts may become, in columns of the terminal.
 const LEAST_TEXT: usize = 20;
+
+/// How a table's head looks, and what says that a command failed.
+const HEAD: Style = Style::new().bold();
+const FAILED: Style = AnsiColor::Red.on_default().bold();
 
 /// A text on a terminal that is shown anew in its place.
 #[derive(Debug, Default)]
@@ -46,7 +52,11 @@ impl Screen {
         };
         let rows = |line: &String| escape::line(line).width().div_ceil(columns).max(1);
         self.rows = text.iter().map(rows).sum();
-        write(&mut io::stdout().lock(), &began, text)
+        let mut stdout = io::stdout().lock();
+        let (head, rest) = text.split_at(usize::from(begins_with_head(text)));
+        write(&mut stdout, &began, &[] as &[&str])?;
+        styled(&mut stdout, HEAD, head, is_coloured(&io::stdout()))?;
+        write(&mut stdout, "", rest)
     }
 
     /// Takes away what was shown; what comes next is in its place.
@@ -155,9 +165,16 @@ pub(super) fn usage(error: &clap::Error) -> ! {
 
 /// Prints why the command failed.
 pub(super) fn error(error: &anyhow::Error) {
-    let text = error_lines(error);
+    failed(&error_lines(error));
+}
+
+/// Prints what begins with the program's name.
+fn failed(text: &[String]) {
+    let mut stderr = io::stderr().lock();
+    let (first, rest) = text.split_at(text.len().min(1));
     // There is nowhere else to say that it cannot be said.
-    _ = write(&mut io::stderr().lock(), "", &text);
+    _ = styled(&mut stderr, FAILED, first, is_coloured(&io::stderr()))
+        .and_then(|()| write(&mut stderr, "", rest));
 }
 
 fn error_lines(error: &anyhow::Error) -> Vec<String> {
@@ -174,8 +191,13 @@ fn error_lines(error: &anyhow::Error) -> Vec<String> {
 
 /// Prints that something was refused, and every reason.
 pub(super) fn refused(what: &str, reasons: &[String]) {
-    let text = [vec![format!("hotdock: {what}")], bullets(reasons)].concat();
-    _ = write(&mut io::stderr().lock(), "", &text);
+    failed(&[vec![format!("hotdock: {what}")], bullets(reasons)].concat());
+}
+
+/// Prints what is said beside what was asked for.
+pub(super) fn notes(lines: &[String]) {
+    // There is nowhere else to say that it cannot be said.
+    _ = write(&mut io::stderr().lock(), "", lines);
 }
 
 /// Prints a line of what was asked for.
@@ -192,6 +214,17 @@ pub(super) fn print(line: &str) -> io::Result<()> {
 /// When nobody reads them any more.
 pub(super) fn lines(lines: &[String]) -> io::Result<()> {
     write(&mut io::stdout().lock(), "", lines)
+}
+
+/// Prints several, of which the first may be a table's head.
+///
+/// # Errors
+/// When nobody reads them any more.
+pub(super) fn tabled(lines: &[String]) -> io::Result<()> {
+    let (head, rest) = lines.split_at(usize::from(begins_with_head(lines)));
+    let mut stdout = io::stdout().lock();
+    styled(&mut stdout, HEAD, head, is_coloured(&io::stdout()))?;
+    write(&mut stdout, "", rest)
 }
 
 /// Prints JSON as one line.
@@ -218,6 +251,26 @@ fn write(to: &mut impl Write, own: &str, lines: &[impl AsRef<str>]) -> io::Resul
         text.push('\n');
     }
     to.write_all(text.as_bytes())
+}
+
+/// Lines in a style, where there are `colours`.
+fn styled(to: &mut impl Write, style: Style, lines: &[String], colours: bool) -> io::Result<()> {
+    if !colours {
+        return write(to, "", lines);
+    }
+    let lines = lines.iter().map(|line| format!("{style}{}{style:#}\n", escape::line(line)));
+    to.write_all(lines.collect::<String>().as_bytes())
+}
+
+/// Whether somebody sees colours there: a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`;
+/// or `CLICOLOR_FORCE` says so.
+fn is_coloured<S: anstream::stream::RawStream>(stream: &S) -> bool {
+    AutoStream::choice(stream) != ColorChoice::Never
+}
+
+/// Whether the first line has the titles of columns, which have no small letters.
+fn begins_with_head(lines: &[String]) -> bool {
+    lines.first().is_some_and(|first| !first.chars().any(char::is_lowercase))
 }
 
 /// Each in a line of its own, below what is said of them.
@@ -357,6 +410,20 @@ mod tests {
         let shown = in_width(&[row("NAME"), row("a\nb\x1b")], &[], Some(80));
         assert_eq!(shown, ["NAME        12", "a\\nb\\u{1b}  12"]);
         assert_eq!(fit("a\nb\nc", Some(6)), "a\\nb\\…");
+    }
+
+    #[test]
+    fn a_tables_head_is_seen_where_there_are_colours() {
+        let printed = |colours| {
+            let mut printed = Vec::new();
+            let head = ["NAME  \x1b[2J".to_owned()];
+            styled(&mut printed, HEAD, &head, colours).expect("written");
+            String::from_utf8(printed).expect("text")
+        };
+        assert_eq!(printed(true), "\x1b[1mNAME  \\u{1b}[2J\x1b[0m\n");
+        assert_eq!(printed(false), "NAME  \\u{1b}[2J\n");
+        let begins = |line: &str| begins_with_head(&[line.to_owned()]);
+        assert!(begins("SERVICE  DEPLOYED (UTC)") && !begins("nothing is deployed"));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use http::Method;
 use http::header::{CONTENT_TYPE, HeaderName};
 use serde_json::Value;
 
+use super::argument::{self, Place};
 use super::elapsed::Elapsed;
 use super::registry::{self, Registry};
 use super::remote::{Host, Remote, segment, value};
@@ -29,21 +30,22 @@ const LOOK: (Duration, Duration) = (Duration::from_millis(10), Duration::from_mi
 ///
 /// Waits until the version has the traffic, or of a canary its first share, or was refused. A
 /// canary goes on without the command; with --wait it is followed until it has the traffic, is
-/// held or was rolled back.
+/// held or was rolled back. Ctrl-C ends the command alone: the deployment goes on.
 #[derive(Debug, clap::Args)]
+#[command(after_help = exit::DEPLOY_HELP)]
 pub(super) struct Deploy {
     #[command(flatten)]
     remote: Remote,
     #[command(flatten)]
     registry: Registry,
     /// The component, or where it is in a registry: oci://REGISTRY/REPOSITORY:TAG or …@DIGEST
-    #[arg(value_name = "FILE.wasm")]
-    component: PathBuf,
+    #[arg(value_name = "FILE.wasm", value_parser = argument::place())]
+    component: Place,
     /// Its manifest [default: FILE.toml, if it exists, else the embedded one]
     #[arg(long, value_name = "FILE.toml")]
     manifest: Option<PathBuf>,
     /// The service [default: as the manifest says, else as the file is called]
-    #[arg(long, value_name = "SERVICE")]
+    #[arg(long, value_name = "SERVICE", value_parser = argument::service)]
     name: Option<ServiceName>,
     /// Step by step: by these shares, as 10% or 1%,10%,50%,100%, the last of which is held if it is
     /// not 100%; without shares as the manifest says or by default
@@ -108,7 +110,15 @@ impl Deploy {
             }
             return Ok(ExitCode::SUCCESS);
         }
-        let deployment = self.follow(host, id).await?;
+        let deployment = tokio::select! {
+            deployment = self.follow(host, id) => deployment?,
+            // Whoever has seen enough is told that the host goes on.
+            interrupted = tokio::signal::ctrl_c() => {
+                interrupted.context("signals")?;
+                console::notes(&left_to_itself(&service, id));
+                return Ok(ExitCode::from(exit::INTERRUPTED));
+            }
+        };
         if self.json {
             console::json(&deployment.to_string())?;
         }
@@ -117,21 +127,21 @@ impl Deploy {
 
     /// The component with its manifest, and where it was if that is a registry.
     async fn pair(&self) -> anyhow::Result<(Pair, Option<Reference>)> {
-        let Some(text) = self.component.to_str().filter(|text| Reference::is_meant(text)) else {
-            let pair = match &self.name {
-                Some(name) => {
-                    Pair::read_as(name.as_str(), &self.component, self.manifest.as_deref())
-                }
-                None => Pair::read(&self.component, self.manifest.as_deref()),
-            };
-            return Ok((pair.map_err(exit::Unusable)?, None));
+        let wanted = match &self.component {
+            Place::Registry(reference) => reference,
+            Place::File(file) => {
+                let pair = match &self.name {
+                    Some(name) => Pair::read_as(name.as_str(), file, self.manifest.as_deref()),
+                    None => Pair::read(file, self.manifest.as_deref()),
+                };
+                return Ok((pair.map_err(exit::Unusable)?, None));
+            }
         };
-        let wanted: Reference = text.parse()?;
-        let Pulled { component, reference } = self.registry.pull(&wanted).await?;
+        let Pulled { component, reference } = self.registry.pull(wanted).await?;
         if !self.json && !self.no_wait {
             console::print(&format!("  {reference}"))?;
         }
-        Ok((registry::pair(&wanted, component, self.manifest.as_ref())?, Some(reference)))
+        Ok((registry::pair(wanted, component, self.manifest.as_ref())?, Some(reference)))
     }
 
     fn query(&self, reference: Option<&Reference>) -> String {
@@ -231,6 +241,17 @@ fn on_trial(deployment: &Value, id: &str) -> Vec<String> {
         format!(
             "  `hotdock promote {service}` gives it all of the traffic, `hotdock rollback \
              {service}` takes its share back, `hotdock deployments {id}` says how it goes"
+        ),
+    ]
+}
+
+/// What can be done about a deployment that is followed no longer.
+fn left_to_itself(service: &ServiceName, id: &str) -> Vec<String> {
+    vec![
+        format!("hotdock: the deployment {id} goes on without this command"),
+        format!(
+            "  `hotdock deployments {id}` says how it goes, `hotdock rollback {service}` calls it \
+             off, or `hotdock undeploy {service}` where nothing served before"
         ),
     ]
 }

@@ -38,7 +38,7 @@ impl Deployments {
             if self.json {
                 console::json(&found.to_string())?;
             } else {
-                console::lines(&in_words(found))?;
+                console::tabled(&in_words(found))?;
             }
             Ok(ExitCode::SUCCESS)
         })

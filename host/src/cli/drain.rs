@@ -7,7 +7,8 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::remote::{Host, Remote, segment};
-use super::{console, steer};
+use super::{argument, console, steer};
+use crate::service::ServiceName;
 
 /// How often it is looked whether they are gone.
 const LOOK: Duration = Duration::from_millis(50);
@@ -22,7 +23,8 @@ pub(super) struct Drain {
     #[command(flatten)]
     remote: Remote,
     /// The service
-    service: String,
+    #[arg(value_parser = argument::service)]
+    service: ServiceName,
     /// The version, as 3 or v3 [default: all that drain]
     #[arg(value_parser = steer::version)]
     version: Option<u64>,
@@ -37,7 +39,7 @@ pub(super) struct Drain {
 impl Drain {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         self.remote.run(async |host| {
-            let path = format!("/v1/services/{}", segment(&self.service));
+            let path = format!("/v1/services/{}", segment(self.service.as_str()));
             let within = u64::try_from(self.within.as_millis()).unwrap_or(u64::MAX);
             let body = json!({ "version": self.version, "within_ms": within });
             let told = host.send_json(Method::POST, &format!("{path}/drain"), &[], &body).await?;
@@ -50,7 +52,7 @@ impl Drain {
             }
             while !self.no_wait && !draining.is_empty() {
                 tokio::time::sleep(LOOK).await;
-                let still = self.wanted(&service(host, &self.service).await?);
+                let still = self.wanted(&service(host, self.service.as_str()).await?);
                 for version in draining.iter().filter(|version| !still.contains(version)) {
                     console::print(&format!("{} v{version} is gone", self.service))?;
                 }

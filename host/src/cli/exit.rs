@@ -18,6 +18,9 @@ pub(super) const DENIED: u8 = 7;
 /// The newer component breaks what relies on the older one.
 pub(super) const BREAKING: u8 = 8;
 
+/// Ctrl-C came, as shells say it; what the host does goes on.
+pub(super) const INTERRUPTED: u8 = 130;
+
 /// A file of the user's that cannot be used, and why.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -34,4 +37,28 @@ Exit codes:
   5  someone else was first, something else is under way, or there is nothing to do it to
   6  there is no such service, version, deployment, subscription or dead letter
   7  the admin token is missing or wrong
-  8  the newer component breaks what relies on the older one (diff)";
+  8  the newer component breaks what relies on the older one (diff)
+  130  Ctrl-C came while a deployment was followed, which goes on (deploy)";
+
+/// What `deploy --help` says of them.
+pub(super) const DEPLOY_HELP: &str = "\
+Exit codes:
+  0    it has the traffic; of a canary its first share, with --wait all of it, or it is held
+  1    the host or the registry could not be asked, or failed
+  2    wrong usage, also an oci:// reference that is none
+  3    refused, for the reasons that are printed, or a file cannot be used
+  4    rolled back before it had all the traffic, by itself or by someone
+  5    superseded by another deployment, by an operator's word, or one is under way
+  7    the admin token is missing or wrong
+  130  Ctrl-C came while it was followed; the deployment goes on";
+
+/// What `--help` says of them for commands that share traffic.
+pub(super) const STEER_HELP: &str = "\
+Exit codes:
+  0  done: the traffic is as it is printed
+  1  the host could not be asked, or failed
+  2  wrong usage
+  3  refused, for the reasons that are printed
+  5  someone else was first, something else is under way, or there is nothing to do it to
+  6  there is no such service or version
+  7  the admin token is missing or wrong";

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 
 use super::registry::{self, Registry};
-use super::{console, exit};
+use super::{argument, console, exit};
 use crate::component::Interfaces;
 use crate::deploy::Pair;
 use crate::digest::Digest;
@@ -26,7 +26,8 @@ pub(super) struct Pack {
     #[arg(value_name = "FILE.wasm", required_unless_present = "pull")]
     file: Option<PathBuf>,
     /// Take the component from a registry
-    #[arg(long, value_name = "oci://…", conflicts_with = "file", requires = "output")]
+    #[arg(long, value_name = "oci://…", conflicts_with = "file", requires = "output",
+          value_parser = argument::reference)]
     pull: Option<Reference>,
     /// The manifest [default: FILE.toml, if it exists; else the embedded one stays]
     #[arg(long, value_name = "FILE.toml")]
@@ -35,7 +36,7 @@ pub(super) struct Pack {
     #[arg(long, short, value_name = "OUT.wasm")]
     output: Option<PathBuf>,
     /// Push the result to a registry: oci://REGISTRY/REPOSITORY:TAG
-    #[arg(long, value_name = "oci://…")]
+    #[arg(long, value_name = "oci://…", value_parser = argument::reference)]
     push: Option<Reference>,
 }
 

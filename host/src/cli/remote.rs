@@ -22,11 +22,13 @@ use serde_json::Value;
 
 use super::exit;
 use crate::config::Token;
+use crate::machine;
 
 /// How long a host lets the name of who asks be.
 const MAX_WHO_BYTES: usize = 254;
 /// Besides what isn't ASCII; and `%`, so that the name can be had back.
-const NOT_VISIBLE: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
+const NOT_VISIBLE: &AsciiSet = &NOT_ASCII.add(b' ');
+const NOT_ASCII: &AsciiSet = &CONTROLS.add(b'%');
 
 /// Which host, and what lets one in.
 #[derive(Debug, clap::Args)]
@@ -176,6 +178,11 @@ impl Host {
 }
 
 impl Refused {
+    /// Whether it may be otherwise in a while.
+    pub(super) fn is_for_now(&self) -> bool {
+        self.status == StatusCode::SERVICE_UNAVAILABLE
+    }
+
     /// What scripts are told of it.
     pub(super) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self.status {
@@ -204,11 +211,14 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
-/// Who asks, in visible ASCII: by the name in `USER`, else by number. None where that
+/// Who asks, in visible ASCII: by the name in `USER`, else by the user's, else by number. None where that
 /// is empty or longer than a host takes.
 fn who(user: Option<&OsStr>) -> Option<String> {
     let Some(user) = user else {
-        return Some(format!("uid {}", rustix::process::getuid().as_raw()));
+        // `uid 7` where it has no name.
+        let name = machine::user(rustix::process::getuid().as_raw());
+        let name = percent_encoding::utf8_percent_encode(&name, NOT_ASCII).to_string();
+        return (name.len() <= MAX_WHO_BYTES).then_some(name);
     };
     let name = percent_encoding::percent_encode(user.as_bytes(), NOT_VISIBLE).to_string();
     (1..=MAX_WHO_BYTES).contains(&name.len()).then_some(name)
@@ -248,7 +258,7 @@ mod tests {
         assert_eq!(named("jürgen o%").as_deref(), Some("j%C3%BCrgen%20o%25"));
         assert_eq!(named(""), None);
         assert_eq!(named(&"ü".repeat(43)), None, "it has more than 254 bytes");
-        assert!(who(None).is_some_and(|who| who.starts_with("uid ")));
+        assert!(who(None).is_some_and(|who| !who.is_empty()));
     }
 
     #[test]

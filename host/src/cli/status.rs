@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::argument;
 use super::console::{self, Screen, counted, table_sparing};
 use super::remote::{Host, Remote, segment};
 use super::steer::besides_weights;
-use crate::service::TrafficPlan;
+use crate::service::{ServiceName, TrafficPlan};
 
 /// How often `--watch` looks.
 const WATCH: Duration = Duration::from_secs(1);
@@ -26,7 +27,8 @@ pub(super) struct Status {
     #[command(flatten)]
     remote: Remote,
     /// Only this service
-    service: Option<String>,
+    #[arg(value_parser = argument::service)]
+    service: Option<ServiceName>,
     /// Print JSON, as /v1/services has it
     #[arg(long)]
     json: bool,
@@ -41,7 +43,8 @@ pub(super) struct Versions {
     #[command(flatten)]
     remote: Remote,
     /// The service
-    service: String,
+    #[arg(value_parser = argument::service)]
+    service: ServiceName,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -57,7 +60,7 @@ impl Status {
                 match text {
                     Said::Json(text) => console::json(&text)?,
                     Said::Words(lines) if live => screen.show(&lines)?,
-                    Said::Words(lines) => console::lines(&lines)?,
+                    Said::Words(lines) => console::tabled(&lines)?,
                 }
                 let goes_on = self.watch || live && moves;
                 if !goes_on {
@@ -70,7 +73,7 @@ impl Status {
 
     async fn look(&self, host: &Host) -> anyhow::Result<Look> {
         let path = match &self.service {
-            Some(name) => format!("/v1/services/{}", segment(name)),
+            Some(name) => format!("/v1/services/{}", segment(name.as_str())),
             None => "/v1/services".to_owned(),
         };
         let mut status = host.get(&path).await?.body;
@@ -118,7 +121,7 @@ fn is_under_way(of: &Value) -> bool {
 impl Versions {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         self.remote.run(async |host| {
-            let path = format!("/v1/services/{}/versions", segment(&self.service));
+            let path = format!("/v1/services/{}/versions", segment(self.service.as_str()));
             let mut versions = host.get(&path).await?.body;
             if self.json {
                 console::json(&versions.to_string())?;
@@ -137,7 +140,7 @@ impl Versions {
                     note.map(|reason| format!("rolled back: {reason}")).unwrap_or_default(),
                 ]);
             }
-            console::lines(&table_sparing(&rows, &SPARE))?;
+            console::tabled(&table_sparing(&rows, &SPARE))?;
             Ok(ExitCode::SUCCESS)
         })
     }

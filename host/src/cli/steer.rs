@@ -6,18 +6,20 @@ use http::Method;
 use http::header::{ETAG, HeaderName, IF_MATCH};
 use serde_json::{Value, json};
 
-use super::console;
 use super::remote::{Host, Remote, Reply, segment};
+use super::{argument, console, exit};
 use crate::manifest::parse_sticky;
-use crate::service::{Rule, Share, Sticky, TrafficPlan};
+use crate::service::{Rule, ServiceName, Share, Sticky, TrafficPlan};
 
 /// Give a version all of its service's traffic
 #[derive(Debug, clap::Args)]
+#[command(after_help = exit::STEER_HELP)]
 pub(super) struct Promote {
     #[command(flatten)]
     remote: Remote,
     /// The service
-    service: String,
+    #[arg(value_parser = argument::service)]
+    service: ServiceName,
     /// The version, as 3 or v3 [default: the one on trial]
     #[arg(value_parser = version)]
     version: Option<u64>,
@@ -25,11 +27,13 @@ pub(super) struct Promote {
 
 /// Give an earlier version all of its service's traffic back
 #[derive(Debug, clap::Args)]
+#[command(after_help = exit::STEER_HELP)]
 pub(super) struct Rollback {
     #[command(flatten)]
     remote: Remote,
     /// The service
-    service: String,
+    #[arg(value_parser = argument::service)]
+    service: ServiceName,
     /// The version, as 3 or v3 [default: the one that served before]
     #[arg(value_parser = version)]
     version: Option<u64>,
@@ -40,11 +44,13 @@ pub(super) struct Rollback {
 
 /// Show how a service's traffic is shared, or share it anew
 #[derive(Debug, clap::Args)]
+#[command(after_help = exit::STEER_HELP)]
 pub(super) struct Traffic {
     #[command(flatten)]
     remote: Remote,
     /// The service
-    service: String,
+    #[arg(value_parser = argument::service)]
+    service: ServiceName,
     /// Shares that sum up to 100, as 1=90 2=10; without any they stay
     #[arg(value_name = "VERSION=PERCENT", value_parser = share)]
     shares: Vec<Share>,
@@ -74,11 +80,13 @@ enum Stickiness {
 /// A newer deployment brings it back, also of a component that it had before; promote and
 /// rollback share the traffic of what is deployed.
 #[derive(Debug, clap::Args)]
+#[command(after_help = exit::STEER_HELP)]
 pub(super) struct Undeploy {
     #[command(flatten)]
     remote: Remote,
     /// The service
-    service: String,
+    #[arg(value_parser = argument::service)]
+    service: ServiceName,
 }
 
 impl Promote {
@@ -156,8 +164,8 @@ impl Undeploy {
     }
 }
 
-fn path(service: &str, rest: &str) -> String {
-    format!("/v1/services/{}{rest}", segment(service))
+fn path(service: &ServiceName, rest: &str) -> String {
+    format!("/v1/services/{}{rest}", segment(service.as_str()))
 }
 
 /// How the service's traffic is shared now.

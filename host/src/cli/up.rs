@@ -29,8 +29,9 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(3);
 ///
 /// A flag wins over its environment variable, that over hotdock.toml, that over
 /// the default. Ctrl-C or SIGTERM lets requests under way finish, for --drain at the
-/// most, and ends within 5 s after that; a second one ends at once. SIGHUP has the token and
-/// the certificates that are trusted read anew, and says what else waits for a restart.
+/// most, and ends within 5 s after that; a second one ends at once. SIGHUP has the token, the
+/// certificates that are trusted and the webhooks read anew, and says what else waits for a
+/// restart.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Up {
     /// Folder with NAME.wasm and NAME.toml [default: plugins]
@@ -150,7 +151,7 @@ impl Up {
             Some(path) => FileConfig::read(path, true)?,
             None => FileConfig::read(Path::new("hotdock.toml"), false)?,
         };
-        let token = Token::find(self.token_file.as_deref().or(file.token_file()))?;
+        let token = Token::find_in_file(self.token_file.as_deref().or(file.token_file()))?;
         let overrides = Overrides {
             token,
             folder: self.folder,
@@ -188,21 +189,14 @@ impl Up {
     /// Reads the settings anew at each signal.
     async fn reload_at(self, mut hangups: Signal, reload: Arc<Reload>) {
         while hangups.recv().await.is_some() {
-            let this = self.clone();
-            let read = tokio::task::spawn_blocking(move || this.resolve()).await;
-            let config = match read {
-                Ok(Ok(config)) => config,
-                Ok(Err(error)) => {
-                    let error = format!("{error:#}");
-                    tracing::error!(error, "the settings stay as they were (SIGHUP)");
-                    continue;
-                }
-                Err(error) => {
-                    tracing::error!(%error, "the settings stay as they were (SIGHUP)");
-                    continue;
-                }
+            let (this, takes) = (self.clone(), Arc::clone(&reload));
+            let take = move || {
+                let config = this.resolve().map_err(|error| format!("{error:#}"))?;
+                takes.take(&config)
             };
-            match reload.take(&config) {
+            let taken = tokio::task::spawn_blocking(take).await;
+            reload.settle().await;
+            match taken.unwrap_or_else(|error| Err(error.to_string())) {
                 Ok(Reloaded { taken, waits }) if waits.is_empty() => {
                     tracing::warn!(taken = taken.join(", "), "read anew (SIGHUP)");
                 }

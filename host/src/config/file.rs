@@ -15,6 +15,7 @@ use super::outbound::FileOutbound;
 use super::value::{address, bytes, duration, networks, number, time};
 use super::webhook::{FileWebhook, webhooks};
 use super::{HttpLimits, LogFormat, Network};
+use crate::files;
 use crate::http::forwarded::ForwardedHeader;
 
 /// How alike an unknown key and a known one must be to suggest it.
@@ -22,6 +23,9 @@ const ALIKE: f64 = 0.7;
 
 /// How many problems are told at once.
 const MAX_PROBLEMS: usize = 50;
+
+/// Bytes of the file.
+const MAX_FILE_BYTES: u64 = 4 << 20;
 
 /// What fewer bytes of unsent answers than this are no bound for.
 const MIB: u64 = 1 << 20;
@@ -135,7 +139,7 @@ impl FileConfig {
     /// # Errors
     /// When it cannot be read, or says something that it can't.
     pub fn read(path: &Path, must_exist: bool) -> Result<Self, ConfigError> {
-        let text = match std::fs::read_to_string(path) {
+        let text = match files::read_text(path, MAX_FILE_BYTES) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && !must_exist => {
                 return Ok(Self::default());

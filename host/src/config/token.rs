@@ -1,10 +1,12 @@
 //! The token that operators show to the admin listener.
 
 use std::fmt;
+use std::io;
 use std::path::Path;
 use std::str::FromStr;
 
 use super::ConfigError;
+use crate::files;
 
 /// The environment variable that may have it.
 pub const TOKEN_VARIABLE: &str = "HOTDOCK_TOKEN";
@@ -12,6 +14,8 @@ pub const TOKEN_VARIABLE: &str = "HOTDOCK_TOKEN";
 const MIN_BYTES: usize = 16;
 /// How long it may be.
 const MAX_BYTES: usize = 4096;
+/// What no file with a token has more of.
+const MAX_FILE_BYTES: u64 = 64 << 10;
 
 /// A secret text; never shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -23,16 +27,32 @@ pub struct Token(String);
 pub struct InvalidToken;
 
 impl Token {
-    /// The token in the file, else that in the environment, if there is one.
+    /// The token in the file, else that in the environment, if there is one. The file may be
+    /// a pipe.
     ///
     /// # Errors
     /// When the file cannot be read, or what is found is no token.
     pub fn find(file: Option<&Path>) -> Result<Option<Self>, ConfigError> {
+        Self::find_by(file, |path| std::fs::read_to_string(path))
+    }
+
+    /// The same for who reads it anew later: it is a file, and a pipe is not waited for.
+    ///
+    /// # Errors
+    /// As [`Token::find`].
+    pub fn find_in_file(file: Option<&Path>) -> Result<Option<Self>, ConfigError> {
+        Self::find_by(file, |path| files::read_text(path, MAX_FILE_BYTES))
+    }
+
+    fn find_by(
+        file: Option<&Path>,
+        read: impl Fn(&Path) -> io::Result<String>,
+    ) -> Result<Option<Self>, ConfigError> {
         let (place, text) = match file {
             Some(path) => {
                 let place =
                     format!("{} (--token-file, or `token-file` of the settings)", path.display());
-                let text = std::fs::read_to_string(path).map_err(|error| {
+                let text = read(path).map_err(|error| {
                     let said = format!("{place}: the admin token cannot be read: {error}");
                     ConfigError::Invalid(said)
                 })?;

@@ -83,7 +83,7 @@ pub(super) struct FileWebhook {
     #[serde(default, deserialize_with = "duration")]
     timeout: Option<Duration>,
     attempts: Option<NonZeroU32>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "backoff")]
     backoff: FileBackoff,
     concurrency: Option<NonZeroU32>,
 }
@@ -107,8 +107,6 @@ struct FileBackoff {
 
 impl FileWebhook {
     pub(super) fn resolve(self) -> WebhookConfig {
-        let backoff = Backoff::default();
-        let first = self.backoff.first.unwrap_or(backoff.first);
         WebhookConfig {
             name: self.name,
             url: self.url,
@@ -124,7 +122,7 @@ impl FileWebhook {
             rate: self.rate,
             timeout: self.timeout.unwrap_or(Duration::from_secs(10)),
             attempts: self.attempts.map_or(8, NonZeroU32::get),
-            backoff: Backoff { first, max: self.backoff.max.unwrap_or(backoff.max).max(first) },
+            backoff: Backoff::between(self.backoff.first, self.backoff.max),
             concurrency: self.concurrency.map_or(16, |limit| limit.get() as usize),
         }
     }
@@ -175,6 +173,18 @@ fn url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Uri, D::Error> {
             "`{text}` is no URL such as https://shop.example/events, without user and fragment"
         ))
     })
+}
+
+fn backoff<'de, D: Deserializer<'de>>(deserializer: D) -> Result<FileBackoff, D::Error> {
+    let backoff = FileBackoff::deserialize(deserializer)?;
+    match (backoff.first, backoff.max) {
+        (Some(first), Some(max)) if first > max => Err(D::Error::custom(format!(
+            "`first` ({}) is longer than `max` ({}), which no wait is",
+            humantime::format_duration(first),
+            humantime::format_duration(max)
+        ))),
+        _ => Ok(backoff),
+    }
 }
 
 fn some_patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<TypePattern>, D::Error> {
@@ -251,6 +261,11 @@ mod tests {
             (changed("name = \"crm\"\n", ""), "1:1", "has no `name`"),
             (format!("{LEAST}rate = 0\n"), "5:8", "nonzero"),
             (format!("{LEAST}mode = \"both\"\n"), "5:8", "found: `both`"),
+            (
+                format!("{LEAST}backoff = {{ first = \"1m\", max = \"30s\" }}\n"),
+                "5:11",
+                "`first` (1m) is longer than `max` (30s)",
+            ),
             (format!("{LEAST}timeout = \"soon\"\n"), "5:11", "`soon` is no duration"),
             (format!("{LEAST}origin = \"a b\"\n"), "5:10", "`a b` is no DNS name"),
             (format!("{LEAST}{LEAST}"), "1:1", "two webhooks are named `crm`"),

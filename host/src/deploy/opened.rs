@@ -129,7 +129,8 @@ mod tests {
         std::os::unix::fs::symlink("loop", at("loop")).expect("a link");
         std::os::unix::fs::symlink("/dev/zero", at("device")).expect("a link");
         let _socket = std::os::unix::net::UnixListener::bind(at("socket")).expect("a socket");
-        for name in ["pipe", "folder", "device", "socket"] {
+        std::os::unix::fs::symlink("nothing", at("nowhere")).expect("a link");
+        for name in ["pipe", "folder", "device", "socket", "nowhere"] {
             let error = Opened::open(&at(name)).expect_err(name).to_string();
             assert!(error.starts_with("it is "), "{name}: {error}");
         }

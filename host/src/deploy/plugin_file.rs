@@ -31,7 +31,7 @@ pub(super) struct PairSignature {
 }
 
 /// What tells that a file changed. Symbolic links are followed, so a link that
-/// is pointed elsewhere counts as a change.
+/// is pointed elsewhere counts as a change; one that leads nowhere counts itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Signature {
     device: u64,
@@ -106,7 +106,13 @@ impl PairSignature {
 impl Signature {
     /// The signature of what is at `path`, also where it is no regular file.
     pub(super) fn of(path: &Path) -> io::Result<Option<Self>> {
-        match std::fs::metadata(path) {
+        let found = match std::fs::metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                std::fs::symlink_metadata(path)
+            }
+            found => found,
+        };
+        match found {
             Ok(metadata) => Ok(Some(Self::from(&metadata))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),

@@ -20,6 +20,7 @@ use super::record::Seen;
 use super::refusal::Refusal;
 use super::worker::Occasion;
 use crate::digest::Digest;
+use crate::machine;
 use crate::manifest::{Canary, MAX_TEXT_BYTES, Manifest, ManifestText};
 
 /// How much is hashed before it is looked whether the host stops.
@@ -217,7 +218,7 @@ fn candidate(
     };
     let origin = Origin::File(file.clone());
     // As far as the file system knows.
-    let who = Some(format!("uid {}", opened.owner));
+    let who = Some(machine::user(opened.owner));
     let hold = parts.blobs.put(digest, &bytes, &parts.stopping)?;
     Ok(Received::Candidate(Box::new(Candidate {
         progress: parts.board.begin(None, (&manifest.service, &digest), (&origin, who.as_deref())),

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use futures_util::future::join_all;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +18,7 @@ use super::command::Command;
 use super::relay::Relay;
 use super::status::Status;
 use super::subscriber::Webhooks;
+use super::target::Target;
 use crate::bus::Bus;
 use crate::deadline;
 use crate::manifest::Subscription;
@@ -49,7 +50,7 @@ pub struct Events {
 pub(super) struct Inner {
     pub(super) bus: Bus,
     pub(super) registry: Arc<Registry>,
-    pub(super) webhooks: Option<Webhooks>,
+    webhooks: ArcSwapOption<Webhooks>,
     /// Never locked while anything is waited for: what takes its time of one service is
     /// done in that service's turn.
     table: Mutex<Table>,
@@ -91,12 +92,21 @@ pub(super) struct Shown {
 }
 
 impl Shown {
-    /// How many events on the bus, of which the last is `end`, it has not read yet or not
-    /// finished; not those that it holds.
+    /// Everything up to here is finished, held, dead or not wanted.
+    pub(super) fn position(&self) -> u64 {
+        match self.store.progress(&self.name.subscription) {
+            // Its cursor on disk may be behind what nobody wanted.
+            Some(progress) => match progress.first_outstanding {
+                Some(first) => first.saturating_sub(1),
+                None => progress.scanned.max(progress.cursor),
+            },
+            None => self.status.report().scanned,
+        }
+    }
+
+    /// How many events follow its position on the bus, of which the last is `end`.
     pub(super) fn lag(&self, end: u64) -> u64 {
-        let report = self.status.report();
-        let unread = self.until.unwrap_or(end).saturating_sub(report.scanned);
-        unread + report.window as u64
+        self.until.unwrap_or(end).saturating_sub(self.position())
     }
 }
 
@@ -121,6 +131,9 @@ pub(super) struct Active {
     pub(super) status: Arc<Status>,
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) until: Option<u64>,
+    target: Target,
+    /// Whether it is stopped to go on with another target.
+    goes_on: bool,
     /// Since when its cursor is behind what was passed.
     pub(super) passed_since: Option<Instant>,
     /// The versions that had the traffic when it was last told of them.
@@ -138,7 +151,7 @@ impl Events {
         let inner = Inner {
             bus,
             registry,
-            webhooks,
+            webhooks: ArcSwapOption::from_pointee(webhooks),
             table: Mutex::default(),
             turns: Turns::default(),
             shown: ArcSwap::default(),
@@ -152,6 +165,19 @@ impl Events {
     #[must_use]
     pub fn bus(&self) -> &Bus {
         &self.inner.bus
+    }
+
+    /// The operator's webhooks, if there were some since the start.
+    #[must_use]
+    pub fn webhooks(&self) -> Option<Arc<Webhooks>> {
+        self.inner.webhooks.load_full()
+    }
+
+    /// Goes on with other webhooks. What is under way to one that changed is at its end
+    /// before the next goes out.
+    pub fn set_webhooks(&self, webhooks: Webhooks) {
+        self.inner.webhooks.store(Some(Arc::new(webhooks)));
+        self.inner.changed.notify_one();
     }
 
     /// Brings what is committed in a service's store to the bus from here on.
@@ -350,8 +376,8 @@ impl Events {
     /// Closes the webhooks' store: no deployment has it, so nobody else does. Returns
     /// its name where it could not be closed.
     pub async fn close_webhooks(&self) -> Option<String> {
-        let store = self.inner.webhooks.as_ref()?.store();
-        store.try_close().await.err().map(|error| error.to_string())
+        let webhooks = self.webhooks()?;
+        webhooks.store().try_close().await.err().map(|error| error.to_string())
     }
 }
 

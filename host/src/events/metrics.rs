@@ -115,7 +115,8 @@ impl EventsCollector {
         )?;
         let now = now_ms();
         for shown in all {
-            let oldest = shown.status.oldest();
+            // What was the oldest may be finished since.
+            let oldest = self.events.oldest_of(shown).and_then(|_| shown.status.oldest());
             let age_ms = oldest.map_or(0, |oldest| now.saturating_sub(oldest.recorded_at));
             encode(&mut ages, &labels(shown), &ConstGauge::new(age_ms as f64 / 1_000.0))?;
         }

@@ -107,14 +107,15 @@ impl Events {
         let Some((owner, subscription)) = name.split_once('/') else { return false };
         let snapshot = self.inner.registry.load();
         let service = snapshot.services.get(owner).map(Subscriber::Service);
-        let webhooks = self.inner.webhooks.as_ref().map(Subscriber::Webhooks);
+        let webhooks = self.webhooks();
+        let webhooks = webhooks.as_deref().map(Subscriber::Webhooks);
         service.into_iter().chain(webhooks).any(|subscriber| {
             subscriber.name().as_str() == owner && subscriber.settings(subscription).is_some()
         })
     }
 
     fn store_of(&self, service: &ServiceName) -> Result<Arc<Store>, OperateError> {
-        let webhooks = self.inner.webhooks.as_ref();
+        let webhooks = self.webhooks();
         if let Some(webhooks) = webhooks.filter(|_| *service == ServiceName::webhooks()) {
             return Ok(Arc::clone(webhooks.store()));
         }

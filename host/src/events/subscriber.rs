@@ -1,6 +1,7 @@
 //! Whoever has subscriptions: a service by its versions' manifests, or the
 //! operator by the webhooks in the configuration.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::engine::base;
@@ -32,6 +33,43 @@ impl Webhooks {
         let endpoint = |target: WebhookTarget| (subscription(&target), Arc::new(target));
         let endpoints = targets.into_iter().map(endpoint).collect();
         Self { name: ServiceName::webhooks(), store, endpoints }
+    }
+
+    /// The same cursors with these endpoints. One that is as it was is the same: what is
+    /// known of it holds.
+    #[must_use]
+    pub fn with(&self, targets: Vec<WebhookTarget>) -> Self {
+        let endpoint = |target: WebhookTarget| {
+            let before = self.target(&target.config().name).filter(|before| before.is_as(&target));
+            (subscription(&target), before.cloned().unwrap_or_else(|| Arc::new(target)))
+        };
+        let endpoints = targets.into_iter().map(endpoint).collect();
+        Self { name: self.name.clone(), store: Arc::clone(&self.store), endpoints }
+    }
+
+    /// The names of the endpoints.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.endpoints.iter().map(|(endpoint, _)| endpoint.name.clone()).collect()
+    }
+
+    /// The names of the endpoints that are new, gone or changed against `before`.
+    #[must_use]
+    pub fn changed_since(&self, before: &Self) -> Vec<String> {
+        let names = self.endpoints.iter().chain(before.endpoints.iter());
+        let names: BTreeSet<&str> = names.map(|(endpoint, _)| &*endpoint.name).collect();
+        let address = |target: Option<&Arc<WebhookTarget>>| target.map(Arc::as_ptr);
+        let changed = names
+            .into_iter()
+            .filter(|name| address(self.target(name)) != address(before.target(name)));
+        changed.map(str::to_owned).collect()
+    }
+
+    /// Where the events of a subscription go, or of the one that it is a replay of.
+    fn target(&self, subscription: &str) -> Option<&Arc<WebhookTarget>> {
+        let base = base(subscription);
+        let found = self.endpoints.iter().find(|(endpoint, _)| endpoint.name == base);
+        found.map(|(_, target)| target)
     }
 
     /// Where their cursors are.
@@ -98,6 +136,17 @@ impl<'a> Subscriber<'a> {
         self.subscriptions().into_iter().find(|subscription| subscription.name == base)
     }
 
+    /// Whether a subscription's events go elsewhere now than to `target`.
+    pub(super) fn has_another(self, subscription: &str, target: &Target) -> bool {
+        match (self, target) {
+            (Self::Webhooks(webhooks), Target::Webhook(before)) => {
+                webhooks.target(subscription).is_none_or(|now| !Arc::ptr_eq(now, before))
+            }
+            // A service is asked for by its name each time.
+            _ => false,
+        }
+    }
+
     /// Who handles a subscription's events.
     pub(super) fn target(self, registry: &Arc<Registry>, subscription: &str) -> Option<Target> {
         match self {
@@ -105,10 +154,7 @@ impl<'a> Subscriber<'a> {
                 Some(Target::Service { registry: Arc::clone(registry), name: service.name.clone() })
             }
             Self::Webhooks(webhooks) => {
-                let base = base(subscription);
-                let mut endpoints = webhooks.endpoints.iter();
-                let (_, target) = endpoints.find(|(endpoint, _)| endpoint.name == base)?;
-                Some(Target::Webhook(Arc::clone(target)))
+                Some(Target::Webhook(Arc::clone(webhooks.target(subscription)?)))
             }
         }
     }

@@ -112,6 +112,15 @@ impl WebhookTarget {
         })
     }
 
+    /// Whether the operator says the same of it as of another, and it has the same keys.
+    pub(super) fn is_as(&self, other: &Self) -> bool {
+        let same_keys = match (&self.keys, &other.keys) {
+            (Some(keys), Some(others)) => keys.are_as(others),
+            (keys, others) => keys.is_none() && others.is_none(),
+        };
+        self.config == other.config && same_keys
+    }
+
     /// What the operator says of it.
     #[must_use]
     pub fn config(&self) -> &WebhookConfig {

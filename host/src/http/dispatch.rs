@@ -42,7 +42,7 @@ pub async fn dispatch(
     client: &Client,
 ) -> Response<ResponseBody> {
     let (head, body) = request.into_parts();
-    let is_head = head.method == Method::HEAD;
+    let (is_head, version) = (head.method == Method::HEAD, head.version);
     let fields = Fields::of(&head);
     let mut body = Leftover::new(body, &head, fields.expects_continue, client);
     let head = Arc::new(head);
@@ -50,7 +50,7 @@ pub async fn dispatch(
         Ok(response) => response,
         Err(problem) => problem.into_response(),
     };
-    response::make_sendable(&mut response, is_head);
+    response::make_sendable(&mut response, is_head, version);
     body.leave(&mut response);
     response
 }

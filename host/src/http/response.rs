@@ -1,7 +1,7 @@
 //! The form that HTTP wants an answer to have.
 
 use http::header::{ALLOW, CONTENT_LENGTH, TRAILER};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode, Version};
 
 use super::request;
 use crate::runtime::{ResponseBody, content_length, has_content};
@@ -25,25 +25,33 @@ pub(super) fn make_hosts(response: &mut Response<ResponseBody>) {
 
 /// Makes it as it may be sent. An answer to `HEAD` has the head that `GET` would have, and
 /// nothing after it (RFC 9110 §9.3.2); 204, 205 and 304 never have content (§15.3.5, §15.3.6,
-/// §15.4.5).
-pub(super) fn make_sendable(response: &mut Response<ResponseBody>, is_head: bool) {
+/// §15.4.5), but to `HEAD` and in a 304 there may be the length of what another answer has (§8.6).
+pub(super) fn make_sendable(
+    response: &mut Response<ResponseBody>,
+    is_head: bool,
+    version: Version,
+) {
     if has_content(is_head, response.status()) {
         if let Some(length) = content_length(response.headers()) {
             response.body_mut().announce(length);
         }
         return;
     }
-    let may_have = has_content(false, response.status());
-    let length = response.body().exact_len();
+    let is_unmodified = response.status() == StatusCode::NOT_MODIFIED;
+    let said = content_length(response.headers());
+    let length = match has_content(false, response.status()) {
+        true => said.or_else(|| response.body().exact_len()),
+        false => said.filter(|_| is_unmodified),
+    };
     let headers = response.headers_mut();
-    if !may_have {
-        headers.remove(CONTENT_LENGTH);
-    } else if let Some(length) = length {
-        headers.entry(CONTENT_LENGTH).or_insert_with(|| length.into());
-    }
+    headers.remove(CONTENT_LENGTH);
+    headers.extend(length.map(|length| (CONTENT_LENGTH, HeaderValue::from(length))));
     headers.remove(TRAILER);
     let body = std::mem::take(response.body_mut());
     *response.body_mut() = body.discarded();
+    if length.is_some() && !is_head && version < Version::HTTP_2 {
+        *response.body_mut() = ResponseBody::none_of_another_length();
+    }
 }
 
 /// 204: what may be asked of the host.

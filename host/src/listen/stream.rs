@@ -24,6 +24,30 @@ const HEAD_LATE: &str = concat!(
     "\"detail\":\"the head took too long ([http] header-read-timeout)\"}"
 );
 
+/// What it is told whose head is none.
+const HEAD_MALFORMED: &str = concat!(
+    "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n",
+    "Content-Type: application/problem+json\r\nContent-Length: 130\r\n\r\n",
+    "{\"type\":\"urn:hotdock:problem:head-malformed\",\"title\":\"Bad Request\",\"status\":400,",
+    "\"detail\":\"this is no head of an HTTP/1.1 request\"}"
+);
+
+/// What it is told whose head is too large.
+const HEAD_TOO_LARGE: &str = concat!(
+    "HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n",
+    "Content-Type: application/problem+json\r\nContent-Length: 200\r\n\r\n",
+    "{\"type\":\"urn:hotdock:problem:head-too-large\",\"title\":\"Request Header Fields Too Large\",\"status\":431,",
+    "\"detail\":\"the head is larger than may be, or has more lines ([http] max-header-bytes, max-headers)\"}"
+);
+
+/// What it is told whose target is too long.
+const TARGET_TOO_LONG: &str = concat!(
+    "HTTP/1.1 414 URI Too Long\r\nConnection: close\r\n",
+    "Content-Type: application/problem+json\r\nContent-Length: 131\r\n\r\n",
+    "{\"type\":\"urn:hotdock:problem:target-too-long\",\"title\":\"URI Too Long\",\"status\":414,",
+    "\"detail\":\"the target is longer than 65534 bytes\"}"
+);
+
 /// What it is told where there are more connections than may be.
 pub(super) const NO_PLACE: &str = concat!(
     "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n",
@@ -172,6 +196,34 @@ impl Watched {
         Poll::Ready(Ok(()))
     }
 
+    /// What is sent instead of the answer that hyper has for a head that it cannot read, which
+    /// says nothing of why, nor that the connection ends. It is known by coming before any
+    /// request; a later one is sent as it is, as what it follows may be in the same bytes.
+    fn in_words(&self, answer: &[u8]) -> Option<&'static str> {
+        if self.state.has_asked() || self.state.protocol() != Protocol::Http1 {
+            return None;
+        }
+        match answer.strip_prefix(b"HTTP/1.1 ")?.get(..3)? {
+            b"400" => Some(HEAD_MALFORMED),
+            b"414" => Some(TARGET_TOO_LONG),
+            b"431" => Some(HEAD_TOO_LARGE),
+            _ => None,
+        }
+    }
+
+    /// Writes other words than these, of which nothing is left to be written then. They are the
+    /// first on their connection, so that the system has room for all of them.
+    fn write_instead(
+        &mut self,
+        context: &mut Context<'_>,
+        words: &str,
+        offered: usize,
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(context, words.as_bytes());
+        self.wrote(&polled, words.len());
+        polled.map(|written| written.map(|_| offered))
+    }
+
     fn wrote(&mut self, polled: &Poll<io::Result<usize>>, offered: usize) {
         match polled {
             Poll::Pending => {
@@ -248,6 +300,9 @@ impl AsyncWrite for Watched {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if let Some(words) = this.in_words(bytes) {
+            return this.write_instead(context, words, bytes.len());
+        }
         let polled = Pin::new(&mut this.stream).poll_write(context, bytes);
         this.wrote(&polled, bytes.len());
         polled
@@ -259,8 +314,12 @@ impl AsyncWrite for Watched {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        let offered = slices.iter().map(|slice| slice.len()).sum();
+        if let Some(words) = slices.first().and_then(|first| this.in_words(first)) {
+            return this.write_instead(context, words, offered);
+        }
         let polled = Pin::new(&mut this.stream).poll_write_vectored(context, slices);
-        this.wrote(&polled, slices.iter().map(|slice| slice.len()).sum());
+        this.wrote(&polled, offered);
         polled
     }
 
@@ -316,7 +375,7 @@ mod tests {
 
     #[test]
     fn what_is_said_without_hyper_is_http() {
-        for text in [HEAD_LATE, NO_PLACE] {
+        for text in [HEAD_LATE, HEAD_MALFORMED, HEAD_TOO_LARGE, TARGET_TOO_LONG, NO_PLACE] {
             let (head, body) = text.split_once("\r\n\r\n").expect("a head");
             assert!(head.ends_with(&format!("Content-Length: {}", body.len())), "{}", body.len());
             let problem: serde_json::Value = serde_json::from_str(body).expect("JSON");

@@ -69,6 +69,19 @@ pub enum WhenFailed {
     Park,
 }
 
+impl Backoff {
+    /// Of these bounds; one that is not said is its default, or as far as the other has it.
+    #[must_use]
+    pub fn between(first: Option<Duration>, max: Option<Duration>) -> Self {
+        let default = Self::default();
+        match (first, max) {
+            (Some(first), max) => Self { first, max: max.unwrap_or(default.max).max(first) },
+            (None, Some(max)) => Self { first: default.first.min(max), max },
+            (None, None) => default,
+        }
+    }
+}
+
 impl Default for Backoff {
     fn default() -> Self {
         Self { first: Duration::from_millis(100), max: Duration::from_secs(30) }
@@ -213,13 +226,20 @@ fn counts(fields: &mut Fields<'_, '_>, into: &mut Subscription, problems: &mut P
 
 fn backoff(table: &DeTable<'_>, problems: &mut Problems<'_>) -> Backoff {
     let mut fields = Fields::of("[[subscribe]] backoff.", table);
-    let mut duration =
-        |key| fields.take(key).and_then(|field| field.duration(&quantity::BACKOFF, problems));
-    let (first, max) = (duration("first"), duration("max"));
+    let (field, longest) = (fields.take("first"), fields.take("max"));
+    let first = field.as_ref().and_then(|field| field.duration(&quantity::BACKOFF, problems));
+    let max = longest.and_then(|field| field.duration(&quantity::BACKOFF, problems));
+    if let (Some(field), Some(first), Some(max)) = (field, first, max)
+        && first > max
+    {
+        let (first, max) = (humantime::format_duration(first), humantime::format_duration(max));
+        field.report(
+            problems,
+            format_args!("is {first}, longer than `max`, {max}, which no wait is"),
+        );
+    }
     fields.finish(problems);
-    let defaults = Backoff::default();
-    let first = first.unwrap_or(defaults.first);
-    Backoff { first, max: max.unwrap_or(defaults.max).max(first) }
+    Backoff::between(first, max)
 }
 
 #[cfg(test)]

@@ -99,6 +99,9 @@ impl FromStr for Reference {
         let invalid =
             |reason: &str| InvalidReference { text: text.to_owned(), reason: reason.to_owned() };
         let named = text.strip_prefix(SCHEME).ok_or_else(|| invalid("it begins otherwise"))?;
+        if let Some(reason) = wrong(named) {
+            return Err(invalid(&reason));
+        }
         let reference: oci_client::Reference =
             named.parse().map_err(|error| invalid(&format!("{error}")))?;
         if !named.starts_with(&format!("{}/", reference.registry())) {
@@ -110,6 +113,60 @@ impl FromStr for Reference {
         }
         Ok(Self(reference))
     }
+}
+
+impl InvalidReference {
+    /// What is wrong, without the text itself.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+}
+
+/// Which part of it is none, where the parser only says that one is.
+fn wrong(named: &str) -> Option<String> {
+    let (named, digest) = match named.split_once('@') {
+        Some((named, digest)) => (named, Some(digest)),
+        None => (named, None),
+    };
+    let Some((registry, path)) = named.split_once('/').filter(|(registry, _)| !registry.is_empty())
+    else {
+        return Some("it names no registry".to_owned());
+    };
+    let is_registry = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
+    if !registry.bytes().all(is_registry) {
+        return Some(format!("`{registry}` is no registry such as registry.example:5000"));
+    }
+    let (repository, tag) = match path.rsplit_once(':') {
+        Some((repository, tag)) => (repository, Some(tag)),
+        None => (path, None),
+    };
+    let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let is_segment = |segment: &str| {
+        let bytes = segment.as_bytes();
+        bytes.iter().all(|&byte| letter(byte) || b"._-".contains(&byte))
+            && [bytes.first(), bytes.last()].iter().all(|end| end.is_some_and(|&byte| letter(byte)))
+    };
+    if !repository.split('/').all(is_segment) {
+        return Some(format!(
+            "`{repository}` is no repository: lower-case letters and digits, with . _ - between \
+             them, parted by /"
+        ));
+    }
+    let is_tag = |tag: &str| {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        (1..=128).contains(&tag.len()) && tag.bytes().all(fits) && !tag.starts_with(['.', '-'])
+    };
+    if let Some(tag) = tag.filter(|tag| !is_tag(tag)) {
+        return Some(format!("`{tag}` is no tag: 1 to 128 letters, digits, and . _ - in between"));
+    }
+    let is_digest = |digest: &str| match digest.strip_prefix("sha256:") {
+        Some(digits) => digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        // Others are the parser's to know.
+        None => digest.contains(':'),
+    };
+    let digest = digest.filter(|digest| !is_digest(digest))?;
+    Some(format!("`{digest}` is no digest: sha256: and 64 hexadecimal digits"))
 }
 
 #[cfg(test)]
@@ -145,9 +202,15 @@ mod tests {
             ("oci://registry.example/cart", "neither a tag nor a digest"),
             ("oci://localhost:5000/cart", "neither a tag nor a digest"),
             ("registry.example/cart:1", "begins otherwise"),
-            ("oci://registry.example/Cart:1", ""),
-            ("oci://registry.example/cart@sha256:1", ""),
-            ("oci://", ""),
+            ("oci://registry.example/Cart:1", "`Cart` is no repository"),
+            ("oci://registry.example//cart:1", "`/cart` is no repository"),
+            ("oci://registry.example/:1", "`` is no repository"),
+            ("oci://registry.example/cart:", "`` is no tag"),
+            ("oci://registry.example/cart:1 2", "`1 2` is no tag"),
+            ("oci://registry.example/cart@sha256:1", "`sha256:1` is no digest"),
+            ("oci://registry.example/cart@latest", "`latest` is no digest"),
+            ("oci://reg istry.example/cart:1", "`reg istry.example` is no registry"),
+            ("oci://", "names no registry"),
         ] {
             let error = text.parse::<Reference>().expect_err(text).to_string();
             assert!(error.contains(text) && error.contains(reason), "{error}");

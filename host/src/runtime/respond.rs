@@ -87,10 +87,13 @@ pub(super) fn announced(headers: &HeaderMap, has_content: bool) -> Option<u64> {
     if has_content { content_length(headers) } else { None }
 }
 
-/// The length that an answer's head says it has.
+/// The length that an answer's head says it has, once and in digits alone.
 #[must_use]
 pub fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    let mut said = headers.get_all(CONTENT_LENGTH).iter();
+    let text = said.next()?.to_str().ok()?;
+    let is_number = said.next().is_none() && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_number)
 }
 
 /// The response with as much of its body as the guest has made; what is left of the

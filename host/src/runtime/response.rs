@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use tokio::task::unconstrained;
@@ -82,6 +82,13 @@ impl ResponseBody {
     #[must_use]
     pub fn full(bytes: Bytes) -> Self {
         Self::finished(VecDeque::from([Frame::data(bytes)]))
+    }
+
+    /// None, after a head that says how long another one is. HTTP/1 takes one that is known to
+    /// be empty for what the head is about.
+    #[must_use]
+    pub fn none_of_another_length() -> Self {
+        Self::finished(VecDeque::from([Frame::trailers(HeaderMap::new())]))
     }
 
     pub(super) fn finished(frames: VecDeque<Frame<Bytes>>) -> Self {

@@ -16,7 +16,7 @@ use super::handlers::WholeService;
 use super::handlers::whole_requests::{self, Request};
 use super::instance::InstanceState;
 use super::limits::MAX_FIELD_BYTES;
-use super::respond::AnswerBody;
+use super::respond::{AnswerBody, has_content};
 use super::{field_lines, trace};
 
 /// A request's head as such a guest sees it.
@@ -55,7 +55,9 @@ pub(super) async fn call(
     let response = guest.hotdock_http_handler().call_handle(store, request).await?;
     account.check_leaving(response.body.len())?;
     account.subtract(response.headers.len());
-    exchange.answer(Given::Response(answer(response, |body| account.leave(body))));
+    let is_head = head.parts.method == Method::HEAD;
+    let answer = answer(response, is_head, |body| account.leave(body));
+    exchange.answer(Given::Response(answer));
     Ok(())
 }
 
@@ -77,6 +79,7 @@ fn method(method: &Method) -> whole_requests::Method<'_> {
 /// What the guest returned as a response, or what is wrong with it.
 fn answer(
     returned: whole_requests::Response,
+    is_head: bool,
     leave: impl FnOnce(Bytes) -> Bytes,
 ) -> Result<Response<AnswerBody>, String> {
     let whole_requests::Response { status, headers, body } = returned;
@@ -87,8 +90,10 @@ fn answer(
     }
     let mut fields = field_lines::read(&headers)
         .ok_or_else(|| "its answer has a line that is no header field".to_owned())?;
-    // The body's own, whatever the guest says.
-    fields.remove(CONTENT_LENGTH);
+    // The body's own, whatever the guest says; where there is none it may be another answer's.
+    if has_content(is_head, status) || !body.is_empty() {
+        fields.remove(CONTENT_LENGTH);
+    }
     let mut frames = VecDeque::new();
     if !body.is_empty() {
         frames.push_back(Frame::data(leave(Bytes::from(body))));
@@ -105,7 +110,7 @@ mod tests {
 
     fn answered(status: u16, headers: &[u8]) -> Result<Response<AnswerBody>, String> {
         let (headers, body) = (headers.to_vec(), b"body".to_vec());
-        answer(whole_requests::Response { status, headers, body }, |body| body)
+        answer(whole_requests::Response { status, headers, body }, false, |body| body)
     }
 
     #[test]
@@ -115,6 +120,19 @@ mod tests {
         assert_eq!(response.headers().get_all("x-a").iter().count(), 2);
         assert!(!response.headers().contains_key(CONTENT_LENGTH));
         assert!(matches!(response.body(), AnswerBody::Whole(frames) if frames.len() == 1));
+    }
+
+    #[test]
+    fn an_answer_without_content_may_say_how_long_another_is() {
+        let length = |status: u16, is_head: bool, body: &[u8]| {
+            let (headers, body) = (b"content-length: 7\r\n".to_vec(), body.to_vec());
+            let returned = whole_requests::Response { status, headers, body };
+            let response = answer(returned, is_head, |body| body).expect("good");
+            response.headers().get(CONTENT_LENGTH).is_some_and(|length| length == "7")
+        };
+        assert!(length(200, true, b"") && length(304, false, b""));
+        assert!(!length(200, true, b"body"), "that is how long it is");
+        assert!(!length(200, false, b""));
     }
 
     #[test]

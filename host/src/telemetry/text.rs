@@ -5,7 +5,7 @@
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::{self, Debug, Write as _};
-use std::io::{self, IsTerminal as _, Write};
+use std::io::{self, Write};
 
 use serde_json::json;
 use tracing::field::{Field, Visit};
@@ -37,8 +37,9 @@ struct Fields<'a, 'w> {
 #[derive(Debug)]
 pub(super) struct JsonOutput;
 
-pub(super) fn is_terminal() -> bool {
-    io::stderr().is_terminal()
+/// Whether somebody sees colours there.
+pub(super) fn is_coloured() -> bool {
+    anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never
 }
 
 /// Where lines go that are escaped already.

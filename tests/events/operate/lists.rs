@@ -219,3 +219,17 @@ async fn the_description_for_programs_has_every_endpoint() {
         }
     }
 }
+
+#[tokio::test]
+async fn lag_is_how_far_a_position_is_behind_the_newest_event() {
+    let host = consumer("").await;
+    let mut unwanted = event("k", json!([]));
+    unwanted["type"] = json!("other.kind");
+    publish(&host, json!([event("k", json!([])), unwanted])).await;
+    // What nobody wants is passed at once, whenever the cursor on disk is moved.
+    until(&host, SUBSCRIPTION, "position", json!(2)).await;
+    let status = get(&host, SUBSCRIPTION).await.json();
+    assert_eq!((&status["lag"], &status["oldest_age_ms"]), (&json!(0), &Value::Null), "{status}");
+    let of = "service=\"consumer\",subscription=\"test.>\"";
+    host.until_metric(&format!("hotdock_subscription_lag{{{of}}}"), 0).await;
+}

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Query, State};
+use axum::http::StatusCode;
 use serde::Deserialize;
 use tokio::time::Instant;
 use utoipa::IntoParams;
@@ -16,6 +17,9 @@ use crate::events::{EventPage, Wanted};
 
 /// How long an answer may be waited for, in seconds.
 const MAX_WAIT: u64 = 30;
+
+/// After how many seconds a client may come again that found no place to wait.
+const AGAIN_AFTER: u64 = 5;
 
 /// Which events.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -30,7 +34,7 @@ pub(super) struct Parameters {
     limit: Option<usize>,
     /// Those whose type fits the pattern: `*` is one segment, `>` the rest.
     r#type: Option<String>,
-    /// While there is none, wait for one for so many seconds (0); not where half of the
+    /// While there is none, wait for one for so many seconds (0); 503 where half of the
     /// listener's connections wait already.
     #[param(maximum = 30)]
     wait: Option<u64>,
@@ -41,6 +45,9 @@ pub(super) struct Parameters {
 #[utoipa::path(get, path = "/v1/events", tag = "events", params(Parameters), responses(
     (status = 200, description = "A page", body = EventPage),
     (status = 400, description = "A parameter is wrong", body = Problem,
+     content_type = "application/problem+json"),
+    (status = 503, description = "There is no event, and no place to wait for one; \
+     `Retry-After` says when to come again", body = Problem,
      content_type = "application/problem+json"),
     Denied,
 ))]
@@ -54,9 +61,14 @@ pub(super) async fn list(
     let page = match wait.unwrap_or(0) {
         0 => admin.events.page(&wanted).await?,
         wait @ 1..=MAX_WAIT => {
-            // Where half of all connections wait already, its client has to ask again.
-            let place = admin.polls.try_acquire();
-            let wait = if place.is_ok() { wait } else { 0 };
+            let Ok(_place) = admin.polls.try_acquire() else {
+                // What is there is had without a wait. Where that is nothing, a client that asks
+                // again at once would do so all the time.
+                let page = admin.events.page(&wanted).await?;
+                let goes_on = wanted.after.is_some_and(|after| page.next > after);
+                let has_some = goes_on || !page.events.is_empty();
+                return if has_some { Ok(Json(page)) } else { Err(no_place()) };
+            };
             let deadline = Instant::now() + Duration::from_secs(wait);
             admin.events.page_once_there(&wanted, deadline, &admin.stopping).await?
         }
@@ -66,6 +78,15 @@ pub(super) async fn list(
         }
     };
     Ok(Json(page))
+}
+
+/// Says when to come again.
+fn no_place() -> Problem {
+    let detail = format!(
+        "half of the listener's connections ([http] admin-max-connections) wait for events \
+         already: ask again in {AGAIN_AFTER} s, or without `wait`"
+    );
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).until(AGAIN_AFTER)
 }
 
 fn pattern(text: &str) -> Result<TypePattern, Problem> {

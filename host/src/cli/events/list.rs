@@ -93,7 +93,7 @@ pub(super) fn print(
     if json {
         entries.iter().try_for_each(|entry| console::json(entry.get()))?;
     } else {
-        console::lines(&in_words(entries)?)?;
+        console::tabled(&in_words(entries)?)?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,7 @@
 //! `hotdock events tail`
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -8,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::{Page, moment};
 use crate::cli::console;
-use crate::cli::remote::{Host, Remote};
+use crate::cli::remote::{Host, Refused, Remote};
 use crate::escape;
 
 /// How many events there are at first.
@@ -19,6 +20,9 @@ const PAGE: usize = 500;
 
 /// How long the host is to wait for the next one, in seconds.
 const WAIT: u64 = 30;
+
+/// When it is asked again where it has no place for who waits.
+const NO_PLACE: Duration = Duration::from_secs(5);
 
 /// Show the newest events, and go on with what comes.
 ///
@@ -43,6 +47,11 @@ pub(super) struct Tail {
     /// Print one JSON object a line
     #[arg(long)]
     json: bool,
+}
+
+/// Whether the host only has no place for one more who waits.
+fn is_for_now(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Refused>().is_some_and(Refused::is_for_now)
 }
 
 /// An event of a page.
@@ -73,7 +82,13 @@ impl Tail {
                 return Ok(ExitCode::SUCCESS);
             }
             loop {
-                let page = self.page(host, Some(next), PAGE, WAIT).await?;
+                let page = match self.page(host, Some(next), PAGE, WAIT).await {
+                    Err(error) if is_for_now(&error) => {
+                        tokio::time::sleep(NO_PLACE).await;
+                        continue;
+                    }
+                    page => page?,
+                };
                 page.entries.iter().try_for_each(|entry| self.show(entry))?;
                 next = position(&page)?;
             }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -11,7 +12,7 @@ use super::{Active, Events, MAX_COMMANDS, Name, PrepareError, Table};
 use crate::deadline;
 use crate::events::command::{COMMAND_PATIENCE, Command};
 use crate::events::status::Status;
-use crate::events::subscriber::Subscriber;
+use crate::events::subscriber::{Subscriber, Webhooks};
 use crate::events::subscription::{Dispatcher, Parts};
 use crate::manifest::Subscription;
 use crate::service::{ServiceName, Snapshot};
@@ -84,6 +85,7 @@ impl Table {
         let is_stale = |(name, active): (&Name, &Active)| {
             active.ended.is_cancelled()
                 || settings(name).is_none()
+                || is_replaced(subscriber, name, active)
                 || (active.versions != versions && !active.stop.is_cancelled())
                 || is_behind(name, active)
         };
@@ -103,16 +105,18 @@ impl Events {
     /// is cancelled when that is done, one for each.
     pub(super) fn look_through(&self) -> Vec<CancellationToken> {
         let snapshot = self.inner.registry.load().clone();
+        let webhooks = self.webhooks();
+        let webhooks = webhooks.as_deref();
         let mut table = self.table();
         if table.stopping {
             return Vec::new();
         }
         let mut services: Vec<ServiceName> = snapshot.services.keys().cloned().collect();
-        services.extend(self.inner.webhooks.as_ref().map(|_| ServiceName::webhooks()));
+        services.extend(webhooks.map(|_| ServiceName::webhooks()));
         services.extend(table.active.keys().map(|name| name.service.clone()));
         services.sort_unstable();
         services.dedup();
-        services.retain(|service| table.needs(service, self.subscriber(&snapshot, service)));
+        services.retain(|service| table.needs(service, subscriber(&snapshot, webhooks, service)));
         services.iter().map(|service| self.tend_later(&mut table, service)).collect()
     }
 
@@ -143,8 +147,13 @@ impl Events {
         self.remove_ended(service).await;
         // Only now: whoever had the turn before may have given its store up.
         let snapshot = self.inner.registry.load().clone();
-        let subscriber = self.subscriber(&snapshot, service);
-        self.stop_unwanted(service, subscriber);
+        let webhooks = self.webhooks();
+        let subscriber = subscriber(&snapshot, webhooks.as_deref(), service);
+        let ending = self.stop_unwanted(service, subscriber);
+        if !ending.is_empty() {
+            join_all(ending.iter().map(CancellationToken::cancelled)).await;
+            self.remove_ended(service).await;
+        }
         let Some(subscriber) = subscriber else { return };
         self.update(subscriber).await;
         if let Err(error) = self.start_missing(subscriber).await {
@@ -154,17 +163,6 @@ impl Events {
         }
         self.advance(service).await;
         self.show(&self.table());
-    }
-
-    /// Whoever of this name has subscriptions.
-    fn subscriber<'a>(
-        &'a self,
-        snapshot: &'a Snapshot,
-        name: &ServiceName,
-    ) -> Option<Subscriber<'a>> {
-        let webhooks = self.inner.webhooks.as_ref().filter(|_| *name == ServiceName::webhooks());
-        let service = snapshot.services.get(name).map(Subscriber::Service);
-        service.or_else(|| webhooks.map(Subscriber::Webhooks))
     }
 
     async fn remove_ended(&self, service: &ServiceName) {
@@ -180,6 +178,9 @@ impl Events {
             if dead > 0 {
                 self.table().dead_of_ended.insert(name.clone(), dead);
             }
+            if active.goes_on {
+                self.table().unsettled.insert(name.service.clone());
+            }
             let is_over = active.until.is_some() && !active.stop.is_cancelled();
             if is_over && let Err(error) = self.forget(&name, &active.store).await {
                 tracing::warn!(service = %name.service, subscription = %name, %error, "the replay is not forgotten");
@@ -188,14 +189,31 @@ impl Events {
         }
     }
 
-    fn stop_unwanted(&self, service: &ServiceName, subscriber: Option<Subscriber<'_>>) {
-        let table = self.table();
-        for (name, active) in table.of(service) {
-            if subscriber.and_then(|found| found.settings(&name.subscription)).is_none() {
+    /// Returns what is cancelled when those have ended that go on with another target.
+    fn stop_unwanted(
+        &self,
+        service: &ServiceName,
+        subscriber: Option<Subscriber<'_>>,
+    ) -> Vec<CancellationToken> {
+        let mut ending = Vec::new();
+        let mut table = self.table();
+        for (name, active) in &mut table.active {
+            let is_stopped = active.stop.is_cancelled();
+            if name.service != *service || is_stopped {
+                continue;
+            }
+            let is_wanted =
+                subscriber.and_then(|found| found.settings(&name.subscription)).is_some();
+            active.goes_on = is_wanted && is_replaced(subscriber, name, active);
+            if !is_wanted || active.goes_on {
                 active.stop.cancel();
+            }
+            if active.goes_on {
+                ending.push(active.ended.clone());
             }
         }
         self.show(&table);
+        ending
     }
 
     /// Tells a subscriber's dispatchers of new versions.
@@ -272,7 +290,7 @@ impl Events {
         let parts = Parts {
             bus: self.inner.bus.clone(),
             store: Arc::clone(&store),
-            target,
+            target: target.clone(),
             service: name.service.clone(),
             name: Arc::clone(&name.subscription),
             until,
@@ -290,6 +308,8 @@ impl Events {
             status,
             commands,
             until,
+            target,
+            goes_on: false,
             passed_since: None,
             versions,
             stop,
@@ -342,6 +362,22 @@ impl Active {
         }
         Some(progress.cursor)
     }
+}
+
+/// Whoever of this name has subscriptions.
+fn subscriber<'a>(
+    snapshot: &'a Snapshot,
+    webhooks: Option<&'a Webhooks>,
+    name: &ServiceName,
+) -> Option<Subscriber<'a>> {
+    let webhooks = webhooks.filter(|_| *name == ServiceName::webhooks());
+    let service = snapshot.services.get(name).map(Subscriber::Service);
+    service.or_else(|| webhooks.map(Subscriber::Webhooks))
+}
+
+/// Whether its events go elsewhere now.
+fn is_replaced(subscriber: Option<Subscriber<'_>>, name: &Name, active: &Active) -> bool {
+    subscriber.is_some_and(|found| found.has_another(&name.subscription, &active.target))
 }
 
 /// Whether the cursor is so far behind what was passed that it is written.

@@ -232,7 +232,7 @@ impl Events {
     fn services(&self) -> Vec<ServiceName> {
         let mut services: Vec<ServiceName> =
             self.inner.registry.load().services.keys().cloned().collect();
-        services.extend(self.inner.webhooks.as_ref().map(|_| ServiceName::webhooks()));
+        services.extend(self.webhooks().map(|_| ServiceName::webhooks()));
         services.sort();
         services
     }

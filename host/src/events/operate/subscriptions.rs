@@ -21,12 +21,13 @@ pub struct SubscriptionStatus {
     /// `running`, `paused`, `full`, `parked`, `gap`, `starting`, or `gone` where no
     /// version wants it any more.
     pub state: &'static str,
-    /// Everything up to here is finished, held or dead.
+    /// Everything up to here is finished, held, dead or not wanted.
     pub position: u64,
     /// Where a replay ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<u64>,
-    /// Events on the bus that it has not read yet, wanted or not, and those in flight.
+    /// How many events follow `position`, to the newest on the bus or where a replay ends, wanted
+    /// or not.
     pub lag: u64,
     /// Events that it has read and that are neither finished nor held.
     pub in_flight: usize,
@@ -143,7 +144,7 @@ impl Events {
         let report = shown.status.report();
         match report.state.name() {
             // What it has lost is said first, whatever keeps it from reading on.
-            _ if position_of(shown) + 1 < self.inner.bus.first() => "gap",
+            _ if shown.position() + 1 < self.inner.bus.first() => "gap",
             "running" if report.parked > 0 => "parked",
             name => name,
         }
@@ -175,7 +176,7 @@ impl Events {
             name: shown.name.to_string(),
             pattern: Some(shown.pattern.clone()),
             state: self.state_of(shown),
-            position: position_of(shown),
+            position: shown.position(),
             until: shown.until,
             lag: shown.lag(bus.last()),
             in_flight: report.window,
@@ -226,10 +227,4 @@ impl Events {
         let recorded_at = self.recorded_at(position?).await?;
         Some(now_ms().saturating_sub(recorded_at))
     }
-}
-
-/// Everything up to here is finished, held or dead.
-fn position_of(shown: &Shown) -> u64 {
-    let progress = shown.store.progress(&shown.name.subscription);
-    progress.map_or_else(|| shown.status.report().scanned, |progress| progress.cursor)
 }

@@ -64,6 +64,12 @@ impl Keys {
         }
     }
 
+    /// Whether these sign as the others do.
+    pub(super) fn are_as(&self, other: &Self) -> bool {
+        let sign = |keys: &Self| keys.sign("", 0, b"");
+        sign(self) == sign(other)
+    }
+
     fn parse(text: &str) -> Result<Self, String> {
         let mut keys = Vec::new();
         for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.is_empty()) {

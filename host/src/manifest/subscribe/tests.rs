@@ -74,6 +74,11 @@ fn what_is_wrong_with_a_subscription_is_said_with_its_line() {
             "order.toml:1:1: `[[subscribe]]` needs a `name`: its type `a@b` is none",
         ),
         (
+            "type = \"a\"\nbackoff = { first = \"1m\", max = \"30s\" }",
+            "order.toml:3:21: `[[subscribe]] backoff.first` is 1m, longer than `max`, 30s, which no \
+             wait is",
+        ),
+        (
             "type = \"a\"\n[[subscribe]]\ntype = \"a\"",
             "order.toml:3:1: subscription `a` is there twice",
         ),
@@ -82,4 +87,16 @@ fn what_is_wrong_with_a_subscription_is_said_with_its_line() {
         let refused = read(&format!("[[subscribe]]\n{text}")).expect_err(text);
         assert_eq!(refused, [expected], "{text}");
     }
+}
+
+#[test]
+fn a_bound_of_the_waits_that_is_not_said_is_no_narrower_than_the_other() {
+    let backoff = |text: &str| {
+        let read = read(&format!("[[subscribe]]\ntype = \"a\"\nbackoff = {{ {text} }}"));
+        let Backoff { first, max } = read.expect("good")[0].backoff;
+        (first.as_millis(), max.as_millis())
+    };
+    assert_eq!(backoff(""), (100, 30_000));
+    assert_eq!(backoff("first = \"1m\""), (60_000, 60_000));
+    assert_eq!(backoff("max = \"50ms\""), (50, 50));
 }
