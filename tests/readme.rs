@@ -1,11 +1,11 @@
-//! The README's commands run as they are written.
+//! The documentation's commands run as they are written.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::harness::{Host, PATIENCE};
 
-/// A command of the README, and what it says comes out.
+/// A command of a page, and what it says comes out.
 struct Step {
     command: String,
     output: String,
@@ -18,8 +18,9 @@ async fn the_walkthroughs_of_requests_and_events_run_as_written() {
         return;
     }
     let host = Host::builder().plugin("cart").plugin("order").start().await;
-    let steps = steps("### A request", "### A deployment");
-    assert!(steps.len() >= 9, "the README has {} commands there", steps.len());
+    let mut steps = steps("requests.md", "# Requests", None);
+    steps.extend(self::steps("events.md", "## An event", Some("## Operating events")));
+    assert!(steps.len() >= 9, "the pages have {} commands there", steps.len());
     for Step { command, output } in steps {
         let command = command
             .replace("localhost:8080", &host.address.to_string())
@@ -33,7 +34,7 @@ async fn the_walkthroughs_of_requests_and_events_run_as_written() {
                 break;
             }
             let over = !reads || Instant::now() >= end;
-            assert!(!over, "{command}\ngives: {got}\nthe README says: {output}");
+            assert!(!over, "{command}\ngives: {got}\nthe page says: {output}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -44,12 +45,12 @@ fn run(command: &str) -> String {
     String::from_utf8(run.expect("bash").stdout).expect("text")
 }
 
-/// The commands between two headings, each with the lines that follow it.
-fn steps(from: &str, to: &str) -> Vec<Step> {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md"));
-    let readme = readme.expect("the README");
-    let (_, section) = readme.split_once(from).expect("the first heading");
-    let (section, _) = section.split_once(to).expect("the second heading");
+/// A page's commands after a heading and before another one, each with the lines that follow it.
+fn steps(page: &str, from: &str, to: Option<&str>) -> Vec<Step> {
+    let page = format!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/{}"), page);
+    let page = std::fs::read_to_string(page).expect("the page");
+    let (_, section) = page.split_once(from).expect("the first heading");
+    let section = to.map_or(section, |to| section.split_once(to).expect("the second heading").0);
     let blocks = section.split("```console\n").skip(1);
     let mut steps: Vec<Step> = Vec::new();
     for line in blocks.flat_map(|block| block.split("```").next().unwrap_or_default().lines()) {
