@@ -1,15 +1,13 @@
-//! The documentation's commands run as they are written.
+//! The documentation's commands run as they are written, and what it says of the code is so.
+
+mod pages;
+mod promises;
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use self::pages::{Step, steps};
 use crate::harness::{Host, PATIENCE};
-
-/// A command of a page, and what it says comes out.
-struct Step {
-    command: String,
-    output: String,
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_walkthroughs_of_requests_and_events_run_as_written() {
@@ -18,8 +16,10 @@ async fn the_walkthroughs_of_requests_and_events_run_as_written() {
         return;
     }
     let host = Host::builder().plugin("cart").plugin("order").start().await;
-    let mut steps = steps("requests.md", "# Requests", None);
-    steps.extend(self::steps("events.md", "## An event", Some("## Operating events")));
+    let mut steps = steps(&pages::read("docs/requests.md"));
+    let events = pages::read("docs/events.md");
+    let (first, _) = events.split_once("## Operating events").expect("the heading");
+    steps.extend(self::steps(first));
     assert!(steps.len() >= 9, "the pages have {} commands there", steps.len());
     for Step { command, output } in steps {
         let command = command
@@ -43,31 +43,6 @@ async fn the_walkthroughs_of_requests_and_events_run_as_written() {
 fn run(command: &str) -> String {
     let run = Command::new("bash").args(["-c", command]).stderr(Stdio::null()).output();
     String::from_utf8(run.expect("bash").stdout).expect("text")
-}
-
-/// A page's commands after a heading and before another one, each with the lines that follow it.
-fn steps(page: &str, from: &str, to: Option<&str>) -> Vec<Step> {
-    let page = format!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/{}"), page);
-    let page = std::fs::read_to_string(page).expect("the page");
-    let (_, section) = page.split_once(from).expect("the first heading");
-    let section = to.map_or(section, |to| section.split_once(to).expect("the second heading").0);
-    let blocks = section.split("```console\n").skip(1);
-    let mut steps: Vec<Step> = Vec::new();
-    for line in blocks.flat_map(|block| block.split("```").next().unwrap_or_default().lines()) {
-        match (line.strip_prefix("$ "), steps.last_mut()) {
-            (Some(command), _) => {
-                steps.push(Step { command: command.to_owned(), output: String::new() });
-            }
-            // A command that goes on.
-            (None, Some(step)) if step.command.ends_with('\\') => {
-                step.command.push('\n');
-                step.command.push_str(line);
-            }
-            (None, Some(step)) => step.output.push_str(line),
-            (None, None) => panic!("no command before {line}"),
-        }
-    }
-    steps
 }
 
 /// Whether it came out, where `…` stands for anything.
