@@ -154,6 +154,10 @@ fn commands_are_such_as_there_are() {
         for step in pages::steps(&text) {
             let line = step.command.split("  #").next().unwrap_or_default();
             for command in line.split("&&").flat_map(|part| part.split(" | ")).map(str::trim) {
+                // What a variable is set to by another command.
+                if command.contains("=$(") {
+                    continue;
+                }
                 let mut words = command.split_whitespace().skip_while(|word| is_assignment(word));
                 let program = words.next().unwrap_or_default();
                 match program.strip_prefix("target/release/").unwrap_or(program) {
