@@ -1,15 +1,13 @@
-//! The README's commands run as they are written.
+//! The documentation's commands run as they are written, and what it says of the code is so.
+
+mod pages;
+mod promises;
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use self::pages::{Step, steps};
 use crate::harness::{Host, PATIENCE};
-
-/// A command of the README, and what it says comes out.
-struct Step {
-    command: String,
-    output: String,
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_walkthroughs_of_requests_and_events_run_as_written() {
@@ -18,8 +16,11 @@ async fn the_walkthroughs_of_requests_and_events_run_as_written() {
         return;
     }
     let host = Host::builder().plugin("cart").plugin("order").start().await;
-    let steps = steps("### A request", "### A deployment");
-    assert!(steps.len() >= 9, "the README has {} commands there", steps.len());
+    let mut steps = steps(&pages::read("docs/requests.md"));
+    let events = pages::read("docs/events.md");
+    let (first, _) = events.split_once("## Operating events").expect("the heading");
+    steps.extend(self::steps(first));
+    assert!(steps.len() >= 9, "the pages have {} commands there", steps.len());
     for Step { command, output } in steps {
         let command = command
             .replace("localhost:8080", &host.address.to_string())
@@ -33,7 +34,7 @@ async fn the_walkthroughs_of_requests_and_events_run_as_written() {
                 break;
             }
             let over = !reads || Instant::now() >= end;
-            assert!(!over, "{command}\ngives: {got}\nthe README says: {output}");
+            assert!(!over, "{command}\ngives: {got}\nthe page says: {output}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -42,31 +43,6 @@ async fn the_walkthroughs_of_requests_and_events_run_as_written() {
 fn run(command: &str) -> String {
     let run = Command::new("bash").args(["-c", command]).stderr(Stdio::null()).output();
     String::from_utf8(run.expect("bash").stdout).expect("text")
-}
-
-/// The commands between two headings, each with the lines that follow it.
-fn steps(from: &str, to: &str) -> Vec<Step> {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md"));
-    let readme = readme.expect("the README");
-    let (_, section) = readme.split_once(from).expect("the first heading");
-    let (section, _) = section.split_once(to).expect("the second heading");
-    let blocks = section.split("```console\n").skip(1);
-    let mut steps: Vec<Step> = Vec::new();
-    for line in blocks.flat_map(|block| block.split("```").next().unwrap_or_default().lines()) {
-        match (line.strip_prefix("$ "), steps.last_mut()) {
-            (Some(command), _) => {
-                steps.push(Step { command: command.to_owned(), output: String::new() });
-            }
-            // A command that goes on.
-            (None, Some(step)) if step.command.ends_with('\\') => {
-                step.command.push('\n');
-                step.command.push_str(line);
-            }
-            (None, Some(step)) => step.output.push_str(line),
-            (None, None) => panic!("no command before {line}"),
-        }
-    }
-    steps
 }
 
 /// Whether it came out, where `…` stands for anything.

@@ -8,8 +8,8 @@ ROOT = Path(__file__).resolve().parents[2]
 TARGET = ROOT / "target"
 GUESTS = TARGET / "test-guests"
 RESULTS = TARGET / "bench"
-# Those of a whole run, for the README.
-CHARTS = ROOT / "tests" / "bench" / "charts"
+# Those of a whole run, for docs/benchmarks.md.
+CHARTS = ROOT / "docs" / "charts"
 
 QUICK = os.environ.get("QUICK", "") not in ("", "0")
 ROUNDS = int(os.environ.get("ROUNDS", 3 if QUICK else 5))

@@ -3,7 +3,7 @@
 //! The first run is optimistic. Where another invocation committed something
 //! that this one had read, it runs again, leased: alone on the store's writer.
 //! Where others waited too long for it, it runs once more, first and alone.
-//! (DESIGN §6.)
+//! (docs/ARCHITECTURE.md, walk 1.)
 
 use std::future::Future;
 use std::sync::Arc;
