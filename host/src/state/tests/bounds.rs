@@ -59,7 +59,6 @@ async fn a_schema_has_so_much_text_and_is_counted_for_each_that_reads() {
     assert!(!reading.is_empty() && held > before, "{}: {held}", reading.len());
     drop(reading);
     store.begin().get("n", "a").await.expect("there is memory again");
-    assert!(store.sql_memory().0 < held, "it was given back");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
