@@ -1,6 +1,7 @@
 //! Outgoing requests, to servers that the tests start themselves.
 
 mod denied;
+mod floods;
 mod limits;
 mod roundtrip;
 mod transaction;

@@ -8,7 +8,7 @@
 pub(crate) mod clock;
 mod descriptors;
 mod exchange;
-mod frames;
+pub(crate) mod frames;
 mod guarded;
 mod limits;
 mod linger;

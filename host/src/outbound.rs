@@ -19,9 +19,11 @@ mod grant;
 mod headers;
 mod lasting;
 mod own;
+mod peer;
 mod request;
 mod resolve;
 mod tls;
+mod watched;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -85,7 +87,7 @@ impl Outbound {
             .http1_max_buf_size(usize::try_from(header_bytes).unwrap_or(usize::MAX))
             .http2_max_header_list_size(header_bytes);
         let client = builder.build(connector.clone());
-        let h2c = builder.http2_only(true).build(connector);
+        let h2c = builder.http2_only(true).build(connector.h2c());
         Self {
             inner: Arc::new(Inner {
                 config,

@@ -53,22 +53,7 @@ impl Upstream {
 
     /// With TLS, for `localhost`, and the file that makes it trusted.
     pub async fn with_tls(folder: &tempfile::TempDir) -> (Self, PathBuf) {
-        let names = vec!["localhost".to_owned()];
-        let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
-        let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
-        let trusted = folder.path().join("trusted.pem");
-        std::fs::write(&trusted, &certificate).expect("a file");
-        let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).expect("PEM");
-        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("PEM");
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("the provider has them")
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate], key)
-            .expect("a pair");
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let tls = TlsAcceptor::from(Arc::new(config));
+        let (tls, trusted) = certified(folder, &[b"h2", b"http/1.1"]);
         (Self::start_with(Arc::new(|_| Box::pin(async {})), Some(tls)).await, trusted)
     }
 
@@ -104,6 +89,26 @@ impl Upstream {
     pub fn connections(&self) -> usize {
         *self.connections.lock().expect("a lock")
     }
+}
+
+/// TLS for `localhost`, with these protocols, and the file that makes it trusted.
+pub fn certified(folder: &tempfile::TempDir, protocols: &[&[u8]]) -> (TlsAcceptor, PathBuf) {
+    let names = vec!["localhost".to_owned()];
+    let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
+    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let trusted = folder.path().join("trusted.pem");
+    std::fs::write(&trusted, &certificate).expect("a file");
+    let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).expect("PEM");
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("PEM");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the provider has them")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .expect("a pair");
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+    (TlsAcceptor::from(Arc::new(config)), trusted)
 }
 
 async fn serve(

@@ -1,79 +1,47 @@
 //! Which HTTP/2 frames come (RFC 9113 §4.1): whether a head is open, and whether there are too
 //! many that bring nothing. The library that reads them bounds what a frame makes it keep, but
 //! not how often it is asked to answer, to change its settings or to give up what it has begun.
+//!
+//! `walk` finds the frames and `count` counts them, for the outgoing side as well.
 
-use super::clock::{Ms, now};
+mod count;
+mod walk;
+
+use self::count::LITTLE;
+pub(crate) use self::count::{BYTES_A_FRAME, Count, Flood, NOTHING};
+pub(crate) use self::walk::{Frame, Walk};
 
 /// What HTTP/2 begins with (RFC 9113 §3.4).
-pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// How long frames are counted together.
-const WINDOW_MS: Ms = 10_000;
-
-/// What one that brings nothing counts, and one that brings next to nothing.
-const NOTHING: u64 = 4;
-const LITTLE: u64 = 1;
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Data of fewer bytes that aren't the last brings next to nothing.
 const LITTLE_BYTES: u32 = 128;
 
-/// For so many bytes that are sent to it a peer may send one more: it says that it took them.
-const BYTES_A_FRAME: u64 = 1 << 10;
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const RST_STREAM: u8 = 3;
 const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
+pub(crate) const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const PADDED: u8 = 8;
 
 /// Follows a connection's frames.
 #[derive(Debug)]
 pub(super) struct Frames {
-    place: Place,
-    header: [u8; 9],
+    walk: Walk,
     in_block: bool,
-    /// Whether the peer has sent its settings, as it has to before all else.
-    has_begun: bool,
     last_stream: u32,
-    /// What those of this window count.
-    count: u64,
-    max_count: u64,
-    window: Ms,
-    /// What was sent to the peer when the window began.
-    sent_before: u64,
+    count: Count,
 }
-
-/// Where the next byte is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    Preface(usize),
-    /// In a frame's header, after so many of its bytes.
-    Header(usize),
-    /// In a frame, with so many bytes to come. `padded`: the next says how many are padding.
-    Payload {
-        left: u32,
-        padded: bool,
-    },
-}
-
-/// There were too many frames that bring nothing.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Flood;
 
 impl Frames {
     /// After so many bytes of the preface.
     pub(super) fn new(of_preface: usize, max_control_frames: u32) -> Self {
         Self {
-            place: Place::Preface(of_preface),
-            header: [0; 9],
+            walk: Walk::new(of_preface),
             in_block: false,
-            has_begun: false,
             last_stream: 0,
-            count: 0,
-            max_count: u64::from(max_control_frames) * NOTHING,
-            window: now(),
-            sent_before: 0,
+            count: Count::new(max_control_frames),
         }
     }
 
@@ -82,104 +50,31 @@ impl Frames {
         self.last_stream
     }
 
-    /// Whether it has begun what is of no use until it is complete.
+    /// Whether it has begun what is of no use until it is complete. It has to send its settings
+    /// before all else.
     pub(super) fn is_head_open(&self) -> bool {
-        let in_data = self.header[3] == DATA && matches!(self.place, Place::Payload { .. });
-        let between = self.place == Place::Header(0);
-        !self.has_begun || self.in_block || !(between || in_data)
+        !self.walk.has_begun() || self.in_block || !self.walk.is_between_or_in_data()
     }
 
     /// Follows what came; `sent` is how many bytes the peer was sent until now.
-    pub(super) fn follow(&mut self, mut bytes: &[u8], sent: u64) -> Result<(), Flood> {
-        while let Some(&first) = bytes.first() {
-            match self.place {
-                Place::Preface(at) => {
-                    let taken = bytes.len().min(PREFACE.len() - at);
-                    bytes = &bytes[taken..];
-                    let at = at + taken;
-                    self.place =
-                        if at == PREFACE.len() { Place::Header(0) } else { Place::Preface(at) };
+    pub(super) fn follow(&mut self, bytes: &[u8], sent: u64) -> Result<(), Flood> {
+        let Self { walk, in_block, last_stream, count } = self;
+        walk.follow(bytes, |frame| {
+            match frame.kind {
+                DATA if frame.flags & END_STREAM != 0 || frame.brings >= LITTLE_BYTES => {}
+                DATA => count.counts(if frame.brings == 0 { NOTHING } else { LITTLE }, sent)?,
+                HEADERS => {
+                    *last_stream = frame.stream.max(*last_stream);
+                    *in_block = frame.flags & END_HEADERS == 0;
                 }
-                Place::Header(at) => {
-                    let taken = bytes.len().min(self.header.len() - at);
-                    self.header[at..at + taken].copy_from_slice(&bytes[..taken]);
-                    bytes = &bytes[taken..];
-                    self.place = Place::Header(at + taken);
-                    if at + taken == self.header.len() {
-                        self.begin(sent)?;
-                    }
+                CONTINUATION => {
+                    *in_block = frame.flags & END_HEADERS == 0;
+                    count.counts(NOTHING, sent)?;
                 }
-                Place::Payload { left, padded: true } => {
-                    bytes = &bytes[1..];
-                    let length = left - 1;
-                    self.brings(length.saturating_sub(first.into()), sent)?;
-                    self.go_on(length);
-                }
-                Place::Payload { left, padded: false } => {
-                    let taken = bytes.len().min(left as usize);
-                    bytes = &bytes[taken..];
-                    self.go_on(left - u32::try_from(taken).unwrap_or(left));
-                }
+                _ => count.counts(NOTHING, sent)?,
             }
-        }
-        Ok(())
-    }
-
-    /// A frame's header is complete.
-    fn begin(&mut self, sent: u64) -> Result<(), Flood> {
-        let [a, b, c, kind, flags, stream @ ..] = self.header;
-        let length = u32::from_be_bytes([0, a, b, c]);
-        let padded = kind == DATA && flags & PADDED != 0 && length > 0;
-        match kind {
-            DATA if padded => {}
-            DATA => self.brings(length, sent)?,
-            HEADERS => {
-                let stream = u32::from_be_bytes(stream) & (u32::MAX >> 1);
-                self.last_stream = self.last_stream.max(stream);
-                self.in_block = flags & END_HEADERS == 0;
-            }
-            CONTINUATION => {
-                self.in_block = flags & END_HEADERS == 0;
-                self.counts(NOTHING, sent)?;
-            }
-            _ => self.counts(NOTHING, sent)?,
-        }
-        if padded {
-            self.place = Place::Payload { left: length, padded };
-        } else {
-            self.go_on(length);
-        }
-        Ok(())
-    }
-
-    /// So many bytes of a frame are to come.
-    fn go_on(&mut self, left: u32) {
-        self.has_begun |= left == 0;
-        self.place =
-            if left == 0 { Place::Header(0) } else { Place::Payload { left, padded: false } };
-    }
-
-    /// A frame brings so many bytes of a body.
-    fn brings(&mut self, bytes: u32, sent: u64) -> Result<(), Flood> {
-        if self.header[4] & END_STREAM != 0 || bytes >= LITTLE_BYTES {
-            return Ok(());
-        }
-        self.counts(if bytes == 0 { NOTHING } else { LITTLE }, sent)
-    }
-
-    fn counts(&mut self, count: u64, sent: u64) -> Result<(), Flood> {
-        self.count += count;
-        // The clock is asked only where it matters.
-        let earned = (sent - self.sent_before) / BYTES_A_FRAME * NOTHING;
-        if self.count <= self.max_count.saturating_add(earned) {
-            return Ok(());
-        }
-        let now = now();
-        if now.saturating_sub(self.window) < WINDOW_MS {
-            return Err(Flood);
-        }
-        (self.window, self.sent_before, self.count) = (now, sent, count);
-        Ok(())
+            Ok(())
+        })
     }
 }
 

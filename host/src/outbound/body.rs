@@ -3,10 +3,12 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use http::request::Parts;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
@@ -19,6 +21,8 @@ use super::grant::InFlight;
 /// A request's body; tells when it was sent or given up.
 pub(super) struct RequestBody {
     body: WasiBody,
+    /// Whether it ends well where it ends before it has begun.
+    may_be_dropped: bool,
     _sent: DropGuard,
 }
 
@@ -40,7 +44,16 @@ pub(super) type Taken = Arc<Mutex<Option<(Incoming, InFlight)>>>;
 
 impl RequestBody {
     pub(super) fn new(body: WasiBody, sent: CancellationToken) -> Self {
-        Self { body, _sent: sent.drop_guard() }
+        Self { body, may_be_dropped: false, _sent: sent.drop_guard() }
+    }
+
+    /// The body of a guest's request with this head. By HTTP/1.1 a `GET` that doesn't say how
+    /// long its content is has none, whatever becomes of its body; by HTTP/2 the request would
+    /// fail where a guest drops the body that it has written nothing to without finishing it.
+    pub(super) fn of(head: &Parts, body: WasiBody, sent: CancellationToken) -> Self {
+        let length = head.headers.get(CONTENT_LENGTH);
+        let may_be_dropped = head.method.is_safe() && length.is_none_or(|length| length == "0");
+        Self { may_be_dropped, ..Self::new(body, sent) }
     }
 }
 
@@ -87,7 +100,10 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        let polled = ready!(Pin::new(&mut self.body).poll_frame(context));
+        let may_be_dropped = std::mem::take(&mut self.may_be_dropped);
+        let is_dropped = matches!(polled, Some(Err(Error::HttpProtocolError)));
+        Poll::Ready(if may_be_dropped && is_dropped { None } else { polled })
     }
 
     fn is_end_stream(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::{Future, Ready, ready};
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -11,9 +11,8 @@ use std::time::Duration;
 
 use http::Uri;
 use http::uri::Scheme;
-use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
-use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -24,12 +23,15 @@ use super::address::AddressRule;
 use super::failure::ConnectFailure;
 use super::resolve::{CheckedResolver, Lookup};
 use super::tls::Tls;
+use super::watched::{Counted, Watched};
 use crate::config::OutboundConfig;
 
 /// Makes connections. Clones are the same connector.
 #[derive(Clone)]
 pub(super) struct Connector {
     inner: Arc<Inner>,
+    /// Whether peers without TLS speak HTTP/2.
+    h2c: bool,
 }
 
 struct Inner {
@@ -45,19 +47,6 @@ struct Inner {
 pub(super) struct Slots {
     limit: usize,
     taken: Mutex<HashMap<String, Weak<Semaphore>>>,
-}
-
-/// How often a connection is read before others have their turn. A peer that sends without end
-/// what is no answer yet (interim responses are read as long as there are any) would have the
-/// thread for itself.
-const READS_AT_ONCE: u8 = 2;
-
-/// A TCP connection, counted until it is closed.
-pub(super) struct Counted {
-    stream: TokioIo<TcpStream>,
-    /// Reads since its task gave way, none of which had to wait.
-    reads: u8,
-    _slot: OwnedSemaphorePermit,
 }
 
 impl Connector {
@@ -78,12 +67,20 @@ impl Connector {
             connect_timeout: config.connect_timeout,
             tls_timeout: config.tls_timeout,
         };
-        Self { inner: Arc::new(inner) }
+        Self { inner: Arc::new(inner), h2c: false }
+    }
+
+    /// The same, for peers that speak HTTP/2 without TLS.
+    pub(super) fn h2c(self) -> Self {
+        Self { h2c: true, ..self }
     }
 }
 
 impl Inner {
-    async fn connect(&self, target: Uri) -> Result<MaybeHttpsStream<Counted>, ConnectFailure> {
+    async fn connect(
+        &self,
+        target: Uri,
+    ) -> Result<MaybeHttpsStream<TokioIo<Counted>>, ConnectFailure> {
         let origin = format!(
             "{}://{}",
             target.scheme_str().unwrap_or_default(),
@@ -94,7 +91,7 @@ impl Inner {
         // The resolver checks names; an address is never looked up.
         self.check_literal(&target)?;
         let stream = self.tcp(target.clone(), &origin).await?;
-        let stream = Counted { stream, reads: 0, _slot: slot };
+        let stream = TokioIo::new(Counted::new(stream.into_inner(), slot));
         if target.scheme() != Some(&Scheme::HTTPS) {
             return Ok(MaybeHttpsStream::Http(stream));
         }
@@ -146,7 +143,7 @@ impl Slots {
 }
 
 impl Service<Uri> for Connector {
-    type Response = MaybeHttpsStream<Counted>;
+    type Response = TokioIo<Watched>;
     type Error = ConnectFailure;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
@@ -155,18 +152,21 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, target: Uri) -> Self::Future {
-        let inner = Arc::clone(&self.inner);
-        Box::pin(async move { inner.connect(target).await })
+        let (inner, h2c) = (Arc::clone(&self.inner), self.h2c);
+        Box::pin(async move {
+            let stream = inner.connect(target).await?;
+            Ok(TokioIo::new(Watched::new(stream, h2c)))
+        })
     }
 }
 
 /// Gives out the connection that there already is, for TLS to begin on.
-struct Connect(Option<Counted>);
+struct Connect(Option<TokioIo<Counted>>);
 
 impl Service<Uri> for Connect {
-    type Response = Counted;
+    type Response = TokioIo<Counted>;
     type Error = io::Error;
-    type Future = Ready<io::Result<Counted>>;
+    type Future = Ready<io::Result<TokioIo<Counted>>>;
 
     fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
@@ -174,107 +174,5 @@ impl Service<Uri> for Connect {
 
     fn call(&mut self, _target: Uri) -> Self::Future {
         ready(self.0.take().ok_or_else(|| io::ErrorKind::NotConnected.into()))
-    }
-}
-
-impl Connection for Counted {
-    fn connected(&self) -> Connected {
-        self.stream.connected()
-    }
-}
-
-impl Read for Counted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.reads == READS_AT_ONCE {
-            self.reads = 0;
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.reads = if polled.is_ready() { self.reads + 1 } else { 0 };
-        polled
-    }
-}
-
-impl Write for Counted {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::mem::MaybeUninit;
-    use std::task::Waker;
-
-    use hyper::rt::ReadBuf;
-    use tokio::io::AsyncWriteExt as _;
-    use tokio::net::TcpListener;
-
-    use super::*;
-
-    /// Has each of its wakes counted.
-    #[derive(Default)]
-    struct Wakes(std::sync::atomic::AtomicUsize);
-
-    impl std::task::Wake for Wakes {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        }
-    }
-
-    #[tokio::test]
-    async fn a_connection_with_much_to_read_gives_way_after_a_few_reads() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
-        let address = listener.local_addr().expect("an address");
-        let stream = TcpStream::connect(address).await.expect("a connection");
-        let (mut peer, _) = listener.accept().await.expect("a connection");
-        peer.write_all(&[7; 16]).await.expect("sent");
-        stream.readable().await.expect("there is something");
-        let slot = Slots::new(1).take("here").await;
-        let mut counted = Counted { stream: TokioIo::new(stream), reads: 0, _slot: slot };
-        let wakes = Arc::new(Wakes::default());
-        let waker = Waker::from(Arc::clone(&wakes));
-        let mut read = || {
-            let mut bytes = [MaybeUninit::uninit(); 1];
-            let mut buffer = ReadBuf::uninit(&mut bytes);
-            let mut context = Context::from_waker(&waker);
-            Pin::new(&mut counted).poll_read(&mut context, buffer.unfilled()).is_ready()
-        };
-        let woken = || wakes.0.load(std::sync::atomic::Ordering::SeqCst);
-        for turn in 0..3 {
-            assert!(read() && read(), "there is something to read");
-            assert_eq!(woken(), turn);
-            assert!(!read(), "others have their turn");
-            assert_eq!(woken(), turn + 1, "it comes again by itself");
-        }
     }
 }

@@ -102,7 +102,9 @@ async fn run(
     mut reply: oneshot::Sender<Result<Sent, Error>>,
 ) {
     let sent = CancellationToken::new();
-    let request = request.map(|body| RequestBody::new(body, sent.clone()));
+    let (parts, body) = request.into_parts();
+    let body = RequestBody::of(&parts, body, sent.clone());
+    let request = Request::from_parts(parts, body);
     let answer = tokio::select! {
         biased;
         () = over.cancelled() => return,

@@ -4,7 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt as _, Empty};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, Empty, StreamBody};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use hyper_util::server::conn::auto;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -153,4 +158,68 @@ async fn all_versions_of_a_service_share_its_limit() {
     assert!(matches!(other.check(&Method::GET, &uri), Err(Error::ConnectionLimitReached)));
     drop(first);
     assert!(other.check(&Method::GET, &uri).is_ok());
+}
+
+/// A server of both protocols that answers when it has read a request to its end.
+async fn reader() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let answer = service_fn(async |request: Request<Incoming>| {
+                let read = request.into_body().collect().await;
+                let status = if read.is_ok() { StatusCode::OK } else { StatusCode::BAD_REQUEST };
+                let body = Empty::<bytes::Bytes>::new();
+                http::Response::builder().status(status).body(body)
+            });
+            tokio::spawn(async move {
+                let server = auto::Builder::new(TokioExecutor::new());
+                drop(server.serve_connection(TokioIo::new(stream), answer).await);
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_request_without_content_may_drop_its_body() {
+    let address = reader().await;
+    let (outbound, _) = client(Vec::new());
+    let service: ServiceName = "cart".parse().expect("a name");
+    for scheme in ["http", "h2c"] {
+        let mut manifest = Manifest::default_for(service.clone());
+        let origin = format!("{scheme}://{address}").parse().expect("an origin");
+        manifest.capabilities.outbound.push(origin);
+        let version = VersionId { service: service.clone(), number: 1 };
+        let grant = outbound.grant(&version, &Arc::new(manifest));
+        let ask = async |method: Method, length: Option<u64>, first: Option<&'static str>| {
+            // As the library has it for a body that its guest dropped without finishing it.
+            let first = first.map(|text| Ok(Frame::data(bytes::Bytes::from(text))));
+            let dropped = first.into_iter().chain([Err(Error::HttpProtocolError)]);
+            let body = StreamBody::new(futures_util::stream::iter(dropped)).boxed_unsync();
+            let mut request = Request::builder().method(method).uri(format!("http://{address}/"));
+            if let Some(length) = length {
+                request = request.header("content-length", length);
+            }
+            let request = request.body(body).expect("a request");
+            let granted = grant.check(request.method(), request.uri())?;
+            let answer = grant.send(granted, request, None, CancellationToken::new())?.await;
+            answer.map(|(response, _)| response.status())
+        };
+        for method in [Method::GET, Method::HEAD, Method::OPTIONS] {
+            for length in [None, Some(0)] {
+                let answer = ask(method.clone(), length, None).await;
+                assert!(matches!(answer, Ok(StatusCode::OK)), "{scheme} {method}: {answer:?}");
+            }
+        }
+        // Whatever was to have some is not whole.
+        for (method, length, first) in [
+            (Method::POST, None, None),
+            (Method::GET, Some(5), None),
+            (Method::OPTIONS, None, Some("some")),
+        ] {
+            let answer = ask(method.clone(), length, first).await;
+            assert!(!matches!(answer, Ok(StatusCode::OK)), "{scheme} {method}: {answer:?}");
+        }
+    }
 }
