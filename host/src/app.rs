@@ -117,7 +117,7 @@ impl App {
             room: room.clone(),
             ..stores
         };
-        let bus = open_bus(&config, &alarm, clock).await?;
+        let bus = open_bus(&config, &alarm, clock, room.clone()).await?;
         let webhooks = webhooks(&config, &outbound, &stores)?;
         let events = Events::new(bus, Arc::clone(&registry), webhooks);
         let deployer = Deployer::start(
@@ -361,8 +361,8 @@ fn webhooks(
 }
 
 /// The durable log of events, in the data folder.
-async fn open_bus(config: &Config, alarm: &Alarm, clock: Clock) -> anyhow::Result<Bus> {
-    let options = BusOptions { alarm: alarm.clone(), clock, ..config.events.bus() };
+async fn open_bus(config: &Config, alarm: &Alarm, clock: Clock, room: Room) -> anyhow::Result<Bus> {
+    let options = BusOptions { alarm: alarm.clone(), clock, room, ..config.events.bus() };
     let (path, stores) = (config.data.join("bus.db"), config.data.join("stores"));
     let opened = tokio::task::spawn_blocking(move || {
         Bus::open(&path, options).map(|bus| (bus, state::last_position(&stores)))

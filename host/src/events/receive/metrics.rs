@@ -10,12 +10,15 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::{Intake, IntakeError};
+use crate::bus::BusError;
 
 /// Requests that brought events and were refused, by why.
 #[derive(Debug, Default)]
 pub(super) struct Refused {
-    /// There was no room for them.
+    /// There was no room for them: too many were on their way, or the bus has as many as it may.
     full: AtomicU64,
+    /// The disk has no room for them.
+    disk: AtomicU64,
     /// Their bodies took too long.
     slow: AtomicU64,
     /// Their events may not come in here.
@@ -27,7 +30,10 @@ pub(super) struct Refused {
 impl Refused {
     pub(super) fn count(&self, error: &IntakeError) {
         let counter = match error {
-            IntakeError::Overloaded | IntakeError::SenderOverloaded => &self.full,
+            IntakeError::Overloaded
+            | IntakeError::SenderOverloaded
+            | IntakeError::Bus(BusError::Full(_) | BusError::ShareFull(_)) => &self.full,
+            IntakeError::Bus(BusError::DiskFull) => &self.disk,
             IntakeError::BodyIdle(_) | IntakeError::BodyLate => &self.slow,
             IntakeError::TypeNotOpened { .. }
             | IntakeError::SourceNotOpened { .. }
@@ -77,6 +83,7 @@ impl Collector for IntakeCollector {
             let counts = &intake.refused;
             for (reason, count) in [
                 ("full", &counts.full),
+                ("disk", &counts.disk),
                 ("slow", &counts.slow),
                 ("closed", &counts.closed),
                 ("other", &counts.other),
