@@ -119,7 +119,7 @@ impl App {
         };
         let bus = open_bus(&config, &alarm, clock, room.clone()).await?;
         let webhooks = webhooks(&config, &outbound, &stores)?;
-        let events = Events::new(bus, Arc::clone(&registry), webhooks);
+        let events = Events::new(bus, Arc::clone(&registry), &config.data.join("stores"), webhooks);
         let deployer = Deployer::start(
             deploy_config(&config),
             runtime.clone(),
@@ -130,6 +130,7 @@ impl App {
         .await?;
         // Before anything new can be published: what is left to be delivered is known.
         events.reconcile().await;
+        events.count_dead_of_undeployed().await;
         if made_way {
             open_all(&registry).await;
         }

@@ -68,6 +68,7 @@ impl From<OperateError> for Problem {
             | OperateError::NoService(_)
             | OperateError::NoDeadLetter(_) => StatusCode::NOT_FOUND,
             OperateError::Refused(..)
+            | OperateError::Undeployed(_)
             | OperateError::Unwanted(_)
             | OperateError::DataGone(_)
             | OperateError::Waiting(..)
