@@ -61,6 +61,18 @@ async fn a_record_of_format_3_is_read_on() {
     host.until_version("hello", 3).await;
 }
 
+/// A record of format 4, as the host that forgot a service's revision with the service wrote it.
+#[tokio::test]
+async fn a_record_of_format_4_is_read_on() {
+    let file = format!("{}/../tests/fixtures/format-4/host.db", env!("CARGO_MANIFEST_DIR"));
+    let frozen = std::fs::read(file).expect("a fixture");
+    let host = Host::builder().file("../data/host.db", frozen).start().await;
+    host.drop_file("hello.wasm", hello(3));
+    host.until_version("hello", 3).await;
+    let revision = &host.service("hello").await["revision"];
+    assert_eq!(*revision, 8, "it goes on from 7");
+}
+
 #[test]
 fn every_guest_is_used_by_a_test() {
     let tests = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests");

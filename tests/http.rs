@@ -1,5 +1,6 @@
 //! Requests, as RFC 9110, 9112 and 9113 say, through guests of both kinds.
 
+mod broken;
 mod connections;
 mod disconnects;
 mod endings;

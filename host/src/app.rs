@@ -118,10 +118,10 @@ impl App {
             room: room.clone(),
             ..stores
         };
-        let bus = open_bus(&config, &alarm, clock).await?;
+        let bus = open_bus(&config, &alarm, clock, room.clone()).await?;
         let endpoints = Endpoints::new(&config.data, &outbound, &stores);
         let webhooks = endpoints.webhooks(&config.webhooks, None)?;
-        let events = Events::new(bus, Arc::clone(&registry), webhooks);
+        let events = Events::new(bus, Arc::clone(&registry), &config.data.join("stores"), webhooks);
         let deployer = Deployer::start(
             deploy_config(&config),
             runtime.clone(),
@@ -132,6 +132,7 @@ impl App {
         .await?;
         // Before anything new can be published: what is left to be delivered is known.
         events.reconcile().await;
+        events.count_dead_of_undeployed().await;
         if made_way {
             open_all(&registry).await;
         }
@@ -343,8 +344,8 @@ async fn lock_data_folder(data: &Path) -> anyhow::Result<File> {
 }
 
 /// The durable log of events, in the data folder.
-async fn open_bus(config: &Config, alarm: &Alarm, clock: Clock) -> anyhow::Result<Bus> {
-    let options = BusOptions { alarm: alarm.clone(), clock, ..config.events.bus() };
+async fn open_bus(config: &Config, alarm: &Alarm, clock: Clock, room: Room) -> anyhow::Result<Bus> {
+    let options = BusOptions { alarm: alarm.clone(), clock, room, ..config.events.bus() };
     let (path, stores) = (config.data.join("bus.db"), config.data.join("stores"));
     let opened = tokio::task::spawn_blocking(move || {
         Bus::open(&path, options).map(|bus| (bus, state::last_position(&stores)))

@@ -13,6 +13,7 @@ pub mod dispatch;
 pub mod events;
 pub mod forwarded;
 pub mod idempotency;
+mod judged;
 mod leftover;
 mod paced;
 pub mod problem;

@@ -41,6 +41,8 @@ pub struct Manifest {
     pub service: ServiceName,
     /// `[[route]]`; by default one route `/<service>`.
     pub routes: Vec<Route>,
+    /// Whether it is the default that they are.
+    pub routes_by_default: bool,
     /// `[[subscribe]]`.
     pub subscriptions: Vec<Subscription>,
     /// `[[schedule]]`.
@@ -219,6 +221,7 @@ impl Manifest {
     pub fn default_for(service: ServiceName) -> Self {
         Self {
             routes: vec![Route { path: format!("/{service}"), host: None, methods: None }],
+            routes_by_default: true,
             service,
             limits: Limits::default(),
             instances: Instances::default(),

@@ -60,7 +60,7 @@ pub use limits::Limit;
 pub use metrics::RuntimeCollector;
 pub use pool::Pool;
 pub use probe::{ProbeError, probe};
-pub use replay::{BodyTooLarge, ReplayBody, Unread};
+pub use replay::{BodyTooLarge, Fault, ReplayBody, Unread};
 pub use respond::{content_length, has_content};
 pub use response::ResponseBody;
 pub use secrets::Secrets;

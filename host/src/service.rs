@@ -11,7 +11,7 @@ mod metrics;
 mod name;
 pub mod path;
 mod registry;
-mod routes;
+pub(crate) mod routes;
 mod tally;
 mod traffic;
 mod version;

@@ -182,6 +182,23 @@ fn diff_of_what_breaks_nobody_ends_well() {
 }
 
 #[test]
+fn a_manifest_is_no_component_and_a_result_goes_to_a_file() {
+    let files = Files::new();
+    let file = files.put("hello.wasm", hello(1));
+    let manifest = files.put("hello.toml", "");
+    for command in ["pack", "check", "inspect"] {
+        let output = hotdock(&[command], &[&manifest]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(3), "{command}: {said}");
+        assert!(said.contains("hello.toml is "), "{command}: {said}");
+        assert!(!said.contains("not WebAssembly"), "{command}: {said}");
+    }
+    let output = hotdock(&["pack", "-o", "-"], &[&file]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("goes to a file"), "{output:?}");
+}
+
+#[test]
 fn pack_embeds_the_manifest_and_the_same_input_gives_the_same_bytes() {
     let files = Files::new();
     let file = files.put("hello.wasm", hello(1));

@@ -32,7 +32,8 @@ async fn an_operator_ends_a_drain_before_its_time() {
     let told = ask(&host, Method::POST, path, json!({"within_ms": 3_600_000})).await;
     assert_eq!(told.status, 200, "{told:?}");
     assert_ne!(told.json()["draining"][0]["until"], before["draining"][0]["until"], "{told:?}");
-    assert_eq!(told.header("etag"), format!("\"{}\"", before["revision"]), "traffic is as it was");
+    let revision = told.header("etag").split('.').next().expect("a tag");
+    assert_eq!(revision, format!("\"{}", before["revision"]), "traffic is as it was");
     stream.until("data: 9").await;
     let output = hotdock(&host, &["drain", "probe", "v1"]);
     assert!(output.status.success(), "{output:?}");

@@ -2,8 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use http::Method;
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::Full;
 use serde_json::json;
 
 use crate::harness::{Host, eventually, hello};
@@ -54,8 +57,8 @@ impl Drop for Small {
 const ITEM: &str = r#"{"product_id": 1, "quantity": 1, "user_id": 1}"#;
 
 async fn put(host: &Host) -> (u16, String) {
-    let request = http::Request::post(host.url("/cart")).header("content-type", "application/json");
-    let body = http_body_util::Full::new(bytes::Bytes::from_static(ITEM.as_bytes()));
+    let request = Request::post(host.url("/cart")).header("content-type", "application/json");
+    let body = Full::new(Bytes::from_static(ITEM.as_bytes()));
     let reply = host.send(request.body(body).expect("a request")).await;
     (reply.status.as_u16(), reply.text())
 }
@@ -106,4 +109,41 @@ async fn a_deployment_that_failed_for_want_of_room_is_tried_again_when_there_is_
     host.until_version("hello", 1).await;
     let asked = host.request(Method::GET, "/hello", json!(null).to_string()).await;
     assert_eq!(asked.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_a_full_disk_has_no_room_for_are_refused_for_that_and_it_is_said_once() {
+    let Some(disk) = Small::mount() else { return };
+    let settings = "[events]\naccept = [\"shop.>\"]\n";
+    let host = Host::builder().data(&disk.data()).settings(settings).start().await;
+    let ids = AtomicUsize::new(0);
+    let post = async |url: &str| {
+        let event = json!({
+            "specversion": "1.0", "id": ids.fetch_add(1, Ordering::Relaxed).to_string(),
+            "source": "/test", "type": "shop.a", "data": "x".repeat(64 << 10),
+        });
+        let request = Request::post(url).header("content-type", "application/cloudevents+json");
+        let body = Full::new(Bytes::from(event.to_string()));
+        host.send(request.body(body).expect("a request")).await
+    };
+    disk.fill();
+    for (listener, url) in [("admin", host.admin_url("/events")), ("public", host.url("/events"))] {
+        // Pages of the log that are there already are written to as long as there are some.
+        let first = eventually("events are refused", async || {
+            Some(post(&url).await).filter(|reply| reply.status == 503)
+        });
+        assert_eq!(first.await.problem(503, "disk-full"), "the host's disk is full");
+        for _ in 0..19 {
+            post(&url).await.problem(503, "disk-full");
+        }
+        let labels = format!("listener=\"{listener}\",reason=\"disk\"");
+        host.until_metric(&format!("hotdock_intake_refused_total{{{labels}}}"), 20).await;
+    }
+    disk.make_room();
+    host.until_logged("the disk has room again").await;
+    assert_eq!(post(&host.url("/events")).await.status, 202);
+    let log = host.log();
+    let warned = log.lines().filter(|line| line.contains(" WARN ") || line.contains(" ERROR "));
+    let warned: Vec<_> = warned.collect();
+    assert!(matches!(*warned, [only] if only.contains("the disk is full")), "{warned:#?}");
 }

@@ -172,8 +172,11 @@ async fn the_command_shows_lines_in_words_and_since_a_time() {
     assert_eq!(newest.lines().count(), 2, "{newest}");
     assert_eq!(newest, shown(&["logs", "-n", "2"]), "the last of them");
     assert_eq!(shown(&["logs", "probe", "--level", "error"]), "", "it has said nothing so loud");
-    let absent = hotdock(&host, &["logs", "absent"]);
-    assert_eq!(absent.status.code(), Some(6), "{absent:?}");
-    assert!(String::from_utf8_lossy(&absent.stderr).contains("no service absent"), "{absent:?}");
+    for arguments in [&["logs", "absent"][..], &["logs", "-f", "absent"]] {
+        let absent = hotdock(&host, arguments);
+        assert_eq!(absent.status.code(), Some(6), "{absent:?}");
+        let said = String::from_utf8_lossy(&absent.stderr);
+        assert!(said.contains("no service absent"), "{absent:?}");
+    }
     assert_eq!(hotdock(&host, &["logs", "--since", "yesterday"]).status.code(), Some(2));
 }

@@ -306,6 +306,28 @@ async fn a_canary_over_shared_traffic_says_who_loses_a_share_by_it() {
 }
 
 #[tokio::test]
+async fn a_service_that_comes_back_has_no_revision_that_it_had() {
+    let mut host = Host::builder().start().await;
+    deploy(&host, "hello", &hello(1), "", "serving").await;
+    deploy(&host, "hello", &hello(2), "", "serving").await;
+    let known = host.service("hello").await["revision"].as_u64().expect("a number");
+    let undeploy = async |host: &Host, tag: &str| {
+        let request = Request::delete(host.admin_url("/v1/services/hello"));
+        let request = request.header("if-match", tag).body(Full::default());
+        host.send(request.expect("a request")).await.status.as_u16()
+    };
+    assert_eq!(undeploy(&host, &format!("\"{known}\"")).await, 204);
+    assert!(host.stop().await.success());
+    host.start().await;
+    deploy(&host, "hello", &hello(3), "", "serving").await;
+    let now = host.service("hello").await["revision"].as_u64().expect("a number");
+    assert!(now > known, "{now} after {known}");
+    for earlier in 1..=known {
+        assert_eq!(undeploy(&host, &format!("\"{earlier}\"")).await, 412, "{earlier}");
+    }
+}
+
+#[tokio::test]
 async fn two_operators_do_not_undo_each_other() {
     let host = Host::builder().file("hello.wasm", hello(1)).start().await;
     deploy(&host, "hello", &hello(2), "", "serving").await;

@@ -14,7 +14,7 @@ use http_body_util::Full;
 
 use super::operator::{deploy, hotdock, upload};
 use crate::harness::raw::Raw;
-use crate::harness::{Host, Reply, hello};
+use crate::harness::{Host, Reply, eventually, hello};
 
 async fn put(host: &Host, kind: &str, digest: Option<&str>, body: Vec<u8>) -> Reply {
     let request = Request::put(host.admin_url("/v1/services/hello")).header("content-type", kind);
@@ -213,13 +213,38 @@ async fn what_is_there_is_not_replaced_by_who_wants_it_to_be_new() {
     for tag in ["*".to_owned(), format!("\"{revision}\""), format!("W/\"{revision}\"")] {
         let refused = put(&tag).await;
         assert_eq!(refused.status, 412, "{tag}: {refused:?}");
-        let get = Request::get(host.admin_url("/v1/services/hello")).header("if-none-match", &tag);
-        let known = host.send(get.body(Full::default()).expect("a request")).await;
-        assert_eq!((known.status.as_u16(), known.body.len()), (304, 0), "{tag}: {known:?}");
-        assert_eq!(known.header("etag"), format!("\"{revision}\""));
     }
-    let get = Request::get(host.admin_url("/v1/services/hello")).header("if-none-match", "\"0\"");
-    let other = host.send(get.body(Full::default()).expect("a request")).await;
-    assert_eq!(other.status, 200, "{other:?}");
     assert_eq!(put("\"1000\"").await.status, 202);
+}
+
+/// RFC 9110 §8.8.1: what a strong validator is of does not change under it.
+#[tokio::test]
+async fn a_service_is_unchanged_only_where_nothing_that_is_said_of_it_is_another() {
+    let host = Host::builder().file("hello.wasm", hello(1)).start().await;
+    let get = async |tag: &str| {
+        let get = Request::get(host.admin_url("/v1/services/hello")).header("if-none-match", tag);
+        host.send(get.body(Full::default()).expect("a request")).await
+    };
+    assert_eq!(host.get("/hello").await.status, 200);
+    let tag = eventually("what is said of it stays", async || {
+        let tag = get("\"0\"").await.header("etag").to_owned();
+        (get(&tag).await.status == 304).then_some(tag)
+    })
+    .await;
+    for tag in [tag.clone(), format!("W/{tag}"), format!("\"1\", {tag}"), "*".to_owned()] {
+        let known = get(&tag).await;
+        assert_eq!((known.status.as_u16(), known.body.len()), (304, 0), "{tag}: {known:?}");
+    }
+    // Its revision is the same, and its figures are not.
+    assert_eq!(host.get("/hello").await.status, 200);
+    let counted = get(&tag).await;
+    assert_eq!(counted.status, 200, "{counted:?}");
+    let revision = counted.json()["revision"].to_string();
+    for other in [format!("\"{revision}\""), "\"0\"".to_owned()] {
+        assert_eq!(get(&other).await.status, 200, "{other}");
+    }
+    // A change looks at the revision.
+    let undeploy = Request::delete(host.admin_url("/v1/services/hello")).header("if-match", &tag);
+    let done = host.send(undeploy.body(Full::default()).expect("a request")).await;
+    assert_eq!(done.status, 204, "{done:?}");
 }

@@ -12,24 +12,43 @@ async fn a_subscription_needs_a_handler() {
         .start()
         .await;
     let reasons = host.until_refused("hello.wasm").await;
-    assert_eq!(
-        reasons,
-        "[[subscribe]] shop.> has nothing to deliver to: the component exports neither \
-         hotdock:events/handler nor hotdock:events/async-handler"
+    let start = "[[subscribe]] shop.> has nothing to deliver to: the component exports neither \
+         hotdock:events/handler@0.1.x nor hotdock:events/async-handler@0.1.x, but ";
+    assert!(reasons.starts_with(start), "{reasons}");
+    assert!(
+        reasons.contains("wasi:http/incoming-handler@0.2."),
+        "it says what there is: {reasons}"
     );
 }
 
 #[tokio::test]
 async fn a_route_and_a_health_path_need_an_answer() {
-    let manifest = "[[route]]\npath = \"/a\"\n[deploy]\nhealth = \"/a/health\"\n";
-    let host = Host::builder().plugin_with("consumer3", manifest).start().await;
-    let reasons = host.until_refused("consumer3.wasm").await;
-    let exports = "the component exports none of hotdock:http/handler, wasi:http/incoming-handler and wasi:http/handler";
-    let expected = format!(
-        "[[route]] /a has no answer: {exports}\n\
-         [deploy] health = \"/a/health\" has no answer: {exports}"
-    );
-    assert_eq!(reasons, expected);
+    // Also a route that is what there would be by default: this one was asked for.
+    for path in ["/a", "/consumer3"] {
+        let manifest =
+            format!("[[route]]\npath = \"{path}\"\n[deploy]\nhealth = \"{path}/health\"\n");
+        let host = Host::builder().plugin_with("consumer3", &manifest).start().await;
+        let reasons = host.until_refused("consumer3.wasm").await;
+        let start = "the component exports none of hotdock:http/handler@0.1.x, \
+                     wasi:http/incoming-handler@0.2.x and wasi:http/handler@0.3.x, but ";
+        for expected in [
+            format!("[[route]] {path} has no answer: {start}"),
+            format!("[deploy] health = \"{path}/health\" has no answer: {start}"),
+            "hotdock:events/async-handler@0.1.".to_owned(),
+        ] {
+            assert!(reasons.contains(&expected), "{reasons}");
+        }
+        // Without a host, too.
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("consumer3.wasm");
+        std::fs::write(&file, component("consumer3").0).expect("a file");
+        std::fs::write(folder.path().join("consumer3.toml"), &manifest).expect("a file");
+        let output = Command::new(env!("CARGO_BIN_EXE_hotdock")).arg("check").arg(&file).output();
+        let output = output.expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        assert!(said.contains(&format!("[[route]] {path} has no answer")), "{said}");
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use http_body_util::Full;
 
 use crate::harness::client::Client;
 use crate::harness::raw::Raw;
+use crate::harness::wire::{Asked, Came};
 use crate::harness::{Host, Reply, eventually};
 
 async fn probe() -> Host {
@@ -389,5 +390,30 @@ async fn a_client_that_waits_for_100_is_asked_for_its_body() {
         let answer = raw.until("ok\n").await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         assert_eq!(answer.contains("idempotency-replayed: true"), repeated, "{answer}");
+    }
+}
+
+/// RFC 9110 §7.1: a request's host is part of what it is for.
+#[tokio::test]
+async fn an_answer_is_not_given_to_who_asks_another_host() {
+    let host = probe().await;
+    for asks in ["http1", "http2"] {
+        let ask = async |name: &'static str| {
+            let target = format!("/probe/increment?key={asks}");
+            let asked =
+                Asked::new("POST", target).header("host", name).header("idempotency-key", "k");
+            let came = match asks {
+                "http1" => asked.body("x").http1(host.address).await,
+                _ => asked.body("x").http2(host.address).await.expect("it can say that"),
+            };
+            let Came::Answer(answer) = came else { panic!("{came:?}") };
+            let replayed = answer.headers.contains_key("idempotency-replayed");
+            (answer.status, String::from_utf8(answer.body).expect("text"), replayed)
+        };
+        assert_eq!(ask("a.example").await, (200, "1".to_owned(), false));
+        assert_eq!(ask("b.example").await, (200, "2".to_owned(), false), "{asks}");
+        for name in ["a.example", "A.Example.", "a.example:8080"] {
+            assert_eq!(ask(name).await, (200, "1".to_owned(), true), "{asks} {name}");
+        }
     }
 }

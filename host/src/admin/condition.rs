@@ -1,19 +1,26 @@
 //! `If-Match`, `If-None-Match` and `ETag`: so that two operators don't undo each other's changes
-//! without knowing (RFC 9110 §13.1). A service's entity tag is its revision.
+//! without knowing (RFC 9110 §13.1). A service's entity tag is its revision and, behind a dot, a
+//! digest of all that is said of it: a client that has seen no figures but these has seen no
+//! others. A change asks for the revision alone, whatever was counted meanwhile.
 
 use axum::Json;
 use axum::body::Body;
 use axum::http::StatusCode;
 use axum::http::header::{
-    CONTENT_LENGTH, CONTENT_TYPE, ETAG, FROM, HeaderMap, HeaderName, IF_MATCH, IF_NONE_MATCH,
+    CONTENT_LENGTH, CONTENT_TYPE, ETAG, FROM, HeaderMap, HeaderName, HeaderValue, IF_MATCH,
+    IF_NONE_MATCH,
 };
 use axum::response::{IntoResponse, Response};
 
 use super::problem::Problem;
 use crate::deploy::{Asking, Condition, ServiceStatus};
+use crate::digest::Digest;
 
 /// How long the name of who asks may be.
 const MAX_WHO_BYTES: usize = 254;
+
+/// Of a digest in an entity tag: enough that no two are the same by chance.
+const DIGEST_CHARACTERS: usize = 16;
 
 /// Who asks, and what `If-Match` or `If-None-Match` asks for.
 pub(super) fn asked(headers: &HeaderMap) -> Result<Asking, Problem> {
@@ -52,7 +59,7 @@ enum Named {
 /// `*`, or entity tags; in several lines, too.
 fn named(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Named>, Problem> {
     let mut any = false;
-    let mut revisions = Vec::new();
+    let mut all = Vec::new();
     let mut lines = headers.get_all(name).iter().peekable();
     if lines.peek().is_none() {
         return Ok(None);
@@ -60,27 +67,41 @@ fn named(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Named>, Proble
     for line in lines {
         match line.to_str().unwrap_or_default().trim() {
             "*" => any = true,
-            text => revisions.extend(tags(text, name == IF_NONE_MATCH)?),
+            text => all.extend(revisions(text, name == IF_NONE_MATCH)?),
         }
     }
-    Ok(Some(if any { Named::Any } else { Named::Revisions(revisions) }))
+    Ok(Some(if any { Named::Any } else { Named::Revisions(all) }))
+}
+
+/// The revision that an entity tag names: all of it, or what is before its dot.
+fn revision(tag: &str) -> Option<u64> {
+    tag.split_once('.').map_or(tag, |(revision, _)| revision).parse().ok()
 }
 
 /// The revisions that a list of entity tags names. A weak tag matches nothing where tags are
 /// compared by every bit, as `If-Match` has it (RFC 9110 §13.1.1), and as well as another where
 /// they are not (§13.1.2). One that is none of ours matches nothing: no revision is 0.
-fn tags(list: &str, weakly: bool) -> Result<Vec<u64>, Problem> {
+fn revisions(list: &str, weakly: bool) -> Result<Vec<u64>, Problem> {
+    let tags = tags(list)?.into_iter();
+    let revision = |(is_weak, tag): (bool, &str)| {
+        if is_weak && !weakly { 0 } else { revision(tag).unwrap_or_default() }
+    };
+    Ok(tags.map(revision).collect())
+}
+
+/// The entity tags of a list, each without its quotes, and whether it is weak.
+fn tags(list: &str) -> Result<Vec<(bool, &str)>, Problem> {
     let wrong = || {
         let detail = "If-Match or If-None-Match is neither * nor entity tags such as \"7\"";
         Problem::bad_request(detail)
     };
-    let mut revisions = Vec::new();
+    let mut tags = Vec::new();
     let mut rest = list;
     loop {
         // Empty members of a list count for nothing (RFC 9110 §5.6.1).
         rest = rest.trim_start_matches([' ', '\t', ',']);
         if rest.is_empty() {
-            return if revisions.is_empty() { Err(wrong()) } else { Ok(revisions) };
+            return if tags.is_empty() { Err(wrong()) } else { Ok(tags) };
         }
         let weak = rest.strip_prefix("W/");
         let (tag, after) = weak
@@ -91,21 +112,15 @@ fn tags(list: &str, weakly: bool) -> Result<Vec<u64>, Problem> {
         if !after.trim_start().is_empty() && !after.trim_start().starts_with(',') {
             return Err(wrong());
         }
-        let revision = if weak.is_some() && !weakly { None } else { tag.parse().ok() };
-        revisions.push(revision.unwrap_or_default());
+        tags.push((weak.is_some(), tag));
         rest = after;
     }
 }
 
-/// A service with its entity tag, or that alone where the client has what it names.
+/// A service with its entity tag, or that alone where the client has all that is said of it.
 pub(super) fn tagged_for(headers: &HeaderMap, service: ServiceStatus) -> Result<Response, Problem> {
-    let has = match (named(headers, &IF_NONE_MATCH)?, service.revision) {
-        (Some(Named::Any), Some(_)) => true,
-        (Some(Named::Revisions(revisions)), Some(found)) => revisions.contains(&found),
-        _ => false,
-    };
     let mut response = tagged(service);
-    if has {
+    if has(headers, response.headers().get(ETAG))? {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         *response.body_mut() = Body::empty();
         response.headers_mut().remove(CONTENT_TYPE);
@@ -114,12 +129,29 @@ pub(super) fn tagged_for(headers: &HeaderMap, service: ServiceStatus) -> Result<
     Ok(response)
 }
 
+/// Whether the client has what this tag is of.
+fn has(headers: &HeaderMap, found: Option<&HeaderValue>) -> Result<bool, Problem> {
+    let mut has = false;
+    for line in headers.get_all(IF_NONE_MATCH) {
+        let text = line.to_str().unwrap_or_default().trim();
+        has |= found.is_some_and(|found| {
+            let found = found.to_str().unwrap_or_default().trim_matches('"');
+            text == "*" || tags(text).is_ok_and(|tags| tags.iter().any(|(_, tag)| *tag == found))
+        });
+        if text != "*" {
+            tags(text)?;
+        }
+    }
+    Ok(has)
+}
+
 /// A service with its entity tag.
 pub(super) fn tagged(service: ServiceStatus) -> Response {
-    match service.revision {
-        Some(revision) => ([(ETAG, format!("\"{revision}\""))], Json(service)).into_response(),
-        None => Json(service).into_response(),
-    }
+    let Some(revision) = service.revision else { return Json(service).into_response() };
+    let body = serde_json::to_vec(&service).expect("a status is JSON");
+    let digest = Digest::of(&body).to_string();
+    let tag = format!("\"{revision}.{}\"", &digest[..DIGEST_CHARACTERS]);
+    ([(ETAG, tag), (CONTENT_TYPE, "application/json".to_owned())], body).into_response()
 }
 
 #[cfg(test)]
@@ -152,6 +184,7 @@ mod tests {
         assert!(matches!(condition(&HeaderMap::new()), Ok(Condition::None)));
         assert_eq!(of("*"), Ok(Condition::Deployed));
         assert_eq!(of("\"7\""), revisions(&[7]));
+        assert_eq!(of("\"7.0a1b\", \"8.\""), revisions(&[7, 8]), "whatever was counted since");
         assert_eq!(of("\"another's, and so on\""), revisions(&[0]));
         assert_eq!(of("\"1\", \"2\",,\"3\" "), revisions(&[1, 2, 3]));
         assert_eq!(of("W/\"7\""), revisions(&[0]), "a weak one matches nothing");

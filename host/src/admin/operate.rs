@@ -68,6 +68,7 @@ impl From<OperateError> for Problem {
             | OperateError::NoService(_)
             | OperateError::NoDeadLetter(_) => StatusCode::NOT_FOUND,
             OperateError::Refused(..)
+            | OperateError::Undeployed(_)
             | OperateError::Unwanted(_)
             | OperateError::DataGone(_)
             | OperateError::Waiting(..)
@@ -77,7 +78,10 @@ impl From<OperateError> for Problem {
             OperateError::Late(_)
             | OperateError::Store(_, state::Error::Unavailable(_))
             | OperateError::Bus(
-                BusError::Full(_) | BusError::ShareFull(_) | BusError::Unavailable(_),
+                BusError::Full(_)
+                | BusError::DiskFull
+                | BusError::ShareFull(_)
+                | BusError::Unavailable(_),
             ) => {
                 tracing::warn!(%error, "a request of the operator's was not done");
                 StatusCode::SERVICE_UNAVAILABLE

@@ -19,7 +19,9 @@ pub(super) async fn list(State(admin): State<Admin>) -> Json<Status> {
     Json(admin.operator.status())
 }
 
-/// One service. Its entity tag is its revision.
+/// One service. Its entity tag is its revision, a dot, and a digest of all that is said of it:
+/// it changes with every figure. `If-Match` of a change takes it, or the revision alone, and
+/// looks at the revision only.
 #[utoipa::path(get, path = "/v1/services/{name}", tag = "services",
     params(
         ("name" = String, Path, description = "The service", example = "cart"),
@@ -27,8 +29,8 @@ pub(super) async fn list(State(admin): State<Admin>) -> Json<Status> {
     ),
     responses(
         (status = 200, description = "As of now", body = ServiceStatus,
-         headers(("ETag" = String, description = "What `If-Match` takes"))),
-        (status = 304, description = "It is as the client has it"),
+         headers(("ETag" = String, description = "What `If-Match` takes: `\"REVISION.DIGEST\"`"))),
+        (status = 304, description = "All that is said of it is as the client has it"),
         (status = 400, description = "What it names is no entity tag", body = Problem,
          content_type = "application/problem+json"),
         (status = 404, description = "There is none of the name", body = Problem,

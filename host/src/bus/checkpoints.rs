@@ -85,8 +85,7 @@ fn checkpoint(connection: &Connection, shared: &Shared, mode: &str) -> Option<i6
     match connection.query_row(&pragma, [], |row| row.get(1)) {
         Ok(pages) => Some(pages),
         Err(error) => {
-            let error = shared.failed(&error);
-            tracing::warn!(%error, "the bus's write-ahead log is carried over later");
+            shared.failed(&error).warn("the bus's write-ahead log is carried over later");
             None
         }
     }

@@ -9,6 +9,9 @@ pub enum BusError {
     /// are trimmed or the disk has some.
     #[error("the bus is full: {0}")]
     Full(String),
+    /// The same, where it is the disk that has none.
+    #[error("the disk has no room left for bus.db")]
+    DiskFull,
     /// The publisher has as much of the log as one may; the same as full, for it alone.
     #[error("{0}")]
     ShareFull(String),
@@ -31,8 +34,13 @@ pub enum BusError {
 }
 
 impl BusError {
-    pub(super) fn disk_full() -> Self {
-        Self::Full("the disk has no room left for bus.db".to_owned())
+    /// Says that something did not go through, unless it is for a full disk: that was said once,
+    /// when it was found to be so, and is not said of each thing that fails for it.
+    pub(crate) fn warn(&self, what: &str) {
+        match self {
+            Self::DiskFull => tracing::debug!(error = %self, "{what}"),
+            error => tracing::warn!(%error, "{what}"),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::alarm::Alarm;
 use crate::clock::Clock;
+use crate::room::Room;
 
 /// What is called at a step of each commit.
 pub type BeforeCommit = Arc<dyn Fn() + Send + Sync>;
@@ -51,6 +52,8 @@ pub struct BusOptions {
     /// Rings when the file fails; once it has, for whatever reason, nothing more is
     /// acknowledged.
     pub alarm: Alarm,
+    /// The room on its disk.
+    pub room: Room,
 }
 
 impl Default for BusOptions {
@@ -72,6 +75,7 @@ impl Default for BusOptions {
             before_commit: None,
             before_sync: None,
             alarm: Alarm::default(),
+            room: Room::default(),
         }
     }
 }

@@ -187,8 +187,12 @@ impl Shared {
         if is_io_failure(error) {
             self.poison(error);
         } else if is_disk_full(error) {
-            self.note_full();
-            return BusError::disk_full();
+            let was_full = self.full.swap(true, Ordering::AcqRel);
+            // Which says so itself, once until there is room again.
+            if !self.options.room.is_full() && !was_full {
+                tracing::warn!("the disk has no room left for {}: {error}", self.path.display());
+            }
+            return BusError::DiskFull;
         }
         let unavailable =
             || BusError::Unavailable(format!("{} cannot be used: {error}", self.path.display()));

@@ -120,7 +120,7 @@ impl Writer {
         while let Some(job) = jobs.recv().await {
             match self.run_group(job, &mut jobs).await {
                 Ok(bytes) => self.checkpoints.committed(&self.connection, bytes),
-                Err(error) => tracing::warn!(%error, "a commit of the bus did not go through"),
+                Err(error) => error.warn("a commit of the bus did not go through"),
             }
         }
         self.syncer.finish();

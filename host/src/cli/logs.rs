@@ -118,6 +118,13 @@ impl Logs {
     }
 
     async fn follow(&self, host: &Host, after: Option<u64>) -> anyhow::Result<()> {
+        // Nothing would ever come of one that there is not.
+        if let Some(service) = &self.service {
+            let page: Page = serde_json::from_slice(&host.get(&self.path(after)).await?.text)?;
+            if page.lines.is_empty() {
+                host.knows(service).await?;
+            }
+        }
         let mut events = std::pin::pin!(host.follow(&self.path(after)).await?);
         while let Some(event) = events.try_next().await? {
             match event.event.as_str() {

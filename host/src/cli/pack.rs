@@ -33,7 +33,7 @@ pub(super) struct Pack {
     #[arg(long, value_name = "FILE.toml")]
     manifest: Option<PathBuf>,
     /// Where the result goes [default: with --push nowhere else, else in place of FILE.wasm]
-    #[arg(long, short, value_name = "OUT.wasm")]
+    #[arg(long, short, value_name = "OUT.wasm", value_parser = output)]
     output: Option<PathBuf>,
     /// Push the result to a registry: oci://REGISTRY/REPOSITORY:TAG
     #[arg(long, value_name = "oci://…", value_parser = argument::reference)]
@@ -96,6 +96,14 @@ impl Pack {
             ]);
         }
         crate::deploy::pack(pair)
+    }
+}
+
+/// A file's name: what goes to standard output is the digest.
+fn output(text: &str) -> Result<PathBuf, String> {
+    match text {
+        "-" => Err("a component goes to a file; ./- is one of that name".to_owned()),
+        text => Ok(PathBuf::from(text)),
     }
 }
 

@@ -60,7 +60,7 @@ pub async fn deploy_alone(
     let (_, mut manifest) = manifest?;
     manifest.instances.reuse = reuse;
     let program = runtime.link(loaded)?;
-    let reasons = unserved(program.servable(), &manifest);
+    let reasons = unserved(program.servable(), &loaded.exports(), &manifest);
     if !reasons.is_empty() {
         return Err(reasons);
     }

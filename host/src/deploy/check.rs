@@ -40,7 +40,7 @@ pub async fn check(
         .and_then(|loaded| runtime.link(&loaded).map(|program| (loaded, program.servable())));
     match (manifest, linked) {
         (Ok((_, manifest)), Ok((loaded, servable))) => {
-            let reasons = unserved(servable, &manifest);
+            let reasons = unserved(servable, &loaded.exports(), &manifest);
             if !reasons.is_empty() {
                 return Err(reasons);
             }

@@ -74,7 +74,7 @@ pub(super) fn problems(interfaces: &Interfaces, manifest: &Manifest) -> Vec<Stri
     let mut problems: Vec<String> =
         missing(interfaces).iter().map(|import| missing_import(import)).collect();
     match Servable::of(&exports) {
-        Some(servable) => problems.extend(unserved(servable, manifest)),
+        Some(servable) => problems.extend(unserved(servable, &exports, manifest)),
         None => problems.push(not_servable(&exports)),
     }
     problems

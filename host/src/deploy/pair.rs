@@ -41,6 +41,11 @@ impl Pair {
     /// # Errors
     /// As [`Pair::read`].
     pub fn read_as(stem: &str, file: &Path, manifest: Option<&Path>) -> Result<Self, String> {
+        if file.extension().is_some_and(|extension| extension == "toml") {
+            let component = file.with_extension("wasm");
+            let (file, component) = (file.display(), component.display());
+            return Err(format!("{file} is a manifest; name its component, {component}"));
+        }
         let component = read_at_most(file, MAX_COMPONENT_BYTES);
         let component = component.map_err(|error| unreadable(file, &error))?;
         let component = component.map_err(|size| too_large(&Stem::new(stem), size))?;

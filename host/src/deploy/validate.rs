@@ -29,12 +29,13 @@ pub(super) async fn validate(
 ) -> Result<Validated, Stop> {
     let service = &candidate.manifest.service;
     candidate.progress.step(Step::Validating);
+    let exports = component.exports();
     let linked = parts.blocking(move |parts| parts.runtime.link(&component)).await;
     let manifest = &candidate.manifest;
     let (mut reasons, routes) = match &linked {
         Ok(program) => {
             let servable = program.servable();
-            (unserved(servable, manifest), servable.routes(manifest))
+            (unserved(servable, &exports, manifest), servable.routes(manifest))
         }
         Err(reasons) => (reasons.clone(), &*manifest.routes),
     };
@@ -67,24 +68,27 @@ pub(super) async fn validate(
     }
 }
 
-/// What a manifest declares and a component that is served like this cannot do.
-pub(super) fn unserved(servable: Servable, manifest: &Manifest) -> Vec<String> {
+/// What a manifest declares and a component with these exports, that is served like this,
+/// cannot do.
+pub(super) fn unserved(servable: Servable, exports: &[String], manifest: &Manifest) -> Vec<String> {
     let mut reasons = Vec::new();
+    let exports = exports.join(", ");
     if servable.events.is_none() {
         reasons.extend(manifest.subscriptions.iter().map(|subscription| {
             format!(
                 "[[subscribe]] {} has nothing to deliver to: the component exports neither \
-                 hotdock:events/handler nor hotdock:events/async-handler",
+                 hotdock:events/handler@0.1.x nor hotdock:events/async-handler@0.1.x, but {exports}",
                 subscription.name
             )
         }));
     }
     if servable.requests.is_none() {
-        let exports = "the component exports none of hotdock:http/handler, wasi:http/incoming-handler and \
-                       wasi:http/handler";
+        let exports = format!(
+            "the component exports none of hotdock:http/handler@0.1.x, \
+             wasi:http/incoming-handler@0.2.x and wasi:http/handler@0.3.x, but {exports}"
+        );
         // The default is not what anyone asked for.
-        let default = Manifest::default_for(manifest.service.clone()).routes;
-        if manifest.routes != default {
+        if !manifest.routes_by_default {
             let routes = manifest.routes.iter();
             reasons
                 .extend(routes.map(|route| format!("[[route]] {route} has no answer: {exports}")));

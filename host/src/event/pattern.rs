@@ -47,6 +47,12 @@ impl TypePattern {
         segments.next().is_none()
     }
 
+    /// Whether it is of many types.
+    #[must_use]
+    pub fn has_wildcard(&self) -> bool {
+        self.text.split('.').any(|segment| matches!(segment, "*" | ">"))
+    }
+
     /// Its text.
     #[must_use]
     pub fn as_str(&self) -> &str {

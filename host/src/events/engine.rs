@@ -1,11 +1,13 @@
 //! All relays and subscriptions of the host: which there are follows from what
 //! is deployed.
 
+mod left;
 mod prepare;
 mod tend;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,7 +25,7 @@ use crate::bus::Bus;
 use crate::deadline;
 use crate::manifest::Subscription;
 use crate::service::{Registry, ServiceName};
-use crate::state::Store;
+use crate::state::{KeptStores, Store};
 use crate::turns::Turns;
 
 pub use self::prepare::PrepareError;
@@ -51,6 +53,8 @@ pub(super) struct Inner {
     pub(super) bus: Bus,
     pub(super) registry: Arc<Registry>,
     webhooks: ArcSwapOption<Webhooks>,
+    /// Those of services that are not deployed, too.
+    pub(super) kept: KeptStores,
     /// Never locked while anything is waited for: what takes its time of one service is
     /// done in that service's turn.
     table: Mutex<Table>,
@@ -144,14 +148,20 @@ pub(super) struct Active {
 }
 
 impl Events {
-    /// The events of what `registry` has, and of the operator's webhooks, over
-    /// `bus`.
+    /// The events of what `registry` has, whose stores are in `stores`, and of the
+    /// operator's webhooks, over `bus`.
     #[must_use]
-    pub fn new(bus: Bus, registry: Arc<Registry>, webhooks: Option<Webhooks>) -> Self {
+    pub fn new(
+        bus: Bus,
+        registry: Arc<Registry>,
+        stores: &Path,
+        webhooks: Option<Webhooks>,
+    ) -> Self {
         let inner = Inner {
             bus,
             registry,
             webhooks: ArcSwapOption::from_pointee(webhooks),
+            kept: KeptStores::new(stores),
             table: Mutex::default(),
             turns: Turns::default(),
             shown: ArcSwap::default(),
@@ -203,11 +213,15 @@ impl Events {
         let (ending, relay) = {
             let mut table = self.table();
             let ending = table.active.extract_if(.., |name, _| name.service == *service);
-            let ending: Vec<Active> = ending.map(|(_, active)| active).collect();
+            let ending: Vec<(Name, Active)> = ending.collect();
             self.show(&table);
             (ending, table.relays.remove(service))
         };
-        stop_all(ending).await;
+        ending.iter().for_each(|(_, active)| active.stop.cancel());
+        for (name, active) in &ending {
+            active.ended.cancelled().await;
+            self.left_behind(name, active).await;
+        }
         if let Some(relay) = relay {
             relay.stop().await;
         }
@@ -386,14 +400,6 @@ pub(super) fn base(subscription: &str) -> &str {
     subscription.split(REPLAY).next().unwrap_or_default()
 }
 
-/// Stops dispatchers and waits for what is under way.
-async fn stop_all(active: Vec<Active>) {
-    active.iter().for_each(|active| active.stop.cancel());
-    for active in active {
-        active.ended.cancelled().await;
-    }
-}
-
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.service, self.subscription)
@@ -419,7 +425,8 @@ mod tests {
         let path = folder.path().join("_webhooks.db");
         let store = Store::new(path.clone(), "_webhooks", StoreOptions::default());
         let webhooks = Webhooks::new(Arc::clone(&store), Vec::new());
-        let events = Events::new(bus.expect("a bus"), Arc::default(), Some(webhooks));
+        let events =
+            Events::new(bus.expect("a bus"), Arc::default(), folder.path(), Some(webhooks));
         store.cursors().await.expect("a store");
         let log = path.with_extension("db-wal");
         assert!(store.is_open() && log.exists());

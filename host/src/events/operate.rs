@@ -37,6 +37,9 @@ pub enum OperateError {
     /// No such service is deployed.
     #[error("there is no service {0}")]
     NoService(String),
+    /// It is not deployed any more.
+    #[error("{0} is not deployed: its dead letters are kept until it is again")]
+    Undeployed(ServiceName),
     /// No such dead letter.
     #[error("there is no dead letter {0}: `hotdock events dead list` lists them")]
     NoDeadLetter(DeadLetterId),

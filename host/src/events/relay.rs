@@ -158,7 +158,7 @@ async fn relay(
         match bus.relay(store.service(), &source.store_id, batch).await {
             Ok(relayed) => source.relayed = relayed,
             // There may be room for some of them.
-            Err(BusError::Full(_) | BusError::ShareFull(_)) if events > 1 => {
+            Err(BusError::Full(_) | BusError::DiskFull | BusError::ShareFull(_)) if events > 1 => {
                 source.most = events / 2;
                 continue;
             }

@@ -61,7 +61,7 @@ impl Events {
             }
         }
         if let Err(error) = self.mirror(mirrors, &known).await {
-            tracing::warn!(%error, "the cursors could not be copied to the bus");
+            error.warn("the cursors could not be copied to the bus");
             return;
         }
         match self.inner.bus.trim(self.inner.bus.clock().steady_ms()).await {
@@ -69,7 +69,7 @@ impl Events {
                 tracing::debug!(events = trimmed.events, "trimmed the bus");
             }
             Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "the bus could not be trimmed"),
+            Err(error) => error.warn("the bus could not be trimmed"),
         }
     }
 

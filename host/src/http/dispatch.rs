@@ -12,6 +12,7 @@ use wasmtime_wasi_http::WasiBody;
 
 use super::arriving::Arriving;
 use super::client::Client;
+use super::judged::Judged;
 use super::leftover::Leftover;
 use super::paced::Paced;
 use super::problem::Problem;
@@ -23,7 +24,7 @@ use crate::config::site;
 use crate::deadline::within;
 use crate::events::receive::{self, Intake};
 use crate::manifest::Limits;
-use crate::runtime::{Failure, Invocation, ReplayBody, ResponseBody, Unread, invoke};
+use crate::runtime::{Failure, Fault, Invocation, ReplayBody, ResponseBody, Unread, invoke};
 use crate::service::{
     Kind, Outcome, Permit, Registry, RouteMatch, Service, Ticket, VersionId, path,
 };
@@ -113,9 +114,15 @@ async fn answer(
             Box::pin(admit(&service, upload, &body, expects_continue, limits.deadline)).await
         }
     };
-    if body.is_late() {
-        count.ended(Outcome::ClientLeft);
-        return Err(Problem::of_failure(&service.name, &Failure::BodyLate(idle)));
+    // No service has to make anything of half a body that is known to be no more.
+    let failure = match body.fault() {
+        Some(Fault::Late) => Some(Failure::BodyLate(idle)),
+        Some(Fault::BrokeOff) => Some(Failure::BodyBroken),
+        Some(Fault::TooLarge) | None => None,
+    };
+    if let Some(failure) = failure {
+        count.ended(failure.outcome());
+        return Err(Problem::of_failure(&service.name, &failure));
     }
     let Some(permit) = admitted else {
         count.ended(Outcome::Overloaded);
@@ -134,7 +141,7 @@ async fn answer(
         });
     };
     let running = Arc::clone(lease.version());
-    let measure = running.metrics.begin(Kind::Request);
+    let measure = Judged::begin(&running.metrics, &body);
     let invocation = Invocation {
         lease,
         permit,
@@ -214,7 +221,7 @@ async fn admit(
                 () = body.ends(READ_AHEAD_BYTES), if !expects_continue => {}
             }
             // Many are given up at once, and none of them may take a place in the queue for that.
-            if body.is_late() {
+            if matches!(body.fault(), Some(Fault::Late | Fault::BrokeOff)) {
                 return None;
             }
         }

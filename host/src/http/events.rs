@@ -42,8 +42,8 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let appended = intake.take(headers, body, sender).await.map_err(|error| {
-        if matches!(error, IntakeError::Bus(_)) {
-            tracing::warn!("events from outside were not taken: {error}");
+        if let IntakeError::Bus(error) = &error {
+            error.warn("events from outside were not taken");
         }
         Problem::of_events(&error)
     })?;

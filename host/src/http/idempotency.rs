@@ -7,7 +7,7 @@ use http::{HeaderMap, Method};
 
 use super::problem::Problem;
 use crate::digest::Digest;
-use crate::service::path;
+use crate::service::{path, routes};
 
 /// The header.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -18,7 +18,9 @@ const MAX_KEY_BYTES: usize = 255;
 /// Methods that a key makes a difference to.
 const UNSAFE: [Method; 4] = [Method::POST, Method::PATCH, Method::PUT, Method::DELETE];
 
-/// The scope of the request's key: a digest of method, target, caller and key.
+/// The scope of the request's key: a digest of method, host, target, caller and key. The host is
+/// without its port, as it is for routes: a service may serve many hosts, each with data of its
+/// own, and what one of them answered is nobody's at another (RFC 9110 §7.1).
 /// `None` where the request has no key or its method needs none.
 ///
 /// # Errors
@@ -38,8 +40,10 @@ pub fn scope(head: &Parts) -> Result<Option<Digest>, Problem> {
              characters"
         ))
     })?;
+    let host = routes::canonical(head.uri.host().unwrap_or_default()).to_ascii_lowercase();
     Ok(Some(Digest::of_parts(&[
         head.method.as_str().as_bytes(),
+        host.as_bytes(),
         path::target(&head.uri).as_bytes(),
         caller(&head.headers).as_bytes(),
         &key,
@@ -158,14 +162,21 @@ mod tests {
     }
 
     #[test]
-    fn method_target_caller_and_key_keep_requests_apart() {
+    fn method_host_target_caller_and_key_keep_requests_apart() {
         let scope = |request| scope_of(request).expect("good").expect("a key");
         let first = scope(post());
         assert_eq!(first, scope(post().header("x-other", "1")));
         let token = Request::post("http://a/x?y=z").header(IDEMPOTENCY_KEY, "k");
         assert_eq!(first, scope(token), "a token is the string of the same text");
+        for same in ["http://A./x?y=z", "https://a:8080/x?y=z"] {
+            assert_eq!(first, scope(post().uri(same)), "{same}");
+        }
+        let address = |host| scope(post().uri(format!("http://{host}/x?y=z")));
+        assert_eq!(address("[::1]"), address("[0:0::1]:80"));
         let mut scopes = vec![
             first,
+            address("[::1]"),
+            scope(post().uri("http://b/x?y=z")),
             scope(post().method(Method::PUT)),
             scope(post().uri("http://a/x")),
             scope(post().uri("http://a/x?y=zz")),
@@ -176,9 +187,9 @@ mod tests {
             scope(post().header(AUTHORIZATION, HeaderValue::from_static(""))),
         ];
         let with_both = post().header(AUTHORIZATION, "Bearer 1").header(COOKIE, "a=b");
-        assert_eq!(scope(with_both), scopes[5], "a cookie says nothing more");
+        assert_eq!(scope(with_both), scopes[7], "a cookie says nothing more");
         scopes.sort_unstable();
         scopes.dedup();
-        assert_eq!(scopes.len(), 9);
+        assert_eq!(scopes.len(), 11);
     }
 }

@@ -305,6 +305,9 @@ impl Problem {
             IntakeError::Bus(BusError::Full(_)) => {
                 Self::unavailable("bus-full", "the bus has no room for more events")
             }
+            IntakeError::Bus(BusError::DiskFull) => {
+                Self::unavailable("disk-full", "the host's disk is full")
+            }
             IntakeError::Bus(BusError::ShareFull(_)) => Self::unavailable(
                 "bus-full",
                 "the bus has no room for more events that come in here ([events] max-bytes and \

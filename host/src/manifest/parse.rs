@@ -81,6 +81,7 @@ fn manifest(stem: &str, document: &DeTable<'_>, problems: &mut Problems<'_>) -> 
     fields.finish(problems);
     let defaults = Manifest::default_for(service?);
     Some(Manifest {
+        routes_by_default: routes.is_none(),
         routes: routes.unwrap_or(defaults.routes),
         limits,
         instances,

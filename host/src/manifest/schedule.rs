@@ -12,7 +12,7 @@ use super::Cron;
 use super::cron::rfc3339;
 use super::fields::{Field, Fields};
 use super::problem::Problems;
-use crate::event::{Event, Extensions, PARTITION_KEY, Value};
+use crate::event::{Event, Extensions, PARTITION_KEY, TypePattern, Value};
 use crate::service::ServiceName;
 
 /// How many schedules a manifest may have.
@@ -110,7 +110,7 @@ fn schedule(
     };
     let name = needed("name", problems).and_then(|field| name(&field, problems));
     let (cron_field, type_field) = (needed("cron", problems), needed("type", problems));
-    let event_type = type_field.as_ref().and_then(|field| field.text(problems));
+    let event_type = type_field.as_ref().and_then(|field| event_type(field, problems));
     let zone = fields.take("time-zone");
     let cron = cron_field.and_then(|field| cron(&field, zone.as_ref(), problems));
     let words = [("once", Missed::Once), ("skip", Missed::Skip)];
@@ -143,6 +143,19 @@ fn name(field: &Field<'_, '_>, problems: &mut Problems<'_>) -> Option<String> {
         return None;
     }
     Some(text.to_owned())
+}
+
+/// One type, and not a pattern: no subscription could want it and not others.
+fn event_type<'t>(field: &Field<'t, '_>, problems: &mut Problems<'_>) -> Option<&'t str> {
+    let text = field.text(problems)?;
+    if text.parse().is_ok_and(|pattern: TypePattern| pattern.has_wildcard()) {
+        field.report(
+            problems,
+            format_args!("has `{text}`, which is a pattern: an event has one type"),
+        );
+        return None;
+    }
+    Some(text)
 }
 
 fn cron(

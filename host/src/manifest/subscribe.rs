@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::Duration;
 
-use toml::de::DeTable;
+use humantime::format_duration;
+use toml::de::{DeTable, DeValue};
 
 use super::fields::{Field, Fields};
 use super::problem::Problems;
@@ -173,8 +174,8 @@ fn subscription(
         read.when_failed = field.choice(&choices, problems).unwrap_or_default();
     }
     counts(&mut fields, &mut read, problems);
-    if let Some(table) = fields.take("backoff").and_then(|field| field.table(problems)) {
-        read.backoff = backoff(table, problems);
+    if let Some(field) = fields.take("backoff") {
+        read.backoff = backoff(&field, problems);
     }
     fields.finish(problems);
     pattern.map(|_| read)
@@ -224,7 +225,13 @@ fn counts(fields: &mut Fields<'_, '_>, into: &mut Subscription, problems: &mut P
     }
 }
 
-fn backoff(table: &DeTable<'_>, problems: &mut Problems<'_>) -> Backoff {
+fn backoff(field: &Field<'_, '_>, problems: &mut Problems<'_>) -> Backoff {
+    let defaults = Backoff::default();
+    let DeValue::Table(table) = field.value else {
+        let like = "a table such as { first = \"100ms\", max = \"30s\" }";
+        field.wrong_type::<()>(problems, like);
+        return defaults;
+    };
     let mut fields = Fields::of("[[subscribe]] backoff.", table);
     let (field, longest) = (fields.take("first"), fields.take("max"));
     let first = field.as_ref().and_then(|field| field.duration(&quantity::BACKOFF, problems));

@@ -21,10 +21,11 @@ use tokio::time::{Instant, sleep_until};
 
 use super::bounds::Bounds;
 use super::failure::Failure;
+use super::replay::{Fault, ReplayBody};
 use super::response::{Link, Made};
 use super::run::{Ended, OverBudget, Panicked, Running};
 use crate::listen::clock;
-use crate::service::{Kind, Lease, Outcome, Permit, ServiceMetrics};
+use crate::service::{Kind, Lease, Outcome, Permit, ServiceMetrics, Version};
 
 const ENDED: &str = "the invocation was ended after its answer had begun";
 
@@ -164,7 +165,7 @@ impl Afterwards {
     /// Runs the guest to its end in a task of its own, where it has not ended yet.
     pub(super) fn go_on(self, running: Running, ended: Option<Ended>, deadline: Instant) {
         match ended {
-            Some(ended) => self.end(End::Returned(ended)),
+            Some(ended) => self.end(End::Returned(ended), running.exchange().body()),
             None => {
                 tokio::spawn(self.drive(running, deadline));
             }
@@ -175,7 +176,7 @@ impl Afterwards {
         // In this order: whatever comes, the guest goes after what is said of its body.
         let (mut running, mut this) = (running, self);
         let end = this.until_end(&mut running, deadline).await;
-        this.end(end);
+        this.end(end, running.exchange().body());
     }
 
     async fn until_end(&mut self, running: &mut Running, deadline: Instant) -> End {
@@ -203,42 +204,21 @@ impl Afterwards {
         }
     }
 
-    /// Gives everything back, whole or thrown away, and tells who has to know.
-    pub(super) fn end(self, end: End) {
+    /// Gives everything back, whole or thrown away, and tells who has to know. `asked` is the
+    /// request's body.
+    pub(super) fn end(self, end: End, asked: &ReplayBody) {
         let Self { body, hold, failed } = self;
         // Before the guest: with that the body would seem to end.
         drop(body);
         let Hold { lease, permit, metrics, kind } = hold;
         let version = lease.version();
-        let ended = |fate: &str| Some(format!("{ENDED}: {fate}"));
-        let (outcome, words) = match end {
-            End::Returned(ended) => match ended.settle(&version.pool) {
-                Ok(()) => (Outcome::Answered, None),
-                Err(error) => {
-                    let words = format!("the service failed after its answer: {error:#}");
-                    let panicked = error.is::<Panicked>();
-                    (if panicked { Outcome::HostFailed } else { Outcome::Trapped }, Some(words))
-                }
-            },
-            End::CutOff => (Outcome::AnswerCut, None),
-            // Its instance, which has a handle on the body, goes with it.
-            End::LeftOpen => (Outcome::Answered, None),
-            End::Broken => (Outcome::AnswerCut, Some(BROKEN.to_owned())),
-            End::OutOfCpu => (Outcome::Cpu, ended("it used its CPU time up")),
-            End::Over(Failure::Drained) => (Outcome::Drained, ended("its version's drain is over")),
-            End::Over(_) => (Outcome::Deadline, ended("its deadline passed")),
-            End::Idle(limit) => {
-                let fate = format!("nothing came of its body for {limit:?} ([limits] body-idle)");
-                (Outcome::Deadline, ended(&fate))
+        let (outcome, words) = outcome(end, version);
+        let (outcome, words) = match of_client(outcome, asked) {
+            Some(clients) => {
+                tracing::debug!(version = %version.id, ?words, "its client did not send its body");
+                (clients, None)
             }
-            End::BodyLate(limit) => {
-                let fate = format!("its body took over {limit:?} ([limits] body-deadline)");
-                (Outcome::Deadline, ended(&fate))
-            }
-            End::ClientLeft => {
-                tracing::debug!(version = %version.id, "the client left before the answer's end");
-                (Outcome::ClientLeft, None)
-            }
+            None => (outcome, words),
         };
         if let Some(words) = words {
             tracing::warn!(service = %version.id.service, version = version.id.number, "{words}");
@@ -249,5 +229,54 @@ impl Afterwards {
             version.metrics.count_after_answer(kind, outcome, failed);
         }
         drop((permit, lease));
+    }
+}
+
+/// What this end is counted as, and what is said of it.
+fn outcome(end: End, version: &Version) -> (Outcome, Option<String>) {
+    let ended = |fate: &str| Some(format!("{ENDED}: {fate}"));
+    match end {
+        End::Returned(ended) => match ended.settle(&version.pool) {
+            Ok(()) => (Outcome::Answered, None),
+            Err(error) => {
+                let words = format!("the service failed after its answer: {error:#}");
+                let panicked = error.is::<Panicked>();
+                (if panicked { Outcome::HostFailed } else { Outcome::Trapped }, Some(words))
+            }
+        },
+        End::CutOff => (Outcome::AnswerCut, None),
+        // Its instance, which has a handle on the body, goes with it.
+        End::LeftOpen => (Outcome::Answered, None),
+        End::Broken => (Outcome::AnswerCut, Some(BROKEN.to_owned())),
+        End::OutOfCpu => (Outcome::Cpu, ended("it used its CPU time up")),
+        End::Over(Failure::Drained) => (Outcome::Drained, ended("its version's drain is over")),
+        End::Over(_) => (Outcome::Deadline, ended("its deadline passed")),
+        End::Idle(limit) => {
+            let fate = format!("nothing came of its body for {limit:?} ([limits] body-idle)");
+            (Outcome::Deadline, ended(&fate))
+        }
+        End::BodyLate(limit) => {
+            let fate = format!("its body took over {limit:?} ([limits] body-deadline)");
+            (Outcome::Deadline, ended(&fate))
+        }
+        End::ClientLeft => {
+            tracing::debug!(version = %version.id, "the client left before the answer's end");
+            (Outcome::ClientLeft, None)
+        }
+    }
+}
+
+/// What it is counted as instead, where the client did not send the request's body as it should
+/// have: whatever the guest made of that.
+fn of_client(outcome: Outcome, asked: &ReplayBody) -> Option<Outcome> {
+    if !outcome.is_of_the_version() {
+        return None;
+    }
+    match asked.fault() {
+        Some(Fault::TooLarge) => Some(Outcome::BodyTooLarge),
+        Some(Fault::Late | Fault::BrokeOff) => Some(Outcome::ClientLeft),
+        None => {
+            (outcome == Outcome::Deadline && asked.is_waited_for()).then_some(Outcome::ClientLeft)
+        }
     }
 }

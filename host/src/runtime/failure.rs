@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::limits::Limit;
+use super::replay::{Fault, ReplayBody};
+use crate::manifest::Limits;
 use crate::service::Outcome;
 use crate::state::{Error, Store};
 
@@ -44,8 +46,7 @@ pub enum Failure {
     /// The request has an idempotency key and a body that is not kept whole.
     #[error("the request's body is larger than the {0} bytes that are kept beside its key")]
     KeyedBodyTooLarge(u64),
-    /// The request's body broke off, of a request that is taken whole or has an
-    /// idempotency key.
+    /// The request's body broke off, and nothing came of the request.
     #[error("the request's body broke off")]
     BodyBroken,
     /// Nothing came of the request's body for so long, or not all within its deadline.
@@ -134,6 +135,32 @@ impl Failure {
 }
 
 impl Failure {
+    /// What the client did to this body, for which the service is not to blame.
+    pub(super) fn of_client(body: &ReplayBody, limits: &Limits) -> Option<Self> {
+        Some(match body.fault()? {
+            Fault::TooLarge => Self::BodyTooLarge(limits.request_body),
+            Fault::Late => Self::BodyLate(limits.deadline),
+            Fault::BrokeOff => Self::BodyBroken,
+        })
+    }
+
+    /// The same, or what the client did before that. What a guest makes of the end of half a
+    /// body is its language's matter: some trap, some return, some spin. A client could have any
+    /// version taken for a bad one by that.
+    pub(super) fn unless_of_client(self, body: &ReplayBody, limits: &Limits) -> Self {
+        let outcome = self.outcome();
+        if !outcome.is_of_the_version() && outcome != Outcome::Conflict {
+            return self;
+        }
+        match Self::of_client(body, limits) {
+            Some(clients) => {
+                tracing::debug!("{clients}, and then: {self}");
+                clients
+            }
+            None => self,
+        }
+    }
+
     /// The same, where it is the disk that is full and not the store alone.
     #[must_use]
     pub fn named(self, store: &Store) -> Self {

@@ -118,7 +118,8 @@ pub async fn invoke(invocation: Invocation) -> Result<Response<ResponseBody>, Fa
         fate: Fate::default(),
         work: Request { head, body, keyed },
     });
-    match answer(&runs, hold, &bounds).await {
+    let answered = answer(&runs, hold, &bounds).await;
+    match answered.map_err(|failure| failure.unless_of_client(&runs.work.body, limits)) {
         Err(failure) if !matches!(failure, Failure::Uncertain(_)) && runs.keys.has_effects() => {
             Err(Failure::Partly(Box::new(failure)))
         }
@@ -255,7 +256,7 @@ impl Work for Request {
                 let frames = read_whole(&mut running, &mut ended, body, limit, length);
                 let frames = Box::pin(frames).await;
                 if let Some(trapped) = ended.take_if(|ended| ended.result.is_err()) {
-                    return Err(unanswered(trapped, running.exchange(), limits));
+                    return Err(unanswered(trapped, running.exchange()));
                 }
                 let frames = frames.map_err(|unreadable| unreadable.failure(limits));
                 let frames = frames.map_err(Unanswered::Failed)?;

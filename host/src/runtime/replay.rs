@@ -32,6 +32,18 @@ pub struct BodyTooLarge {
     pub limit: u64,
 }
 
+/// What a client did to its request's body, for which no service is to blame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It sent more than the read limit.
+    TooLarge,
+    /// Nothing came of it for too long.
+    Late,
+    /// It ended its side, the stream or the connection before the body's end, or sent what is
+    /// no body.
+    BrokeOff,
+}
+
 /// The body ended too early: it broke off, or it is too large.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("the request's body broke off")]
@@ -149,6 +161,18 @@ impl ReplayBody {
     #[must_use]
     pub fn is_late(&self) -> bool {
         self.lock().late
+    }
+
+    /// What its client did to it; its reader got an error then.
+    #[must_use]
+    pub fn fault(&self) -> Option<Fault> {
+        let shared = self.lock();
+        match &*shared {
+            Shared { too_large: true, .. } => Some(Fault::TooLarge),
+            Shared { late: true, .. } => Some(Fault::Late),
+            Shared { broken: true, .. } => Some(Fault::BrokeOff),
+            _ => None,
+        }
     }
 
     /// Whether all of it has come, or all that will.
@@ -492,7 +516,7 @@ mod tests {
         let source = StreamBody::new(futures_util::stream::iter(frames)).boxed_unsync();
         let body = ReplayBody::new(source, 100, 100, Unread::Drop);
         assert_eq!(body.buffer().await, Ok(()));
-        assert_eq!(body.digest(), None);
+        assert_eq!((body.digest(), body.fault()), (None, Some(Fault::BrokeOff)));
         assert!(body.reader().collect().await.is_err(), "half a body is no body");
         assert!(!body.is_replayable());
     }
@@ -514,5 +538,6 @@ mod tests {
         let body = body(&["ab", "cd"], 3, 100);
         assert!(body.reader().collect().await.is_err());
         assert!(body.is_too_large());
+        assert_eq!(body.fault(), Some(Fault::TooLarge));
     }
 }

@@ -141,15 +141,19 @@ async fn stream(
     let is_enough = body.is_open() && body.is_complete() || !has_content && !body.is_cut_off();
     if is_enough && ended.as_ref().is_some_and(|ended| ended.result.is_ok()) {
         // It returned, so no more comes: that is its end, as elsewhere.
-        Afterwards::new(hold, Sending::Whole, failed).end(End::LeftOpen);
+        Afterwards::new(hold, Sending::Whole, failed).end(End::LeftOpen, running.exchange().body());
         return ResponseBody::finished(frames);
     }
     let is_cut_off = body.is_cut_off();
     let (streaming, link) = ResponseBody::streaming(frames, body, has_content);
     let afterwards = Afterwards::new(hold, Sending::Coming(link), failed);
     match ended {
-        Some(Ended { result: Ok(()), .. }) if is_cut_off => afterwards.end(End::CutOff),
-        Some(Ended { result: Ok(()), .. }) => afterwards.end(End::Broken),
+        Some(Ended { result: Ok(()), .. }) if is_cut_off => {
+            afterwards.end(End::CutOff, running.exchange().body())
+        }
+        Some(Ended { result: Ok(()), .. }) => {
+            afterwards.end(End::Broken, running.exchange().body())
+        }
         ended => afterwards.go_on(running, ended, bounds.deadline()),
     }
     streaming

@@ -20,7 +20,7 @@ use super::imports::Abort;
 use super::limits::LimitReached;
 use super::memories::NoMemory;
 use super::outside::RequestKeys;
-use super::replay::{Broken, ReplayBody};
+use super::replay::{Fault, ReplayBody};
 use super::run::{Ended, Panicked, Running, Step};
 use super::slots::OverShare;
 use crate::deadline::unless;
@@ -230,7 +230,7 @@ impl<W: Work> Runs<W> {
         let failed = |failure| Err(Unanswered::Failed(failure));
         let ended = match step {
             Step::Answered(ended) => ended,
-            Step::Ended(ended) => return Err(unanswered(ended, running.exchange(), limits)),
+            Step::Ended(ended) => return Err(unanswered(ended, running.exchange())),
             Step::OverBudget => return failed(Failure::OutOfCpu(limits.cpu)),
             Step::BodyTooLarge => return failed(Failure::BodyTooLarge(limits.request_body)),
             Step::WantsLease(_) => {
@@ -241,7 +241,11 @@ impl<W: Work> Runs<W> {
             return failed(Failure::NoAnswer);
         };
         // Whatever the guest made of its body's end: it was the client who sent too much.
-        if let Some(failure) = clients_fault(running.exchange(), limits) {
+        // One that broke off may have been enough for it.
+        let body = running.exchange().body();
+        if body.fault().is_some_and(|fault| fault != Fault::BrokeOff)
+            && let Some(failure) = Failure::of_client(body, limits)
+        {
             return failed(failure);
         }
         let Some(transaction) = transaction else {
@@ -261,17 +265,8 @@ impl<W: Work> Runs<W> {
     }
 }
 
-/// What the client did to its body that the service is not to be blamed for.
-fn clients_fault(exchange: &Exchange, limits: &Limits) -> Option<Failure> {
-    let body = exchange.body();
-    if body.is_too_large() {
-        return Some(Failure::BodyTooLarge(limits.request_body));
-    }
-    body.is_late().then_some(Failure::BodyLate(limits.deadline))
-}
-
 /// What a call that ended without an answer means.
-pub(super) fn unanswered(ended: Ended, exchange: &Exchange, limits: &Limits) -> Unanswered {
+pub(super) fn unanswered(ended: Ended, exchange: &Exchange) -> Unanswered {
     let Err(error) = ended.result else {
         return Unanswered::Failed(Failure::NoAnswer);
     };
@@ -279,15 +274,8 @@ pub(super) fn unanswered(ended: Ended, exchange: &Exchange, limits: &Limits) -> 
         Ok(Abort(error)) => return interrupted(error, exchange),
         Err(error) => error,
     };
-    // The client's fault, not the guest's, where its body was cut off.
-    if let Some(failure) = clients_fault(exchange, limits) {
-        return Unanswered::Failed(failure);
-    }
     if error.is::<Panicked>() {
         return Unanswered::Failed(Failure::Panicked(error.to_string()));
-    }
-    if error.is::<Broken>() {
-        return Unanswered::Failed(Failure::BodyBroken);
     }
     let reason = format!("{error:#}");
     Unanswered::Failed(match error.downcast_ref() {

@@ -202,7 +202,7 @@ fn is_host(wanted: Option<&str>, asked: Option<&str>) -> bool {
 
 /// A host without the dot that some names end with (RFC 1034 §3.1), and an address in the one
 /// spelling of RFC 5952. Names stay in the case that they are in.
-fn canonical(host: &str) -> Cow<'_, str> {
+pub(crate) fn canonical(host: &str) -> Cow<'_, str> {
     let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     match address.and_then(|address| address.parse::<Ipv6Addr>().ok()) {
         Some(address) => Cow::Owned(format!("[{address}]")),

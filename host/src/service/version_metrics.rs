@@ -196,6 +196,11 @@ impl Measure {
             self.metrics.count(self.kind, ending, self.begun.elapsed());
         }
     }
+
+    /// It says nothing of the version: its client did not send it whole.
+    pub fn says_nothing(mut self) {
+        self.ended = true;
+    }
 }
 
 impl Drop for Measure {

@@ -47,7 +47,7 @@ pub struct DeadLetter {
 }
 
 /// Some of a store's dead letters.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct DeadLetters {
     /// They.
     pub letters: Vec<DeadLetter>,
@@ -194,25 +194,7 @@ impl Store {
         limit: usize,
     ) -> Result<DeadLetters, Error> {
         self.read(move |connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT id, subscription, position, key, attempts, reason, died_at, without_data,
-                        event
-                 FROM _dead WHERE id > ?1 AND (?2 IS NULL OR subscription = ?2)
-                 ORDER BY id",
-            )?;
-            let mut rows = statement.query((after, subscription))?;
-            let mut found = DeadLetters { letters: Vec::new(), more: false };
-            let mut bytes = 0;
-            while let Some(row) = rows.next()? {
-                if found.letters.len() == limit || bytes > MAX_PAGE_BYTES {
-                    found.more = true;
-                    break;
-                }
-                let letter = dead_letter(row)?;
-                bytes += letter.event.len();
-                found.letters.push(letter);
-            }
-            Ok(found)
+            dead_letters_in(connection, subscription.as_deref(), after, limit)
         })
         .await
     }
@@ -222,17 +204,7 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn dead_letter(self: &Arc<Self>, id: u64) -> Result<Option<DeadLetter>, Error> {
-        self.read(move |connection| {
-            connection
-                .prepare_cached(
-                    "SELECT id, subscription, position, key, attempts, reason, died_at, without_data,
-                        event
-                     FROM _dead WHERE id = ?1",
-                )?
-                .query_row([id], dead_letter)
-                .optional()
-        })
-        .await
+        self.read(move |connection| dead_letter_in(connection, id)).await
     }
 
     /// How many dead letters there are of each subscription that has some.
@@ -240,13 +212,7 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn dead_counts(self: &Arc<Self>) -> Result<Vec<(String, u64)>, Error> {
-        self.read(|connection| {
-            connection
-                .prepare_cached("SELECT subscription, count(*) FROM _dead GROUP BY subscription")?
-                .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-                .collect()
-        })
-        .await
+        self.read(dead_counts_in).await
     }
 
     /// How many dead letters a subscription has.
@@ -316,6 +282,52 @@ impl Store {
         self.durable(committed).await?;
         Ok(revived)
     }
+}
+
+pub(super) fn dead_letters_in(
+    connection: &Connection,
+    subscription: Option<&str>,
+    after: u64,
+    limit: usize,
+) -> rusqlite::Result<DeadLetters> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, subscription, position, key, attempts, reason, died_at, without_data, event
+         FROM _dead WHERE id > ?1 AND (?2 IS NULL OR subscription = ?2)
+         ORDER BY id",
+    )?;
+    let mut rows = statement.query((after, subscription))?;
+    let mut found = DeadLetters::default();
+    let mut bytes = 0;
+    while let Some(row) = rows.next()? {
+        if found.letters.len() == limit || bytes > MAX_PAGE_BYTES {
+            found.more = true;
+            break;
+        }
+        let letter = dead_letter(row)?;
+        bytes += letter.event.len();
+        found.letters.push(letter);
+    }
+    Ok(found)
+}
+
+pub(super) fn dead_letter_in(
+    connection: &Connection,
+    id: u64,
+) -> rusqlite::Result<Option<DeadLetter>> {
+    connection
+        .prepare_cached(
+            "SELECT id, subscription, position, key, attempts, reason, died_at, without_data, event
+             FROM _dead WHERE id = ?1",
+        )?
+        .query_row([id], dead_letter)
+        .optional()
+}
+
+pub(super) fn dead_counts_in(connection: &Connection) -> rusqlite::Result<Vec<(String, u64)>> {
+    connection
+        .prepare_cached("SELECT subscription, count(*) FROM _dead GROUP BY subscription")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect()
 }
 
 fn dead_letter(row: &Row<'_>) -> rusqlite::Result<DeadLetter> {

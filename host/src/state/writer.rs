@@ -382,7 +382,15 @@ impl Writer {
         if let Err(error) = carried.and_then(|()| self.cut_long_log()) {
             let error = self.failed(&error);
             let service = &self.core.service;
-            tracing::warn!(service, %error, "the write-ahead log is carried over later");
+            match error {
+                // Said once for all that fails for it.
+                Error::Full if self.core.options.room.is_full() => {
+                    tracing::debug!(service, %error, "the write-ahead log is carried over later");
+                }
+                error => {
+                    tracing::warn!(service, %error, "the write-ahead log is carried over later");
+                }
+            }
         }
     }
 

@@ -140,4 +140,38 @@ async fn a_dead_letter_that_nobody_subscribes_to_any_more_stays() {
     let reply = ask(&host, Method::POST, retry, Value::Null).await;
     refused(&reply, 409, "consumer/test.>");
     assert_eq!(get(&host, "/v1/dead-letters/consumer/1").await.status, 200);
+    // The list of subscriptions knows it, too.
+    until(&host, SUBSCRIPTION, "dead", json!(1)).await;
+}
+
+#[tokio::test]
+async fn dead_letters_are_seen_also_when_their_service_is_gone() {
+    let mut host = consumer_as(BROKEN).await;
+    let well = |key: &str| event(key, json!([{"do": "log", "key": "l", "text": "x"}]));
+    publish(&host, json!([hopeless("a"), hopeless("b"), well("c")])).await;
+    until(&host, SUBSCRIPTION, "dead", json!(2)).await;
+    until(&host, SUBSCRIPTION, "delivered", json!(1)).await;
+    let gauge = "hotdock_subscription_dead_letters{service=\"consumer\",subscription=\"test.>\"}";
+    let before = get(&host, "/v1/dead-letters").await.json();
+    assert_eq!(before["dead_letters"].as_array().map(Vec::len), Some(2), "{before}");
+    assert_eq!(delete(&host, "/v1/services/consumer").await.status, 204);
+    until(&host, SUBSCRIPTION, "state", json!("gone")).await;
+    // What it had finished is no lag of it, and what it gave up is there.
+    until(&host, SUBSCRIPTION, "lag", json!(0)).await;
+    for restarted in [false, true] {
+        if restarted {
+            host.kill();
+            host.start().await;
+        }
+        until(&host, SUBSCRIPTION, "dead", json!(2)).await;
+        host.until_metric(gauge, 2).await;
+        assert_eq!(get(&host, "/v1/dead-letters").await.json(), before, "{restarted}");
+        let one = get(&host, "/v1/dead-letters?service=consumer&limit=1").await.json();
+        assert_eq!(one["next"], "consumer/1", "{one}");
+        assert_eq!(get(&host, "/v1/dead-letters/consumer/2").await.status, 200);
+        refused(&get(&host, "/v1/dead-letters/consumer/3").await, 404, "consumer/3");
+        refused(&delete(&host, "/v1/dead-letters/consumer/1").await, 409, "is not deployed");
+        let retry = ask(&host, Method::POST, "/v1/dead-letters/consumer/1/retry", Value::Null);
+        refused(&retry.await, 409, "consumer/test.>");
+    }
 }

@@ -46,9 +46,9 @@ async fn a_full_disk_refuses_and_takes_all_once_there_is_room() {
             Err(refused) => break refused,
         }
     };
-    assert_eq!(refused, BusError::disk_full());
+    assert_eq!(refused, BusError::DiskFull);
     let refused = bus.append(Sender::Operator, events(0..100)).await;
-    assert_eq!(refused, Err(BusError::disk_full()));
+    assert_eq!(refused, Err(BusError::DiskFull));
     assert!(bus.health().full && bus.health().failed.is_none());
     assert_eq!((bus.last(), bus.relayed("one").await), (accepted, Ok(accepted)));
     assert_eq!(ids(bus).await.len() as u64, accepted);

@@ -54,20 +54,27 @@ pub(super) fn share(
 ) -> rusqlite::Result<u64> {
     let before = Share::greatest(&shares(connection, service)?);
     let previous = before.filter(|before| Some(*before) != Share::greatest(&plan.versions));
-    let revision = connection.query_row(
-        "INSERT INTO deployed (service, revision, rules, sticky, canary) VALUES (?1, 1, ?2, ?3, ?4)
+    // Never one that it had before, also where it was not deployed in between.
+    let revision: u64 = connection.query_row(
+        "INSERT INTO service (name, last_number, last_revision) VALUES (?1, 0, 1)
+         ON CONFLICT (name) DO UPDATE SET last_revision = last_revision + 1
+         RETURNING last_revision",
+        [service],
+        |row| row.get(0),
+    )?;
+    connection.execute(
+        "INSERT INTO deployed (service, revision, rules, sticky, canary) VALUES (?1, ?2, ?3, ?4, ?5)
          ON CONFLICT (service) DO UPDATE
-         SET revision = revision + 1, rules = excluded.rules, sticky = excluded.sticky,
-             canary = excluded.canary, previous = coalesce(?5, previous)
-         RETURNING revision",
+         SET revision = excluded.revision, rules = excluded.rules, sticky = excluded.sticky,
+             canary = excluded.canary, previous = coalesce(?6, previous)",
         params![
             service,
+            revision,
             json(&plan.rules),
             plan.sticky.as_ref().map(json),
             canary.map(json),
             previous
         ],
-        |row| row.get(0),
     )?;
     connection.execute("DELETE FROM share WHERE service = ?1", [service])?;
     for share in &plan.versions {

@@ -13,7 +13,7 @@ const APPLICATION: i64 = 0x686f_7464;
 
 /// The formats: each takes a file from the one before it to its own, and the
 /// first a new file. Older files are upgraded when they are opened.
-const FORMATS: [&str; 4] = [FORMAT_1, FORMAT_2, FORMAT_3, FORMAT_4];
+const FORMATS: [&str; 5] = [FORMAT_1, FORMAT_2, FORMAT_3, FORMAT_4, FORMAT_5];
 /// The newest of them.
 const FORMAT: i64 = FORMATS.len() as i64;
 
@@ -90,6 +90,13 @@ const FORMAT_3: &str = "
 /// that a rollback leads there and not to whatever has the number before.
 const FORMAT_4: &str = "
     ALTER TABLE deployed ADD COLUMN previous INTEGER; -- NULL: nothing had it before, or nobody knows
+";
+
+/// A service's revisions go on where they were when it is deployed again: who knows one of
+/// those that were is not to take a later one for it.
+const FORMAT_5: &str = "
+    ALTER TABLE service ADD COLUMN last_revision INTEGER NOT NULL DEFAULT 0; -- stays, as last_number
+    UPDATE service SET last_revision = revision FROM deployed WHERE deployed.service = service.name;
 ";
 
 /// Makes an empty file this format's, and upgrades an older one; refuses newer

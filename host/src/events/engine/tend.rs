@@ -174,10 +174,7 @@ impl Events {
             table.active.extract_if(.., is_ended).collect()
         };
         for (name, active) in ended {
-            let dead = active.status.counts().dead;
-            if dead > 0 {
-                self.table().dead_of_ended.insert(name.clone(), dead);
-            }
+            self.left_behind(&name, &active).await;
             if active.goes_on {
                 self.table().unsettled.insert(name.service.clone());
             }
@@ -263,7 +260,12 @@ impl Events {
         self.begin(subscriber.name(), subscriber.store(), &subscriptions).await?;
         let dead = subscriber.store().dead_counts().await?.into_iter();
         let dead = dead.map(|(subscription, count)| (name(&subscription), count));
-        self.table().dead_of_ended.extend(dead);
+        {
+            let mut table = self.table();
+            // Those that were counted before it came: its store may be another one.
+            table.dead_of_ended.retain(|name, _| name.service != *subscriber.name());
+            table.dead_of_ended.extend(dead);
+        }
         for cursor in subscriber.store().cursors().await? {
             let name = name(&cursor.subscription);
             if !self.table().active.contains_key(&name) {

@@ -15,7 +15,7 @@ use crate::event::Event;
 use crate::events::command::{COMMAND_PATIENCE, Command};
 use crate::events::engine::{Events, Name, Shown, base};
 use crate::service::ServiceName;
-use crate::state::{self, DeadLetter, Revival};
+use crate::state::{self, DeadLetter, DeadLetters, Revival};
 
 /// Which dead letter: `<service>/<number>`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,7 +74,7 @@ pub enum DeadLettersOf {
 }
 
 impl Events {
-    /// The dead letters after `after`, of services that are deployed.
+    /// The dead letters after `after`, also of services that are not deployed any more.
     ///
     /// # Errors
     /// When there is no such service, or its store cannot be read.
@@ -86,7 +86,7 @@ impl Events {
     ) -> Result<DeadLetterPage, OperateError> {
         let limit = limit.clamp(1, MAX_PAGE);
         let (services, subscription) = match of {
-            DeadLettersOf::All => (self.services(), None),
+            DeadLettersOf::All => (self.services().await, None),
             DeadLettersOf::Service(service) => (vec![service.clone()], None),
             DeadLettersOf::Subscription(service, name) => {
                 (vec![service.clone()], Some(name.clone()))
@@ -99,14 +99,8 @@ impl Events {
                 Some(after) if after.service == service => after.number,
                 _ => 0,
             };
-            let store = self.store_of(&service)?;
-            // Of one without a file there is none, and none is made for looking.
-            if !store.has_file() {
-                continue;
-            }
             let room = limit - page.dead_letters.len();
-            let found = store.dead_letters(subscription.clone(), after, room).await;
-            let found = found.map_err(failed(&service))?;
+            let found = self.dead_in(&service, subscription.clone(), after, room).await?;
             let letters = found.letters.into_iter().map(|letter| view(&service, letter));
             page.dead_letters.extend(letters);
             if found.more || page.dead_letters.len() == limit {
@@ -115,6 +109,25 @@ impl Events {
             }
         }
         Ok(page)
+    }
+
+    async fn dead_in(
+        &self,
+        service: &ServiceName,
+        subscription: Option<String>,
+        after: u64,
+        limit: usize,
+    ) -> Result<DeadLetters, OperateError> {
+        let found = match self.store_of(service) {
+            // Of one without a file there is none, and none is made for looking.
+            Ok(store) if !store.has_file() => return Ok(DeadLetters::default()),
+            Ok(store) => store.dead_letters(subscription, after, limit).await,
+            Err(OperateError::NoService(_)) if self.inner.kept.has(service) => {
+                self.inner.kept.dead_letters(service, subscription, after, limit).await
+            }
+            Err(error) => return Err(error),
+        };
+        found.map_err(failed(service))
     }
 
     /// One dead letter.
@@ -183,10 +196,12 @@ impl Events {
     /// Drops a dead letter for good. Durable when it returns.
     ///
     /// # Errors
-    /// When it is not there.
+    /// When it is not there, or its service is not deployed.
     pub async fn drop_dead(&self, id: &DeadLetterId) -> Result<(), OperateError> {
         let letter = self.find_dead(id).await?;
-        let dropped = self.store_of(&id.service)?.drop_dead(id.number).await;
+        let store = self.store_of(&id.service);
+        let store = store.map_err(|_| OperateError::Undeployed(id.service.clone()))?;
+        let dropped = store.drop_dead(id.number).await;
         if !dropped.map_err(failed(&id.service))? {
             return Err(OperateError::NoDeadLetter(id.clone()));
         }
@@ -196,25 +211,31 @@ impl Events {
     }
 
     async fn find_dead(&self, id: &DeadLetterId) -> Result<DeadLetter, OperateError> {
-        let store = self.store_of(&id.service)?;
-        let found = if store.has_file() {
-            store.dead_letter(id.number).await.map_err(failed(&id.service))?
-        } else {
-            None
+        let found = match self.store_of(&id.service) {
+            Ok(store) if !store.has_file() => Ok(None),
+            Ok(store) => store.dead_letter(id.number).await,
+            Err(OperateError::NoService(_)) if self.inner.kept.has(&id.service) => {
+                self.inner.kept.dead_letter(&id.service, id.number).await
+            }
+            Err(error) => return Err(error),
         };
+        let found = found.map_err(failed(&id.service))?;
         found.ok_or_else(|| OperateError::NoDeadLetter(id.clone()))
     }
 
-    /// Dead letters of subscriptions that are over, in services that are deployed.
+    /// Dead letters of subscriptions that are over, also of services that are not deployed.
     pub(in crate::events) fn dead_of_ended(&self) -> Vec<(Name, u64)> {
-        let snapshot = self.inner.registry.load();
-        let is_there = |name: &Name| {
-            name.service == ServiceName::webhooks() || snapshot.services.contains_key(&name.service)
-        };
         let table = self.table();
         let ended = table.dead_of_ended.iter();
-        let ended = ended.filter(|(name, _)| is_there(name) && !table.active.contains_key(name));
+        let ended = ended.filter(|(name, _)| !table.active.contains_key(name));
         ended.map(|(name, count)| (name.clone(), *count)).collect()
+    }
+
+    /// How many dead letters a subscription that is over has.
+    pub(super) fn dead_left_by(&self, name: &str) -> u64 {
+        let table = self.table();
+        let own = table.dead_of_ended.iter().find(|(ended, _)| ended.to_string() == name);
+        own.map_or(0, |(_, dead)| *dead)
     }
 
     fn count_one_less_dead(&self, name: &Name) {
@@ -229,11 +250,12 @@ impl Events {
         self.shown().iter().find(|shown| shown.name == *name).cloned()
     }
 
-    fn services(&self) -> Vec<ServiceName> {
-        let mut services: Vec<ServiceName> =
-            self.inner.registry.load().services.keys().cloned().collect();
+    async fn services(&self) -> Vec<ServiceName> {
+        let mut services = self.undeployed().await;
+        services.extend(self.inner.registry.load().services.keys().cloned());
         services.extend(self.webhooks().map(|_| ServiceName::webhooks()));
         services.sort();
+        services.dedup();
         services
     }
 }

@@ -215,7 +215,7 @@ mod tests {
             Event::from_json(json.as_bytes()).expect("an event")
         };
         bus.append(Sender::Operator, (1..=count).map(event)).await.expect("room");
-        Events::new(bus, Arc::new(Registry::default()), None)
+        Events::new(bus, Arc::new(Registry::default()), folder.path(), None)
     }
 
     fn positions<'a>(found: impl IntoIterator<Item = &'a Recorded>) -> Vec<u64> {

@@ -200,6 +200,7 @@ impl Events {
         let state = self.state_of_idle(&row.subscription);
         let lag = self.inner.bus.last().saturating_sub(row.position);
         let oldest_position = (lag > 0).then_some(row.position + 1);
+        let dead = self.dead_left_by(&row.subscription);
         SubscriptionStatus {
             name: row.subscription,
             pattern: None,
@@ -210,7 +211,7 @@ impl Events {
             in_flight: 0,
             held: 0,
             parked: 0,
-            dead: 0,
+            dead,
             oldest_position,
             oldest_age_ms: self.age_of(oldest_position).await,
             attempts: 0,

@@ -19,6 +19,8 @@ pub(super) struct Refused {
     full: AtomicU64,
     /// The bus had no room for them, or not for more that come in here.
     bus_full: AtomicU64,
+    /// The disk has no room for them.
+    disk: AtomicU64,
     /// Their bodies took too long.
     slow: AtomicU64,
     /// Their events may not come in here.
@@ -34,6 +36,7 @@ impl Refused {
         let counter = match error {
             IntakeError::Overloaded | IntakeError::SenderOverloaded => &self.full,
             IntakeError::Bus(BusError::Full(_) | BusError::ShareFull(_)) => &self.bus_full,
+            IntakeError::Bus(BusError::DiskFull) => &self.disk,
             IntakeError::BodyIdle(_) | IntakeError::BodyLate => &self.slow,
             IntakeError::TypeNotOpened { .. }
             | IntakeError::SourceNotOpened { .. }
@@ -85,6 +88,7 @@ impl Collector for IntakeCollector {
             for (reason, count) in [
                 ("full", &counts.full),
                 ("bus-full", &counts.bus_full),
+                ("disk", &counts.disk),
                 ("slow", &counts.slow),
                 ("closed", &counts.closed),
                 ("invalid", &counts.invalid),

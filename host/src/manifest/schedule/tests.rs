@@ -97,6 +97,12 @@ fn what_is_no_schedule_is_refused_with_its_place() {
     assert!(name[0].starts_with("cart.toml:2:8: `[[schedule]] name` has 1 to"), "{name:?}");
     let kind = refusal("[[schedule]]\nname = \"n\"\ncron = \"0 3 * * *\"\ntype = \"\"\n");
     assert!(kind[0].starts_with("cart.toml:4:8: no event of `[[schedule]]` can be"), "{kind:?}");
+    for pattern in ["t.*", ">", "*"] {
+        let with = format!("name = \"n\"\ncron = \"0 3 * * *\"\ntype = \"{pattern}\"\n");
+        let kind = refusal(&format!("[[schedule]]\n{with}"));
+        let expected = format!("cart.toml:4:8: `[[schedule]] type` has `{pattern}`, which is a ");
+        assert!(kind[0].starts_with(&expected), "{kind:?}");
+    }
     let one = "[[schedule]]\nname = \"n\"\ncron = \"0 3 * * *\"\ntype = \"t\"\n";
     assert_eq!(refusal(&format!("{one}{one}")), ["cart.toml:5:1: schedule `n` is there twice"]);
 }

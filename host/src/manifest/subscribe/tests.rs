@@ -82,6 +82,10 @@ fn what_is_wrong_with_a_subscription_is_said_with_its_line() {
             "type = \"a\"\n[[subscribe]]\ntype = \"a\"",
             "order.toml:3:1: subscription `a` is there twice",
         ),
+        (
+            "type = \"a\"\nbackoff = \"1s\"",
+            "order.toml:3:11: `[[subscribe]] backoff` must be a table such as { first = \"100ms\", max = \"30s\" }; found: string",
+        ),
     ];
     for (text, expected) in cases {
         let refused = read(&format!("[[subscribe]]\n{text}")).expect_err(text);

@@ -98,7 +98,8 @@ impl Bench {
         let registry = Arc::new(Registry::default());
         let (runtime, options) = (RUNTIME.clone(), StoreOptions::default());
         let bus = Bus::open(&config.data.join("bus.db"), BusOptions::default()).expect("a bus");
-        let events = Events::new(bus, Arc::clone(&registry), None);
+        let stores = config.data.join("stores");
+        let events = Events::new(bus, Arc::clone(&registry), &stores, None);
         let deployer =
             Deployer::start(config, runtime, Arc::clone(&registry), options, events).await;
         let deployer = deployer.expect("a deployer");

@@ -1,0 +1,105 @@
+//! Stores whose services are not deployed: nobody has them open, and what is in them stays.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rusqlite::{Connection, OpenFlags};
+use tokio::task::spawn_blocking;
+
+use super::dead::{DeadLetter, DeadLetters, dead_counts_in, dead_letter_in, dead_letters_in};
+use super::error::Error;
+use crate::service::ServiceName;
+
+/// The folder that all stores are in. Each file is opened for one look, with a connection of
+/// its own: a service that is deployed meanwhile has its store all the same.
+#[derive(Clone, Debug)]
+pub struct KeptStores {
+    folder: Arc<Path>,
+}
+
+impl KeptStores {
+    /// Those in this folder.
+    #[must_use]
+    pub fn new(folder: &Path) -> Self {
+        Self { folder: folder.into() }
+    }
+
+    /// The services that have one, deployed or not, in their order. Blocks.
+    #[must_use]
+    pub fn services(&self) -> Vec<ServiceName> {
+        let Ok(entries) = std::fs::read_dir(&self.folder) else { return Vec::new() };
+        let names = entries.filter_map(|entry| {
+            let name = entry.ok()?.file_name().into_string().ok()?;
+            name.strip_suffix(".db")?.parse().ok()
+        });
+        let mut services: Vec<ServiceName> = names.collect();
+        services.sort();
+        services
+    }
+
+    /// Whether this service has one.
+    #[must_use]
+    pub fn has(&self, service: &ServiceName) -> bool {
+        self.path(service).exists()
+    }
+
+    /// As [`Store::dead_letters`](super::Store::dead_letters).
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn dead_letters(
+        &self,
+        service: &ServiceName,
+        subscription: Option<String>,
+        after: u64,
+        limit: usize,
+    ) -> Result<DeadLetters, Error> {
+        let look = move |connection: &Connection| {
+            dead_letters_in(connection, subscription.as_deref(), after, limit)
+        };
+        self.look(service, look).await
+    }
+
+    /// As [`Store::dead_letter`](super::Store::dead_letter).
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn dead_letter(
+        &self,
+        service: &ServiceName,
+        id: u64,
+    ) -> Result<Option<DeadLetter>, Error> {
+        self.look(service, move |connection| dead_letter_in(connection, id)).await
+    }
+
+    /// As [`Store::dead_counts`](super::Store::dead_counts).
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn dead_counts(&self, service: &ServiceName) -> Result<Vec<(String, u64)>, Error> {
+        self.look(service, dead_counts_in).await
+    }
+
+    async fn look<T: Default + Send + 'static>(
+        &self,
+        service: &ServiceName,
+        look: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Error> {
+        let path = self.path(service);
+        let looked = spawn_blocking(move || {
+            // To write: a log that a crash left is carried over at the first opening.
+            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let connection = Connection::open_with_flags(path, flags)?;
+            // One that was made a moment before a crash has none.
+            let has_tables = "SELECT count(*) FROM sqlite_schema WHERE name = '_dead'";
+            let has_tables: bool = connection.query_row(has_tables, (), |row| row.get(0))?;
+            if has_tables { look(&connection) } else { Ok(T::default()) }
+        });
+        let looked = looked.await.map_err(|error| Error::Unavailable(error.to_string()))?;
+        looked.map_err(|error: rusqlite::Error| Error::Unavailable(error.to_string()))
+    }
+
+    fn path(&self, service: &ServiceName) -> PathBuf {
+        self.folder.join(format!("{service}.db"))
+    }
+}
