@@ -141,7 +141,7 @@ mod tests {
         let endpoints = Endpoints::new(data, &outbound, &StoreOptions::default());
         let bus = Bus::open(&data.join("bus.db"), BusOptions::default()).expect("a bus");
         let webhooks = endpoints.webhooks(&config.webhooks, None).expect("webhooks");
-        let events = Events::new(bus, Arc::default(), webhooks);
+        let events = Events::new(bus, Arc::default(), &data.join("stores"), webhooks);
         Reload::new(Access::new(config.token.clone()), outbound, events, endpoints, config.clone())
     }
 

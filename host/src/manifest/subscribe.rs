@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::Duration;
 
-use humantime::format_duration;
 use toml::de::{DeTable, DeValue};
 
 use super::fields::{Field, Fields};
