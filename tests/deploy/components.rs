@@ -188,7 +188,8 @@ fn a_manifest_is_no_component_and_a_result_goes_to_a_file() {
     let manifest = files.put("hello.toml", "");
     for command in ["pack", "check", "inspect"] {
         let output = hotdock(&[command], &[&manifest]);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said).into_owned();
         assert_eq!(output.status.code(), Some(3), "{command}: {said}");
         assert!(said.contains("hello.toml is "), "{command}: {said}");
         assert!(!said.contains("not WebAssembly"), "{command}: {said}");

@@ -45,7 +45,7 @@ async fn a_route_and_a_health_path_need_an_answer() {
         std::fs::write(folder.path().join("consumer3.toml"), &manifest).expect("a file");
         let output = Command::new(env!("CARGO_BIN_EXE_hotdock")).arg("check").arg(&file).output();
         let output = output.expect("it runs");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
         assert_eq!(output.status.code(), Some(3), "{said}");
         assert!(said.contains(&format!("[[route]] {path} has no answer")), "{said}");
     }

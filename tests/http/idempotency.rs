@@ -128,7 +128,8 @@ async fn another_body_or_content_type_under_the_same_key_is_422() {
     // However the body is cut.
     let mut raw = Raw::connect(host.address).await;
     raw.send(format!(
-        "POST {path} HTTP/1.1\r\nHost: x\r\nIdempotency-Key: k\r\nTransfer-Encoding: chunked\r\n\r\n"
+        "POST {path} HTTP/1.1\r\nHost: {}\r\nIdempotency-Key: k\r\nTransfer-Encoding: chunked\r\n\r\n",
+        host.address
     ))
     .await;
     raw.send("2\r\nfo\r\n2\r\nur\r\n0\r\n\r\n").await;

@@ -95,7 +95,7 @@ async fn write(
         let Some(mut raw) = Raw::try_connect(address).await else { break };
         let mut request = one(user, number, cycle);
         let text = format!(
-            "POST {} HTTP/1.1\r\nHost: x\r\nIdempotency-Key: {}\r\nContent-Length: {}\r\n\
+            "POST {} HTTP/1.1\r\nHost: {address}\r\nIdempotency-Key: {}\r\nContent-Length: {}\r\n\
              Connection: close\r\n\r\n{}",
             request.path,
             request.key,
