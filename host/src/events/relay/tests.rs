@@ -43,12 +43,13 @@ async fn a_bus_without_room_for_all_of_them_gets_as_many_as_fit() {
     let bus = open_bus(&folder, 64 << 10);
     let mut source = None;
     let refused = relay(&bus, &store, &mut source).await;
-    assert!(matches!(refused, Err(RelayError::Bus(BusError::Full(_)))), "{refused:?}");
+    assert!(matches!(refused, Err(RelayError::Bus(BusError::ShareFull(_)))), "{refused:?}");
     let there = ids(&bus).await;
     assert_eq!(there, (0..there.len()).collect::<Vec<_>>(), "in their order");
     let bytes = bus.health().bytes;
     let each = bytes / there.len() as u64;
-    assert!(bytes + each > 64 << 10, "no other would fit: {bytes} of {} events", there.len());
+    // The last quarter is for others.
+    assert!(bytes + each > 48 << 10, "no other would fit: {bytes} of {} events", there.len());
     assert_eq!(source.as_ref().map(|source| source.most), Some(1), "the next try is a small one");
 
     // As once there is room again.
