@@ -121,12 +121,12 @@ impl Code {
             // What is still to be read is never written over: from the end where it is moved
             // to higher places.
             sink.local_get(AT).local_get(SOURCE).i64_gt_u().if_(BlockType::Empty);
-            self.from_the_end(sink);
+            self.backwards(sink);
             sink.else_();
-            self.from_the_start(sink);
+            self.forwards(sink);
             sink.end();
         } else {
-            self.from_the_start(sink);
+            self.forwards(sink);
         }
         self.step(sink, |sink| {
             sink.local_get(LEFT);
@@ -134,7 +134,7 @@ impl Code {
         sink.end();
     }
 
-    fn from_the_start(&self, sink: &mut InstructionSink<'_>) {
+    fn forwards(&self, sink: &mut InstructionSink<'_>) {
         sink.loop_(BlockType::Empty);
         self.step(sink, |sink| {
             sink.i64_const(self.portion);
@@ -148,7 +148,7 @@ impl Code {
     }
 
     /// The first portion is left, which lies where both places point to.
-    fn from_the_end(&self, sink: &mut InstructionSink<'_>) {
+    fn backwards(&self, sink: &mut InstructionSink<'_>) {
         sink.loop_(BlockType::Empty);
         sink.local_get(LEFT).i64_const(self.portion).i64_sub().local_set(LEFT);
         for place in [AT, SOURCE] {
