@@ -1,6 +1,7 @@
 //! A host in a process and a folder of its own, and clients for it.
 
 pub mod client;
+mod compiled;
 pub mod disk;
 pub mod frames;
 pub mod host;
@@ -18,7 +19,7 @@ pub use client::{Client, Reply};
 pub use host::Host;
 
 /// How long a condition may take to be met; far more than any should.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(240);
 
 /// Waits until `condition` gives a value.
 pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {

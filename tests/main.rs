@@ -10,6 +10,7 @@ mod harness;
 mod hostile;
 mod http;
 mod languages;
+mod layers;
 mod outbound;
 mod readme;
 mod shop;

@@ -1,6 +1,6 @@
 //! The documentation's commands run as they are written, and what it says of the code is so.
 
-mod pages;
+pub(crate) mod pages;
 mod promises;
 
 use std::process::{Command, Stdio};

@@ -19,6 +19,7 @@
 //! - `/v1/events`, `/v1/subscriptions`, `/v1/dead-letters`: see `operate`
 //! - `GET /v1/openapi.json`: all this for programs (OpenAPI 3.1)
 //!
+//! Query parameters that an endpoint doesn't have are refused.
 //! Every error is problem details (RFC 9457). `/healthz` and `/readyz` are for
 //! everyone; the rest asks for the token, where there is one ([`access`]).
 
@@ -29,12 +30,14 @@ mod events;
 mod exposition;
 mod form;
 mod health;
+mod lasting;
 mod logs;
 mod notices;
 mod openapi;
 mod operate;
 mod patience;
 mod problem;
+mod query;
 mod services;
 mod traffic;
 mod unread;
@@ -47,13 +50,11 @@ use std::time::Duration;
 
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{from_fn, from_fn_with_state, map_request, map_response};
-use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Extension, Router};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use prometheus_client::registry::Registry as Metrics;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service as _;
 use utoipa::OpenApi as _;
@@ -61,6 +62,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::access::Access;
+use self::lasting::Places;
 use self::problem::Problem;
 use crate::deploy::{Operator, StatusReader};
 use crate::events::Events;
@@ -81,8 +83,8 @@ struct Admin {
     logs: Logs,
     events: Events,
     intake: Intake,
-    /// Requests that may wait for an event at once: other connections have to be left.
-    polls: Arc<Semaphore>,
+    /// For answers that last: other connections have to be left.
+    places: Places,
 }
 
 /// What the listener shows and steers.
@@ -112,8 +114,8 @@ pub async fn serve(listener: Listener, parts: Parts, stopped: CancellationToken)
     let Parts { operator, status, metrics, logs, events, intake, access, stopping, body_idle } =
         parts;
     let metrics = Arc::new(metrics);
-    let polls = Arc::new(Semaphore::new(listener.max_connections().div_ceil(2)));
-    let admin = Admin { operator, status, stopping, metrics, logs, events, intake, polls };
+    let places = Places::among(listener.max_connections());
+    let admin = Admin { operator, status, stopping, metrics, logs, events, intake, places };
     let (router, builder) = (router(admin, access, body_idle), listener.builder());
     let serve = |stream, _: SocketAddr, state: Arc<State>| {
         let router = router.clone();
@@ -148,10 +150,12 @@ fn router(admin: Admin, access: Access, body_idle: Duration) -> Router {
         .routes(routes!(deployments::get))
         .routes(routes!(notices::follow))
         .routes(routes!(logs::list))
+        .routes(routes!(openapi::get))
         .merge(operate::router())
         .split_for_parts();
+    let known = query::known(&api);
     router
-        .route("/v1/openapi.json", get(async move || Json(api)))
+        .layer(Extension(Arc::new(api)))
         .fallback(async |uri: Uri| {
             Problem::new(StatusCode::NOT_FOUND, format!("there is nothing at {}", uri.path()))
         })
@@ -159,6 +163,7 @@ fn router(admin: Admin, access: Access, body_idle: Duration) -> Router {
             let detail = format!("{} does not answer {method}", uri.path());
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
         })
+        .layer(from_fn_with_state(known, query::check))
         .layer(from_fn_with_state(access, access::check))
         .layer(from_fn(form::check))
         .layer(from_fn_with_state(body_idle, patience::lose))

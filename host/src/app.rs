@@ -1,6 +1,7 @@
 //! The wiring: the only place that constructs the parts and ties them together.
 
 mod endpoints;
+mod problems;
 mod reload;
 mod stop;
 
@@ -23,7 +24,7 @@ use crate::admin::{self, access::Access};
 use crate::alarm::Alarm;
 use crate::bus::{Bus, BusOptions};
 use crate::clock::Clock;
-use crate::config::{Config, TOKEN_VARIABLE};
+use crate::config::Config;
 use crate::deploy::{DeployConfig, Deployer, Notice, Operator, StatusReader};
 use crate::events::receive::{Intake, IntakeCollector, IntakeLimits};
 use crate::events::{Events, EventsCollector, schedule};
@@ -37,6 +38,7 @@ use crate::service::{Registry, ServiceCollector};
 use crate::state::{self, StoreOptions};
 use crate::telemetry::{Logs, LogsCollector};
 
+pub use self::problems::{Problem, problems};
 pub use self::reload::{Reload, Reloaded};
 pub use self::stop::{SHUTDOWN_GRACE, Tell};
 
@@ -89,13 +91,9 @@ impl App {
         logs: Logs,
         stores: StoreOptions,
     ) -> anyhow::Result<Self> {
-        if config.token.is_none() && !config.admin.ip().is_loopback() {
-            anyhow::bail!(
-                "the admin address {} can be reached from elsewhere: set a token with --token-file \
-                 or {TOKEN_VARIABLE}",
-                config.admin
-            );
-        }
+        let found = problems(&config);
+        let words: Vec<_> = found.into_iter().map(|problem| problem.words).collect();
+        anyhow::ensure!(words.is_empty(), "{}", words.join("\n"));
         // Before the first file is opened.
         state::memory::install();
         let lock = lock_data_folder(&config.data).await?;
@@ -285,20 +283,11 @@ impl App {
     }
 }
 
-/// What a host has in its data folder, of which one at least is there from its first start on.
-const OWN: [&str; 6] = ["lock", "host.db", "bus.db", "stores", "components", "compiled"];
-
 /// Makes the data folder the host's own: state and secrets of services are nobody else's, also
 /// in one that is older than this rule. One that others have files in is not taken from them.
 fn make_private(data: &Path) -> anyhow::Result<()> {
-    let is_empty = std::fs::read_dir(data).is_ok_and(|mut entries| entries.next().is_none());
-    let is_hosts = OWN.iter().any(|name| data.join(name).exists());
-    if data.is_dir() && !is_empty && !is_hosts {
-        anyhow::bail!(
-            "the data folder {} has files, and none of them is a host's: name a folder that is \
-             empty, or not there yet, with --data; the host makes it its own",
-            data.display()
-        );
+    if let Some(problem) = problems::of_data(data) {
+        anyhow::bail!(problem);
     }
     let made = DirBuilder::new().recursive(true).mode(0o700).create(data);
     made.with_context(|| format!("the data folder {} cannot be made", data.display()))?;

@@ -117,9 +117,14 @@ pub fn main() -> ExitCode {
         Command::Man(manual) => manual.run(),
         Command::Compile { portable, input, output } => {
             let processor = if portable { Processor::Any } else { Processor::This };
-            crate::deploy::compile_child(&input, &output, processor)
-                .map(|()| ExitCode::SUCCESS)
-                .map_err(Into::into)
+            match crate::deploy::compile_child(&input, &output, processor) {
+                Ok(()) => Ok(ExitCode::SUCCESS),
+                Err(error) => {
+                    let code = error.exit_code();
+                    console::error(&error.into());
+                    Ok(ExitCode::from(code))
+                }
+            }
         }
     };
     result.unwrap_or_else(|error| {

@@ -6,7 +6,10 @@
 
 mod events;
 mod file;
+mod forwarded;
+mod log;
 mod network;
+mod opened;
 mod outbound;
 mod token;
 mod value;
@@ -20,14 +23,17 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use webhook::FileWebhook;
 
-pub use events::EventsConfig;
+pub use events::{BODIES_AT_ONCE, EventsConfig};
 pub use file::{ConfigError, FileConfig};
+pub use forwarded::ForwardedHeader;
+pub use log::check_log_filter;
 pub use network::{Network, ParseNetworkError, site, socket_address};
+pub use opened::{Opened, SourcePattern};
 pub use outbound::OutboundConfig;
 pub use token::{InvalidToken, TOKEN_VARIABLE, Token};
+pub use value::{parse_duration, parse_time};
 pub use webhook::{WebhookConfig, WebhookMode};
 
-use crate::http::forwarded::ForwardedHeader;
 use crate::machine;
 
 /// Everything the operator sets.
@@ -196,7 +202,7 @@ impl Config {
             http,
             outbound: file.outbound.resolve(overrides.outbound_allow_private),
             events: file.events.resolve(),
-            webhooks: file.webhook.into_iter().map(FileWebhook::resolve).collect(),
+            webhooks: file.webhook.into_iter().filter_map(FileWebhook::resolve).collect(),
         }
     }
 }

@@ -20,6 +20,7 @@ mod alone;
 mod blobs;
 mod board;
 mod canary;
+mod carried;
 mod check;
 mod claims;
 mod compatibility;
@@ -32,6 +33,7 @@ mod description;
 mod diff;
 mod drain;
 mod inspect;
+mod no_room;
 mod notice;
 mod opened;
 mod operator;
@@ -67,7 +69,6 @@ pub use alone::{Compiler, deploy_alone, load_alone};
 pub use check::check;
 pub use compile::child::{ChildError, compile_child};
 pub use config::DeployConfig;
-pub use config::MAX_COMPONENT_BYTES;
 pub use deployer::{Deployer, StartError, StatusReader};
 pub use deployments::{Deployment, DeploymentState, StepTime};
 pub use description::Description;
@@ -112,13 +113,14 @@ async fn run(parts: &Arc<Parts>, candidate: Candidate) -> Result<(), Stop> {
 
 async fn steps(parts: &Arc<Parts>, candidate: &Candidate) -> Result<(), Stop> {
     let claim = claim(parts, candidate)?;
-    let compiled = unless_stopped(parts, compile::compile(parts, candidate)).await?;
+    let compiled = wanted(parts, candidate, compile::compile(parts, candidate));
+    let compiled = unless_stopped(parts, compiled).await?;
     failpoint::pass("after compiling");
     let program =
-        unless_stopped(parts, validate::validate(parts, candidate, compiled.component)).await?;
+        wanted(parts, candidate, validate::validate(parts, candidate, compiled.component));
+    let program = unless_stopped(parts, program).await?;
     failpoint::pass("after validating");
-    unless_called_off(parts, candidate)?;
-    let warmed = warm::warm(parts, candidate, program).await?;
+    let warmed = wanted(parts, candidate, warm::warm(parts, candidate, program)).await?;
     failpoint::pass("after warming");
     let replaced = match swap::swap(parts, candidate, claim, &warmed).await {
         Ok(replaced) => replaced,
@@ -135,6 +137,26 @@ async fn steps(parts: &Arc<Parts>, candidate: &Candidate) -> Result<(), Stop> {
         drain::drain(parts, version);
     }
     Ok(())
+}
+
+/// A step, as long as the candidate is wanted: one that is called off computes nothing more, such
+/// as a migration, for which the version that serves would wait.
+async fn wanted<T>(
+    parts: &Parts,
+    candidate: &Candidate,
+    step: impl Future<Output = Result<T, Stop>>,
+) -> Result<T, Stop> {
+    let done = tokio::select! {
+        biased;
+        () = parts.board.called_off(candidate.progress.id()) => None,
+        done = step => Some(done),
+    };
+    match done {
+        Some(done) => done,
+        None => Err(unless_called_off(parts, candidate)
+            .err()
+            .unwrap_or_else(|| Stop::Superseded("it was called off".to_owned()))),
+    }
 }
 
 /// An operator rolled its service back while it was on its way: it is not what was meant to

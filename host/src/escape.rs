@@ -2,10 +2,11 @@
 //! terminal, or in a log. What a terminal would obey, what ends a line, and what nobody
 //! sees is shown as what it is.
 //!
-//! It is done once, where text is written: by `cli`'s console and by `telemetry`.
+//! It is done once, where text is written: by `cli`'s console and by `telemetry`. How long it may
+//! be is seen to where it comes in ([`cut`]).
 
 use std::borrow::Cow;
-use std::fmt::{self, Write};
+use std::fmt::{self, Display, Write};
 
 /// A text of one line for a terminal or a log: `\n`, `\u{1b}`, `\u{202e}`.
 #[must_use]
@@ -55,6 +56,31 @@ impl<W: Write> Write for Line<W> {
             rest = &from[c.len_utf8()..];
         }
         self.0.write_str(rest)
+    }
+}
+
+/// As much of a text as there is room for, in bytes, with `…` behind it where that is not all.
+/// What makes the text is told when there is no room left: it makes no more of it.
+#[must_use]
+pub fn cut(text: impl Display, room: usize) -> String {
+    let mut cut = Cut { text: String::new(), room };
+    if write!(cut, "{text}").is_err() {
+        cut.text.push('…');
+    }
+    cut.text
+}
+
+struct Cut {
+    text: String,
+    room: usize,
+}
+
+impl Write for Cut {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let fits = text.floor_char_boundary(self.room);
+        self.text.push_str(&text[..fits]);
+        self.room -= fits;
+        if fits < text.len() { Err(fmt::Error) } else { Ok(()) }
     }
 }
 

@@ -5,7 +5,8 @@
 //! `HOTDOCK_FAILPOINT=<name>=<n>` ends a debug build at the n-th time that it
 //! comes by the place of this name, without any word. `HOTDOCK_STALL=<file>` keeps a
 //! store of a debug build from reading and committing for as long as that file is there
-//! and has its service's name. A release build has neither the places nor the variables.
+//! and has a line with its service's name, and `host.db` from committing where one has
+//! that. A release build has neither the places nor the variables.
 
 /// Ends the process here, if that is what the test wants.
 #[cfg(debug_assertions)]
@@ -44,7 +45,7 @@ fn is_due(name: &str) -> bool {
 pub(crate) fn pass(_name: &str) {}
 
 /// Stays here, on a thread where it may block, for as long as the test wants the store of
-/// this service to stand still.
+/// this service to stand still, or the file of this name.
 #[cfg(debug_assertions)]
 pub(crate) fn stall(service: &str) {
     use std::path::PathBuf;
@@ -56,7 +57,7 @@ pub(crate) fn stall(service: &str) {
     let file = FILE.get_or_init(|| std::env::var_os("HOTDOCK_STALL").map(PathBuf::from));
     let stalls = || {
         let text = std::fs::read_to_string(file.as_ref()?).ok()?;
-        (text.trim() == service).then_some(())
+        text.lines().any(|line| line.trim() == service).then_some(())
     };
     while stalls().is_some() {
         std::thread::sleep(Duration::from_millis(5));

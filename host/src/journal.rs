@@ -9,6 +9,8 @@ use std::time::Duration;
 use rusqlite::Connection;
 use rusqlite::hooks::Wal;
 
+use crate::sqlite::BUSY_TIMEOUT;
+
 /// Pages of the log that are worth it.
 const CHECKPOINT_PAGES: u32 = 1_000;
 
@@ -105,17 +107,13 @@ impl Checkpoints {
     }
 
     /// Carries all over and cuts the log to nothing, where no reader is in the way. Waits for
-    /// nobody. `patience` is what the connection has otherwise.
-    pub(crate) fn cut(
-        &self,
-        connection: &Connection,
-        patience: Duration,
-    ) -> rusqlite::Result<bool> {
+    /// nobody.
+    pub(crate) fn cut(&self, connection: &Connection) -> rusqlite::Result<bool> {
         connection.busy_timeout(Duration::ZERO)?;
         let is_busy = connection
             .prepare_cached("PRAGMA wal_checkpoint(TRUNCATE)")
             .and_then(|mut cut| cut.query_row((), |row| row.get::<_, bool>(0)));
-        connection.busy_timeout(patience)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
         let is_cut = !is_busy?;
         if is_cut {
             self.pages.store(0, Ordering::Relaxed);

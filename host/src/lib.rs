@@ -30,12 +30,12 @@
 //! # Modules, in the order data flows through them
 //!
 //! A request: [`listen`] takes its connection, [`http`] reads it and finds its route, [`service`] says which
-//! version has the traffic and admits it, [`runtime`] runs it in an instance,
+//! version has the traffic and admits it, [`invocation`] runs it in an instance of the [`runtime`],
 //! [`state`] holds its transaction, and [`http`] sends the answer once that is
 //! durable.
 //!
 //! An event: published in a transaction ([`state`]), relayed by [`events`] to the
-//! [`bus`], read by its subscriptions, and run by [`runtime`] as a delivery whose
+//! [`bus`], read by its subscriptions, and run by [`invocation`] as a delivery whose
 //! transaction has its effect. [`event`] is the record itself.
 //!
 //! A deployment: [`deploy`] watches the folder or takes what an operator uploads
@@ -77,16 +77,21 @@ pub mod events;
 mod failpoint;
 mod files;
 pub mod http;
+pub mod invocation;
 mod journal;
+mod keeper;
 pub mod listen;
 pub mod machine;
 pub mod manifest;
+pub mod name;
 pub mod oci;
 pub mod outbound;
 pub mod processors;
 pub mod room;
 pub mod runtime;
 pub mod service;
+mod sqlite;
 pub mod state;
+pub mod tally;
 pub mod telemetry;
 mod turns;

@@ -22,9 +22,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::digest::Digest;
-use crate::service::ServiceName;
+use crate::name::ServiceName;
 
-pub use canary::{Canary, parse_steps, parse_sticky};
+pub use canary::{Canary, Sticky, parse_steps, parse_sticky};
 pub use cron::{Cron, CronError};
 pub use embedded::{EmbeddedError, SECTION as EMBEDDED_SECTION, embed, embedded};
 pub use origin::{Origin, OriginError, OriginPattern};

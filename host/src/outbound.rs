@@ -6,12 +6,13 @@
 //! client sees it. The *addresses* of every new connection must be public, or in
 //! a network that the operator opened: `address`, after the name was looked up.
 //!
-//! All services share one pool of connections. That is safe because the address
-//! rule is the host's, the same for all: no connection in the pool leads to an
-//! address that only one service may reach; and what differs between services,
-//! the origins, is checked before the pool is asked, whose key is the origin.
+//! Each service has a pool of connections of its own: what one does with an answer, such as
+//! leaving it unread, and how many connections it takes, is no other's trouble. The address
+//! rule is the host's, the same for all; what differs between services, the origins, is
+//! checked before the pool is asked, whose key is the origin.
 
 mod address;
+mod asker;
 mod body;
 mod connect;
 mod failure;
@@ -27,29 +28,24 @@ mod watched;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use hyper_util::client::legacy;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::runtime::Handle;
 
-use self::body::RequestBody;
+use self::asker::Asker;
 use self::connect::Connector;
 use self::resolve::{CheckedResolver, Lookup};
 use self::tls::Tls;
 use crate::config::OutboundConfig;
 use crate::manifest::Manifest;
-use crate::service::{ServiceName, VersionId};
+use crate::name::{ServiceName, VersionId};
 
 pub(crate) use grant::Grant;
 pub(crate) use lasting::Lasting;
 pub(crate) use own::AskError;
 pub(crate) use request::Sent;
 
-type Client = legacy::Client<Connector, RequestBody>;
-
-/// The host's client. Clones are the same client.
+/// Who asks for all. Clones are the same client.
 #[derive(Clone)]
 pub struct Outbound {
     inner: Arc<Inner>,
@@ -57,14 +53,14 @@ pub struct Outbound {
 
 struct Inner {
     config: OutboundConfig,
-    client: Client,
-    /// For peers that are known to speak HTTP/2 without TLS.
-    h2c: Client,
+    connector: Connector,
     tls: Tls,
+    /// The host itself, for its webhooks.
+    own: Asker,
     /// The one that it was made in: guests of the slow lane send requests, too.
     runtime: Option<Handle>,
-    /// Requests under way by service; a version that exists keeps its service's.
-    in_flight: Mutex<HashMap<ServiceName, Weak<AtomicUsize>>>,
+    /// By service; a version that exists keeps its service's.
+    askers: Mutex<HashMap<ServiceName, Weak<Asker>>>,
 }
 
 impl Outbound {
@@ -75,27 +71,16 @@ impl Outbound {
     }
 
     fn with_lookup(config: OutboundConfig, lookup: Lookup) -> Self {
-        let header_bytes = config.max_header_bytes;
         let tls = Tls::default();
         let connector = Connector::new(&config, lookup, tls.clone());
-        let mut builder = legacy::Client::builder(TokioExecutor::new());
-        builder
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(config.idle_timeout)
-            .pool_max_idle_per_host(config.max_idle_per_origin)
-            .http1_max_buf_size(usize::try_from(header_bytes).unwrap_or(usize::MAX))
-            .http2_max_header_list_size(header_bytes);
-        let client = builder.build(connector.clone());
-        let h2c = builder.http2_only(true).build(connector.h2c());
         Self {
             inner: Arc::new(Inner {
+                own: Asker::new(None, &config, &connector),
                 config,
-                client,
-                h2c,
+                connector,
                 tls,
                 runtime: Handle::try_current().ok(),
-                in_flight: Mutex::default(),
+                askers: Mutex::default(),
             }),
         }
     }
@@ -107,27 +92,24 @@ impl Outbound {
 
     /// What a version may send.
     pub(crate) fn grant(&self, version: &VersionId, manifest: &Arc<Manifest>) -> Arc<Grant> {
-        let in_flight = self.in_flight(&version.service);
-        Arc::new(Grant::new(self.clone(), version.clone(), Arc::clone(manifest), in_flight))
+        let asker = self.asker(&version.service);
+        Arc::new(Grant::new(self.clone(), version.clone(), Arc::clone(manifest), asker))
     }
 
-    fn in_flight(&self, service: &ServiceName) -> Arc<AtomicUsize> {
-        let mut all = self.inner.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(counter) = all.get(service).and_then(Weak::upgrade) {
-            return counter;
+    fn asker(&self, service: &ServiceName) -> Arc<Asker> {
+        let mut all = self.inner.askers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(asker) = all.get(service).and_then(Weak::upgrade) {
+            return asker;
         }
-        all.retain(|_, counter| counter.strong_count() > 0);
-        let counter = Arc::default();
-        all.insert(service.clone(), Arc::downgrade(&counter));
-        counter
+        all.retain(|_, asker| asker.strong_count() > 0);
+        let (config, connector) = (&self.inner.config, &self.inner.connector);
+        let asker = Arc::new(Asker::new(Some(service.clone()), config, connector));
+        all.insert(service.clone(), Arc::downgrade(&asker));
+        asker
     }
 
     fn config(&self) -> &OutboundConfig {
         &self.inner.config
-    }
-
-    fn client(&self, h2c: bool) -> &Client {
-        if h2c { &self.inner.h2c } else { &self.inner.client }
     }
 }
 

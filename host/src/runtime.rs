@@ -1,31 +1,25 @@
-//! Runs a version's code: the engines with their linkers, pools of instances, and the
-//! invocation that ties a request, an instance and a transaction together.
+//! Runs guests' code: engines with their linkers, components, pools of instances, what
+//! guests import, and one call into an instance.
 //!
-//! The path of an invocation: [`invoke`] (a request) or [`deliver`] (an event)
-//! takes an instance from the version's [`Pool`], drives it until it hands over
-//! its answer, ends its transaction, runs it again where the transaction asks for
-//! that, and gives the instance back. Nothing of an answer leaves before its
-//! transaction is durable.
+//! A [`Pool`] gives an instance of a version's component; `Running` drives a call of it,
+//! first where its request came in and on a thread of its own once it computes for long. The
+//! `Exchange` is where the two sides meet: what the guest imports finds its transaction
+//! there, and what it answers is handed over there. Whose call it is, and what becomes of its
+//! transaction, is not known here: [`invocation`](crate::invocation) says so.
 
 mod account;
-mod afterwards;
-mod again;
-mod bounds;
+mod answer;
 mod call;
 mod compile;
 mod component;
-mod delivery;
 mod engine;
 mod entry;
 mod exchange;
-mod failure;
-mod field_lines;
-mod guest_body;
+pub(crate) mod field_lines;
 mod handlers;
-mod idempotent;
 mod imports;
+mod in_use;
 mod instance;
-mod invocation;
 mod lane;
 mod limits;
 mod memories;
@@ -34,34 +28,37 @@ mod output;
 mod outside;
 mod pace;
 mod pool;
-mod probe;
+mod pools;
 mod replay;
-mod respond;
-mod response;
 mod run;
-mod runs;
 mod secrets;
 mod slots;
-mod stages;
 mod trace;
 mod whole;
+mod words;
 
+pub(crate) use account::TooMuchHeld;
+pub(crate) use answer::{AnswerBody, announced};
+pub use answer::{content_length, has_content};
+pub(crate) use call::Call;
 pub use compile::{CompileError, Processor, compatibility_key, compile, compile_for};
 pub use component::{
-    EventInterface, LoadedComponent, Program, RequestInterface, Servable, missing_import,
+    EventInterface, LoadedComponent, Program, RequestInterface, Servable, missing_import, named,
     not_servable,
 };
-pub use delivery::{Delivery, Verdict, deliver};
 pub use engine::{Runtime, RuntimeError, RuntimeOptions};
-pub use failure::Failure;
+pub(crate) use exchange::{Answer, Exchange, Given, LeaseRequest, Occasion};
+pub(crate) use handlers::types as event_types;
+pub(crate) use imports::Abort;
 pub use imports::provides;
-pub use invocation::{Invocation, invoke};
 pub use limits::Limit;
+pub(crate) use limits::LimitReached;
+pub(crate) use memories::NoMemory;
 pub use metrics::RuntimeCollector;
+pub(crate) use outside::RequestKeys;
 pub use pool::Pool;
-pub use probe::{ProbeError, probe};
 pub use replay::{BodyTooLarge, Fault, ReplayBody, Unread};
-pub use respond::{content_length, has_content};
-pub use response::ResponseBody;
+pub(crate) use run::{Ended, OverBudget, Panicked, Running, Step};
 pub use secrets::Secrets;
-pub use stages::{Stage, instantiate, invoke_in_stages};
+pub(crate) use slots::OverShare;
+pub(crate) use words::words;

@@ -5,7 +5,11 @@ mod keep;
 mod line;
 mod logs;
 mod metrics;
+mod output;
+mod source;
 mod text;
+
+use std::time::Duration;
 
 use tracing::{Level, Metadata};
 use tracing_subscriber::filter::{FilterExt as _, LevelFilter, filter_fn};
@@ -20,26 +24,45 @@ pub use self::line::{LogLevel, LogLine};
 pub use self::logs::{LogPage, Logs, WantedLines};
 pub use self::metrics::LogsCollector;
 
-/// Targets of the host's own that need no level: everything of them.
-const OWN: [&str; 2] = ["hotdock", "guest"];
+/// How long a host that ends waits for whoever reads its log.
+const FLUSH_LIMIT: Duration = Duration::from_secs(1);
+
+/// What was logged before it is dropped is written, if somebody reads it.
+#[derive(Debug)]
+#[must_use]
+pub struct Started;
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        flush();
+    }
+}
+
+/// Waits a moment until what was logged is written. Says whether it is: where nobody reads
+/// standard error, whatever else is written there waits for ever.
+pub fn flush() -> bool {
+    output::flush(FLUSH_LIMIT)
+}
 
 /// Starts logging. To be called once. What goes to standard error is what `shown`
 /// lets through, what is kept in `logs` what `kept` does.
 ///
 /// # Errors
 /// When one of them is no filter, or logging was started before.
-pub fn start(format: LogFormat, shown: &str, kept: &str, logs: Logs) -> anyhow::Result<()> {
+pub fn start(format: LogFormat, shown: &str, kept: &str, logs: Logs) -> anyhow::Result<Started> {
+    output::start()?;
     text::tell_of_panics(format);
     let output = match format {
         LogFormat::Json => {
             let output = fmt::layer().with_writer(|| text::JsonOutput).json();
             // Whoever reads it may go, and to say so to nobody would be a panic.
             let output = output.flatten_event(true).with_current_span(false);
-            output.log_internal_errors(false).boxed()
+            output.map_event_format(text::Sourced).log_internal_errors(false).boxed()
         }
         LogFormat::Text => {
-            let output = fmt::layer().with_writer(text::output).event_format(text::Lines);
-            output.with_ansi(text::is_coloured()).log_internal_errors(false).boxed()
+            let output = fmt::layer().with_writer(|| text::TextOutput);
+            let output = output.event_format(text::Sourced(text::Lines));
+            output.with_ansi(output::is_coloured()).log_internal_errors(false).boxed()
         }
     };
     // Both sides have to say how far they go: otherwise nobody does, and every trace
@@ -50,60 +73,23 @@ pub fn start(format: LogFormat, shown: &str, kept: &str, logs: Logs) -> anyhow::
         .with(output.with_filter(filter(shown)?))
         .with(Keep::new(logs).with_filter(kept))
         .try_init()
-        .map_err(|error| anyhow::anyhow!("the log could not be started: {error}"))
+        .map_err(|error| anyhow::anyhow!("the log could not be started: {error}"))?;
+    Ok(Started)
 }
 
-/// Whether a text says what to log.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn check_filter(text: &str) -> anyhow::Result<()> {
-    filter(text).map(drop)
-}
+/// Libraries that warn of what any client may send, and know neither service nor client.
+const OTHERS: &str = "h2=error,wasmtime_wasi_http=error";
 
 fn filter(text: &str) -> anyhow::Result<EnvFilter> {
-    // A word alone would be a target of that name, of which everything is logged.
-    let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
-    let is_target = |word: &str| word.contains(['=', '[', ':']) || OWN.contains(&word);
-    let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
-    if let Some(word) = words.into_iter().find(|word| !is_level(word) && !is_target(word)) {
-        anyhow::bail!(
-            "`{word}` says nothing of what to log (--log): error, warn, info, debug, trace, off, or \
-             TARGET=LEVEL are expected"
-        );
-    }
-    // What it warns of is a client's doing, who would fill the log with it.
-    EnvFilter::try_new(format!("h2=error,{text}"))
+    // What they warn of is a client's doing, who would fill the log with it.
+    EnvFilter::try_new(format!("{OTHERS},{text}"))
         .map_err(|error| anyhow::anyhow!("`{text}` is no log filter (--log): {error}"))
 }
 
 /// Libraries that tell in detail what they do would push everything else out,
 /// and some do so while the log itself is being read.
 fn is_of_use(metadata: &Metadata<'_>) -> bool {
-    let of_the_host = metadata.target().starts_with("hotdock") || metadata.target() == "guest";
+    let of_the_host =
+        metadata.target().starts_with("hotdock") || metadata.target() == source::GUEST;
     of_the_host || *metadata.level() <= Level::INFO
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_filter_that_says_nothing_is_refused() {
-        for good in [
-            "info",
-            "WARN",
-            "off",
-            "warn,guest=info",
-            "hotdock::deploy=debug",
-            "guest",
-            "info,guest",
-        ] {
-            check_filter(good).expect(good);
-        }
-        for wrong in ["verbose", "info,verbose", "guest=loud"] {
-            let error = check_filter(wrong).expect_err(wrong).to_string();
-            assert!(error.contains("--log"), "{error}");
-        }
-    }
 }

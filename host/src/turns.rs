@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OwnedMutexGuard;
 
-use crate::service::ServiceName;
+use crate::name::ServiceName;
 
 /// Whose turn it is.
 #[derive(Debug, Default)]

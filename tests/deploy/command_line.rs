@@ -33,6 +33,7 @@ async fn a_version_is_deployed_tried_promoted_and_rolled_back() {
     // It comes back on a host that nobody asks anything, with its share in place.
     let tried = done(&["deploy", &file(2), "--canary", "10%"]);
     assert!(tried.contains("hello v2: 10 % of the traffic"), "{tried}");
+    assert!(tried.contains("on trial; it stays at 10 % until you decide"), "{tried}");
     assert!(tried.contains("`hotdock promote hello` gives it all"), "{tried}");
     let (_, id) = tried.split_once("`hotdock deployments ").expect("what tells how it goes");
     let id = id.split('`').next().expect("an id");
@@ -47,6 +48,9 @@ async fn a_version_is_deployed_tried_promoted_and_rolled_back() {
     assert!(done(&["versions", "hello"]).contains("rolled back: too blue"));
     let shared = done(&["traffic", "hello", "1=50", "v2=50%", "--sticky", "cookie"]);
     assert!(shared.contains("v1 50 %, v2 50 %") && shared.contains("by cookie"), "{shared}");
+    let by_header = done(&["traffic", "hello", "--sticky", "header:cookie"]);
+    assert!(by_header.contains("a client stays by the header cookie"), "{by_header}");
+    done(&["traffic", "hello", "--sticky", "cookie"]);
     let ruled = done(&["traffic", "hello", "1=100", "2=0", "--rule", "x-beta:yes=2"]);
     assert!(ruled.contains("x-beta: yes goes to v2"), "{ruled}");
     let status = done(&["status"]);
@@ -74,7 +78,10 @@ async fn a_version_is_deployed_tried_promoted_and_rolled_back() {
     }
     assert_eq!(code(&["status", "--admin", "127.0.0.1:1"]), Some(1));
     assert!(done(&["deploy", &file(3)]).contains("hello v3"));
-    assert_eq!(code(&["promote", "hello"]), Some(5), "there is nothing on trial");
+    assert!(done(&["promote", "hello"]).contains("v3 100 %"), "it has all already");
+    done(&["rollback", "hello"]);
+    assert_eq!(code(&["promote", "hello"]), Some(5), "v3 lost its traffic");
+    done(&["promote", "hello", "3"]);
     for arguments in [
         &["promote", "hello", "9"][..],
         &["rollback", "hello", "9"],
@@ -101,6 +108,9 @@ async fn what_names_nothing_is_wrong_usage_and_says_what_is_wrong() {
         (&["drain", "ca rt"], "lower-case letters"),
         (&["status", "Cart"], "lower-case letters"),
         (&["versions", "Cart"], "lower-case letters"),
+        (&["drain", "cart", "--within", "abc"], "it is a duration with its unit, such as 30s"),
+        (&["logs", "--limit", "many"], "it is a whole number from 1 to 1000"),
+        (&["status", "--admin", "http://ann:secret@127.0.0.1:1"], "its token with --token-file"),
     ] {
         let output = hotdock(&host, arguments);
         let text = said(&output);

@@ -245,4 +245,10 @@ fn pack_refuses_what_a_host_would() {
     let output = hotdock(&["pack"], &[&file]);
     assert_eq!(output.status.code(), Some(3));
     assert!(String::from_utf8_lossy(&output.stderr).contains("--manifest FILE.toml"), "{output:?}");
+    let nowhere = files.path("nowhere/x.wasm");
+    files.put("hello.toml", "");
+    let output = hotdock(&["pack", "-o"], &[&nowhere, &file]);
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains(nowhere.to_str().expect("text")) && !said.contains(".hotdock"), "{said}");
 }

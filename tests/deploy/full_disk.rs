@@ -9,6 +9,7 @@ use http::{Method, Request};
 use http_body_util::Full;
 use serde_json::json;
 
+use super::operator::{ask, upload};
 use crate::harness::{Host, eventually, hello};
 
 /// A file system of its own, where the tests may mount one.
@@ -109,6 +110,49 @@ async fn a_deployment_that_failed_for_want_of_room_is_tried_again_when_there_is_
     host.until_version("hello", 1).await;
     let asked = host.request(Method::GET, "/hello", json!(null).to_string()).await;
     assert_eq!(asked.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_named_to_whoever_deploys_or_steers_and_is_one_line_of_the_log() {
+    let Some(disk) = Small::mount() else { return };
+    let host = Host::builder().data(&disk.data()).file("hello.wasm", hello(1)).start().await;
+    disk.fill();
+    for number in 2..6 {
+        host.drop_file(&format!("hello{number}.wasm"), hello(number));
+    }
+    for number in 2..6 {
+        let reason = host.until_refused(&format!("hello{number}.wasm")).await;
+        assert!(reason.starts_with("the host's disk is full: make room on the disk"), "{reason}");
+    }
+    let uploaded = upload(&host, "other", &hello(7), "").await;
+    assert_eq!(uploaded.status, 503, "{uploaded:?}");
+    assert!(uploaded.text().contains("the host's disk is full: make room"), "{uploaded:?}");
+    let plan = json!({"versions": [{"version": 1, "weight": 100}], "rules": [], "sticky": null});
+    for (method, path, body) in [
+        (Method::PUT, "/v1/services/hello/traffic", plan),
+        (Method::DELETE, "/v1/services/hello", json!(null)),
+    ] {
+        // Pages of the log that are there already are written to as long as there are some.
+        let refused = eventually("it cannot be recorded", async || {
+            // It may have been undeployed by the last of those pages.
+            let reply = ask(&host, method.clone(), path, body.clone()).await;
+            (reply.status != 200).then_some(reply)
+        });
+        let refused = refused.await;
+        assert_eq!(refused.status, 503, "{refused:?}");
+        assert_eq!(refused.header("retry-after"), "10");
+        let text = refused.text();
+        assert!(text.contains("the host's disk is full, and nothing was changed: make"), "{text}");
+    }
+    let log = host.log();
+    let is_loud =
+        |line: &&str| ["WARN", "ERROR"].iter().any(|level| line.contains(&format!("\"{level}\"")));
+    let warned: Vec<_> = log.lines().filter(is_loud).collect();
+    assert!(matches!(*warned, [only] if only.contains("the disk is full")), "{warned:#?}");
+    disk.make_room();
+    for number in 2..6 {
+        host.until_version(&format!("hello{number}"), 1).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,11 +4,12 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::mpsc::channel;
 use std::thread;
 
 use crate::harness::registry::digest;
 
-/// Answers each request, whose first line it is given, as a test wants it to.
+/// Answers each request, whose head it is given, as a test wants it to.
 fn registry(
     answer: impl Fn(&str, &mut TcpStream) -> std::io::Result<()> + Send + Sync + 'static,
 ) -> SocketAddr {
@@ -29,7 +30,7 @@ fn registry(
                 }
                 let head = String::from_utf8_lossy(&head).into_owned();
                 // Whoever has had enough closes the connection.
-                _ = answer(head.lines().next().unwrap_or_default(), &mut stream);
+                _ = answer(&head, &mut stream);
             });
         }
     });
@@ -131,6 +132,66 @@ fn a_token_without_end_is_not_read_and_one_that_forges_headers_is_not_sent() {
         let failed = failed(address, "1");
         assert!(failed.contains(said), "{failed}");
     }
+}
+
+/// Asks a registry with what lets one in; what it said.
+fn pull_as(who: &str, address: SocketAddr) -> String {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hotdock"));
+    command.args(["pack", "--pull", &format!("oci://{address}/shop/cart:1"), "-o"]);
+    for proxy in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
+        command.env_remove(proxy);
+    }
+    command.arg(folder.path().join("pulled.wasm")).env("HOTDOCK_REGISTRY_TOKEN", who);
+    let ended = command.output().expect("it ends");
+    String::from_utf8(ended.stderr).expect("text")
+}
+
+fn has_secret(head: &str) -> bool {
+    head.to_lowercase().contains("authorization:")
+}
+
+#[test]
+fn what_lets_one_in_goes_to_the_registry_and_nowhere_else() {
+    for who in ["user:password", "token"] {
+        let (told, elsewhere) = channel();
+        // It redirects once more, within itself.
+        let other = registry(move |head, stream| {
+            told.send(has_secret(head)).expect("the test waits");
+            match head.split(' ').nth(1).expect("a path") {
+                "/again" => whole(stream, "404 No", b""),
+                _ => whole(stream, "307 There\r\nlocation: /again", b""),
+            }
+        });
+        let (told, here) = channel();
+        let address = registry(move |head, stream| {
+            let basic = "401 No\r\nwww-authenticate: Basic realm=\"x\"";
+            match head.split(' ').nth(1).expect("a path") {
+                "/v2/" => whole(stream, if has_secret(head) { "200 OK" } else { basic }, b""),
+                _ => {
+                    told.send(has_secret(head)).expect("the test waits");
+                    whole(stream, &format!("307 There\r\nlocation: http://{other}/x"), b"")
+                }
+            }
+        });
+        pull_as(who, address);
+        assert_eq!(here.try_iter().collect::<Vec<_>>(), [true], "{who}");
+        assert_eq!(elsewhere.try_iter().collect::<Vec<_>>(), [false, false], "{who}");
+    }
+}
+
+#[test]
+fn a_registry_that_asks_who_one_is_at_the_repository_is_told() {
+    let address = registry(|head, stream| {
+        let basic = "401 No\r\nwww-authenticate: Basic realm=\"x\"";
+        match head.split(' ').nth(1).expect("a path") {
+            "/v2/" => whole(stream, "200 OK", b""),
+            _ if has_secret(head) => whole(stream, "418 Teapot", b""),
+            _ => whole(stream, basic, b""),
+        }
+    });
+    let said = pull_as("user:password", address);
+    assert!(said.contains("it answers 418"), "{said}");
 }
 
 #[test]

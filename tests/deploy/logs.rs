@@ -1,8 +1,10 @@
 //! What operators are shown of the log.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
+use hotdock::app::SHUTDOWN_GRACE;
 use http::Method;
 use serde_json::Value;
 
@@ -73,9 +75,9 @@ async fn what_a_service_prints_and_what_the_host_says_of_it_is_there() {
     assert!(positions.iter().copied().eq(1..=after), "{positions:?}");
     for (query, said) in [
         ("since=yesterday", "no time such as"),
-        ("level=loud", "unknown variant"),
+        ("level=loud", "level: must be one of trace, debug, info, warn, error; found: `loud`"),
         ("limit=0", "1 to 1000"),
-        ("lines=3", "unknown field"),
+        ("lines=3", "`lines` is no parameter of this"),
     ] {
         let wrong = ask(&host, Method::GET, &format!("/v1/logs?{query}"), Value::Null).await;
         assert_eq!(wrong.status, 400, "{wrong:?}");
@@ -179,4 +181,48 @@ async fn the_command_shows_lines_in_words_and_since_a_time() {
         assert!(said.contains("no service absent"), "{absent:?}");
     }
     assert_eq!(hotdock(&host, &["logs", "--since", "yesterday"]).status.code(), Some(2));
+}
+
+/// Where a host listens that writes its log to a pipe, of which no more is read.
+fn listening(log: &mut impl BufRead) -> (String, String) {
+    let mut line = String::new();
+    loop {
+        line.clear();
+        assert!(log.read_line(&mut line).expect("text") > 0, "the host has ended");
+        let said: Value = serde_json::from_str(&line).expect("JSON");
+        if let (Some(listen), Some(admin)) = (said["listen"].as_str(), said["admin"].as_str()) {
+            return (format!("http://{listen}"), format!("http://{admin}"));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standard_error_that_nobody_reads_stops_nothing() {
+    let mut host = Host::builder().plugin("probe").argument("--drain=1s").start().await;
+    assert!(host.stop().await.success());
+    let mut child = host.command().stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut log = BufReader::new(child.stderr.take().expect("piped"));
+    let (address, admin) = listening(&mut log);
+    let get = async |url: String| {
+        host.client.try_request(Method::GET, &url, "").await.is_ok_and(|reply| reply.status == 200)
+    };
+    eventually("it is ready", async || get(format!("{admin}/readyz")).await.then_some(())).await;
+    // Much more than a pipe and a reader keep, and in the end than the queue does.
+    let text = "x".repeat(1000);
+    eventually("lines find no room", async || {
+        assert!(get(format!("{address}/probe/print?lines=30&text={text}")).await);
+        let metrics = host.client.try_request(Method::GET, &format!("{admin}/metrics"), "").await;
+        let metrics = metrics.expect("an answer").text();
+        let unwritten =
+            metrics.lines().find(|line| line.starts_with("hotdock_log_lines_unwritten_total "));
+        (!unwritten?.ends_with(" 0")).then_some(())
+    })
+    .await;
+    assert!(get(format!("{admin}/readyz")).await, "the operators are answered");
+    let told = Instant::now();
+    let killed = Command::new("kill").arg(child.id().to_string()).status().expect("kill");
+    assert!(killed.success());
+    assert!(child.wait().expect("its end").success());
+    assert!(told.elapsed() < Duration::from_secs(1) + SHUTDOWN_GRACE, "{:?}", told.elapsed());
+    drop(log);
 }

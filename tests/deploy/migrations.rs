@@ -1,10 +1,11 @@
 //! Migrations: committed once the candidate is well, and kept as they were applied.
 
-use http::Method;
-use serde_json::Value;
+use http::{Method, Request};
+use http_body_util::Full;
+use serde_json::{Value, json};
 
-use super::operator::{acting, ask, deploy, hotdock};
-use crate::harness::{Host, component};
+use super::operator::{acting, ask, deploy, hotdock, until_state, upload};
+use crate::harness::{Host, component, eventually};
 
 const FIRST: &str = "[[migration]]\nname = \"0001_probe\"";
 
@@ -55,6 +56,43 @@ async fn a_migration_that_is_gone_or_moved_is_refused() {
     assert!(refused.contains("comes after others now"), "{refused}");
     let services = ask(&host, Method::GET, "/v1/services/probe", Value::Null).await.json();
     assert_eq!(services["serving"]["version"], 1, "{services}");
+}
+
+/// The version that serves waits for the writer that the migration has.
+#[tokio::test]
+async fn a_deployment_that_is_called_off_computes_no_further() {
+    let host = Host::builder().plugin_with("probe", "[limits]\ndeadline = \"2s\"\n").start().await;
+    let (bytes, manifest) = acting("name = \"new\"", "");
+    let endless = with(
+        "0002",
+        "INSERT INTO probe (x) WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) \
+         SELECT x FROM n WHERE x < 0",
+    );
+    let manifest = format!("{manifest}{endless}");
+    for (method, path, body) in [
+        (Method::POST, "/v1/services/probe/rollback", json!({})),
+        (Method::DELETE, "/v1/services/probe", Value::Null),
+    ] {
+        let begun = upload(&host, "probe", &bytes, &manifest).await.json();
+        eventually("it computes", async || {
+            let reply = host.post("/probe/increment?key=k", "").await;
+            (reply.status != 200).then_some(())
+        })
+        .await;
+        // What is not done calls nothing off.
+        let other = Request::delete(host.admin_url("/v1/services/probe"));
+        let other = other.header("if-match", "\"99\"").body(Full::default());
+        assert_eq!(host.send(other.expect("a request")).await.status, 412);
+        let path_of_it = format!("/v1/deployments/{}", begun["id"].as_str().expect("an id"));
+        let still = ask(&host, Method::GET, &path_of_it, Value::Null).await.json();
+        assert_eq!(still["state"], "running", "{still}");
+        let called_off = ask(&host, method.clone(), path, body).await;
+        assert!(called_off.status.is_success(), "{called_off:?}");
+        until_state(&host, begun["id"].as_str().expect("an id"), "superseded").await;
+        if method == Method::POST {
+            assert_eq!(host.post("/probe/increment?key=k", "").await.status, 200);
+        }
+    }
 }
 
 #[tokio::test]

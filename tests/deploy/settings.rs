@@ -26,12 +26,17 @@ fn settings_are_checked_without_a_start() {
     assert_eq!(up(&["--check", "--listen", "localhost:0"]).0, Some(0));
     assert_eq!(up(&["--check", "--listen", ":0"]).0, Some(0));
     for (arguments, reason) in [
-        (["--check", "--log", "verbose"], "`verbose` says nothing of what to log (--log)"),
+        (
+            ["--check", "--log", "verbose"],
+            "--log (HOTDOCK_LOG): `verbose` says nothing of what to log",
+        ),
         (["--check", "--admin", "0.0.0.0:1"], "--token-file"),
     ] {
         let (code, said) = up(&arguments);
         assert!(code == Some(3) && said.contains(reason), "{said}");
     }
+    let (code, said) = up(&["--check", "--idempotency-ttl=0s"]);
+    assert!(code == Some(2) && said.contains("it must be longer than 0s"), "{said}");
     for (arguments, reason) in [
         (["--check", "--data=d", "absent"], "the plugin folder absent cannot be used"),
         (["--check", "--secrets", "absent"], "the folder of secrets absent cannot be used"),
@@ -39,14 +44,61 @@ fn settings_are_checked_without_a_start() {
         let (code, said) = up(&arguments);
         assert!(code == Some(3) && said.contains(reason), "{said}");
     }
+    assert_eq!(up(&["--check", "--config", "/dev/null"]).0, Some(0), "none");
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), "lisen = 1\ndrain = 2\n").expect("written");
     let (code, said) = up(&["--check", "--config", file.path().to_str().expect("text")]);
     assert!(code == Some(3) && said.contains(":1:1: `lisen`"), "{said}");
     assert!(said.contains(":2:9: `drain` must be a string"), "{said}");
+    // What is wrong outside of the file is told with it, but nothing of what it says wrongly.
+    let text =
+        "folder = 7\nsecrets = \"absent\"\n[[webhook]]\nname = \"a\"\n[[webhook]]\nname = \"b\"\n";
+    std::fs::write(file.path(), text).expect("written");
+    let (code, said) = up(&["--check", "--config", file.path().to_str().expect("text")]);
+    for told in [
+        ":1:10: `folder` must be",
+        ":3:1: webhook `a` has no `url`",
+        ":5:1: webhook `b` has no `url`",
+        ":5:1: webhook `b` has no `types`",
+        "the folder of secrets absent cannot be used",
+    ] {
+        assert!(code == Some(3) && said.contains(told), "{told}: {said}");
+    }
+    assert!(!said.contains("plugin folder"), "{said}");
     let (code, said) = up(&["--check", "--config", "absent.toml"]);
     assert_eq!(code, Some(3));
     assert_eq!(said.matches("No such file").count(), 1, "{said}");
+}
+
+/// All of it, and the same words.
+#[test]
+fn what_a_host_refuses_at_its_start_is_refused_without_one() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let webhook = "[[webhook]]\nname = \"a\"\nurl = \"https://x.example/\"\ntypes = [\">\"]\n\
+                   secret-file = \"nosuch\"\n";
+    std::fs::write(file.path(), webhook).expect("written");
+    let file = file.path().to_str().expect("text");
+    for (arguments, reasons) in [
+        (vec!["--data", "/"], vec!["the data folder / has files"]),
+        (vec!["--data", "plugins"], vec!["the data folder cannot be the plugin folder"]),
+        (vec!["--data", file], vec!["is no folder"]),
+        (vec!["--listen", "127.0.0.1:8081"], vec!["cannot have the same port, 127.0.0.1:8081"]),
+        (vec!["--listen", ":8081"], vec!["cannot have the same port, 0.0.0.0:8081 and"]),
+        (vec!["--config", file], vec!["webhook a: secret-file nosuch: No such file"]),
+        (
+            vec!["--config", file, "--data", "/", "--secrets", "absent", "--log", "loud"],
+            vec!["secret-file nosuch", "the data folder /", "the folder of secrets", "`loud`"],
+        ),
+    ] {
+        let (code, checked) = up(&[vec!["--check"], arguments.clone()].concat());
+        assert_eq!(code, Some(3), "{arguments:?}: {checked}");
+        let (code, said) = up(&arguments);
+        assert_eq!(code, Some(1), "{arguments:?}: {said}");
+        assert_eq!(checked, said, "{arguments:?}");
+        for reason in reasons {
+            assert!(checked.contains(reason), "{arguments:?}: {checked}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -139,6 +139,24 @@ async fn a_compiler_that_does_not_end_keeps_no_host_from_its_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_migration_that_computes_keeps_no_host_from_its_end() {
+    let mut host = Host::builder().plugin("probe").argument("--drain=1s").start().await;
+    let endless = "\n[[migration]]\nname = \"0002\"\nsql = \"INSERT INTO probe (x) WITH RECURSIVE \
+                   n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n\"\n";
+    let manifest = component("probe").1.expect("a manifest") + endless;
+    host.drop_file("probe.toml", &manifest);
+    eventually("it is tried", async || {
+        (host.service("probe").await["candidate"]["step"] == "validating").then_some(())
+    })
+    .await;
+    let log = ends_in_time(&mut host).await;
+    assert!(!log.contains("left behind"), "{log}");
+    host.drop_file("probe.toml", component("probe").1.expect("a manifest"));
+    host.start().await;
+    assert_eq!(host.get("/probe/status?code=200").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn clients_that_are_slow_decide_nothing_about_a_hosts_end() {
     let mut host = Host::builder().plugin("probe").argument("--drain=1s").start().await;
     let mut slow = Vec::new();

@@ -6,7 +6,7 @@ use std::process::Command;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use hotdock::deploy::MAX_COMPONENT_BYTES;
+use hotdock::component::MAX_COMPONENT_BYTES;
 use hotdock::digest::Digest;
 use hotdock::manifest::MAX_TEXT_BYTES;
 use http::Request;

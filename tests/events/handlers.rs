@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::stores::{Stores, one};
 use super::{consumer, event, publish, until_done, until_value, value};
 use crate::harness::{Host, eventually};
 use crate::outbound::upstream::Upstream;
@@ -203,4 +204,26 @@ async fn a_handler_that_awaits_does_all_of_it_and_what_it_leaves_behind_writes_n
     // It takes no requests, so it has no route.
     assert_eq!(host.service("consumer3").await["serving"]["routes"], json!([]));
     host.get("/consumer3").await.problem(404, "no-route");
+}
+
+#[tokio::test]
+async fn what_waits_for_its_turn_does_not_begin_when_the_host_stops() {
+    let limits = "[limits]\nconcurrency = 1\n";
+    let host = Host::builder().plugin_with("consumer", limits).argument("--drain=10m");
+    let mut host = host.start().await;
+    let steps = json!([{"do": "seen"}, {"do": "sleep", "ms": 100}, {"do": "sql", "text": "row"}]);
+    let events: Vec<Value> = (0..40).map(|key| event(&key.to_string(), steps.clone())).collect();
+    let ids = publish(&host, Value::Array(events)).await;
+    host.until_metric("hotdock_permits_free{service=\"consumer\"}", 0).await;
+    assert!(host.stop().await.success());
+    let stores = Stores::at(&host.data());
+    let rows = || one::<u64>(&stores.store("consumer"), "SELECT count(*) FROM effects");
+    assert!(rows() < 40, "all of them were waited for");
+    host.start().await;
+    eventually("each had its effect", async || (rows() >= 40).then_some(())).await;
+    assert_eq!(rows(), 40);
+    for id in ids {
+        let seen = value(&host, "seen", &id).await.expect("it was handled");
+        assert!(seen.contains("\"attempt\":1"), "{seen}");
+    }
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::client::Client;
-use super::{Reply, component, eventually};
+use super::{Reply, compiled, component, eventually};
 
 /// A host that runs, with its folders.
 pub struct Host {
@@ -26,6 +26,10 @@ pub struct Host {
     pub admin: SocketAddr,
     pub client: Client,
 }
+
+/// A debug host that compiles a component of so many bytes, at the lowest priority beside all other
+/// tests, may need longer than a host does.
+const LARGE: usize = 4 << 20;
 
 /// What a host starts with.
 #[derive(Default)]
@@ -88,13 +92,18 @@ impl Builder {
     pub async fn start(self) -> Host {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::create_dir(folder.path().join("plugins")).expect("the plugin folder");
-        for (name, bytes) in self.files {
+        for (name, bytes) in &self.files {
             let path = folder.path().join("plugins").join(name);
             std::fs::create_dir_all(path.parent().expect("a folder")).expect("its folder");
             std::fs::write(path, bytes).expect("a file");
         }
-        if !self.settings.is_empty() {
-            std::fs::write(folder.path().join("hotdock.toml"), self.settings).expect("a file");
+        let mut settings = self.settings;
+        let is_large = self.files.iter().any(|(_, bytes)| bytes.len() > LARGE);
+        if is_large && !settings.contains("compile-timeout") {
+            settings.insert_str(0, "compile-timeout = \"10m\"\n");
+        }
+        if !settings.is_empty() {
+            std::fs::write(folder.path().join("hotdock.toml"), settings).expect("a file");
         }
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut host = Host {
@@ -108,7 +117,16 @@ impl Builder {
             admin: nowhere,
             client: Client::new(),
         };
+        // What a test brings may be a disk that fails at its third write.
+        let may_share = host.data.starts_with(host.folder.path());
+        let components = || self.files.iter().map(|(_, bytes)| bytes.as_slice());
+        if may_share {
+            compiled::give(&host.data, components());
+        }
         host.start().await;
+        if may_share {
+            compiled::keep(&host.data, components());
+        }
         host
     }
 }

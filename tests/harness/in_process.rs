@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::{Client, Reply, component, eventually};
+use super::{Client, Reply, compiled, component, eventually};
 
 /// A data folder and a plugin folder, for one host after the other.
 pub struct Folders {
@@ -81,12 +81,22 @@ impl Folders {
             admin: anywhere,
             ..config
         };
+        let (data, components) = (config.data.clone(), self.components());
+        compiled::give(&data, components.iter().map(Vec::as_slice));
         let app = App::start_with(config, Logs::new(0), stores).await.expect("a host");
         app.status().ready().await;
+        compiled::keep(&data, components.iter().map(Vec::as_slice));
         let (address, admin) = (app.address(), app.admin_address());
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(app.run_until_stopped(async { drop(stopped.await) }));
         InProcess { client: Client::new(), address, admin, stop, running }
+    }
+
+    fn components(&self) -> Vec<Vec<u8>> {
+        let files = std::fs::read_dir(self.folder.path().join("plugins")).expect("the folder");
+        let files = files.map(|file| file.expect("a file").path());
+        let components = files.filter(|file| file.extension().is_some_and(|kind| kind == "wasm"));
+        components.map(|file| std::fs::read(file).expect("a component")).collect()
     }
 
     fn plugin(&self, file: &str) -> PathBuf {

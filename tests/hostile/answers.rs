@@ -1,7 +1,7 @@
 //! Guests that never answer, answer twice, answer for ever, or leave in the
 //! middle.
 
-use super::guest::{forever, handle, handling, with};
+use super::guest::{forever, handle, handling, trapping_in, with};
 use super::{Hostile, SHORT};
 
 const FAILED: &str = "the service failed";
@@ -9,6 +9,36 @@ const NO_ANSWER: &str = "the service gave no answer";
 
 /// Waits longer than any deadline.
 const WAIT: &str = "(call $block (call $timer (i64.const 1000000000000000)))";
+
+/// Mangled, a name can stand for one that is longer than any memory; it is told with its trap.
+#[tokio::test]
+async fn a_trap_in_a_function_whose_name_stands_for_gigabytes_costs_what_others_cost() {
+    // As C++ has it: each level has the one before it four times, which is over 1 GB of text.
+    let levels = (0..12_u32).map(|level| {
+        let before = char::from_digit(2 * level + 1, 36).expect("a digit").to_ascii_uppercase();
+        format!("1BI{}E", format!("S{before}_").repeat(4))
+    });
+    let names = [
+        format!("_Z1fI1AIccE{}Evv", levels.collect::<String>()),
+        format!("_RINvC1a1fTuuE{}E", "TB7_B7_E".repeat(64)),
+        format!("_ZN{}E", "4cart".repeat(2_000)),
+        "x".repeat(1 << 14),
+    ];
+    let guests: Vec<(String, Vec<u8>)> = names
+        .iter()
+        .enumerate()
+        .map(|(at, name)| (format!("named-{at}"), trapping_in(name)))
+        .collect();
+    let guests: Vec<(&str, &str, Vec<u8>)> =
+        guests.iter().map(|(name, bytes)| (name.as_str(), "", bytes.clone())).collect();
+    let host = Hostile::start(&guests).await;
+    for (name, ..) in &guests {
+        host.fails(name, 502, "failed", FAILED, "`unreachable`").await;
+    }
+    let longest = host.host.log().lines().map(str::len).max().unwrap_or_default();
+    assert!(longest < 4 << 10, "a line of {longest} bytes");
+    host.ends_as_it_began().await;
+}
 
 #[tokio::test]
 async fn an_answer_that_never_comes_is_a_problem() {

@@ -65,14 +65,14 @@ async fn what_a_component_wants_and_nobody_has_is_refused_by_name() {
         ("module", "", by_hand("(import \"m\" (core module))")),
     ])
     .await;
-    host.is_refused("unknown", "import evil:host/root@1.0.0 is provided neither by the host").await;
+    host.is_refused("unknown", "import evil:host/root@1.0.0 is not provided by the host").await;
     host.is_refused("future", "import wasi:cli/stdout@0.9.0 is not provided in this version").await;
     host.is_refused("missing", "`wasi:cli/environment@0.2.0`").await;
     host.is_refused("wrong-type", "`wasi:random/random@0.2.0`").await;
-    let reason = "import wasi:http/incoming-handler@0.2.0 is provided neither";
+    let reason = "import wasi:http/incoming-handler@0.2.0 is not provided by the host";
     host.is_refused("itself", reason).await;
-    host.is_refused("bare-function", "import run is provided neither").await;
-    host.is_refused("module", "import m is provided neither").await;
+    host.is_refused("bare-function", "import run is not provided by the host").await;
+    host.is_refused("module", "import m is not provided by the host").await;
     host.ends_as_it_began().await;
 }
 

@@ -4,6 +4,7 @@
 //! A guest imports what its text names: `call $set` brings
 //! `wasi:http/types` `[static]response-outparam.set`. See [`IMPORTS`].
 
+use wasm_encoder::{RawSection, Section as _};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
@@ -121,6 +122,15 @@ const MEMORY: &str = "(memory $memory (export \"memory\") 4)
 /// `$out` and the locals `$i` and `$x`.
 pub fn handling(body: &str) -> Vec<u8> {
     with(&handle(body))
+}
+
+/// The same component with another one in it that has code.
+pub fn beside_another(mut component: Vec<u8>) -> Vec<u8> {
+    const COMPONENT_SECTION: u8 = 4;
+    let other = "(component (core module $m (func)) (core instance (instantiate $m)))";
+    let other = wat::parse_str(other).expect("a component");
+    RawSection { id: COMPONENT_SECTION, data: &other }.append_to(&mut component);
+    component
 }
 
 /// A component whose `handle` traps in a function of this name.

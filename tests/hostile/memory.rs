@@ -1,6 +1,6 @@
 //! Guests that want all the memory, all the tables, or all the stack.
 
-use super::guest::{bare, forever, handle, handling, with};
+use super::guest::{bare, beside_another, forever, handle, handling, with};
 use super::{Hostile, SPINS};
 use crate::harness::{Host, component};
 
@@ -185,7 +185,7 @@ async fn the_memory_of_all_guests_together_has_an_end_and_who_has_little_goes_on
         .start()
         .await;
     let host = Hostile::of(host).await;
-    host.has_room_for_some("hold", "there are 134217728 for all together (guest-memory)").await;
+    host.has_room_for_some("hold", "there are 134217728 for all together").await;
     host.ends_as_it_began().await;
 }
 
@@ -211,4 +211,81 @@ async fn one_instruction_over_much_memory_is_computing_like_any_other() {
         assert!(metrics.lines().any(|line| line == slowed), "{slowed} in {metrics}");
     }
     host.ends_as_it_began().await;
+}
+
+#[tokio::test]
+async fn a_component_of_several_that_have_code_runs_where_nobody_waits_for_it() {
+    let answer = handling("(call $answer (local.get $out))");
+    let host =
+        Hostile::start(&[("one", "", answer.clone()), ("several", "", beside_another(answer))])
+            .await;
+    for name in ["one", "several"] {
+        host.answers(name).await;
+    }
+    let metrics = host.host.metrics().await;
+    let slowed = |name: &str| {
+        let series = format!("hotdock_slow_lane_total{{service=\"{name}\"}} ");
+        let count = metrics.lines().find_map(|line| line.strip_prefix(&series));
+        count.and_then(|count| count.parse::<u64>().ok()).unwrap_or_default()
+    };
+    assert_eq!(slowed("one"), 0);
+    assert!(slowed("several") > 0, "{metrics}");
+    host.ends_as_it_began().await;
+}
+
+#[tokio::test]
+async fn no_service_takes_the_memory_that_others_begin_with() {
+    // 4 MiB each, and then it waits: all of them together would leave nothing.
+    let hold = "(drop (memory.grow (i32.const 60)))
+        (call $block (call $timer (i64.const 100000000000)))";
+    let limits = "[limits]\ndeadline = \"5s\"\n[instances]\nreuse = 1\n";
+    let modest = handling(
+        "(if (i32.eq (memory.grow (i32.const 64)) (i32.const -1)) (then unreachable))
+         (call $answer (local.get $out))",
+    );
+    let host = Host::builder()
+        .settings("guest-memory = \"128MiB\"\n")
+        .file("hello.wasm", component("hello").0)
+        .file("modest.wasm", modest)
+        .file("hold.wasm", handling(hold))
+        .file("hold.toml", limits)
+        .start()
+        .await;
+    let host = Hostile::of(host).await;
+    let holders: Vec<_> = (0..40)
+        .map(|_| {
+            let (client, url) = (host.host.client.clone(), host.host.url("/hold"));
+            tokio::spawn(async move { client.try_request(http::Method::GET, &url, "").await })
+        })
+        .collect();
+    host.until_logged("hold", "the last quarter is for services that have little").await;
+    for _ in 0..4 {
+        host.answers("modest").await;
+    }
+    for holder in holders {
+        let _how_it_ended = holder.await;
+    }
+    host.ends_as_it_began().await;
+}
+
+#[tokio::test]
+async fn the_memory_of_idle_instances_is_given_up_for_who_needs_it() {
+    // 48 MiB each, which stay with an instance that waits for its next request.
+    let keep = "(drop (memory.grow (i32.const 768))) (call $answer (local.get $out))";
+    let limits = "[instances]\nreuse = 1000000\nidle = \"1h\"\n";
+    let host = Host::builder()
+        .settings("guest-memory = \"128MiB\"\n")
+        .file("hello.wasm", component("hello").0)
+        .file("one.wasm", handling(keep))
+        .file("one.toml", limits)
+        .file("two.wasm", handling(keep))
+        .file("two.toml", limits)
+        .start()
+        .await;
+    let host = Hostile::of(host).await;
+    // Both at once would be more than a quarter less than all.
+    for name in ["one", "two", "one", "two"] {
+        host.answers(name).await;
+    }
+    host.ends_as_it_began_but_for(64 << 20).await;
 }

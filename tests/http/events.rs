@@ -89,7 +89,7 @@ async fn the_public_listener_takes_nothing_by_default() {
 #[tokio::test]
 async fn a_full_bus_refuses_events_and_keeps_those_it_took() {
     // All that one source may have of it, which is not all of it.
-    let settings = "[events]\nmax-bytes = \"1KiB\"\nmax-bytes-per-source = \"1MiB\"\n";
+    let settings = "[events]\nmax-bytes = \"64KiB\"\nmax-bytes-per-source = \"64KiB\"\n";
     let host = Host::builder().settings(settings).start().await;
     let url = host.admin_url("/events");
     let mut taken = 0;

@@ -116,7 +116,7 @@ async fn a_repeat_while_the_first_still_runs_is_409() {
 }
 
 #[tokio::test]
-async fn another_body_or_content_type_under_the_same_key_is_422() {
+async fn another_body_content_type_or_coding_under_the_same_key_is_422() {
     let host = probe().await;
     let path = "/probe/upload?key=u";
     assert_eq!(post(&host, path, "k", "four").await.text(), "4");
@@ -124,6 +124,9 @@ async fn another_body_or_content_type_under_the_same_key_is_422() {
     let typed = request(&host, Method::POST, path, "k").header("content-type", "text/plain");
     let typed = typed.body(Full::new(Bytes::from("four"))).expect("a request");
     host.send(typed).await.problem(422, "idempotency-key-reused");
+    let coded = request(&host, Method::POST, path, "k").header("content-encoding", "gzip");
+    let coded = coded.body(Full::new(Bytes::from("four"))).expect("a request");
+    host.send(coded).await.problem(422, "idempotency-key-reused");
     assert!(is_repeat(&post(&host, path, "k", "four").await));
     // However the body is cut.
     let mut raw = Raw::connect(host.address).await;

@@ -1,5 +1,8 @@
 //! Answers that go on for longer than their head may take, and those that end too early.
 
+use bytes::Bytes;
+use http_body_util::Full;
+
 use crate::harness::client::Client;
 use crate::harness::frames::{
     DATA, END_HEADERS, END_STREAM, Frames, HEADERS, RST_STREAM, fields, frame,
@@ -58,6 +61,12 @@ async fn streams_have_places_of_their_own() {
         let rest = third.read_to_end().await;
         assert!(!rest.ends_with("0\r\n\r\n"), "it is cut off");
         host.until_logged("([limits] streams)").await;
+        // It is the load that cut it.
+        let cut = format!(
+            "hotdock_ended_after_answer_total{{service=\"{probe}\",outcome=\"overloaded\"}}"
+        );
+        host.until_metric(&cut, 1).await;
+        assert_eq!(host.service(probe).await["serving"]["errors"], 0);
         for raw in &mut open {
             raw.until("data: ").await;
         }
@@ -149,6 +158,75 @@ async fn a_guest_that_has_answered_reads_what_is_committed() {
     })
     .await;
     assert!(unnamed.text().contains("\"b\""), "{unnamed:?}");
+}
+
+/// RFC 9110 §9.3.2: its client has all of it, and may be gone, while its guest writes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_without_a_body_is_over_with_its_head() {
+    let host = probes("deadline = \"30s\"\nbody-idle = \"60s\"\nstreams = 2\n").await;
+    for probe in PROBES {
+        let target = format!("/{probe}/sse?n=1000000&ms=20");
+        for client in [Client::new(), Client::h2c()] {
+            for _ in 0..4 {
+                let reply = client.try_request(http::Method::HEAD, &host.url(&target), "").await;
+                assert_eq!(reply.expect("an answer").status, 200, "{probe}");
+            }
+        }
+        for code in [204, 205, 304] {
+            let target = format!("/{probe}/sized?length=3000000&bytes=3000000&ms=20&code={code}");
+            assert_eq!(host.get(&target).await.status.as_u16(), code, "{probe}");
+        }
+        // Long before their deadline, and though they had gone on for hours.
+        host.until_idle().await;
+        let service = host.service(probe).await;
+        assert_eq!(service["serving"]["errors"], 0, "{service}");
+    }
+    let metrics = host.metrics().await;
+    for ended in metrics.lines().filter(|line| line.starts_with("hotdock_ended_after_answer_total"))
+    {
+        assert!(ended.contains("outcome=\"client-left\""), "{ended}");
+    }
+    assert!(!host.log().contains("WARN"), "{}", host.log());
+}
+
+/// With a key, too: its answer is kept, and with it what was written until then.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_without_a_body_is_kept_when_its_head_is_there() {
+    let host = probes("deadline = \"20s\"\n").await;
+    for probe in PROBES {
+        for (number, client) in [Client::new(), Client::h2c()].into_iter().enumerate() {
+            for code in [204, 205, 304] {
+                let path = format!("/{probe}/sized?length=3&bytes=3&ms=3600000&code={code}");
+                let ask = async || {
+                    let request = http::Request::post(host.url(&path))
+                        .header("idempotency-key", format!("k{number}"))
+                        .body(Full::new(Bytes::new()));
+                    client.send(request.expect("a request")).await.expect("an answer")
+                };
+                let first = ask().await;
+                assert_eq!(first.status.as_u16(), code, "{probe}");
+                let again = ask().await;
+                assert_eq!(again.status.as_u16(), code, "{probe}");
+                assert_eq!(again.header("idempotency-replayed"), "true", "{probe}");
+            }
+        }
+    }
+}
+
+/// As with one whose client takes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_whose_answer_is_over_gives_its_permit_to_who_waits() {
+    let host = probes("deadline = \"60s\"\nconcurrency = 2\n").await;
+    for probe in PROBES {
+        let target = host.url(&format!("/{probe}/sse?n=2&ms=50000"));
+        for _ in 0..2 {
+            let reply = Client::new().try_request(http::Method::HEAD, &target, "").await;
+            assert_eq!(reply.expect("an answer").status, 200, "{probe}");
+        }
+        // Its guests write nothing, so they do not learn of it.
+        assert_eq!(host.get(&format!("/{probe}/count")).await.status, 200, "{probe}");
+        assert_eq!(host.service(probe).await["serving"]["errors"], 0);
+    }
 }
 
 /// RFC 9112 §8: it has no other sign that its answer is not whole.

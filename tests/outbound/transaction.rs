@@ -23,8 +23,12 @@ async fn an_outbound_request_waits_for_no_writes_that_could_be_undone() {
     host.until_logged("while writes are pending").await;
     // What is committed is no secret any more.
     assert_eq!(send(&host, &url, "&set=a&commit=1").await["status"], 200);
-    // Nor is an answer that nothing was written for.
+    // Nor is an answer that nothing was written for, or whose writes are on disk.
     assert_eq!(send(&host, &url, "&after=1").await["status"], 200);
+    for written in ["&set=a", "&sql=1"] {
+        let sent = send(&host, &url, &format!("&after=1{written}")).await;
+        assert_eq!(sent["status"], 200, "{written}: {sent}");
+    }
 }
 
 /// Changes the key that the first request's sender has read.

@@ -3,23 +3,23 @@
 use std::path::{Path, PathBuf};
 
 /// A command of a page, and what it says comes out.
-pub(super) struct Step {
-    pub(super) command: String,
-    pub(super) output: String,
+pub(crate) struct Step {
+    pub(crate) command: String,
+    pub(crate) output: String,
 }
 
 /// The repository's folder.
-pub(super) fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 /// A file of the repository.
-pub(super) fn read(path: &str) -> String {
+pub(crate) fn read(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
 /// The README and the pages of docs/, by their paths.
-pub(super) fn all() -> Vec<(String, String)> {
+pub(crate) fn all() -> Vec<(String, String)> {
     let folder = std::fs::read_dir(root().join("docs")).expect("docs/");
     let names = folder.map(|entry| entry.expect("an entry").file_name().into_string());
     let mut paths: Vec<String> =
@@ -31,14 +31,14 @@ pub(super) fn all() -> Vec<(String, String)> {
 }
 
 /// The fenced blocks of one language.
-pub(super) fn blocks<'t>(text: &'t str, language: &str) -> Vec<&'t str> {
+pub(crate) fn blocks<'t>(text: &'t str, language: &str) -> Vec<&'t str> {
     let fence = format!("```{language}\n");
     let after = text.split(fence.as_str()).skip(1);
     after.map(|block| block.split("```").next().unwrap_or_default()).collect()
 }
 
 /// The commands, each with the lines that follow it.
-pub(super) fn steps(text: &str) -> Vec<Step> {
+pub(crate) fn steps(text: &str) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     for line in blocks(text, "console").into_iter().flat_map(str::lines) {
         match (line.strip_prefix("$ "), steps.last_mut()) {
@@ -62,12 +62,12 @@ fn goes_on(command: &str) -> bool {
 }
 
 /// The texts between backticks.
-pub(super) fn code(text: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn code(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
 /// The parts that are read as one: a row of a table, an item of a list, a paragraph.
-pub(super) fn units(text: &str) -> Vec<String> {
+pub(crate) fn units(text: &str) -> Vec<String> {
     let mut units = vec![String::new()];
     for line in text.lines() {
         let begins = line.is_empty() || line.starts_with('|') || line.starts_with("- ");
@@ -80,7 +80,7 @@ pub(super) fn units(text: &str) -> Vec<String> {
 }
 
 /// The cells of a table's rows, without those of its head.
-pub(super) fn rows(text: &str) -> Vec<Vec<&str>> {
+pub(crate) fn rows(text: &str) -> Vec<Vec<&str>> {
     let mut rows = Vec::new();
     let mut lines = text.lines().peekable();
     while let Some(line) = lines.next() {
@@ -93,7 +93,7 @@ pub(super) fn rows(text: &str) -> Vec<Vec<&str>> {
 }
 
 /// All sources below a folder.
-pub(super) fn sources(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();

@@ -51,6 +51,22 @@ async fn write_skew_across_a_listed_bucket_is_impossible() {
     }
 }
 
+/// They take longer than any may hold the writer, so that none can have it to itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_invocations_that_conflict_all_come_to_their_end() {
+    let host = Host::builder().plugin_with("probe", "[limits]\ndeadline = \"30s\"\n").start().await;
+    for wait in ["spin_us=150000", "sleep_ms=150"] {
+        let key = &wait[..5];
+        all(&host, (0..8).map(|_| format!("/probe/increment?key={key}&{wait}"))).await;
+        // Also where quick ones come first again and again.
+        let quick = (0..40).map(|_| format!("/probe/increment?key={key}"));
+        let slow = (0..4).map(|_| format!("/probe/increment?key={key}&{wait}"));
+        all(&host, slow.chain(quick)).await;
+        let last = host.post(&format!("/probe/increment?key={key}"), "").await;
+        assert!(last.text().contains("53"), "{last:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_lease_holder_fails_alone_and_holds_nobody_up() {
     let host = Host::builder().plugin("probe").plugin("cart").start().await;

@@ -7,7 +7,7 @@ use http::{Method, Request};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
-use crate::harness::{Host, component, eventually, hello};
+use crate::harness::{Client, Host, component, eventually, hello};
 
 /// Has a service's store stand still for as long as it is kept.
 struct Stall {
@@ -21,10 +21,11 @@ impl Stall {
         Self { file: folder.path().join("stalled"), _folder: folder }
     }
 
-    fn begin(&self, service: &str) {
+    /// Of several, one a line.
+    fn begin(&self, services: &str) {
         // At once and whole.
         let part = self.file.with_extension("part");
-        std::fs::write(&part, service).expect("a file");
+        std::fs::write(&part, services).expect("a file");
         std::fs::rename(part, &self.file).expect("a rename");
     }
 
@@ -147,6 +148,83 @@ async fn a_host_starts_beside_a_store_that_stands_still() {
     eventually("its events are handled again", async || {
         let value = host.get("/consumer/value?bucket=counts&key=handled").await;
         (value.status == 200 && value.text() == "2").then_some(())
+    })
+    .await;
+    assert!(host.stop().await.success(), "{}", host.log());
+}
+
+/// Asks the admin listener over HTTP/1.1 or HTTP/2; what is wrong, where it is busy.
+async fn late(client: &Client, method: Method, url: &str) -> Option<String> {
+    let reply = client.try_request(method, url, "").await.expect("an answer");
+    if reply.status == 200 {
+        return None;
+    }
+    let problem = reply.json();
+    assert_eq!((&problem["status"], problem["type"].as_str()), (&json!(503), Some("about:blank")));
+    assert_eq!(reply.header("content-type"), "application/problem+json");
+    problem["detail"].as_str().map(str::to_owned)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_stands_still_has_no_operator_wait_for_ever_and_no_client_at_all() {
+    let stall = Stall::new();
+    let mut host = Host::builder().environment("HOTDOCK_STALL", &stall.file).start().await;
+    for version in 1..=2 {
+        host.drop_file("hello.wasm", hello(version));
+        host.until_version("hello", u64::from(version)).await;
+    }
+    let url = |path: &str| host.admin_url(&format!("/v1/services/hello{path}"));
+    let (first, second) = (Client::new(), Client::h2c());
+    stall.begin("host.db");
+    let to_roll_back = url("/rollback");
+    let rollback = late(&second, Method::POST, &to_roll_back);
+    let others = async {
+        // What is asked for before the change begins is answered.
+        let read = eventually("the record is at the rollback", async || {
+            late(&first, Method::GET, &url("/versions")).await
+        });
+        let read = read.await;
+        assert!(read.contains("did not come to it within 10s; nothing was changed"), "{read}");
+        let undeploy = late(&first, Method::DELETE, &url("")).await.expect("not done");
+        assert!(undeploy.contains("another change of traffic within 20s"), "{undeploy}");
+        assert!(undeploy.contains("nothing was changed"), "{undeploy}");
+        assert_eq!(host.get("/hello").await.status, 200);
+    };
+    let (rollback, ()) = tokio::join!(rollback, others);
+    let rollback = rollback.expect("it is not done yet");
+    assert!(rollback.contains("host.db, is busy"), "{rollback}");
+    assert!(rollback.contains("may have taken effect, or may yet"), "{rollback}");
+    host.until_version("hello", 2).await;
+    stall.end();
+    host.until_version("hello", 1).await;
+    assert_eq!(late(&first, Method::GET, &url("/versions")).await, None);
+    assert!(host.stop().await.success(), "{}", host.log());
+    host.start().await;
+    host.until_version("hello", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_store_that_stands_still_has_no_operator_wait_for_ever() {
+    let stall = Stall::new();
+    let mut host = shop(&stall, &[]).await;
+    send(&host, 0).await;
+    until_handled(&host).await;
+    host.remove_file("consumer.wasm");
+    eventually("the consumer is undeployed", async || {
+        host.service("consumer").await.is_null().then_some(())
+    })
+    .await;
+    stall.begin("consumer");
+    let url = host.admin_url("/v1/dead-letters?service=consumer");
+    for client in [Client::new(), Client::h2c()] {
+        let problem = late(&client, Method::GET, &url).await.expect("it is busy");
+        assert!(problem.contains("the store of consumer"), "{problem}");
+        assert!(problem.contains("did not come to it within 10s"), "{problem}");
+    }
+    check_out(&host, 1).await;
+    stall.end();
+    eventually("its dead letters are read", async || {
+        late(&host.client, Method::GET, &url).await.is_none().then_some(())
     })
     .await;
     assert!(host.stop().await.success(), "{}", host.log());

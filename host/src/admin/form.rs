@@ -9,7 +9,7 @@ use axum::middleware::Next;
 
 use crate::http::request;
 use crate::http::response;
-use crate::runtime::ResponseBody;
+use crate::invocation::ResponseBody;
 
 /// Answers a request that is none, or one about the host; lets others through.
 pub(super) async fn check(request: Request, next: Next) -> Response<Body> {

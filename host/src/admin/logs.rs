@@ -16,6 +16,7 @@ use chrono::DateTime;
 use futures_util::stream::{self, Stream};
 use serde::Deserialize;
 use serde_json::json;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use utoipa::IntoParams;
 
@@ -63,6 +64,9 @@ pub(super) struct Parameters {
     )),
     (status = 400, description = "A parameter is wrong", body = Problem,
      content_type = "application/problem+json"),
+    (status = 503, description = "There is no place for one more that follows; \
+     `Retry-After` says when to come again", body = Problem,
+     content_type = "application/problem+json"),
     Denied,
 ))]
 pub(super) async fn list(
@@ -88,7 +92,8 @@ pub(super) async fn list(
     if !follows {
         return Ok(Json(page).into_response());
     }
-    let follower = Follower::new(admin.logs, wanted, page, admin.stopping);
+    let place = admin.places.take()?;
+    let follower = Follower::new(admin.logs, wanted, page, (admin.stopping, place));
     Ok(Sse::new(follower.events()).keep_alive(KeepAlive::default()).into_response())
 }
 
@@ -100,13 +105,20 @@ struct Follower {
     missed: u64,
     lines: VecDeque<LogLine>,
     stopping: CancellationToken,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Follower {
     /// One who gets the page first.
-    fn new(logs: Logs, wanted: WantedLines, page: LogPage, stopping: CancellationToken) -> Self {
+    fn new(
+        logs: Logs,
+        wanted: WantedLines,
+        page: LogPage,
+        (stopping, place): (CancellationToken, OwnedSemaphorePermit),
+    ) -> Self {
         let LogPage { lines, next, missed, .. } = page;
-        Self { logs, wanted, after: next, missed, lines: lines.into(), stopping }
+        let lines = lines.into();
+        Self { logs, wanted, after: next, missed, lines, stopping, _place: place }
     }
 
     fn events(self) -> impl Stream<Item = Result<Event, Infallible>> {

@@ -1,8 +1,14 @@
-//! What `/v1/openapi.json` says besides the endpoints.
+//! `GET /v1/openapi.json`, and what it says besides the endpoints.
 
+use std::sync::Arc;
+
+use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Json};
 use utoipa::openapi::OpenApi as Api;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
+
+use super::problem::Denied;
 
 /// The document, before the endpoints are added.
 #[derive(OpenApi)]
@@ -24,6 +30,16 @@ use utoipa::{Modify, OpenApi};
     )
 )]
 pub(super) struct Document;
+
+/// This document (OpenAPI 3.1).
+#[utoipa::path(get, path = "/v1/openapi.json", tag = "health", responses(
+    (status = 200, description = "The API, for programs", body = Object,
+     content_type = "application/json"),
+    Denied,
+))]
+pub(super) async fn get(Extension(api): Extension<Arc<Api>>) -> Response {
+    Json(&*api).into_response()
+}
 
 /// The token that the operator set, if one was set.
 struct Token;

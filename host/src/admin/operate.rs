@@ -26,7 +26,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Admin;
-use super::problem::Problem;
+use super::problem::{LATE_AGAIN_SECONDS, Problem};
 use crate::bus::BusError;
 use crate::events::{MAX_PAGE, OperateError};
 use crate::state;
@@ -75,13 +75,15 @@ impl From<OperateError> for Problem {
             | OperateError::Wanted(_)
             | OperateError::NoPosition { .. }
             | OperateError::NothingSince(_) => StatusCode::CONFLICT,
+            // That it is full was said once, when it was found to be so.
+            OperateError::NoRoom => {
+                let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
+                return problem.until(LATE_AGAIN_SECONDS);
+            }
             OperateError::Late(_)
-            | OperateError::Store(_, state::Error::Unavailable(_))
+            | OperateError::Store(_, state::Error::Unavailable(_) | state::Error::LogFull(_))
             | OperateError::Bus(
-                BusError::Full(_)
-                | BusError::DiskFull
-                | BusError::ShareFull(_)
-                | BusError::Unavailable(_),
+                BusError::Full(_) | BusError::ShareFull(_) | BusError::Unavailable(_),
             ) => {
                 tracing::warn!(%error, "a request of the operator's was not done");
                 StatusCode::SERVICE_UNAVAILABLE

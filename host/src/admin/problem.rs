@@ -12,6 +12,8 @@ use crate::deploy::NotDone;
 
 /// The content type of problem details.
 const PROBLEM_JSON: &str = "application/problem+json";
+/// When to ask again where the host's own record is busy.
+pub(super) const LATE_AGAIN_SECONDS: u64 = 10;
 /// How much of a plain error is taken as its detail.
 const MAX_DETAIL_BYTES: usize = 64 << 10;
 
@@ -39,6 +41,9 @@ pub(super) struct Problem {
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "the description of what others make")]
 pub(super) enum Denied {
+    /// A parameter is wrong, or it has none of the name.
+    #[response(status = 400, content_type = "application/problem+json")]
+    BadRequest(Problem),
     /// The token is missing or wrong.
     #[response(status = 401, content_type = "application/problem+json")]
     Unauthorized(Problem),
@@ -81,6 +86,10 @@ pub(super) enum Unchanged {
     /// It could not be kept.
     #[response(status = 500, content_type = "application/problem+json")]
     Failed(Problem),
+    /// The host's own record is busy, or its disk is full: nothing was changed, or what was asked
+    /// for may take effect yet; the detail says which.
+    #[response(status = 503, content_type = "application/problem+json")]
+    Late(Problem),
 }
 
 impl Problem {
@@ -118,11 +127,18 @@ impl From<NotDone> for Problem {
             NotDone::Invalid(_) => StatusCode::BAD_REQUEST,
             NotDone::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             NotDone::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            NotDone::Late(_) | NotDone::NoRoom(_) => StatusCode::SERVICE_UNAVAILABLE,
             NotDone::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let problem = Self::new(status, error.to_string());
         match error {
             NotDone::Refused(reasons) => Self { reasons, ..problem },
+            NotDone::Late(reason) => {
+                tracing::warn!(reason, "a request of the operator's was not done in time");
+                problem.until(LATE_AGAIN_SECONDS)
+            }
+            // That it is full was said once, when it was found to be so.
+            NotDone::NoRoom(_) => problem.until(LATE_AGAIN_SECONDS),
             NotDone::Failed(reason) => {
                 tracing::error!(reason, "a request of the operator's failed");
                 problem
@@ -142,6 +158,14 @@ impl IntoResponse for Problem {
     }
 }
 
+/// What serde says of a body, in words.
+pub(super) fn of_body(text: &str) -> String {
+    let said = "Failed to deserialize the JSON body into the target type: ";
+    let Some(rest) = text.strip_prefix(said) else { return text.to_owned() };
+    let rest = rest.replace("expected u64", "expected a whole number");
+    format!("the body is wrong: {}", rest.replace("expected u8", "expected a whole number"))
+}
+
 /// Makes the errors in plain text that the framework answers with problems, too.
 pub(super) async fn from_plain(response: Response) -> Response {
     let status = response.status();
@@ -151,7 +175,8 @@ pub(super) async fn from_plain(response: Response) -> Response {
     }
     let (mut head, body) = response.into_parts();
     let text = to_bytes(body, MAX_DETAIL_BYTES).await.unwrap_or_default();
-    let problem = Problem::new(status, String::from_utf8_lossy(&text)).into_response();
+    let detail = of_body(&String::from_utf8_lossy(&text));
+    let problem = Problem::new(status, detail).into_response();
     // What else the head says, `Allow` for one, still holds.
     head.headers.remove(CONTENT_LENGTH);
     let (other, body) = problem.into_parts();

@@ -42,7 +42,7 @@ pub(super) async fn get(
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    tagged_for(&headers, admin.operator.service(&name)?)
+    tagged_for(&headers, admin.operator.service(&name).await?)
 }
 
 /// Ends a service. Its store, its versions and its plugin file are kept; the file

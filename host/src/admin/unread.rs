@@ -10,7 +10,7 @@ use axum::http::header::EXPECT;
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 
-use crate::deploy::MAX_COMPONENT_BYTES;
+use crate::component::MAX_COMPONENT_BYTES;
 use crate::drain;
 
 /// Gives a request a body that is read to its end.

@@ -27,8 +27,8 @@ use super::condition::asked;
 use super::problem::{Problem, Unchanged};
 use crate::deploy::{Asking, Deployment, Spool, Takeover, Upload};
 use crate::manifest::{MAX_TEXT_BYTES, parse_steps};
+use crate::name::ServiceName;
 use crate::oci::Reference;
-use crate::service::ServiceName;
 
 /// How the version takes the traffic over, and where it is from.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use crate::config::WebhookConfig;
 use crate::events::Webhooks;
 use crate::events::webhook::{KeyError, WebhookTarget};
+use crate::name::ServiceName;
 use crate::outbound::Outbound;
-use crate::service::ServiceName;
 use crate::state::{Store, StoreOptions};
 
 /// What webhooks are made with.

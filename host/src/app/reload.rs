@@ -61,7 +61,12 @@ impl Reload {
         if old.token != new.token {
             self.access.set(new.token.clone());
             old.token.clone_from(&new.token);
-            reloaded.taken.push("the admin token".to_owned());
+            reloaded.taken.push(match &new.token {
+                Some(_) => "the admin token".to_owned(),
+                None => {
+                    "that there is no admin token: who is on this machine needs none".to_owned()
+                }
+            });
         }
         self.outbound.forget_certificates();
         reloaded.taken.push("certificates".to_owned());

@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 use crate::deadline;
 use crate::deploy::Deployer;
 use crate::events::Events;
-use crate::service::{Registry, ServiceName, Version};
+use crate::name::ServiceName;
+use crate::service::{Registry, Version};
 
 /// How long a host takes to end beyond `--drain`, whatever is in its way.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);

@@ -20,7 +20,8 @@ use crate::http::client::{Client, Common};
 use crate::http::dispatch::route;
 use crate::http::idempotency;
 use crate::http::request::{self, Fields};
-use crate::runtime::{Invocation, ReplayBody, Stage, Unread, instantiate, invoke_in_stages};
+use crate::invocation::{Invocation, Stage, instantiate, invoke_in_stages};
+use crate::runtime::{ReplayBody, Unread};
 use crate::service::{Service, Ticket};
 
 /// Runs before those that count.

@@ -1,29 +1,23 @@
 //! The file: how it is opened, and its tables.
 
+use rusqlite::Connection;
 use std::path::Path;
-use std::time::Duration;
-
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::options::BusOptions;
 use super::shared::Extent;
 use super::{Position, skipped};
 use crate::journal::{self, JournalError};
+use crate::sqlite::{self, Access, FormatError, Formats};
 
 /// `hbus` in ASCII: whose file this is (SQLite, `PRAGMA application_id`).
 const APPLICATION: i64 = 0x6862_7573;
 
-/// The formats of the tables: each takes a file from the one before it to its
-/// own, and the first a new file. A host upgrades older files when it opens them
-/// and refuses a file that a newer one made.
-const FORMATS: &[&str] = &[FORMAT_1, FORMAT_2, FORMAT_3, FORMAT_4];
+/// The formats of the tables.
+const FORMATS: Formats =
+    Formats { application: Some(APPLICATION), steps: &[FORMAT_1, FORMAT_2, FORMAT_3, FORMAT_4] };
 
 /// The newest of them.
-const FORMAT: usize = FORMATS.len();
-
-/// How long to wait for another process that has the file open (an operator's
-/// shell, a backup).
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const FORMAT: usize = FORMATS.steps.len();
 
 /// The write-ahead log is cut to this size after a checkpoint, in bytes.
 /// Overwriting what is there is cheaper to sync than growing it.
@@ -113,20 +107,26 @@ pub(super) enum OpenError {
     #[error(
         "it has format {0}, this host knows up to {FORMAT}: use the host that made it, or a newer one"
     )]
-    Newer(usize),
+    Newer(i64),
     #[error("it was not made by hotdock")]
     Foreign,
 }
 
+impl From<FormatError> for OpenError {
+    fn from(error: FormatError) -> Self {
+        match error {
+            FormatError::Sqlite(error) => Self::Sqlite(error),
+            FormatError::Newer(found) => Self::Newer(found),
+            FormatError::Foreign => Self::Foreign,
+        }
+    }
+}
+
 /// Opens the file for writing; makes it, with its tables, where it is new.
 pub(super) fn open_writer(path: &Path, options: &BusOptions) -> Result<Connection, OpenError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_CREATE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
+    let mut connection = sqlite::open(path, Access::Make)?;
     // Looked at before anything is changed, the journal's mode included.
-    let format = format(&connection)?;
+    FORMATS.of(&connection)?;
     journal::begin(&connection, path)?;
     connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     connection.pragma_update(None, "journal_size_limit", JOURNAL_SIZE_LIMIT)?;
@@ -134,19 +134,13 @@ pub(super) fn open_writer(path: &Path, options: &BusOptions) -> Result<Connectio
     // It is carried over elsewhere, and synced by the syncer.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
-    if format < FORMAT {
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        upgrade(&transaction, format)?;
-        transaction.commit()?;
-    }
+    FORMATS.upgrade(&mut connection, |_, _, _| Ok(()))?;
     Ok(connection)
 }
 
 /// Opens a file that the writer has open, to carry its log over.
 pub(super) fn open_beside_writer(path: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
+    let connection = sqlite::open(path, Access::Write)?;
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "journal_size_limit", JOURNAL_SIZE_LIMIT)?;
@@ -155,33 +149,9 @@ pub(super) fn open_beside_writer(path: &Path) -> rusqlite::Result<Connection> {
 
 /// Opens the file for reading; the writer has made it.
 pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
+    let connection = sqlite::open(path, Access::Read)?;
     connection.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
     Ok(connection)
-}
-
-/// The format of the file's tables, 0 where it has none yet.
-fn format(connection: &Connection) -> Result<usize, OpenError> {
-    let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
-    let (application, format) = (number("application_id")?, number("user_version")?);
-    let is_empty = "SELECT count(*) = 0 FROM sqlite_schema";
-    match (application, usize::try_from(format)) {
-        (0, Ok(0)) if connection.query_row(is_empty, [], |row| row.get(0))? => Ok(0),
-        (APPLICATION, Ok(format @ 1..=FORMAT)) => Ok(format),
-        (APPLICATION, Ok(format)) => Err(OpenError::Newer(format)),
-        _ => Err(OpenError::Foreign),
-    }
-}
-
-/// Makes the tables what they are in the newest format.
-fn upgrade(transaction: &Transaction<'_>, from: usize) -> rusqlite::Result<()> {
-    for step in &FORMATS[from..] {
-        transaction.execute_batch(step)?;
-    }
-    transaction.pragma_update(None, "application_id", APPLICATION)?;
-    transaction.pragma_update(None, "user_version", FORMAT)
 }
 
 /// How much is in the file.

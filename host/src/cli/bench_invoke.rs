@@ -62,7 +62,7 @@ pub(super) struct BenchInvoke {
 impl BenchInvoke {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         // Warnings only: they say that something else is measured than was meant.
-        telemetry::start(LogFormat::Text, "warn", "off", Logs::new(0))?;
+        let _started = telemetry::start(LogFormat::Text, "warn", "off", Logs::new(0))?;
         // One thread asks and answers, so that no wake-up of another is measured.
         let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let tokio = tokio.context("the asynchronous runtime")?;

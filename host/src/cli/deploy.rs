@@ -20,8 +20,8 @@ use super::{console, exit};
 use crate::deploy::Pair;
 use crate::digest::Digest;
 use crate::manifest::{ManifestText, parse_steps};
+use crate::name::ServiceName;
 use crate::oci::{Pulled, Reference};
-use crate::service::ServiceName;
 
 /// How often the deployment is looked at: at first, and when it takes longer.
 const LOOK: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
@@ -29,7 +29,7 @@ const LOOK: (Duration, Duration) = (Duration::from_millis(10), Duration::from_mi
 /// Deploy a component on a running host.
 ///
 /// Waits until the version has the traffic, or of a canary its first share, or was refused. A
-/// canary goes on without the command; with --wait it is followed until it has the traffic, is
+/// canary goes on without the command, as far as its steps lead; with --wait it is followed until it has the traffic, is
 /// held or was rolled back. Ctrl-C ends the command alone: the deployment goes on.
 #[derive(Debug, clap::Args)]
 #[command(after_help = exit::DEPLOY_HELP)]
@@ -179,7 +179,11 @@ impl Deploy {
             }
             if !self.wait && steps.iter().any(|step| step["weight"].is_u64()) {
                 if !self.json {
-                    console::lines(&on_trial(&deployment, id))?;
+                    let service = deployment["service"].as_str().unwrap_or_default();
+                    // It may be gone again: then it is not said how it would have gone on.
+                    let service = host.get(&format!("/v1/services/{}", segment(service))).await;
+                    let service = service.map(|reply| reply.body).unwrap_or_default();
+                    console::lines(&on_trial(&deployment, id, &service["canary"]["steps"]))?;
                 }
                 return Ok(deployment);
             }
@@ -231,13 +235,20 @@ fn step_in_words(deployment: &Value, step: &Value) -> String {
     }
 }
 
-/// What can be done about a canary that is under way.
-fn on_trial(deployment: &Value, id: &str) -> Vec<String> {
+/// What comes next of a canary that is under way, and what can be done about it.
+fn on_trial(deployment: &Value, id: &str, steps: &Value) -> Vec<String> {
     let service = deployment["service"].as_str().unwrap_or_default();
+    let steps = steps.as_array().map(Vec::as_slice).unwrap_or_default();
+    let next = match (steps, steps.last().and_then(Value::as_u64)) {
+        ([_], Some(last)) if last < 100 => format!("it stays at {last} % until you decide"),
+        (_, Some(last)) if last < 100 => {
+            format!("it goes on by itself to {last} %, and stays there until you decide")
+        }
+        (_, Some(_)) => "it goes on by itself until it has all of the traffic".to_owned(),
+        (_, None) => "it goes on as its steps say".to_owned(),
+    };
     vec![
-        "  on trial; it goes on by itself as far as its steps lead, and where it does worse it \
-         loses its share"
-            .to_owned(),
+        format!("  on trial; {next}; where it does worse than the old version it loses its share"),
         format!(
             "  `hotdock promote {service}` gives it all of the traffic, `hotdock rollback \
              {service}` takes its share back, `hotdock deployments {id}` says how it goes"
@@ -281,7 +292,22 @@ fn outcome(deployment: &Value) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn what_comes_next_of_a_canary_is_as_its_steps_say() {
+        for (steps, next) in [
+            (json!([10]), "it stays at 10 % until you decide; where"),
+            (json!([1, 50]), "it goes on by itself to 50 %, and stays there until you decide;"),
+            (json!([1, 100]), "it goes on by itself until it has all of the traffic;"),
+            (Value::Null, "it goes on as its steps say;"),
+        ] {
+            let said = on_trial(&json!({"service": "cart"}), "1", &steps);
+            assert!(said[0].contains(next), "{said:?}");
+        }
+    }
 
     #[test]
     fn shares_are_checked_before_anything_is_sent() {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::remote::{Host, Remote, segment};
 use super::{argument, console, steer};
-use crate::service::ServiceName;
+use crate::name::ServiceName;
 
 /// How often it is looked whether they are gone.
 const LOOK: Duration = Duration::from_millis(50);
@@ -29,7 +29,7 @@ pub(super) struct Drain {
     #[arg(value_parser = steer::version)]
     version: Option<u64>,
     /// How long requests may go on, as 30s
-    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = argument::duration)]
     within: Duration,
     /// Don't wait until they are gone
     #[arg(long)]

@@ -36,7 +36,7 @@ enum Command {
     Retry(change::Retry),
     /// Count an event that waits as finished; its key goes on
     Skip(change::Skip),
-    /// End the pause of a subscription whose deliveries failed in a row
+    /// End the pauses of sources in a subscription: their events failed in a row
     Resume(change::Resume),
     /// Deliver events to a subscription again
     Replay(change::Replay),

@@ -1,6 +1,6 @@
 //! `hotdock logs`
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -10,12 +10,15 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use url::form_urlencoded::Serializer;
 
-use super::console;
 use super::remote::{Host, Remote};
+use super::{argument, console};
 use crate::telemetry::LogLevel;
 
 /// How many lines there are at first.
 const NEWEST: u64 = 100;
+
+/// Fewer are not looked at for who says most of them.
+const LEAST_PAGE: u64 = 20;
 
 /// How many are asked for at once.
 const PAGE: u64 = 1000;
@@ -43,7 +46,7 @@ pub(super) struct Logs {
     level: LogLevel,
     /// So many of the newest lines [default: 100, or all since that time]
     #[arg(long, short = 'n', value_name = "COUNT",
-          value_parser = clap::value_parser!(u64).range(1..=1000))]
+          value_parser = argument::count)]
     limit: Option<u64>,
     /// Print one JSON object a line
     #[arg(long)]
@@ -114,6 +117,12 @@ impl Logs {
             host.knows(service).await?;
         }
         lines.iter().try_for_each(|line| self.print(line.get()))?;
+        if self.service.is_none() && self.since.is_none() && !self.json {
+            let lines = lines.iter().filter_map(|line| serde_json::from_str(line.get()).ok());
+            let services = lines.filter_map(|line: Line| line.service);
+            let most = mostly(services, self.limit.unwrap_or(NEWEST));
+            console::notes(&Vec::from_iter(most));
+        }
         Ok(shown)
     }
 
@@ -161,6 +170,20 @@ impl Logs {
     }
 }
 
+/// What is said of a full page that is one service's for the most part.
+fn mostly(services: impl Iterator<Item = String>, page: u64) -> Option<String> {
+    let mut by_name = BTreeMap::<String, u64>::new();
+    services.for_each(|service| *by_name.entry(service).or_default() += 1);
+    let (service, lines) = by_name.into_iter().max_by_key(|(_, lines)| *lines)?;
+    (page >= LEAST_PAGE && lines * 4 >= page * 3).then(|| {
+        format!(
+            "({lines} of the newest {page} lines are {service}'s; what others said before is \
+             kept, too: name another service, say --level warn for what matters more, or --since \
+             10m or -n 1000 for more lines)"
+        )
+    })
+}
+
 fn in_words(line: &Line) -> String {
     // `2026-01-31T08:00:00.123Z` as `01-31 08:00:00.123`.
     let time = line.logged_at.get(5..23).unwrap_or(&line.logged_at).replace('T', " ");
@@ -201,6 +224,22 @@ mod tests {
         let ago = since("10m").expect("a duration");
         assert!(chrono::DateTime::parse_from_rfc3339(&ago).is_ok(), "{ago}");
         assert!(since("yesterday").is_err());
+    }
+
+    #[test]
+    fn a_page_that_is_mostly_one_services_is_told_to_be() {
+        let lines = |cart: usize, shop: usize| {
+            let cart = std::iter::repeat_n("cart".to_owned(), cart);
+            cart.chain(std::iter::repeat_n("shop".to_owned(), shop))
+        };
+        let told = mostly(lines(80, 20), 100).expect("most of them");
+        assert!(told.starts_with("(80 of the newest 100 lines are cart's;"), "{told}");
+        for other in ["--level warn", "--since 10m", "-n 1000"] {
+            assert!(told.contains(other), "{told}");
+        }
+        assert_eq!(mostly(lines(60, 40), 100), None);
+        assert_eq!(mostly(lines(30, 0), 100), None, "all that there is");
+        assert_eq!(mostly(lines(5, 0), 5), None, "few were asked for");
     }
 
     #[test]

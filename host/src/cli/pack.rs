@@ -57,7 +57,10 @@ impl Pack {
         };
         let in_place = self.file.as_ref().filter(|_| self.push.is_none());
         if let Some(output) = self.output.as_ref().or(in_place) {
-            write(output, &packed).with_context(|| output.display().to_string())?;
+            let written = write(output, &packed);
+            written.map_err(|error| {
+                exit::Unusable(format!("{} cannot be written: {error}", output.display()))
+            })?;
             console::print(&format!("{}  {}", Digest::of(&packed), output.display()))?;
         }
         if let Some(reference) = &self.push {
@@ -122,12 +125,18 @@ fn write(output: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let output = target.as_path();
     let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new()
+    if !folder.is_dir() {
+        let words = format!("there is no folder {}", folder.display());
+        return Err(std::io::Error::new(std::io::ErrorKind::NotFound, words));
+    }
+    let file = tempfile::Builder::new()
         .prefix(".hotdock-")
         .permissions(permissions(output))
-        .tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    file.persist(output)?;
+        .tempfile_in(folder);
+    // Its errors name the file beside, which nobody gave.
+    let mut file = file.map_err(|error| std::io::Error::from(error.kind()))?;
+    file.as_file_mut().write_all(bytes)?;
+    file.persist(output).map_err(|unkept| unkept.error)?;
     Ok(())
 }
 
@@ -176,6 +185,14 @@ mod tests {
         write(&pipe, b"new").expect("written");
         assert_eq!(reads.join().expect("no panic").expect("read"), b"new");
         assert!(std::fs::metadata(&pipe).expect("it").file_type().is_fifo());
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_named_as_it_was_given() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let there = folder.path().join("nowhere");
+        let refused = write(&there.join("x.wasm"), b"new").expect_err("refused").to_string();
+        assert_eq!(refused, format!("there is no folder {}", there.display()));
     }
 
     #[test]

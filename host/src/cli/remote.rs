@@ -239,6 +239,11 @@ pub(super) fn value(text: &str) -> String {
 /// `http://host:port`; the scheme may be left out.
 fn base(text: &str) -> Result<String, String> {
     let address = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+    if address.contains('@') {
+        return Err("a host asks for no user and password: leave them out, and give its token \
+                    with --token-file or HOTDOCK_TOKEN"
+            .to_owned());
+    }
     if address.parse::<http::uri::Authority>().is_err() {
         return Err(
             "http://HOST:PORT expected; for https have a tunnel or proxy lead there".to_owned()
@@ -269,5 +274,7 @@ mod tests {
         for wrong in ["https://127.0.0.1:8081", "http://a/b", ""] {
             assert!(base(wrong).is_err(), "{wrong}");
         }
+        let refused = base("http://ann:secret@127.0.0.1:8081").expect_err("credentials");
+        assert!(refused.contains("--token-file"), "{refused}");
     }
 }

@@ -9,6 +9,8 @@ use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::telemetry;
+
 /// A process ended by signal N exits with 128 + N, as shells say it.
 const SIGNALLED: i32 = 128;
 
@@ -59,6 +61,7 @@ async fn obey(
         }
         () = tokio::time::sleep(limit) => {
             tracing::error!("{limit:?} after it was asked to, the host had not ended: it is ended");
+            telemetry::flush();
             std::process::exit(FORCED);
         }
     }

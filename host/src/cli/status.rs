@@ -10,7 +10,8 @@ use super::argument;
 use super::console::{self, Screen, counted, table_sparing};
 use super::remote::{Host, Remote, segment};
 use super::steer::besides_weights;
-use crate::service::{ServiceName, TrafficPlan};
+use crate::name::ServiceName;
+use crate::service::TrafficPlan;
 
 /// How often `--watch` looks.
 const WATCH: Duration = Duration::from_secs(1);
@@ -306,6 +307,8 @@ pub(super) fn origin(version: &Value) -> String {
     let known = ["file", "reference", "origin"].map(|key| version[key].as_str());
     let from = known.into_iter().flatten().next().unwrap_or_default();
     match version["who"].as_str() {
+        // A deployment says nothing of where an upload was from.
+        Some(who) if from.is_empty() => format!("upload by {who}"),
         Some(who) => format!("{from} by {who}"),
         None => from.to_owned(),
     }

@@ -8,8 +8,10 @@ use serde_json::{Value, json};
 
 use super::remote::{Host, Remote, Reply, segment};
 use super::{argument, console, exit};
+use crate::manifest::Sticky;
 use crate::manifest::parse_sticky;
-use crate::service::{Rule, ServiceName, Share, Sticky, TrafficPlan};
+use crate::name::ServiceName;
+use crate::service::{Rule, Share, TrafficPlan};
 
 /// Give a version all of its service's traffic
 #[derive(Debug, clap::Args)]
@@ -186,7 +188,7 @@ pub(super) fn besides_weights(plan: &TrafficPlan) -> Vec<String> {
         |Rule { header, value, version }: &Rule| format!("{header}: {value} goes to v{version}");
     let sticky = plan.sticky.as_ref().map(|sticky| match sticky {
         Sticky::Cookie => "a client stays by cookie".to_owned(),
-        Sticky::Header(name) => format!("a client stays by {name}"),
+        Sticky::Header(name) => format!("a client stays by the header {name}"),
     });
     plan.rules.iter().map(rule).chain(sticky).collect()
 }

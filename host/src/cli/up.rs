@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -14,9 +15,10 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{console, exit, signals};
-use crate::app::{App, Reload, Reloaded, SHUTDOWN_GRACE};
+use crate::app::{self, App, Reload, Reloaded, SHUTDOWN_GRACE};
 use crate::config::{
-    Config, FileConfig, LogFormat, Network, Overrides, TOKEN_VARIABLE, Token, socket_address,
+    Config, ConfigError, FileConfig, LogFormat, Network, Overrides, Token, check_log_filter,
+    parse_duration, parse_time, socket_address,
 };
 use crate::deploy::{Notice, StatusReader};
 use crate::processors;
@@ -55,10 +57,10 @@ pub(super) struct Up {
     #[arg(long, env = "HOTDOCK_SECRETS", value_name = "FOLDER")]
     secrets: Option<PathBuf>,
     /// How long requests under way may go on when the host stops [default: 30s]
-    #[arg(long, env = "HOTDOCK_DRAIN", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "HOTDOCK_DRAIN", value_name = "DURATION", value_parser = parse_duration)]
     drain: Option<Duration>,
     /// How long an answer is kept under its Idempotency-Key [default: 24h]
-    #[arg(long, env = "HOTDOCK_IDEMPOTENCY_TTL", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "HOTDOCK_IDEMPOTENCY_TTL", value_name = "DURATION", value_parser = parse_time)]
     idempotency_ttl: Option<Duration>,
     /// How to write the log [default: text]
     #[arg(long, env = "HOTDOCK_LOG_FORMAT", value_name = "FORMAT")]
@@ -83,14 +85,13 @@ pub(super) struct Up {
     check: bool,
 }
 
-/// Refuses a folder that isn't there, or is none.
-fn is_folder(path: &Path, what: &str, way_out: &str) -> anyhow::Result<()> {
-    let wrong = match std::fs::metadata(path) {
-        Ok(metadata) if metadata.is_dir() => return Ok(()),
-        Ok(_) => "is no folder".to_owned(),
-        Err(error) => format!("cannot be used: {error}"),
-    };
-    anyhow::bail!("{what} {} {wrong}; {way_out}", path.display())
+/// What is set.
+struct Read {
+    /// Unless the file cannot be read.
+    config: Option<Config>,
+    found: Vec<String>,
+    /// The file's settings that are wrong, by their keys.
+    wrong: Vec<String>,
 }
 
 impl Up {
@@ -114,7 +115,7 @@ impl Up {
         let default_log = config.log == Config::default().log;
         let log = if for_people && default_log { "warn,guest=info" } else { &config.log };
         let logs = Logs::new(usize::try_from(config.log_keep.as_u64()).unwrap_or(usize::MAX));
-        telemetry::start(config.log_format, log, &config.log, logs.clone())?;
+        let _started = telemetry::start(config.log_format, log, &config.log, logs.clone())?;
         // Before anything starts, so that a signal during the start is not lost.
         let stop = signals::listen(config.drain + SHUTDOWN_GRACE)?;
         let tokio = tokio::runtime::Builder::new_multi_thread()
@@ -125,35 +126,50 @@ impl Up {
         let result = tokio.block_on(self.serve(config, logs, for_people, stop));
         // What still runs then is not waited for: its time is over.
         tokio.shutdown_background();
+        if result.is_err() && !telemetry::flush() {
+            // To say why would be to wait for whoever doesn't read it.
+            std::process::exit(exit::FAILED.into());
+        }
         result.map(|()| ExitCode::SUCCESS)
     }
 
     fn resolve(&self) -> anyhow::Result<Config> {
-        let this = self.clone();
-        let config = this.resolved()?;
-        telemetry::check_filter(&config.log)?;
-        if config.token.is_none() && !config.admin.ip().is_loopback() {
-            anyhow::bail!(
-                "the admin address {} can be reached from elsewhere: set a token with --token-file \
-                 or {TOKEN_VARIABLE}",
-                config.admin
-            );
+        let Read { config, mut found, wrong } = self.clone().read();
+        if let Some(config) = &config {
+            // What the file says was looked at with the file.
+            let log = check_log_filter(&config.log).err();
+            found.extend(log.map(|error| format!("--log (HOTDOCK_LOG): {error}")));
+            // What is wrong in the file is not taken for what is there by default.
+            let is_set = |problem: &app::Problem| {
+                !problem.settings.iter().any(|key| wrong.iter().any(|wrong| wrong == key))
+            };
+            let problems = app::problems(config).into_iter().filter(is_set);
+            found.extend(problems.map(|problem| problem.words));
         }
-        is_folder(&config.folder, "the plugin folder", "name another, or make it")?;
-        if let Some(secrets) = &config.secrets {
-            is_folder(secrets, "the folder of secrets", "see --secrets, or `secrets` in the file")?;
+        match config {
+            Some(config) if found.is_empty() => Ok(config),
+            _ => anyhow::bail!(found.join("\n")),
         }
-        Ok(config)
     }
 
-    fn resolved(self) -> anyhow::Result<Config> {
+    /// What is set, and what is wrong with it.
+    fn read(self) -> Read {
         let file = match &self.config {
-            Some(path) => FileConfig::read(path, true)?,
-            None => FileConfig::read(Path::new("hotdock.toml"), false)?,
+            Some(path) => FileConfig::read(path, true),
+            None => FileConfig::read(Path::new("hotdock.toml"), false),
         };
-        let token = Token::find_in_file(self.token_file.as_deref().or(file.token_file()))?;
+        let mut found = Vec::from_iter(file.as_ref().err().map(ToString::to_string));
+        let (file, wrong) = match file {
+            Ok(file) => (Some(file), Vec::new()),
+            Err(ConfigError::Invalid { rest, wrong, .. }) => (rest.map(|rest| *rest), wrong),
+            Err(ConfigError::Read { .. }) => (None, Vec::new()),
+        };
+        let in_file = file.as_ref().and_then(FileConfig::token_file);
+        let token = Token::find_in_file(self.token_file.as_deref().or(in_file));
+        found.extend(token.as_ref().err().map(ToString::to_string));
+        let Some(file) = file else { return Read { config: None, found, wrong } };
         let overrides = Overrides {
-            token,
+            token: token.unwrap_or_default(),
             folder: self.folder,
             listen: self.listen,
             admin: self.admin,
@@ -165,7 +181,7 @@ impl Up {
             idempotency_ttl: self.idempotency_ttl,
             outbound_allow_private: self.outbound_allow_private,
         };
-        Ok(Config::resolve(overrides, file))
+        Read { config: Some(Config::resolve(overrides, file)), found, wrong }
     }
 
     async fn serve(
@@ -181,7 +197,11 @@ impl Up {
         tokio::spawn(self.reload_at(hangups, app.reload()));
         if for_people {
             // Whoever reads it may go; the host stays.
-            app.tells(Box::new(|line| _ = console::print(line)));
+            app.tells(Box::new(|line| {
+                let line = line.to_owned();
+                // Nor does it wait for someone who doesn't.
+                thread::spawn(move || _ = console::print(&line));
+            }));
         }
         serve(app, &folder, for_people, stop).await
     }
@@ -226,7 +246,13 @@ async fn serve(
             app.address()
         ))?;
         console::print(&format!("        and operators on http://{}", app.admin_address()))?;
-        tokio::spawn(tell(app.notices(), app.status()));
+        // By itself: a terminal that stands still has nobody else wait.
+        let telling = tell(app.notices(), app.status());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        thread::Builder::new()
+            .name("notices".to_owned())
+            .spawn(move || runtime.block_on(telling))
+            .context("a thread for notices")?;
     }
     app.run_until_stopped(stop.cancelled_owned()).await
 }

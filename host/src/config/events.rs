@@ -7,10 +7,16 @@ use bytesize::ByteSize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 
-use super::value::duration;
+use super::file::Contradiction;
+use super::value::{bytes, duration, time};
 use crate::bus::BusOptions;
+use crate::config::{Opened, SourcePattern};
 use crate::event::TypePattern;
-use crate::events::receive::{Opened, SourcePattern};
+use crate::machine;
+
+/// How many of the largest bodies of `POST /events` may be on their way at once; more of smaller
+/// ones.
+pub const BODIES_AT_ONCE: u64 = 16;
 
 /// What the bus keeps, and what it takes from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,18 +73,71 @@ impl EventsConfig {
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct FileEvents {
     accept: Vec<FileOpened>,
+    #[serde(deserialize_with = "body")]
     max_body: Option<ByteSize>,
     #[serde(deserialize_with = "duration")]
     retain: Option<Duration>,
     #[serde(deserialize_with = "duration")]
     retain_gone: Option<Duration>,
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "time")]
     retain_at_most: Option<Duration>,
+    #[serde(deserialize_with = "bytes::<_, LEAST_BUS>")]
     max_bytes: Option<ByteSize>,
+    #[serde(deserialize_with = "bytes::<_, LEAST_SOURCE>")]
     max_bytes_per_source: Option<ByteSize>,
 }
 
+/// What a source needs to publish events at all.
+const LEAST_SOURCE: u64 = 1 << 10;
+
+/// What a bus needs to take events at all.
+const LEAST_BUS: u64 = 64 << 10;
+
+/// The largest body that can be read and kept as one text.
+const MOST_BODY: u64 = 256 << 20;
+
+/// The size of a body, of which many are held in memory.
+fn body<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ByteSize>, D::Error> {
+    let Some(size) = bytes::<D, 1>(deserializer)? else { return Ok(None) };
+    let memory = machine::memory().map_or(u64::MAX, |bytes| bytes / BODIES_AT_ONCE);
+    let most = ByteSize(MOST_BODY.min(memory));
+    if size > most {
+        return Err(D::Error::custom(format!(
+            "it must be {most} at the most, since {BODIES_AT_ONCE} such bodies are held in memory \
+             at once; found: {size}"
+        )));
+    }
+    Ok(Some(size))
+}
+
 impl FileEvents {
+    /// What cannot hold together.
+    pub(super) fn contradictions(&self) -> impl Iterator<Item = Contradiction> {
+        let default = EventsConfig::default();
+        let (each, all) = ("events.max-bytes-per-source", "events.max-bytes");
+        let bytes = self.max_bytes.unwrap_or(ByteSize(default.max_bytes));
+        let of_sizes = [
+            Contradiction::more((each, self.max_bytes_per_source), (all, bytes)),
+            // Events of that size would be taken in, and then have no room, ever.
+            Contradiction::more(("events.max-body", self.max_body), (all, bytes)),
+        ];
+        let [retain, most] = ["events.retain", "events.retain-at-most"];
+        let least = self.retain.unwrap_or(default.retain);
+        let too_short = self.retain_at_most.filter(|most| *most < least).map(|found| {
+            let [found, least] = [found, least].map(humantime::format_duration);
+            let words = format!("`{most}`: {found} is less than `{retain}`, which is {least}");
+            Contradiction::between(most, retain, &words)
+        });
+        let too_long = self.retain_gone.zip(self.retain_at_most).filter(|(gone, most)| gone > most);
+        let too_long = too_long.map(|(found, whole)| {
+            let key = "events.retain-gone";
+            let [found, whole] = [found, whole].map(humantime::format_duration);
+            let words = format!("`{key}`: {found} is more than `{most}`, which is {whole}");
+            Contradiction::between(key, most, &words)
+        });
+        of_sizes.into_iter().chain([too_short, too_long]).flatten()
+    }
+
     pub(super) fn resolve(self) -> EventsConfig {
         let default = EventsConfig::default();
         let bytes = |size: Option<ByteSize>, default| size.map_or(default, |size| size.as_u64());
@@ -144,12 +203,24 @@ impl<'de> Visitor<'de> for OpenedVisitor {
             let reason = format!("`{}` is bound to no source", bound.r#type);
             return Err(M::Error::custom(reason));
         }
+        if let Some(source) = sources.iter().find(|source| source.starts_with(OF_SERVICES)) {
+            return Err(M::Error::custom(format!(
+                "`{source}`: sources from {OF_SERVICES} on are the services' own, and nobody \
+                 else's event has one"
+            )));
+        }
         let sources = sources.iter().map(|source| SourcePattern::from(source.as_str())).collect();
         Ok(FileOpened(Opened { types: pattern(&bound.r#type)?, sources }))
     }
 }
 
+/// What the sources of the services' events begin with.
+const OF_SERVICES: &str = "/services/";
+
 fn pattern<E: serde::de::Error>(text: &str) -> Result<TypePattern, E> {
+    if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err(E::custom(format!("type pattern `{}`: it has a space", text.escape_debug())));
+    }
     text.parse().map_err(|error| E::custom(format!("type pattern `{text}`: {error}")))
 }
 
@@ -157,7 +228,14 @@ pub(super) fn patterns<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Vec<TypePattern>, D::Error> {
     let texts = Vec::<String>::deserialize(deserializer)?;
-    texts.iter().map(|text| pattern(text)).collect()
+    let (patterns, wrong): (Vec<_>, Vec<_>) =
+        texts.iter().map(|text| pattern::<serde::de::value::Error>(text)).partition(Result::is_ok);
+    let wrong: Vec<_> =
+        wrong.into_iter().filter_map(Result::err).map(|error| error.to_string()).collect();
+    if !wrong.is_empty() {
+        return Err(D::Error::custom(wrong.join("; ")));
+    }
+    Ok(patterns.into_iter().flatten().collect())
 }
 
 #[cfg(test)]
@@ -190,11 +268,42 @@ mod tests {
             ("[{ type = \"a\", source = [] }]", "is bound to no source"),
             ("[{ type = \"a\", source = 7 }]", "`source` is a text or a list"),
             ("[{ type = \"a..b\", source = \"/x\" }]", "no empty segments"),
+            ("[\"a b\"]", "type pattern `a b`: it has a space"),
+            ("[{ type = \"a\", source = \"/services/x\" }]", "are the services' own"),
             ("[{ type = \"a\", sources = \"/x\" }]", "`sources` is no setting"),
         ] {
             let text = format!("[events]\naccept = {bad}\n");
             let error = FileConfig::parse("hotdock.toml", &text).expect_err("bad").to_string();
             assert!(error.starts_with("hotdock.toml:2:") && error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_bus_without_room_and_times_that_contradict_are_refused_with_their_place() {
+        for (text, place, why) in [
+            ("max-bytes = \"1B\"", "2:13", "it must be 64.0 KiB at the least; found: 1 B"),
+            ("retain-at-most = \"1h\"", "2:18", "1h is less than `events.retain`, which is 1day"),
+            ("retain = \"2h\"\nretain-at-most = \"1h\"", "3:18", "which is 2h"),
+            (
+                "retain-gone = \"3days\"\nretain-at-most = \"2days\"",
+                "2:15",
+                "3days is more than `events.retain-at-most`, which is 2days: lower the one or raise",
+            ),
+            (
+                "max-bytes-per-source = \"10GiB\"",
+                "2:24",
+                "10.0 GiB is more than `events.max-bytes`, which is 8.0 GiB: lower the one or raise",
+            ),
+            ("max-bytes = \"1MiB\"\nmax-body = \"2MiB\"", "3:12", "more than `events.max-bytes`"),
+            ("max-bytes-per-source = 0", "2:24", "it must be 1.0 KiB at the least"),
+            ("retain-at-most = \"0s\"", "2:18", "it must be longer than 0s"),
+            ("max-body = \"1TiB\"", "2:12", "since 16 such bodies are held in memory at once"),
+            ("max-body = 0", "2:12", "it must be 1 B at the least"),
+        ] {
+            let text = format!("[events]\n{text}\n");
+            let error = FileConfig::parse("hotdock.toml", &text).expect_err("bad").to_string();
+            assert!(error.starts_with(&format!("hotdock.toml:{place}: ")), "{error}");
+            assert!(error.contains(why), "{error}");
         }
     }
 

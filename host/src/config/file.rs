@@ -1,34 +1,34 @@
 //! `hotdock.toml`.
 
+mod problems;
+
 use std::net::SocketAddr;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
 
+use self::problems::Problems;
 use super::events::FileEvents;
+use super::log::log;
 use super::outbound::FileOutbound;
-use super::value::{address, bytes, duration, networks, number, time};
-use super::webhook::{FileWebhook, webhooks};
+use super::value::{COUNT, HEAD, address, duration, in_memory, networks, number, time};
+use super::webhook::{self, FileWebhook};
 use super::{HttpLimits, LogFormat, Network};
+use crate::config::ForwardedHeader;
 use crate::files;
-use crate::http::forwarded::ForwardedHeader;
 
-/// How alike an unknown key and a known one must be to suggest it.
-const ALIKE: f64 = 0.7;
-
-/// How many problems are told at once.
-const MAX_PROBLEMS: usize = 50;
+pub(super) use self::problems::Contradiction;
 
 /// Bytes of the file.
 const MAX_FILE_BYTES: u64 = 4 << 20;
 
 /// What fewer bytes of unsent answers than this are no bound for.
 const MIB: u64 = 1 << 20;
+
+/// Header lines: as many as are kept of a head, whoever says more.
+const MAX_HEADERS: u64 = 10_000;
 
 /// The file's settings; what it leaves out is `None`.
 #[derive(Clone, Debug, Default, serde::Deserialize)]
@@ -47,18 +47,18 @@ pub struct FileConfig {
     #[serde(deserialize_with = "time")]
     pub(super) compile_timeout: Option<Duration>,
     pub(super) log_format: Option<LogFormat>,
+    #[serde(deserialize_with = "log")]
     pub(super) log: Option<String>,
-    #[serde(deserialize_with = "bytes::<_, { 64 << 10 }>")]
+    #[serde(deserialize_with = "in_memory::<_, { 64 << 10 }>")]
     pub(super) log_keep: Option<ByteSize>,
-    #[serde(deserialize_with = "bytes::<_, { 16 << 20 }>")]
+    #[serde(deserialize_with = "in_memory::<_, { 16 << 20 }>")]
     pub(super) host_memory: Option<ByteSize>,
-    #[serde(deserialize_with = "bytes::<_, { 16 << 20 }>")]
+    #[serde(deserialize_with = "in_memory::<_, { 16 << 20 }>")]
     pub(super) guest_memory: Option<ByteSize>,
     pub(super) http: FileHttp,
     pub(super) outbound: FileOutbound,
     pub(super) deploy: FileDeploy,
     pub(super) events: FileEvents,
-    #[serde(deserialize_with = "webhooks")]
     pub(super) webhook: Vec<FileWebhook>,
 }
 
@@ -66,7 +66,7 @@ pub struct FileConfig {
 #[derive(Clone, Debug, Default, serde::Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct FileDeploy {
-    #[serde(deserialize_with = "number::<_, _, 1>")]
+    #[serde(deserialize_with = "number::<_, _, 1, COUNT>")]
     keep_versions: Option<usize>,
     #[serde(deserialize_with = "time")]
     pub(super) upload_idle_timeout: Option<Duration>,
@@ -86,34 +86,34 @@ pub(super) struct FileHttp {
     body_idle: Option<Duration>,
     #[serde(deserialize_with = "time")]
     answer_idle: Option<Duration>,
-    #[serde(deserialize_with = "number::<_, _, 1>")]
+    #[serde(deserialize_with = "number::<_, _, 1, MAX_HEADERS>")]
     max_headers: Option<usize>,
-    #[serde(deserialize_with = "number::<_, _, 8192>")]
+    #[serde(deserialize_with = "number::<_, _, 8192, HEAD>")]
     max_header_bytes: Option<usize>,
-    #[serde(deserialize_with = "number::<_, _, 1>")]
+    #[serde(deserialize_with = "number::<_, _, 1, COUNT>")]
     max_concurrent_streams: Option<u32>,
     #[serde(deserialize_with = "time")]
     keep_alive: Option<Duration>,
-    #[serde(deserialize_with = "number::<_, _, 1>")]
+    #[serde(deserialize_with = "number::<_, _, 100, COUNT>")]
     max_control_frames: Option<u32>,
-    #[serde(deserialize_with = "bytes::<_, MIB>")]
+    #[serde(deserialize_with = "in_memory::<_, MIB>")]
     max_unsent: Option<ByteSize>,
-    #[serde(deserialize_with = "number::<_, _, 1>")]
+    #[serde(deserialize_with = "number::<_, _, 1, COUNT>")]
     max_connections: Option<usize>,
-    #[serde(deserialize_with = "number::<_, _, 1>")]
+    #[serde(deserialize_with = "number::<_, _, 1, COUNT>")]
     max_connections_per_address: Option<usize>,
-    #[serde(deserialize_with = "number::<_, _, 1>")]
+    #[serde(deserialize_with = "number::<_, _, 1, COUNT>")]
     max_uploads: Option<usize>,
-    #[serde(deserialize_with = "number::<_, _, 1>")]
+    #[serde(deserialize_with = "number::<_, _, 1, COUNT>")]
     max_uploads_per_address: Option<usize>,
-    #[serde(deserialize_with = "number::<_, _, 1>")]
+    #[serde(deserialize_with = "number::<_, _, 1, COUNT>")]
     admin_max_connections: Option<usize>,
     #[serde(deserialize_with = "networks")]
     trust_forwarded: Option<Vec<Network>>,
     forwarded: Option<Vec<ForwardedHeader>>,
     #[serde(deserialize_with = "time")]
     idempotency_ttl: Option<Duration>,
-    #[serde(deserialize_with = "number::<_, _, 1>")]
+    #[serde(deserialize_with = "number::<_, _, 1, COUNT>")]
     max_idempotency_keys: Option<usize>,
 }
 
@@ -129,8 +129,22 @@ pub enum ConfigError {
         error: std::io::Error,
     },
     /// It says something that it can't.
-    #[error("{0}")]
-    Invalid(String),
+    #[error("{words}")]
+    Invalid {
+        /// All of that, a line each.
+        words: String,
+        /// What it says besides, where it can be told.
+        rest: Option<Box<FileConfig>>,
+        /// The settings that are wrong, by their keys.
+        wrong: Vec<String>,
+    },
+}
+
+impl ConfigError {
+    /// One thing that cannot be.
+    pub(super) fn said(words: String) -> Self {
+        Self::Invalid { words, rest: None, wrong: Vec::new() }
+    }
 }
 
 impl FileConfig {
@@ -139,6 +153,10 @@ impl FileConfig {
     /// # Errors
     /// When it cannot be read, or says something that it can't.
     pub fn read(path: &Path, must_exist: bool) -> Result<Self, ConfigError> {
+        // As one says that there is none.
+        if path == Path::new("/dev/null") {
+            return Ok(Self::default());
+        }
         let text = match files::read_text(path, MAX_FILE_BYTES) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && !must_exist => {
@@ -147,6 +165,28 @@ impl FileConfig {
             Err(error) => return Err(ConfigError::Read { path: path.to_owned(), error }),
         };
         Self::parse(&path.display().to_string(), &text)
+    }
+
+    /// What cannot hold together.
+    fn contradictions(&self) -> Vec<Contradiction> {
+        let default = HttpLimits::default();
+        let http = &self.http;
+        let connections =
+            ("http.max-connections", http.max_connections.unwrap_or(default.max_connections));
+        let uploads = ("http.max-uploads", http.max_uploads.unwrap_or(default.max_uploads));
+        let connections_each =
+            ("http.max-connections-per-address", http.max_connections_per_address);
+        let uploads_each = ("http.max-uploads-per-address", http.max_uploads_per_address);
+        let shares = [
+            Contradiction::more(connections_each, connections),
+            Contradiction::more(uploads_each, uploads),
+        ];
+        let shares = shares.into_iter().flatten();
+        shares
+            .chain(self.outbound.contradictions())
+            .chain(self.events.contradictions())
+            .chain(webhook::contradictions(&self.webhook))
+            .collect()
     }
 
     /// Where the admin token is.
@@ -160,159 +200,28 @@ impl FileConfig {
     /// # Errors
     /// All that is wrong, each with file, line and column, in words.
     pub fn parse(name: &str, text: &str) -> Result<Self, ConfigError> {
-        let mut problems = Problems { name, text, found: Vec::new(), blanked: Vec::new() };
-        let (_, broken) = DeTable::parse_recoverable(text);
-        for error in broken.iter().take(MAX_PROBLEMS) {
-            problems.note(error.span().map_or(0, |at| at.start), None, error.message());
+        let mut problems = Problems::new(name, text);
+        if problems.of_syntax() {
+            return Err(problems.into_error(None));
         }
         let mut rest = text.to_owned();
-        while broken.is_empty() {
+        loop {
             // It stops at the first error: what that is about is taken out, and all else read.
             let error = match toml::from_str::<Self>(&rest) {
-                Ok(config) if problems.found.is_empty() => return Ok(config),
-                Ok(_) => break,
+                Ok(config) => {
+                    problems.of_contradictions(&config.contradictions(), &rest);
+                    if problems.is_empty() {
+                        return Ok(config);
+                    }
+                    return Err(problems.into_error(Some(config)));
+                }
                 Err(error) => error,
             };
-            let at = error.span().unwrap_or(0..0);
-            let entry = DeTable::parse(&rest).ok().and_then(|table| entry_at(&table, at.start));
-            let key = entry.as_ref().map(|entry| entry.key.clone());
-            if !problems.follows(key.as_deref(), error.message()) {
-                problems.note(at.start, key.as_deref(), error.message());
-            }
-            let Some(entry) = entry.filter(|_| problems.found.len() < MAX_PROBLEMS) else { break };
-            let meant = error.message().strip_prefix("unknown field ").and_then(nearest);
-            let parent = entry.key.rsplit_once('.').map_or("", |(parent, _)| parent);
-            problems.blanked.push(match meant {
-                Some(meant) => format!("{parent}.{meant}"),
-                None => entry.key.clone(),
-            });
-            blank(&mut rest, entry.span);
-        }
-        problems.found.sort_by_key(|(place, _)| *place);
-        let lines: Vec<String> = problems.found.into_iter().map(|(_, line)| line).collect();
-        Err(ConfigError::Invalid(lines.join("\n")))
-    }
-}
-
-/// What is wrong with a file's text.
-struct Problems<'a> {
-    name: &'a str,
-    text: &'a str,
-    /// Each with its line and column.
-    found: Vec<((usize, usize), String)>,
-    /// The settings that are taken out, since they are wrong.
-    blanked: Vec<String>,
-}
-
-impl Problems<'_> {
-    /// Whether this is only of what was taken out: `webhook.name` is missing since it was wrong.
-    fn follows(&self, key: Option<&str>, message: &str) -> bool {
-        // Spelled otherwise, it is there.
-        let missing = message.strip_prefix("missing field ").map(|field| field.trim_matches('`'));
-        let (Some(missing), Some(key)) = (missing, key) else { return false };
-        self.blanked.iter().any(|blanked| *blanked == format!("{key}.{missing}"))
-    }
-
-    fn note(&mut self, offset: usize, key: Option<&str>, message: &str) {
-        let before = &self.text[..self.text.floor_char_boundary(offset)];
-        let line = before.matches('\n').count() + 1;
-        let column = before.chars().rev().take_while(|&c| c != '\n').count() + 1;
-        let words = in_words(key, message);
-        self.found.push(((line, column), format!("{}:{line}:{column}: {words}", self.name)));
-    }
-}
-
-/// A setting in the text.
-struct Entry {
-    key: String,
-    /// With its value.
-    span: Range<usize>,
-}
-
-/// The innermost setting that this place is in.
-fn entry_at(table: &Spanned<DeTable<'_>>, offset: usize) -> Option<Entry> {
-    let mut tables = vec![(String::new(), table.get_ref())];
-    let mut found: Option<Entry> = None;
-    while let Some((path, table)) = tables.pop() {
-        for (key, value) in table {
-            let name = match path.as_str() {
-                "" => key.get_ref().to_string(),
-                path => format!("{path}.{}", key.get_ref()),
-            };
-            let span =
-                key.span().start.min(value.span().start)..key.span().end.max(value.span().end);
-            let is_inner = |found: &Entry| found.span.len() >= span.len();
-            if span.contains(&offset) && found.as_ref().is_none_or(is_inner) {
-                found = Some(Entry { key: name.clone(), span });
-            }
-            match value.get_ref() {
-                DeValue::Table(inner) => tables.push((name, inner)),
-                DeValue::Array(elements) => {
-                    let inner = elements.iter().filter_map(|each| each.get_ref().as_table());
-                    tables.extend(inner.map(|inner| (name.clone(), inner)));
-                }
-                _ => {}
+            if !problems.takes_out(&error, &mut rest) {
+                return Err(problems.into_error(None));
             }
         }
     }
-    found
-}
-
-/// Takes a setting out of the text, without moving another: of a table, its name, with which its
-/// own settings go.
-fn blank(text: &mut String, span: Range<usize>) {
-    let line = text[..span.start].rfind('\n').map_or(0, |at| at + 1);
-    let is_header = text[line..].trim_start().starts_with('[');
-    let span = if is_header {
-        let rest = text[line..].find('\n').map_or(text.len(), |at| line + at);
-        let end = text[rest..].find("\n[").map_or(text.len(), |at| rest + at);
-        line..end
-    } else {
-        span
-    };
-    let blanks: String =
-        text[span.clone()].bytes().map(|byte| if byte == b'\n' { '\n' } else { ' ' }).collect();
-    text.replace_range(span, &blanks);
-}
-
-/// What serde and TOML say, as manifests say it.
-fn in_words(key: Option<&str>, message: &str) -> String {
-    // The syntax is wrong: it has no settings yet.
-    let Some(key) = key else { return message.to_owned() };
-    if let Some(listed) = message.strip_prefix("unknown field ") {
-        let unknown = listed.split('`').nth(1).unwrap_or(key);
-        let meant = nearest(listed).map(|meant| format!("; did you mean `{meant}`?"));
-        return format!("`{unknown}` is no setting{}", meant.unwrap_or_default());
-    }
-    if let Some((found, expected)) =
-        message.strip_prefix("invalid type: ").and_then(|rest| rest.split_once(", expected "))
-    {
-        let expected = if expected == "i64" { "a whole number" } else { expected };
-        return format!("`{key}` must be {expected}; found: {found}");
-    }
-    if let Some((found, expected)) =
-        message.strip_prefix("invalid value: ").and_then(|rest| rest.split_once(", expected "))
-    {
-        return format!("`{key}` must be {expected}; found: {found}");
-    }
-    if let Some(listed) = message.strip_prefix("unknown variant ")
-        && let Some((found, expected)) = listed.split_once(", expected ")
-    {
-        return format!("`{key}` must be {expected}; found: {found}");
-    }
-    if let Some(missing) = message.strip_prefix("missing field ") {
-        return format!("`{key}` has no {missing}");
-    }
-    format!("`{key}`: {message}")
-}
-
-/// The nearest of the keys that a message about an unknown one lists.
-fn nearest(listed: &str) -> Option<&str> {
-    let mut quoted = listed.split('`').skip(1).step_by(2);
-    let unknown = quoted.next()?;
-    let likeness = |known: &&str| (strsim::jaro_winkler(known, unknown) * 1000.0) as i64;
-    let best = quoted.max_by_key(likeness)?;
-    (strsim::jaro_winkler(best, unknown) >= ALIKE).then_some(best)
 }
 
 impl FileDeploy {
@@ -392,16 +301,93 @@ mod tests {
             ("5:15", "`http.max-headers` must be"),
             ("7:2", "`nothing` is no setting"),
             ("11:1", "`foo` is no setting"),
-            ("12:", "has no"),
+            ("12:", "webhook `a` has no `url`"),
+            ("12:", "webhook `a` has no `types`"),
         ] {
             let found = lines.iter().any(|line| {
                 line.starts_with(&format!("hotdock.toml:{place}")) && line.contains(words)
             });
             assert!(found, "{place} {words} in:\n{error}");
         }
-        assert_eq!(lines.len(), 7, "{error}");
+        assert_eq!(lines.len(), 8, "{error}");
         let broken = FileConfig::parse("hotdock.toml", "listen = \n").expect_err("broken");
         assert!(broken.to_string().starts_with("hotdock.toml:1:"), "{broken}");
+    }
+
+    #[test]
+    fn kinds_of_values_are_named_as_people_name_them() {
+        for (text, words) in [
+            ("[http]\nforwarded = \"x\"\n", "`http.forwarded` must be a list; found: string"),
+            ("[webhook]\nname = \"a\"\n", "must be a list of tables, as [[webhook]] makes one"),
+            ("drain = []\n", "`drain` must be a string; found: a list"),
+            ("compile-timeout = \"1ns\"\n", "it must be 1ms at the least; found: 1ns"),
+        ] {
+            let error = FileConfig::parse("hotdock.toml", text).expect_err(text).to_string();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_share_that_is_more_than_the_whole_is_refused_with_its_place() {
+        let text = "[http]\nmax-connections = 10\nmax-connections-per-address = 11\n\
+                    max-uploads-per-address = 2000\nlisen = 1\n";
+        let error = FileConfig::parse("hotdock.toml", text).expect_err("more").to_string();
+        let lines: Vec<&str> = error.lines().collect();
+        assert_eq!(lines.len(), 3, "{error}");
+        assert!(lines[0].starts_with("hotdock.toml:3:31: "), "{error}");
+        let says = |line: &str, words: &str| assert!(line.contains(words), "{error}");
+        says(lines[0], "11 is more than `http.max-connections`, which is 10: lower the one");
+        says(lines[1], "2000 is more than `http.max-uploads`, which is 1024");
+        // Who says only how many there are has no more of one address.
+        FileConfig::parse("hotdock.toml", "[http]\nmax-connections = 10\n").expect("good");
+        let none = FileConfig::read(Path::new("/dev/null"), true).expect("an empty file");
+        assert!(none.listen.is_none());
+    }
+
+    #[test]
+    fn every_wrong_entry_of_a_list_is_told_and_what_is_right_is_kept() {
+        let text = "drain = \"1h\"\nfolder = 7\n[http]\nforwarded = [\n  \"x\", # one\n  \"forwarded\",\n  \"y\"]\n\
+                    max-connections = \"ten\"\nmax-connections-per-address = 20000\n[events]\naccept = [\"a..b\", \
+                    { type = \"c\", sources = \"/x\" }, { type = \"d..e\", source = \"/x\" }]\n";
+        let error = FileConfig::parse("hotdock.toml", text).expect_err("wrong");
+        let told = error.to_string();
+        for (place, words) in [
+            ("2:10", "`folder` must be"),
+            ("5:3", "`http.forwarded` must be"),
+            ("7:3", "`http.forwarded` must be"),
+            ("8:19", "`http.max-connections` must be a whole number"),
+            ("11:11", "`a..b`: a pattern has no empty segments"),
+            ("11:33", "`sources` is no setting; did you mean `source`?"),
+            ("11:51", "`d..e`: a pattern has no empty segments"),
+        ] {
+            let is_it = |line: &str| {
+                line.starts_with(&format!("hotdock.toml:{place}: ")) && line.contains(words)
+            };
+            assert!(told.lines().any(is_it), "{place} {words} in:\n{told}");
+        }
+        assert_eq!(told.lines().count(), 7, "{told}");
+        let ConfigError::Invalid { rest: Some(rest), wrong, .. } = error else { panic!("{error}") };
+        assert_eq!(rest.drain, Some(Duration::from_secs(3600)));
+        assert!(wrong.contains(&"folder".to_owned()), "{wrong:?}");
+    }
+
+    #[test]
+    fn what_no_machine_holds_is_refused_with_the_most_that_is_taken() {
+        for (text, words) in [
+            ("guest-memory = \"1PiB\"\n", "of memory at the most, which is what this"),
+            ("host-memory = \"1PiB\"\n", "of memory at the most, which is what this"),
+            ("log-keep = \"1PiB\"\n", "of memory at the most, which is what this"),
+            ("[http]\nmax-unsent = \"1PiB\"\n", "of memory at the most, which is what this"),
+            ("[http]\nmax-headers = 1000000\n", "a whole number from 1 to 10000; found"),
+            ("[http]\nmax-header-bytes = 1000000000\n", "from 8192 to 16777216; found"),
+            ("[http]\nmax-connections = 9223372036854775807\n", "from 1 to 1000000000; found"),
+            ("[outbound]\nmax-connections = 9223372036854775807\n", "from 1 to 1000000000;"),
+            ("drain = \"10000000000years\"\n", "it must be 100years at the most"),
+            ("[events]\nretain = \"101years\"\n", "it must be 100years at the most"),
+        ] {
+            let error = FileConfig::parse("hotdock.toml", text).expect_err(text).to_string();
+            assert!(error.starts_with("hotdock.toml:") && error.contains(words), "{text}{error}");
+        }
     }
 
     #[test]

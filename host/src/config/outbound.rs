@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::Network;
-use super::value::{networks, number, time};
+use super::file::Contradiction;
+use super::value::{COUNT, HEAD, networks, number, time};
 
 /// Limits of outgoing requests, for the whole host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,11 +20,13 @@ pub struct OutboundConfig {
     pub first_byte_timeout: Duration,
     /// How long a connection is kept without work.
     pub idle_timeout: Duration,
-    /// Connections without work that are kept per origin.
+    /// Connections without work that a service keeps per origin.
     pub max_idle_per_origin: usize,
-    /// Connections at once per origin; a request waits for one until its
+    /// A service's connections at once per origin; a request waits for one until its
     /// connect timeout.
     pub max_connections_per_origin: usize,
+    /// Connections at once of all services; the last quarter is for those that have few.
+    pub max_connections: usize,
     /// Bytes of an answer's head.
     pub max_header_bytes: u32,
 }
@@ -38,6 +41,7 @@ impl Default for OutboundConfig {
             idle_timeout: Duration::from_secs(30),
             max_idle_per_origin: 16,
             max_connections_per_origin: 128,
+            max_connections: 4096,
             max_header_bytes: 64 << 10,
         }
     }
@@ -57,15 +61,31 @@ pub(super) struct FileOutbound {
     first_byte_timeout: Option<Duration>,
     #[serde(deserialize_with = "time")]
     idle_timeout: Option<Duration>,
-    #[serde(deserialize_with = "number::<_, _, 0>")]
+    #[serde(deserialize_with = "number::<_, _, 0, COUNT>")]
     max_idle_per_origin: Option<usize>,
-    #[serde(deserialize_with = "number::<_, _, 1>")]
+    #[serde(deserialize_with = "number::<_, _, 1, COUNT>")]
     max_connections_per_origin: Option<usize>,
-    #[serde(deserialize_with = "number::<_, _, 8192>")]
+    #[serde(deserialize_with = "number::<_, _, 1, COUNT>")]
+    max_connections: Option<usize>,
+    #[serde(deserialize_with = "number::<_, _, 8192, HEAD>")]
     max_header_bytes: Option<u32>,
 }
 
 impl FileOutbound {
+    /// What cannot hold together.
+    pub(super) fn contradictions(&self) -> impl Iterator<Item = Contradiction> {
+        let default = OutboundConfig::default();
+        let all = self.max_connections.unwrap_or(default.max_connections);
+        let each = self.max_connections_per_origin;
+        let of_one = each.unwrap_or(default.max_connections_per_origin);
+        let (key, idle) = ("outbound.max-connections-per-origin", "outbound.max-idle-per-origin");
+        let shares = [
+            Contradiction::more((key, each), ("outbound.max-connections", all)),
+            Contradiction::more((idle, self.max_idle_per_origin), (key, of_one)),
+        ];
+        shares.into_iter().flatten()
+    }
+
     /// What holds when `allow_private` was said on the command line.
     pub(super) fn resolve(self, allow_private: Option<Vec<Network>>) -> OutboundConfig {
         let default = OutboundConfig::default();
@@ -79,6 +99,7 @@ impl FileOutbound {
             max_connections_per_origin: self
                 .max_connections_per_origin
                 .unwrap_or(default.max_connections_per_origin),
+            max_connections: self.max_connections.unwrap_or(default.max_connections),
             max_header_bytes: self.max_header_bytes.unwrap_or(default.max_header_bytes),
         }
     }

@@ -54,7 +54,7 @@ impl Token {
                     format!("{} (--token-file, or `token-file` of the settings)", path.display());
                 let text = read(path).map_err(|error| {
                     let said = format!("{place}: the admin token cannot be read: {error}");
-                    ConfigError::Invalid(said)
+                    ConfigError::said(said)
                 })?;
                 (place, text)
             }
@@ -64,7 +64,7 @@ impl Token {
             },
         };
         let token = text.trim_end_matches(['\n', '\r']).parse();
-        token.map(Some).map_err(|error| ConfigError::Invalid(format!("{place}: {error}")))
+        token.map(Some).map_err(|error| ConfigError::said(format!("{place}: {error}")))
     }
 
     /// The text itself.

@@ -9,12 +9,17 @@ use http::Uri;
 use serde::de::{Deserialize, Deserializer, Error as _};
 
 use super::events::patterns;
-use super::value::duration;
+use super::file::Contradiction;
+use super::value::{COUNT, number, time};
 use crate::event::TypePattern;
 use crate::manifest::{Backoff, StartPosition};
 
 /// How long a webhook's name may be, in bytes.
 const MAX_NAME_BYTES: usize = 63;
+
+/// Attempts and requests at once, as many as a service's subscription may have.
+const MAX_ATTEMPTS: u64 = 1_000;
+const MAX_CONCURRENCY: u64 = 10_000;
 
 /// An HTTP endpoint that events are sent to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,12 +69,13 @@ pub enum WebhookMode {
 #[derive(Clone, Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct FileWebhook {
-    #[serde(deserialize_with = "name")]
-    name: String,
-    #[serde(deserialize_with = "url")]
-    url: Uri,
-    #[serde(deserialize_with = "some_patterns")]
-    types: Vec<TypePattern>,
+    /// Of these three, which one is missing is told of all at once.
+    #[serde(default, deserialize_with = "name")]
+    name: Option<String>,
+    #[serde(default, deserialize_with = "url")]
+    url: Option<Uri>,
+    #[serde(default, deserialize_with = "some_patterns")]
+    types: Option<Vec<TypePattern>>,
     #[serde(default)]
     from: FileStart,
     #[serde(default)]
@@ -79,13 +85,16 @@ pub(super) struct FileWebhook {
     handshake: bool,
     #[serde(default, deserialize_with = "origin")]
     origin: Option<String>,
-    rate: Option<NonZeroU32>,
-    #[serde(default, deserialize_with = "duration")]
+    #[serde(default, deserialize_with = "number::<_, _, 1, COUNT>")]
+    rate: Option<u32>,
+    #[serde(default, deserialize_with = "time")]
     timeout: Option<Duration>,
-    attempts: Option<NonZeroU32>,
+    #[serde(default, deserialize_with = "number::<_, _, 1, MAX_ATTEMPTS>")]
+    attempts: Option<u32>,
     #[serde(default, deserialize_with = "backoff")]
     backoff: FileBackoff,
-    concurrency: Option<NonZeroU32>,
+    #[serde(default, deserialize_with = "number::<_, _, 1, MAX_CONCURRENCY>")]
+    concurrency: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, Default, serde::Deserialize)]
@@ -99,18 +108,19 @@ enum FileStart {
 #[derive(Clone, Debug, Default, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct FileBackoff {
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "time")]
     first: Option<Duration>,
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "time")]
     max: Option<Duration>,
 }
 
 impl FileWebhook {
-    pub(super) fn resolve(self) -> WebhookConfig {
-        WebhookConfig {
-            name: self.name,
-            url: self.url,
-            types: self.types,
+    /// `None` where something is missing.
+    pub(super) fn resolve(self) -> Option<WebhookConfig> {
+        Some(WebhookConfig {
+            name: self.name?,
+            url: self.url?,
+            types: self.types?,
             from: match self.from {
                 FileStart::Now => StartPosition::Now,
                 FileStart::Beginning => StartPosition::Beginning,
@@ -119,25 +129,34 @@ impl FileWebhook {
             secret_file: self.secret_file,
             handshake: self.handshake,
             origin: self.origin.unwrap_or_else(machine),
-            rate: self.rate,
+            rate: self.rate.and_then(NonZeroU32::new),
             timeout: self.timeout.unwrap_or(Duration::from_secs(10)),
-            attempts: self.attempts.map_or(8, NonZeroU32::get),
+            attempts: self.attempts.unwrap_or(8),
             backoff: Backoff::between(self.backoff.first, self.backoff.max),
-            concurrency: self.concurrency.map_or(16, |limit| limit.get() as usize),
-        }
+            concurrency: self.concurrency.unwrap_or(16),
+        })
     }
 }
 
-/// All of the file's webhooks; no two may share a cursor.
-pub(super) fn webhooks<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Vec<FileWebhook>, D::Error> {
-    let webhooks = Vec::<FileWebhook>::deserialize(deserializer)?;
+/// What is missing of the file's webhooks; and no two may share a cursor.
+pub(super) fn contradictions(webhooks: &[FileWebhook]) -> Vec<Contradiction> {
+    let mut found = Vec::new();
     let mut names = BTreeSet::new();
-    match webhooks.iter().find(|webhook| !names.insert(&webhook.name)) {
-        Some(twice) => Err(D::Error::custom(format!("two webhooks are named `{}`", twice.name))),
-        None => Ok(webhooks),
+    for (index, webhook) in webhooks.iter().enumerate() {
+        let FileWebhook { name, url, types, .. } = webhook;
+        let shown =
+            name.as_ref().map_or("a webhook".to_owned(), |name| format!("webhook `{name}`"));
+        let fields = [("name", name.is_some()), ("url", url.is_some()), ("types", types.is_some())];
+        for (field, _) in fields.iter().filter(|(_, is_there)| !is_there) {
+            let words = format!("{shown} has no `{field}`");
+            found.push(Contradiction::new(format!("webhook.{index}.{field}"), words));
+        }
+        if name.as_ref().is_some_and(|name| !names.insert(name)) {
+            let words = format!("{shown}: one before it has this name; name each one otherwise");
+            found.push(Contradiction::new(format!("webhook.{index}.name"), words));
+        }
     }
+    found
 }
 
 fn yes() -> bool {
@@ -148,7 +167,7 @@ fn machine() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let name = String::deserialize(deserializer)?;
     let fits = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
     if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.bytes().all(fits) {
@@ -156,10 +175,10 @@ fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> 
             "`{name}` is no webhook's name: 1 to {MAX_NAME_BYTES} of a-z, 0-9 and -"
         )));
     }
-    Ok(name)
+    Ok(Some(name))
 }
 
-fn url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Uri, D::Error> {
+fn url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Uri>, D::Error> {
     let text = String::deserialize(deserializer)?;
     // The other parser drops fragments without a word.
     let uri =
@@ -168,7 +187,7 @@ fn url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Uri, D::Error> {
         matches!(uri.scheme_str(), Some("https" | "http"))
             && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
     };
-    uri.filter(is_whole).ok_or_else(|| {
+    uri.filter(is_whole).map(Some).ok_or_else(|| {
         D::Error::custom(format!(
             "`{text}` is no URL such as https://shop.example/events, without user and fragment"
         ))
@@ -187,12 +206,14 @@ fn backoff<'de, D: Deserializer<'de>>(deserializer: D) -> Result<FileBackoff, D:
     }
 }
 
-fn some_patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<TypePattern>, D::Error> {
+fn some_patterns<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<TypePattern>>, D::Error> {
     let patterns = patterns(deserializer)?;
     if patterns.is_empty() {
         return Err(D::Error::custom("a webhook has at least one type pattern; `>` is every type"));
     }
-    Ok(patterns)
+    Ok(Some(patterns))
 }
 
 fn origin<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
@@ -259,7 +280,12 @@ mod tests {
             (changed("\"shop.>\"", ""), "4:9", "at least one type pattern"),
             (changed("types", "type"), "4:1", "did you mean `types`?"),
             (changed("name = \"crm\"\n", ""), "1:1", "has no `name`"),
-            (format!("{LEAST}rate = 0\n"), "5:8", "nonzero"),
+            (format!("{LEAST}rate = 0\n"), "5:8", "a whole number from 1 to 1000000000"),
+            (format!("{LEAST}attempts = 0\n"), "5:12", "a whole number from 1 to 1000"),
+            (format!("{LEAST}concurrency = 0\n"), "5:15", "a whole number from 1 to 10000"),
+            (format!("{LEAST}timeout = \"0s\"\n"), "5:11", "must be longer than 0s"),
+            (format!("{LEAST}timeout = \"1us\"\n"), "5:11", "must be 1ms at the least"),
+            (format!("{LEAST}backoff = {{ first = \"0s\" }}\n"), "5:21", "must be longer than 0s"),
             (format!("{LEAST}mode = \"both\"\n"), "5:8", "found: `both`"),
             (
                 format!("{LEAST}backoff = {{ first = \"1m\", max = \"30s\" }}\n"),
@@ -268,11 +294,40 @@ mod tests {
             ),
             (format!("{LEAST}timeout = \"soon\"\n"), "5:11", "`soon` is no duration"),
             (format!("{LEAST}origin = \"a b\"\n"), "5:10", "`a b` is no DNS name"),
-            (format!("{LEAST}{LEAST}"), "1:1", "two webhooks are named `crm`"),
+            (format!("{LEAST}{LEAST}"), "6:8", "webhook `crm`: one before it has this name"),
         ] {
             let error = parsed(&text).expect_err(&text);
             assert!(error.starts_with(&format!("hotdock.toml:{place}: ")), "{text}{error}");
             assert!(error.contains(reason), "{text}{error}");
         }
+    }
+
+    #[test]
+    fn all_that_is_wrong_or_missing_of_all_webhooks_is_told_at_once() {
+        let text = "[[webhook]]\nname = \"a\"\ntypes = [\"x..y\", \"y..z\"]\n\
+                    [[webhook]]\nname = \"B\"\nurl = \"http://b.example/\"\n\
+                    [[webhook]]\nurl = \"c.example\"\ntypes = [\"x\"]\n\
+                    [[webhook]]\nnam = \"d\"\n[events]\nmax-bytes = 5\n";
+        let told = parsed(text).expect_err("wrong");
+        let expected = [
+            "1:1: webhook `a` has no `url`",
+            "3:9: `webhook.types`: type pattern `x..y`",
+            "4:1: a webhook has no `types`",
+            "5:8: `webhook.name`: `B` is no webhook's name",
+            "7:1: a webhook has no `name`",
+            "8:7: `webhook.url`: `c.example` is no URL",
+            "10:1: a webhook has no `url`",
+            "10:1: a webhook has no `types`",
+            "11:1: `nam` is no setting; did you mean `name`?",
+            "13:13: `events.max-bytes`: it must be 64.0 KiB at the least",
+        ];
+        assert_eq!(told.lines().count(), expected.len(), "{told}");
+        for (line, expected) in told.lines().zip(expected) {
+            assert!(
+                line.starts_with(&format!("hotdock.toml:{expected}")),
+                "{expected} in:\n{told}"
+            );
+        }
+        assert!(told.contains("`y..z`"), "{told}");
     }
 }

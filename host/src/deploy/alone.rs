@@ -8,9 +8,11 @@ use super::compile::run_child_for;
 use super::pair::Pair;
 use super::validate::{migrations, unserved};
 use crate::digest::Digest;
+use crate::invocation::probe;
 use crate::manifest::Manifest;
-use crate::runtime::{LoadedComponent, Pool, Processor, Program, Runtime, Secrets, probe};
-use crate::service::{Registry, Service, Traffic, Version, VersionId};
+use crate::name::VersionId;
+use crate::runtime::{LoadedComponent, Pool, Processor, Program, Runtime, Secrets};
+use crate::service::{Registry, Service, Traffic, Version};
 use crate::state::{Store, StoreOptions};
 
 /// What a component is compiled with.

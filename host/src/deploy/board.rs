@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -14,13 +14,14 @@ use super::deployments::{Deployment, Deployments, Progress};
 use super::notice::Notice;
 use super::origin::Origin;
 use super::plugin_file::{Part, Stem};
-use super::record::{CanaryRecord, Record, RecordError, RefusalRecord, Seen, VersionRecord};
+use super::record::{CanaryRecord, RecordError, RecordFile, RefusalRecord, Seen, VersionRecord};
 use super::status::{
     CanaryStatus, CandidateStatus, DrainingStatus, FileStatus, RefusalStatus, ServiceState,
     ServiceStatus, Status, VersionStatus,
 };
 use crate::digest::Digest;
-use crate::service::{Service, ServiceName, Snapshot, Version};
+use crate::name::ServiceName;
+use crate::service::{Service, Snapshot, Version};
 
 /// What is known; readers and writers hold its lock for moments only.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub(super) struct Board {
     deployments: Arc<Deployments>,
     /// Deployments that were called off, and by whom, until they come to their swap.
     called_off: Mutex<BTreeMap<String, String>>,
+    /// Told when something is called off.
+    calling_off: Notify,
     notices: broadcast::Sender<Notice>,
     /// Kept from the start for the first to ask.
     first: Mutex<Option<broadcast::Receiver<Notice>>>,
@@ -84,7 +87,7 @@ struct Draining {
 }
 
 impl Board {
-    pub(super) fn new(record: &Record) -> Result<Self, RecordError> {
+    pub(super) fn new(record: &RecordFile) -> Result<Self, RecordError> {
         let known =
             Known { refusals: record.refusals()?, acted: record.acted()?, ..Known::default() };
         let (notices, first) = broadcast::channel(NOTICE_BACKLOG);
@@ -92,6 +95,7 @@ impl Board {
             known: Mutex::new(known),
             deployments: Arc::default(),
             called_off: Mutex::default(),
+            calling_off: Notify::new(),
             notices,
             first: Mutex::new(Some(first)),
         })
@@ -130,7 +134,26 @@ impl Board {
         let ids: Vec<String> = of_it.map(|candidate| candidate.id).collect();
         let mut called_off = self.called_off.lock().unwrap_or_else(PoisonError::into_inner);
         called_off.extend(ids.iter().map(|id| (id.clone(), reason.to_owned())));
+        drop(called_off);
+        self.calling_off.notify_waiters();
         ids
+    }
+
+    /// Resolves when the deployment is called off.
+    pub(super) async fn called_off(&self, id: &str) {
+        loop {
+            // Registered before it is looked at, so that nothing is missed in between.
+            let mut told = std::pin::pin!(self.calling_off.notified());
+            told.as_mut().enable();
+            if self.has_called_off(id) {
+                return;
+            }
+            told.await;
+        }
+    }
+
+    fn has_called_off(&self, id: &str) -> bool {
+        self.called_off.lock().unwrap_or_else(PoisonError::into_inner).contains_key(id)
     }
 
     /// Why a deployment was called off, if it was; it ends with this.

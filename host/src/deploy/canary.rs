@@ -17,7 +17,8 @@ use super::deployments::DeploymentState;
 use super::notice::Notice;
 use super::parts::Parts;
 use super::share::{Change, NotShared, share};
-use crate::service::{Kind, Measurement, ServiceName, Share, TrafficPlan, Version, VersionId};
+use crate::name::{ServiceName, VersionId};
+use crate::service::{Kind, Leavers, Measurement, Share, TrafficPlan, Version};
 
 use judge::{Look, Spending, Verdict};
 
@@ -82,16 +83,18 @@ async fn step(
 /// Looks at both versions until it is clear what comes next.
 async fn watch(parts: &Parts, service: &ServiceName, canary: &RunningCanary) -> Watched {
     let record = &canary.record;
-    let version = |number| -> Option<Arc<Version>> {
+    let compared = || {
         let snapshot = parts.registry.load();
-        let traffic = &snapshot.services.get(service)?.traffic;
-        traffic.versions().find(|version| version.id.number == number).cloned()
+        let service = snapshot.services.get(service)?;
+        let version = |number| {
+            service.traffic.versions().find(|version| version.id.number == number).cloned()
+        };
+        Some((version(record.old)?, version(record.new)?, Arc::clone(&service.metrics)))
     };
-    let (Some(old), Some(new)) = (version(record.old), version(record.new)) else {
-        return Watched::Overruled;
-    };
+    let Some((old, new, metrics)) = compared() else { return Watched::Overruled };
+    let leavers = &metrics.leavers;
     let takes = takes(&new);
-    let mut window = Window::begin(&old, &new);
+    let mut window = Window::begin(leavers, &old, &new);
     let mut spending = Spending::at_step(record.step);
     let settings = &record.settings;
     let pause = (settings.pause / LOOKS).clamp(LOOK.0, LOOK.1);
@@ -120,7 +123,7 @@ async fn watch(parts: &Parts, service: &ServiceName, canary: &RunningCanary) -> 
             // Held, it is only watched for its failure, by turns: what it did well for
             // days would hide what it does now.
             _ if ends && record.held => {
-                window = Window::begin(&old, &new);
+                window = Window::begin(leavers, &old, &new);
                 spending.next_window();
             }
             _ if !ends => {}
@@ -145,7 +148,9 @@ struct Window {
 }
 
 impl Window {
-    fn begin(old: &Version, new: &Version) -> Self {
+    /// In which each client counts once among those that leave.
+    fn begin(leavers: &Leavers, old: &Version, new: &Version) -> Self {
+        leavers.forget();
         Self { began: Instant::now(), old: old.metrics.read(), new: new.metrics.read() }
     }
 
@@ -261,7 +266,8 @@ async fn change(
     let plan = keeping(current.traffic.plan(), versions);
     // Both versions have traffic, so none is brought back.
     let change = Change { plan, canary: goes_on, rolled_back, revived: Vec::new(), who: None };
-    share(parts, &swapping, service, change).await?;
+    let shares = share(parts, swapping, service, change, |_, _| {}).await?;
+    shares.end().await?;
     Ok(true)
 }
 

@@ -11,8 +11,9 @@ use super::plugin_file::{Part, named};
 use super::preamble;
 use super::validate::{migrations, unserved};
 use crate::digest::Digest;
+use crate::invocation::probe;
 use crate::manifest::Manifest;
-use crate::runtime::{LoadedComponent, Runtime, compatibility_key, probe};
+use crate::runtime::{LoadedComponent, Runtime, compatibility_key};
 use crate::state::{self, Store, StoreOptions};
 
 /// Looks at a component and the manifest beside it as a deployment would, but

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::origin::Origin;
 use super::plugin_file::Stem;
-use crate::service::ServiceName;
+use crate::name::ServiceName;
 
 /// The claims of serving files and of candidates.
 #[derive(Debug, Default)]

@@ -17,8 +17,8 @@ use crate::manifest::Manifest;
 use crate::runtime::Servable;
 use crate::service::Version;
 
-/// How many reasons are worth reading.
-const MAX_REASONS: usize = 50;
+/// How many of what is broken are worth reading.
+pub(super) const MAX_BREAKING: usize = 50;
 
 /// How a breaking change is deployed all the same.
 const ALLOWED_BY: &str = "a breaking change is deployed by `hotdock deploy --allow-breaking`, or \
@@ -50,10 +50,10 @@ pub(super) async fn broken(parts: &Arc<Parts>, candidate: &Candidate) -> Vec<Str
         tracing::warn!(service = service.as_str(), reasons, "a breaking change, as allowed");
         return Vec::new();
     }
-    let more = breaking.len().saturating_sub(MAX_REASONS);
+    let more = breaking.len().saturating_sub(MAX_BREAKING);
     let mut reasons: Vec<String> = breaking
         .into_iter()
-        .take(MAX_REASONS)
+        .take(MAX_BREAKING)
         .map(|reason| format!("not compatible with {old_id}: {reason}"))
         .collect();
     if more > 0 {

@@ -19,6 +19,7 @@ pub(super) use turn::Urgency;
 
 use process::run_in_turn;
 
+use super::no_room::{self, NO_ROOM};
 use super::notice::Notice;
 use super::parts::Parts;
 use super::receive::Candidate;
@@ -95,9 +96,15 @@ pub(super) enum CompileFailure {
     NotRun { program: String, error: std::io::Error },
     #[error("the compiled code could not be kept: {0}")]
     NotKept(std::io::Error),
+    #[error("{NO_ROOM}")]
+    NoRoom,
 }
 
 impl CompileFailure {
+    fn not_kept(error: std::io::Error) -> Self {
+        if no_room::is_of_disk(&error) { Self::NoRoom } else { Self::NotKept(error) }
+    }
+
     /// Whether it took all that it may before it failed.
     fn is_costly(&self) -> bool {
         matches!(self, Self::TimeLimit(_) | Self::MemoryLimit(_) | Self::Ended(_))
@@ -129,7 +136,7 @@ pub(super) async fn compile_into_cache(
         return Err(CompileFailure::Before(reason));
     }
     let output = parts.blocking(|parts| parts.blobs.compiler_output()).await;
-    let output = output.map_err(CompileFailure::NotKept)?;
+    let output = output.map_err(CompileFailure::not_kept)?;
     let limits = (parts.config.compiler.as_path(), parts.config.compile_timeout);
     let input = parts.blobs.component(&digest);
     let key = match run_in_turn(place, limits, &input, output.path()).await {
@@ -149,7 +156,7 @@ pub(super) async fn compile_into_cache(
         });
     }
     let kept = parts.blocking(move |parts| parts.blobs.put_compiled(&digest, output)).await;
-    kept.map_err(CompileFailure::NotKept)
+    kept.map_err(CompileFailure::not_kept)
 }
 
 #[cfg(test)]

@@ -13,16 +13,12 @@ pub(super) const CONCURRENT_LARGE_READS: usize = 1;
 pub(super) const SMALL_COMPONENT_BYTES: u64 = 32 << 20;
 /// Files larger than this are looked at before they are read.
 pub(super) const LOOKED_AT_BYTES: u64 = 256 << 10;
-/// The largest component that is read.
-pub const MAX_COMPONENT_BYTES: u64 = 256 << 20;
 /// How many deployments are remembered.
 pub(super) const KEPT_DEPLOYMENTS: usize = 256;
 /// How many uploads are received at once.
 pub(super) const CONCURRENT_UPLOADS: usize = 2;
 /// How long a deployment waits for a store that is being closed.
 pub(super) const STORE_PATIENCE: Duration = Duration::from_secs(20);
-/// How long whoever shares traffic anew waits until nobody else does.
-pub(super) const SWAP_PATIENCE: Duration = Duration::from_secs(20);
 /// How many notices a slow reader may fall behind before it misses some.
 pub(super) const NOTICE_BACKLOG: usize = 1024;
 
@@ -55,6 +51,9 @@ pub struct DeployConfig {
     /// How long a file that someone has open for writing may stand still before
     /// it is acted on all the same.
     pub stalled: Duration,
+    /// How long `host.db` is waited for until it answers, or begins with a change. A change
+    /// that was begun, and somebody else's, have twice that before an operator is told.
+    pub record_patience: Duration,
     /// How often the folder is looked through for changes that no event told
     /// of: behind symbolic links, on network file systems.
     pub rescan: Duration,
@@ -74,6 +73,7 @@ impl Default for DeployConfig {
             pair: Duration::from_millis(50),
             quiet: Duration::from_millis(300),
             stalled: Duration::from_secs(10),
+            record_patience: Duration::from_secs(10),
             rescan: Duration::from_secs(5),
         }
     }

@@ -9,11 +9,12 @@ use super::canary::keeping;
 use super::deployments::DeploymentState;
 use super::drain::close_store;
 use super::notice::Notice;
-use super::operator::{Asking, NotDone, check, must_be_kept, no_service};
-use super::parts::Parts;
+use super::operator::{Asking, NotDone, check, must_be_kept, not_deployed};
+use super::parts::{Parts, SwapTurn};
 use super::revive::{NotRevived, revive};
 use super::share::{self, Change, share};
-use crate::service::{Service, ServiceName, Share, TrafficPlan, Version, VersionId};
+use crate::name::{ServiceName, VersionId};
+use crate::service::{Service, Share, TrafficPlan, Version};
 
 /// An operator's word about a service's traffic.
 pub(super) enum Word {
@@ -55,11 +56,12 @@ pub(super) async fn decide(
     let mut called_off = Vec::new();
     loop {
         let swapping = parts.swap_turn().await?;
-        let unknown = || no_service(service.as_str());
-        let serving = parts.board.serving(service).ok_or_else(unknown)?;
-        check(service, Some(&serving), &asked.condition)?;
         let current = parts.registry.load().services.get(service).cloned();
-        let current = current.ok_or_else(unknown)?;
+        let Some((serving, current)) = parts.board.serving(service).zip(current) else {
+            drop(swapping);
+            return Err(not_deployed(parts, service.as_str()).await);
+        };
+        check(service, Some(&serving), &asked.condition)?;
         let now = Now { service, current: &current, serving: &serving };
         if matches!(word, Word::RollBack { .. }) {
             // What is still on its way would undo the rollback, and is what it is meant for.
@@ -88,16 +90,19 @@ pub(super) async fn decide(
             // Of a rollback it is said with its reason, below.
             let announced = (!is_rollback).then(|| who.clone());
             let change = Change { plan, canary: None, rolled_back, revived, who: announced };
-            share(parts, &swapping, service, change).await?;
-            // Still in the turn: its next step would undo this.
-            end(serving.canary, &shared, canary_ends);
-            drop(swapping);
-            if !is_rollback {
-                let what = if matches!(word, Word::Promote(_)) { "promoted" } else { "shared" };
-                tracing::info!(service = service.as_str(), traffic = %shared, who, "{what}");
-            }
-            announce(parts, (service, &shared), lost, who);
-            return Ok(());
+            let what = if matches!(word, Word::Promote(_)) { "promoted" } else { "shared" };
+            let (of, canary) = (service.clone(), serving.canary);
+            let then = move |parts: &Parts, swapping: SwapTurn| {
+                // Still in the turn: its next step would undo this.
+                end(canary, &shared, canary_ends);
+                drop(swapping);
+                if !is_rollback {
+                    tracing::info!(service = of.as_str(), traffic = %shared, who, "{what}");
+                }
+                announce(parts, (&of, &shared), lost, who);
+            };
+            let shares = share(parts, swapping, service, change, then).await?;
+            return Ok(shares.within(parts.change_patience()).await??);
         }
         drop(swapping);
         for record in &missing {
@@ -131,18 +136,19 @@ impl Now<'_> {
                     "the operator shared the traffic".to_owned(),
                 ),
             }),
-            Word::Promote(to) => self.promotion(*to),
+            Word::Promote(to) => self.promotion(parts, *to).await,
             Word::RollBack { to, reason } => self.rollback(parts, *to, reason).await,
         }
     }
 
-    fn promotion(&self, to: Option<u64>) -> Result<Decision, NotDone> {
+    async fn promotion(&self, parts: &Arc<Parts>, to: Option<u64>) -> Result<Decision, NotDone> {
         let newest = self.newest();
         let on_trial = self.serving.canary.as_ref().map(|canary| canary.record.new);
         let by_default = on_trial.or_else(|| self.current.traffic.is_split().then_some(newest));
-        let to = to.or(by_default).ok_or_else(|| {
-            NotDone::Busy(format!("{} v{newest} has all the traffic already", self.service))
-        })?;
+        let to = match to.or(by_default) {
+            Some(to) => to,
+            None => self.unless_rolled_back(parts, newest).await?,
+        };
         let state = match on_trial {
             Some(new) if new == to => DeploymentState::Serving,
             _ => DeploymentState::Superseded,
@@ -152,6 +158,21 @@ impl Now<'_> {
             rolled_back: None,
             canary_ends: (state, "the operator promoted it".to_owned()),
         })
+    }
+
+    /// The version that has all the traffic, where none that is newer lost its own: who promotes
+    /// what came in at once finds it promoted, and who promotes a canary that failed does not.
+    async fn unless_rolled_back(&self, parts: &Arc<Parts>, newest: u64) -> Result<u64, NotDone> {
+        let service = self.service.clone();
+        let kept = parts.record.read(move |record| record.versions(&service)).await?;
+        match kept.iter().find(|record| record.id.number > newest) {
+            None => Ok(newest),
+            Some(newer) => Err(NotDone::Busy(format!(
+                "{} v{newest} has all the traffic, and v{}, which is newer, lost its own: name one \
+                 to promote it",
+                self.service, newer.id.number
+            ))),
+        }
     }
 
     async fn rollback(
@@ -191,9 +212,9 @@ impl Now<'_> {
             return Ok(primary);
         }
         let service = self.service.clone();
-        let found = parts.blocking(move |parts| {
-            Ok::<_, NotDone>((parts.record.previous(&service)?, parts.record.versions(&service)?))
-        });
+        let found = parts
+            .record
+            .read(move |record| Ok((record.previous(&service)?, record.versions(&service)?)));
         let (previous, kept) = found.await?;
         let good: Vec<u64> = kept
             .iter()

@@ -12,12 +12,13 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
 use super::blobs::Blobs;
+use super::board::Board;
 use super::config::DeployConfig;
 use super::notice::Notice;
 use super::operator::Operator;
 use super::parts::Parts;
 use super::plugin_file::{self, Part, Stem};
-use super::record::{Record, RecordError};
+use super::record::{Record, RecordError, RecordFile};
 use super::restore;
 use super::settle::Change;
 use super::status::Status;
@@ -126,15 +127,19 @@ impl Deployer {
         self.parts.tasks.wait().await;
     }
 
-    /// Closes all stores; this is for when no request runs any more.
+    /// Closes all stores, and `host.db`; this is for when no request runs any more.
     pub async fn close_stores(&self) {
-        self.parts.stores.close_all().await;
+        tokio::join!(self.parts.stores.close_all(), self.parts.record.close());
     }
 
     /// The stores that are not closed, and why.
     #[must_use]
     pub fn still_open(&self) -> Vec<String> {
-        self.parts.stores.still_open()
+        let mut open = self.parts.stores.still_open();
+        if self.parts.record.is_open() {
+            open.push("the host's own record, host.db".to_owned());
+        }
+        open
     }
 
     /// The services with a deployment that has no traffic yet.
@@ -208,10 +213,13 @@ fn open(
     let stores = config.data.join("stores");
     std::fs::create_dir_all(&stores).map_err(at(stores.clone()))?;
     let blobs = Blobs::open(&config.data, compatibility_key()).map_err(at(config.data.clone()))?;
-    let record = config.data.join("host.db");
-    let record = Record::open(&record, config.keep_versions, store_options.alarm.clone())?;
-    let parts = Parts::new(config, registry, runtime, record, blobs, store_options, events)?;
-    Ok(Arc::new(parts))
+    let path = config.data.join("host.db");
+    let record = RecordFile::open(&path, config.keep_versions, store_options.alarm.clone())?;
+    let board = Board::new(&record)?;
+    let room = store_options.room.clone();
+    let record = Record::start(record, config.record_patience, room).map_err(at(path))?;
+    let known = (record, board);
+    Ok(Arc::new(Parts::new(config, registry, runtime, known, blobs, store_options, events)))
 }
 
 /// Starts a worker for each file that has settled, until the host stops.
@@ -241,7 +249,10 @@ async fn coordinate(parts: &Arc<Parts>) {
             () = sleep_until(next_due.into()) => {}
             () = parts.noted.notified() => {}
             () = parts.rescan.notified() => watch.look_around(parts, Look::Prompted).await,
-            _ = look_around.tick() => watch.look_around(parts, Look::Routine).await,
+            _ = look_around.tick() => {
+                parts.catch_up();
+                watch.look_around(parts, Look::Routine).await;
+            }
             Some(file) = ended.recv() => dealt_with(parts, &mut awaited, &file),
         }
     }

@@ -14,7 +14,7 @@ use super::notice::Notice;
 use super::origin::Origin;
 use super::status::Step;
 use crate::digest::Digest;
-use crate::service::ServiceName;
+use crate::name::ServiceName;
 
 /// A candidate's way to its traffic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]

@@ -9,9 +9,9 @@ use super::compatibility::{Side, offered};
 use super::description::Description;
 use super::pair::Pair;
 use crate::component::{self, Interfaces};
+use crate::manifest::Sticky;
 use crate::manifest::{Canary, Deploy, Manifest};
 use crate::runtime::provides;
-use crate::service::Sticky;
 
 /// What differs between two components.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

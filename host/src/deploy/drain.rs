@@ -9,7 +9,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::notice::Notice;
 use super::parts::Parts;
 use crate::failpoint;
-use crate::service::{ServiceName, Version};
+use crate::name::ServiceName;
+use crate::service::Version;
 
 /// How long invocations that are ended may take to be gone.
 const END_GRACE: Duration = Duration::from_secs(1);

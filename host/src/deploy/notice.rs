@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use super::deployments::Deployment;
-use crate::service::{ServiceName, TrafficPlan, VersionId};
+use crate::name::{ServiceName, VersionId};
+use crate::service::TrafficPlan;
 
 /// Something that a deployment did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

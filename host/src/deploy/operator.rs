@@ -8,8 +8,10 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 
 use super::board::Serving;
+use super::carried::Unsettled;
 use super::decide::{Word, decide};
 use super::deployments::Deployment;
+use super::no_room::{self, NO_ROOM};
 use super::notice::Notice;
 use super::parts::{Parts, SwapLate};
 use super::record::{RecordError, VersionRecord};
@@ -18,7 +20,9 @@ use super::share::NotShared;
 use super::status::{KeptVersion, ServiceStatus, Status};
 use super::undeploy::undeploy_service;
 use super::upload::{self, Spool, Upload};
-use crate::service::{ServiceName, TrafficError, TrafficPlan};
+use crate::deadline::{Late, within};
+use crate::name::ServiceName;
+use crate::service::{TrafficError, TrafficPlan};
 
 /// Does what operators ask for. Cheap to clone.
 #[derive(Clone)]
@@ -88,6 +92,13 @@ pub enum NotDone {
     /// Every reason why it cannot be.
     #[error("{}", .0.join("; "))]
     Refused(Vec<String>),
+    /// The host's own record is busy. It was not begun, or may take effect yet: the text says
+    /// which.
+    #[error("{0}")]
+    Late(String),
+    /// The disk has no room for it; the text says what to do.
+    #[error("{0}")]
+    NoRoom(String),
     /// It could not be kept.
     #[error("{0}")]
     Failed(String),
@@ -96,6 +107,9 @@ pub enum NotDone {
 impl NotDone {
     #[expect(clippy::needless_pass_by_value, reason = "as `map_err` hands it over")]
     pub(super) fn unkept(error: io::Error) -> Self {
+        if no_room::is_of_disk(&error) {
+            return Self::NoRoom(NO_ROOM.to_owned());
+        }
         Self::Failed(format!("it could not be kept: {error}"))
     }
 }
@@ -120,9 +134,12 @@ impl Operator {
     ///
     /// # Errors
     /// When there is none of the name.
-    pub fn service(&self, name: &str) -> Result<ServiceStatus, NotDone> {
+    pub async fn service(&self, name: &str) -> Result<ServiceStatus, NotDone> {
         let found = self.status().services.into_iter().find(|service| service.name == name);
-        found.ok_or_else(|| no_service(name))
+        match found {
+            Some(found) => Ok(found),
+            None => Err(not_deployed(&self.parts, name).await),
+        }
     }
 
     /// A service's versions that are kept, the newest first; also of one that is
@@ -229,15 +246,25 @@ impl Operator {
     /// Ends a service; its store and its versions are kept, and so is its file.
     ///
     /// # Errors
-    /// When it is not deployed, a deployment of it is on its way, or the condition
+    /// When it is not deployed, a deployment of it does not end in time, or the condition
     /// does not hold.
     pub async fn undeploy(&self, name: &str, asked: Asking) -> Result<(), NotDone> {
         let service: ServiceName = name.parse().map_err(|_| no_service(name))?;
-        let _turn = self.turn(&service)?;
+        check(&service, self.parts.board.serving(&service).as_ref(), &asked.condition)?;
+        // What is on its way would bring it back.
+        let reason = format!("{} undeployed {service} meanwhile", asked.by());
+        let called_off = self.parts.board.call_off(&service, &reason);
+        let turn = within(self.parts.change_patience(), self.parts.turns.take(&service)).await;
+        let turn = turn.map_err(|Late| on_its_way(&service))?;
         let swapping = self.parts.swap_turn().await?;
-        let serving = self.parts.board.serving(&service).ok_or_else(|| no_service(name))?;
+        let Some(serving) = self.parts.board.serving(&service) else {
+            if called_off.is_empty() {
+                return Err(not_deployed(&self.parts, name).await);
+            }
+            return Ok(());
+        };
         check(&service, Some(&serving), &asked.condition)?;
-        Ok(undeploy_service(&self.parts, swapping, &service, asked.by()).await?)
+        undeploy_service(&self.parts, (turn, swapping), &service, asked.by()).await
     }
 
     /// Has what is still on versions without traffic ended after `within` at the
@@ -256,7 +283,7 @@ impl Operator {
         let service: ServiceName = name.parse().map_err(|_| no_service(name))?;
         // Nothing gets or loses its traffic meanwhile.
         let _swapping = self.parts.swap_turn().await?;
-        let drains = self.service(name)?;
+        let drains = self.service(name).await?;
         check(&service, self.parts.board.serving(&service).as_ref(), &asked.condition)?;
         let snapshot = self.parts.registry.load();
         let plan = snapshot.services.get(&service).map(|service| service.traffic.plan());
@@ -277,26 +304,28 @@ impl Operator {
         let (who, within_ms) = (asked.by(), within.as_millis());
         tracing::info!(service = name, version, within_ms, who, "ending drains");
         // As it was when they were told: they may be gone by now, and the service with them.
-        Ok(self.service(name).unwrap_or(drains))
+        Ok(self.service(name).await.unwrap_or(drains))
     }
 
     /// Does what the word is; the service as it is then.
     async fn decide(&self, name: &str, asked: Asking, word: &Word) -> Result<Changed, NotDone> {
         let service: ServiceName = name.parse().map_err(|_| no_service(name))?;
         decide(&self.parts, &service, &asked, word).await?;
-        self.service(name)
+        self.service(name).await
     }
 
     async fn kept(&self, service: &ServiceName) -> Result<Vec<VersionRecord>, RecordError> {
         let service = service.clone();
-        self.parts.blocking(move |parts| parts.record.versions(&service)).await
+        self.parts.record.read(move |record| record.versions(&service)).await
     }
 
     fn turn(&self, service: &ServiceName) -> Result<crate::turns::Turn, NotDone> {
-        self.parts.turns.try_take(service).ok_or_else(|| {
-            NotDone::Busy(format!("a deployment of {service} is on its way; see /v1/deployments"))
-        })
+        self.parts.turns.try_take(service).ok_or_else(|| on_its_way(service))
     }
+}
+
+fn on_its_way(service: &ServiceName) -> NotDone {
+    NotDone::Busy(format!("a deployment of {service} is on its way; see /v1/deployments"))
 }
 
 /// Whether the condition holds of the service as it serves.
@@ -343,9 +372,24 @@ pub(super) async fn must_be_kept(
     number: u64,
 ) -> Result<(), NotDone> {
     let service = service.clone();
-    let found = parts.blocking(move |parts| parts.record.version(&service, number)).await?;
+    let found = parts.record.read(move |record| record.version(&service, number)).await?;
     let missing = || NotDone::NotFound(TrafficError::NoSuchVersion(number).to_string());
     found.map(drop).ok_or_else(missing)
+}
+
+/// There is no such service; of one that was undeployed, how it comes back.
+pub(super) async fn not_deployed(parts: &Parts, name: &str) -> NotDone {
+    let Ok(service) = name.parse::<ServiceName>() else { return no_service(name) };
+    let kept = parts.record.read(move |record| record.versions(&service)).await;
+    match kept.unwrap_or_default().as_slice() {
+        [] => no_service(name),
+        [newest, ..] => NotDone::NotFound(format!(
+            "service {name} is not deployed, though versions of it up to v{} are kept: `hotdock \
+             deploy` brings it back, also with a component that it had before, or its file in the \
+             plugin folder once that is changed; then versions can be given traffic again",
+            newest.id.number
+        )),
+    }
 }
 
 pub(super) fn no_service(name: &str) -> NotDone {
@@ -354,7 +398,11 @@ pub(super) fn no_service(name: &str) -> NotDone {
 
 impl From<RecordError> for NotDone {
     fn from(error: RecordError) -> Self {
-        Self::Failed(error.to_string())
+        match error {
+            RecordError::Busy(_) => Self::Late(error.to_string()),
+            RecordError::NoRoom => Self::NoRoom(error.to_string()),
+            _ => Self::Failed(error.to_string()),
+        }
     }
 }
 
@@ -364,8 +412,8 @@ impl From<NotShared> for NotDone {
             NotShared::NotDeployed(_) | NotShared::Traffic(TrafficError::NoSuchVersion(_)) => {
                 Self::NotFound(error.to_string())
             }
-            NotShared::Late(_) => Self::Busy(error.to_string()),
-            NotShared::Record(_) => Self::Failed(error.to_string()),
+            NotShared::Late(_) | NotShared::Unsettled(_) => Self::Late(error.to_string()),
+            NotShared::Record(error) => error.into(),
             NotShared::Routes(conflicts) => {
                 Self::Refused(conflicts.iter().map(ToString::to_string).collect())
             }
@@ -376,7 +424,13 @@ impl From<NotShared> for NotDone {
 
 impl From<SwapLate> for NotDone {
     fn from(error: SwapLate) -> Self {
-        Self::Busy(error.to_string())
+        Self::Late(error.to_string())
+    }
+}
+
+impl From<Unsettled> for NotDone {
+    fn from(error: Unsettled) -> Self {
+        Self::Late(error.to_string())
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use super::config::MAX_COMPONENT_BYTES;
 use super::inspect::problems;
 use super::pair::{Pair, too_large};
 use super::plugin_file::Part;
 use crate::component::Interfaces;
+use crate::component::MAX_COMPONENT_BYTES;
 use crate::manifest::{embed, embedded};
 
 /// The component with the manifest beside it as its custom section, in place of the

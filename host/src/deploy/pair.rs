@@ -5,9 +5,9 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use super::config::MAX_COMPONENT_BYTES;
 use super::plugin_file::{Part, Stem};
 use super::preamble;
+use crate::component::MAX_COMPONENT_BYTES;
 use crate::manifest::{MAX_TEXT_BYTES, Manifest, ManifestText, embedded};
 
 /// A file's bytes, or how large it is where that is too much.

@@ -1,10 +1,12 @@
 //! What all steps of a deployment share.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tokio::sync::{MutexGuard, Notify, Semaphore, watch};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, OwnedMutexGuard, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -14,11 +16,12 @@ use super::claims::Claims;
 use super::compile::{Costly, Queue};
 use super::config::{
     CONCURRENT_LARGE_READS, CONCURRENT_READS, CONCURRENT_SECOND_LOOKS, CONCURRENT_UPLOADS,
-    DeployConfig, SWAP_PATIENCE,
+    DeployConfig,
 };
+use super::no_room::NO_ROOM;
 use super::notice::Notice;
 use super::plugin_file::{PairSignature, Part, Stem};
-use super::record::{Record, RecordError, RefusalRecord};
+use super::record::{Record, RecordFile, RefusalRecord};
 use super::refusal::Refusal;
 use super::secrets;
 use super::settle::{Change, Settling};
@@ -27,8 +30,9 @@ use super::told::{self, Told};
 use crate::deadline;
 use crate::events::Events;
 use crate::manifest::Manifest;
+use crate::name::ServiceName;
 use crate::runtime::{Runtime, Secrets};
-use crate::service::{Registry, ServiceName, Version};
+use crate::service::{Registry, Version};
 use crate::state::StoreOptions;
 use crate::turns::Turns;
 
@@ -53,7 +57,7 @@ pub(super) struct Parts {
     pub(super) upload_slots: Arc<Semaphore>,
     /// Held while traffic is shared anew, from the last look at the routes on, so
     /// that no other service takes one of them in between.
-    swapping: tokio::sync::Mutex<()>,
+    swapping: Arc<tokio::sync::Mutex<()>>,
     pub(super) settling: Mutex<Settling>,
     /// Something was noted in `settling`.
     pub(super) noted: Notify,
@@ -69,6 +73,8 @@ pub(super) struct Parts {
     pub(super) recording: tokio::sync::Mutex<()>,
     /// How many refusals were told of one by one.
     pub(super) told: Told,
+    /// Whether somebody looks whether `host.db` is busy.
+    probing: AtomicBool,
     /// Whether the first scan has been dealt with.
     pub(super) ready: watch::Sender<bool>,
     pub(super) stopping: CancellationToken,
@@ -79,30 +85,33 @@ pub(super) struct Parts {
 /// Somebody else shares traffic anew, for too long.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "host.db did not take another change of traffic within {SWAP_PATIENCE:?}: check the disk \
-     that the data folder is on"
+    "the host's own record, host.db, is busy: it did not take another change of traffic within \
+     {0:?}; nothing was changed. Check the disk that the data folder is on, and ask again"
 )]
-pub(super) struct SwapLate;
+pub(super) struct SwapLate(Duration);
+
+/// Nobody else shares traffic anew until it is dropped.
+pub(super) type SwapTurn = OwnedMutexGuard<()>;
 
 impl Parts {
     pub(super) fn new(
         config: DeployConfig,
         registry: Arc<Registry>,
         runtime: Runtime,
-        record: Record,
+        (record, board): (Record, Board),
         blobs: Blobs,
         store_options: StoreOptions,
         events: Events,
-    ) -> Result<Self, RecordError> {
+    ) -> Self {
         let settling = Settling::new(config.pair, config.quiet, config.stalled);
-        Ok(Self {
+        Self {
             stores: Stores::new(config.data.join("stores"), store_options, events.clone()),
             events,
             config,
             registry,
             runtime,
             blobs: Arc::new(blobs),
-            board: Board::new(&record)?,
+            board,
             record,
             claims: Arc::default(),
             turns: Turns::default(),
@@ -115,26 +124,51 @@ impl Parts {
             recording: tokio::sync::Mutex::default(),
             told: Told::default(),
             upload_slots: Arc::new(Semaphore::new(CONCURRENT_UPLOADS)),
-            swapping: tokio::sync::Mutex::default(),
+            swapping: Arc::default(),
             settling: Mutex::new(settling),
             noted: Notify::new(),
             rescan: Notify::new(),
             working: Mutex::default(),
             acted_on: Mutex::default(),
+            probing: AtomicBool::new(false),
             ready: watch::Sender::new(false),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
-        })
+        }
     }
 
     /// Waits until nobody else shares traffic anew. Nothing but `host.db` is written in
     /// that turn, and no service's store is asked.
-    pub(super) async fn swap_turn(&self) -> Result<MutexGuard<'_, ()>, SwapLate> {
-        deadline::within(SWAP_PATIENCE, self.swapping.lock()).await.map_err(|deadline::Late| {
-            let error = SwapLate;
+    pub(super) async fn swap_turn(&self) -> Result<SwapTurn, SwapLate> {
+        let patience = self.change_patience();
+        let turn = Arc::clone(&self.swapping).lock_owned();
+        deadline::within(patience, turn).await.map_err(|deadline::Late| {
+            let error = SwapLate(patience);
             tracing::error!(%error, "traffic is not shared anew");
             error
         })
+    }
+
+    /// How long someone waits for a change of `host.db` to come to its end. More than for it to
+    /// begin: what is not done by then was begun.
+    pub(super) fn change_patience(&self) -> Duration {
+        2 * self.config.record_patience
+    }
+
+    /// What was refused since `host.db` was busy is looked at again once it is not.
+    pub(super) fn catch_up(self: &Arc<Self>) {
+        if self.probing.load(Ordering::Relaxed) || !self.record.was_behind() {
+            return;
+        }
+        self.probing.store(true, Ordering::Relaxed);
+        let parts = Arc::clone(self);
+        self.tasks.spawn(async move {
+            let probed = parts.record.change(RecordFile::probe).await;
+            parts.probing.store(false, Ordering::Relaxed);
+            if probed.is_ok() {
+                parts.look_at_blocked();
+            }
+        });
     }
 
     /// Does `work` where blocking is allowed.
@@ -198,11 +232,16 @@ impl Parts {
         let name = file.file(Part::Component);
         let Refusal { service, seen, reasons, blocked } = refusal;
         // For want of room it is no fault of the file's: it is tried again when there is some.
-        let blocked = blocked || self.stores.room().is_full();
+        let (room, no_room) = (self.stores.room(), reasons.iter().any(|reason| reason == NO_ROOM));
+        // Looked at in any case: it is what notes that the disk is full.
+        let is_full = room.is_full();
+        let blocked = blocked || no_room || is_full;
         let serving = self.board.service_of(file);
         let service = service.or_else(|| serving.clone()).or_else(|| file.service());
         let shown = service.as_ref().map_or("-", |service| service.as_str());
-        if told::one_by_one(self) {
+        // The disk's is said once for all of them.
+        let is_told = no_room && room.was_full();
+        if !is_told && told::one_by_one(self) {
             tracing::warn!(
                 service = shown,
                 file = name,
@@ -238,9 +277,9 @@ impl Parts {
             // Whoever was first took it along.
             return;
         }
-        if let Err(error) = self.blocking(move |parts| parts.record.note_files(&files)).await {
+        if let Err(error) = self.record.change(move |record| record.note_files(&files)).await {
             // The next start then tries the files again.
-            tracing::error!(%error, "what became of plugin files could not be recorded");
+            error.log(None, "what became of plugin files could not be recorded");
         }
     }
 
@@ -257,7 +296,11 @@ impl Parts {
         let parts = Arc::clone(self);
         self.tasks.spawn(async move {
             let swept = parts.blocking(|parts| {
-                parts.blobs.sweep(|| parts.record.kept_components().map_err(std::io::Error::other))
+                parts.blobs.sweep(|| {
+                    // On a thread that may block, and not for ever.
+                    let kept = parts.record.read(RecordFile::kept_components);
+                    Handle::current().block_on(kept).map_err(std::io::Error::other)
+                })
             });
             if let Err(error) = swept.await {
                 tracing::warn!(%error, "old components could not be removed");

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::manifest::service_name;
-use crate::service::ServiceName;
+use crate::name::ServiceName;
 
 /// What a pair of plugin files has in common: `cart`. Any text, not yet a
 /// service's name.

@@ -8,17 +8,19 @@ use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
 use super::blobs::Hold;
-use super::config::{LOOKED_AT_BYTES, MAX_COMPONENT_BYTES, SMALL_COMPONENT_BYTES};
+use super::config::{LOOKED_AT_BYTES, SMALL_COMPONENT_BYTES};
 use super::deployments::Progress;
+use super::no_room::{self, NO_ROOM};
 use super::opened::{Opened, Unread};
 use super::operator::Condition;
 use super::origin::Origin;
 use super::pair::{Content, manifest_of, too_large};
 use super::parts::Parts;
 use super::plugin_file::{PairSignature, Part, Stem};
-use super::record::Seen;
-use super::refusal::Refusal;
+use super::record::{RecordError, Seen};
+use super::refusal::{Refusal, bounded};
 use super::worker::Occasion;
+use crate::component::MAX_COMPONENT_BYTES;
 use crate::digest::Digest;
 use crate::machine;
 use crate::manifest::{Canary, MAX_TEXT_BYTES, Manifest, ManifestText};
@@ -66,7 +68,22 @@ impl Candidate {
     /// The refusal of this candidate for these reasons.
     pub(super) fn refused(&self, reasons: Vec<String>) -> Refusal {
         let service = Some(self.manifest.service.clone());
-        Refusal { service, seen: self.seen, reasons, blocked: false }
+        Refusal { service, seen: self.seen, reasons: bounded(reasons), blocked: false }
+    }
+
+    /// The refusal of this candidate for what may not be so later: it is looked at again.
+    pub(super) fn blocked(&self, reason: String) -> Refusal {
+        Refusal { blocked: true, ..self.refused(vec![reason]) }
+    }
+
+    /// The same for what `host.db` says.
+    pub(super) fn unrecorded(&self, error: &RecordError) -> Refusal {
+        let blocked = matches!(error, RecordError::Busy(_) | RecordError::NoRoom);
+        let reason = match error {
+            RecordError::NoRoom => NO_ROOM.to_owned(),
+            error => error.to_string(),
+        };
+        Refusal { blocked, ..self.refused(vec![reason]) }
     }
 
     /// Whether its files changed since it was received.
@@ -126,7 +143,8 @@ fn read_pair(parts: &Parts, file: &Stem, most: u64) -> Received {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .insert(file.clone(), found);
-            refused(parts, file, Seen::default(), vec![error.to_string()])
+            let reason = no_room::reason(&error, parts.stores.room());
+            refused(parts, file, Seen::default(), vec![reason])
         }
     }
 }
@@ -190,7 +208,7 @@ fn try_read_pair(parts: &Parts, file: &Stem, most: u64) -> Result<Received, Unre
 
 fn refused(parts: &Parts, file: &Stem, seen: Seen, reasons: Vec<String>) -> Received {
     let service = parts.board.service_of(file);
-    Received::Refused(Refusal { service, seen, reasons, blocked: false })
+    Received::Refused(Refusal { service, seen, reasons: bounded(reasons), blocked: false })
 }
 
 fn candidate(

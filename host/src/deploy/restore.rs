@@ -14,7 +14,7 @@ use super::deployments::DeploymentState;
 use super::notice::Notice;
 use super::origin::Origin;
 use super::parts::Parts;
-use super::record::{CanaryRecord, DeployedRecord, RecordError, VersionRecord};
+use super::record::{CanaryRecord, DeployedRecord, RecordError, RecordFile, VersionRecord};
 use super::revive::{make, try_load};
 use super::validate::migrations;
 use crate::manifest::Manifest;
@@ -30,7 +30,7 @@ type Loaded = (VersionRecord, Option<(Arc<Manifest>, Program)>);
 /// Restores what served when the host ended. Returns what the cache didn't have
 /// in usable form.
 pub(super) async fn restore(parts: &Arc<Parts>) -> Result<Vec<Deployed>, RecordError> {
-    let deployed = parts.blocking(|parts| parts.record.deployed()).await?;
+    let deployed = parts.record.read(RecordFile::deployed).await?;
     let records: Vec<_> = deployed.iter().flat_map(|(_, versions)| versions.clone()).collect();
     let mut loaded = parts.blocking(move |parts| load_all(parts, &records)).await.into_iter();
     let mut missing = Vec::new();
@@ -69,7 +69,7 @@ pub(super) async fn recompile(parts: &Arc<Parts>, missing: Vec<Deployed>) {
 /// a rollback is from the cache also after another host has been installed. Those
 /// that served before come first.
 pub(super) async fn recompile_kept(parts: &Arc<Parts>) {
-    let kept = match parts.blocking(|parts| parts.record.all_versions()).await {
+    let kept = match parts.record.read(RecordFile::all_versions).await {
         Ok(kept) => kept,
         Err(error) => return tracing::error!(%error, "the kept versions could not be read"),
     };
@@ -185,7 +185,7 @@ async fn roll_back(
     deployed.plan = keeping(&deployed.plan, vec![Share { version: old, weight: 100 }]);
     let (plan, why) = (deployed.plan.clone(), reason.clone());
     let recorded =
-        parts.blocking(move |parts| parts.record.share(&service, &plan, None, Some((new, &why))));
+        parts.record.change(move |record| record.share(&service, &plan, None, Some((new, &why))));
     deployed.revision = recorded.await.map_err(|error| error.to_string())?;
     tracing::error!(version = %tried.id, reason, "could not be restored, and is rolled back");
     let RunningCanary { progress, .. } = go_on(parts, canary, tried);

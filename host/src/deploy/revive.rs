@@ -7,8 +7,9 @@ use super::compile::{Urgency, compile_into_cache};
 use super::parts::Parts;
 use super::record::VersionRecord;
 use crate::manifest::Manifest;
+use crate::name::VersionId;
 use crate::runtime::{Pool, Program};
-use crate::service::{Version, VersionId};
+use crate::service::Version;
 
 /// Why a kept version cannot run.
 #[derive(Debug, thiserror::Error)]

@@ -3,18 +3,16 @@
 
 use std::sync::Arc;
 
-use tokio::sync::MutexGuard;
-
 use super::board::{RunningCanary, Serving};
+use super::carried::{Carried, Unsettled};
 use super::drain::drain;
 use super::notice::Notice;
-use super::parts::{Parts, SwapLate};
-use super::record::{RecordError, VersionRecord};
+use super::parts::{Parts, SwapLate, SwapTurn};
+use super::record::{CanaryRecord, RecordError, VersionRecord};
 use super::revive::NotRevived;
 use crate::failpoint;
-use crate::service::{
-    RouteConflict, Service, ServiceName, Traffic, TrafficError, TrafficPlan, Version,
-};
+use crate::name::ServiceName;
+use crate::service::{RouteConflict, Service, Traffic, TrafficError, TrafficPlan, Version};
 
 /// A change of a service's traffic among versions that are kept.
 pub(super) struct Change {
@@ -44,6 +42,8 @@ pub(super) enum NotShared {
     #[error(transparent)]
     Late(#[from] SwapLate),
     #[error(transparent)]
+    Unsettled(#[from] Unsettled),
+    #[error(transparent)]
     Record(#[from] RecordError),
 }
 
@@ -65,16 +65,18 @@ pub(super) async fn missing(
     Ok(records)
 }
 
-/// Shares the traffic of `service` as `change` says, in `swapping`'s turn.
+/// Begins to share the traffic of `service` as `change` says, in `swapping`'s turn; `then` is
+/// done when it is, with what is left of the turn.
 ///
 /// `host.db` is committed first: a host that dies between the two has answered as
 /// it was shared before, and comes back as it is shared now.
 pub(super) async fn share(
     parts: &Arc<Parts>,
-    _swapping: &MutexGuard<'_, ()>,
+    swapping: SwapTurn,
     service: &ServiceName,
     change: Change,
-) -> Result<u64, NotShared> {
+    then: impl FnOnce(&Parts, SwapTurn) + Send + 'static,
+) -> Result<Carried<Result<(), NotShared>>, NotShared> {
     change.plan.check()?;
     let not_deployed = || NotShared::NotDeployed(service.clone());
     let current: Arc<Service> =
@@ -98,34 +100,42 @@ pub(super) async fn share(
             return Err(NotShared::Routes(own));
         }
     }
-    let revision = {
-        let (service, plan) = (service.clone(), change.plan.clone());
-        let canary = change.canary.as_ref().map(|canary| canary.record.clone());
-        let rolled_back = change.rolled_back;
-        let recorded = parts.blocking(move |parts| {
-            let rolled_back =
-                rolled_back.as_ref().map(|(number, reason)| (*number, reason.as_str()));
-            failpoint::pass("before traffic is recorded");
-            let recorded = parts.record.share(&service, &plan, canary.as_ref(), rolled_back);
-            failpoint::pass("after traffic is recorded");
-            recorded
-        });
-        recorded.await?
-    };
-    let lost = parts.registry.share(service, traffic, &current.store);
-    let lost = lost.expect("its routes were free, and nothing else shares traffic now");
-    let file = serving.file;
-    let now = Serving { file, revision, versions: records, canary: change.canary };
-    parts.board.serves(service.clone(), now);
-    parts.board.announce(Notice::Shared {
-        service: service.clone(),
-        traffic: change.plan,
-        who: change.who,
+    let (within, service) = (Arc::clone(parts), service.clone());
+    let Change { plan, canary, rolled_back, who, .. } = change;
+    Ok(parts.carry(async move {
+        let parts = &within;
+        let recorded = canary.as_ref().map(|canary| canary.record.clone());
+        let revision = record(parts, &service, &plan, recorded, rolled_back).await?;
+        let lost = parts.registry.share(&service, traffic, &current.store);
+        let lost = lost.expect("its routes were free, and nothing else shares traffic now");
+        let now = Serving { file: serving.file, revision, versions: records, canary };
+        parts.board.serves(service.clone(), now);
+        parts.board.announce(Notice::Shared { service, traffic: plan, who });
+        for version in lost {
+            drain(parts, version);
+        }
+        then(parts, swapping);
+        Ok(())
+    }))
+}
+
+/// Records how the traffic is shared. Returns the service's revision.
+async fn record(
+    parts: &Parts,
+    service: &ServiceName,
+    plan: &TrafficPlan,
+    canary: Option<CanaryRecord>,
+    rolled_back: Option<(u64, String)>,
+) -> Result<u64, RecordError> {
+    let (service, plan) = (service.clone(), plan.clone());
+    let recorded = parts.record.change(move |record| {
+        let rolled_back = rolled_back.as_ref().map(|(number, reason)| (*number, reason.as_str()));
+        failpoint::pass("before traffic is recorded");
+        let recorded = record.share(&service, &plan, canary.as_ref(), rolled_back);
+        failpoint::pass("after traffic is recorded");
+        recorded
     });
-    for version in lost {
-        drain(parts, version);
-    }
-    Ok(revision)
+    recorded.await
 }
 
 /// The records of the versions that the plan names.
@@ -136,8 +146,8 @@ async fn records(
 ) -> Result<Vec<VersionRecord>, NotShared> {
     let numbers: Vec<u64> = plan.versions.iter().map(|share| share.version).collect();
     let service = service.clone();
-    let found = parts.blocking(move |parts| {
-        let find = |number| parts.record.version(&service, number).map(|found| (number, found));
+    let found = parts.record.read(move |record| {
+        let find = |number| record.version(&service, number).map(|found| (number, found));
         numbers.into_iter().map(find).collect::<Result<Vec<_>, _>>()
     });
     let found = found.await?.into_iter();

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::config::STORE_PATIENCE;
 use crate::deadline;
 use crate::events::Events;
+use crate::name::ServiceName;
 use crate::room::Room;
-use crate::service::ServiceName;
 use crate::state::{Store, StoreOptions};
 
 /// The open stores.

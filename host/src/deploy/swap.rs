@@ -37,8 +37,7 @@ pub(super) async fn swap(
 ) -> Result<Vec<Arc<Version>>, Stop> {
     // Held to the end, so that no other service takes a route in between and
     // the swap, once recorded, cannot be refused.
-    let _swapping =
-        parts.swap_turn().await.map_err(|late| candidate.refused(vec![late.to_string()]))?;
+    let _swapping = parts.swap_turn().await.map_err(|late| candidate.blocked(late.to_string()))?;
     super::unless_called_off(parts, candidate)?;
     let conflicts = route_conflicts(parts, candidate, warmed.version.routes());
     if !conflicts.is_empty() {
@@ -69,16 +68,15 @@ pub(super) async fn swap(
     let recorded = {
         let (record, seen, plan) = (record.clone(), candidate.seen, plan.clone());
         let canary = canary.as_ref().map(|canary| canary.record.clone());
-        let recorded = parts.blocking(move |parts| {
+        let recorded = parts.record.change(move |file| {
             failpoint::pass("before a deployment is recorded");
-            let recorded = parts.record.deploy(&record, &seen, &plan, canary.as_ref());
+            let recorded = file.deploy(&record, &seen, &plan, canary.as_ref());
             failpoint::pass("after a deployment is recorded");
             recorded
         });
         recorded.await
     };
-    let (revision, forgotten) =
-        recorded.map_err(|error| candidate.refused(vec![error.to_string()]))?;
+    let (revision, forgotten) = recorded.map_err(|error| candidate.unrecorded(&error))?;
     if forgotten {
         parts.sweep();
     }

@@ -3,17 +3,16 @@
 
 use std::sync::Arc;
 
-use tokio::sync::MutexGuard;
-
 use super::drain::drain;
 use super::notice::Notice;
-use super::parts::Parts;
+use super::operator::NotDone;
+use super::parts::{Parts, SwapTurn};
 use super::plugin_file::{Part, Stem};
-use super::record::RecordError;
 use super::settle::Change;
 use super::swap::overrule;
 use crate::failpoint;
-use crate::service::ServiceName;
+use crate::name::ServiceName;
+use crate::turns::Turn;
 
 /// Ends what the file served, and forgets what was refused of it. A service that
 /// was uploaded since is not the file's any more, and stays.
@@ -42,11 +41,11 @@ pub(super) async fn undeploy(parts: &Arc<Parts>, file: &Stem) {
     let recorded = {
         let file = file.clone();
         // Before the routes go: a host that dies in between has still undeployed.
-        parts.blocking(move |parts| parts.record.remove_file(&file)).await
+        parts.record.change(move |record| record.remove_file(&file)).await
     };
     let name = file.file(Part::Component);
     if let Err(error) = recorded {
-        tracing::error!(file = name, %error, "the removal could not be recorded");
+        error.log(Some(&name), "the removal could not be recorded");
     }
     take_out(parts, swapping, &service, Some(name), None);
 }
@@ -55,23 +54,25 @@ pub(super) async fn undeploy(parts: &Arc<Parts>, file: &Stem) {
 /// is and acts again when it changes.
 pub(super) async fn undeploy_service(
     parts: &Arc<Parts>,
-    swapping: MutexGuard<'_, ()>,
+    (turn, swapping): (Turn, SwapTurn),
     service: &ServiceName,
     who: String,
-) -> Result<(), RecordError> {
-    let recorded = {
-        let service = service.clone();
-        parts.blocking(move |parts| parts.record.remove(&service)).await
-    };
-    recorded?;
-    failpoint::pass("after an undeployment is recorded");
-    take_out(parts, swapping, service, None, Some(who));
-    Ok(())
+) -> Result<(), NotDone> {
+    let (within, service) = (Arc::clone(parts), service.clone());
+    let undeployed = parts.carry(async move {
+        let removed = service.clone();
+        within.record.change(move |record| record.remove(&removed)).await?;
+        failpoint::pass("after an undeployment is recorded");
+        take_out(&within, swapping, &service, None, Some(who));
+        drop(turn);
+        Ok(())
+    });
+    undeployed.within(parts.change_patience()).await?
 }
 
 fn take_out(
     parts: &Arc<Parts>,
-    swapping: MutexGuard<'_, ()>,
+    swapping: SwapTurn,
     service: &ServiceName,
     file: Option<String>,
     who: Option<String>,

@@ -10,7 +10,6 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::blobs::Hold;
-use super::config::MAX_COMPONENT_BYTES;
 use super::drain::close_store;
 use super::notice::Notice;
 use super::operator::{Condition, NotDone};
@@ -24,10 +23,11 @@ use super::record::Seen;
 use super::refusal::Stop;
 use super::settle::Change;
 use super::status::Step;
+use crate::component::MAX_COMPONENT_BYTES;
 use crate::digest::Digest;
 use crate::manifest::{Canary, Manifest, ManifestText};
+use crate::name::ServiceName;
 use crate::oci::Reference;
-use crate::service::ServiceName;
 use crate::turns::Turn;
 
 /// A component on its way in: in a file, not in memory.

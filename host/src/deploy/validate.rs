@@ -4,13 +4,15 @@
 use std::sync::Arc;
 
 use super::compatibility::broken;
+use super::no_room;
 use super::parts::Parts;
 use super::receive::Candidate;
 use super::refusal::{Refusal, Stop};
 use super::status::Step;
 use crate::manifest::{Manifest, Route};
-use crate::runtime::{LoadedComponent, Program, RequestInterface, Secrets, Servable};
-use crate::service::{RouteConflict, ServiceName};
+use crate::name::ServiceName;
+use crate::runtime::{LoadedComponent, Program, RequestInterface, Secrets, Servable, named};
+use crate::service::RouteConflict;
 use crate::state;
 
 /// What the candidate runs, and with what.
@@ -50,7 +52,7 @@ pub(super) async fn validate(
             match store.try_migrations(&all).await {
                 Ok(new) if new.is_empty() => {}
                 Ok(_) => on_trial = all,
-                Err(error) => reasons.push(error.to_string()),
+                Err(error) => reasons.push(no_room::reason(&error, parts.stores.room())),
             }
         }
         Err(error) => reasons.push(error.to_string()),
@@ -72,7 +74,7 @@ pub(super) async fn validate(
 /// cannot do.
 pub(super) fn unserved(servable: Servable, exports: &[String], manifest: &Manifest) -> Vec<String> {
     let mut reasons = Vec::new();
-    let exports = exports.join(", ");
+    let exports = named(exports);
     if servable.events.is_none() {
         reasons.extend(manifest.subscriptions.iter().map(|subscription| {
             format!(

@@ -3,14 +3,17 @@
 
 use std::sync::Arc;
 
+use super::no_room;
 use super::parts::Parts;
 use super::receive::Candidate;
 use super::refusal::Stop;
 use super::status::Step;
 use super::validate::Validated;
 use crate::failpoint;
-use crate::runtime::{Pool, probe};
-use crate::service::{Version, VersionId};
+use crate::invocation::probe;
+use crate::name::VersionId;
+use crate::runtime::Pool;
+use crate::service::Version;
 use crate::state::{Migration, Store};
 
 /// A version that is fit for traffic.
@@ -35,9 +38,10 @@ pub(super) async fn warm(
     let store = parts.stores.of(&service).await.map_err(|error| refused(error.to_string()))?;
     let number = {
         let service = service.clone();
-        parts.blocking(move |parts| parts.record.next_number(&service)).await
+        parts.record.change(move |record| record.next_number(&service)).await
     };
-    let id = VersionId { service, number: number.map_err(|error| refused(error.to_string()))? };
+    let number = number.map_err(|error| candidate.unrecorded(&error))?;
+    let id = VersionId { service, number };
     let manifest = Arc::clone(&candidate.manifest);
     let pool = Pool::new(&parts.runtime, program, id.clone(), Arc::clone(&manifest), secrets);
     let version = Version::new(id, candidate.digest, manifest, pool);
@@ -60,12 +64,13 @@ async fn make_ready(
     let service = &version.id.service;
     Box::pin(probe(version, store, on_trial)).await.map_err(|error| error.to_string())?;
     if !on_trial.is_empty() {
-        let applied = store.migrate(on_trial).await.map_err(|error| error.to_string())?;
+        let applied = store.migrate(on_trial).await;
+        let applied = applied.map_err(|error| no_room::reason(&error, store.room()))?;
         failpoint::pass("after migrating");
         if !applied.is_empty() {
             tracing::info!(service = service.as_str(), migrations = applied.join(", "), "migrated");
         }
     }
     let prepared = parts.events.prepare(service, store, &version.manifest);
-    prepared.await.map_err(|error| error.to_string())
+    prepared.await.map_err(|error| no_room::reason(&error, store.room()))
 }

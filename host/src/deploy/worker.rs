@@ -110,9 +110,9 @@ async fn unchanged(parts: &Arc<Parts>, file: &Stem) {
     tracing::debug!(%file, "nothing changed");
     if parts.board.forget_refusal(file) {
         let file = file.clone();
-        let forgotten = parts.blocking(move |parts| parts.record.forget_refusal(&file)).await;
+        let forgotten = parts.record.change(move |record| record.forget_refusal(&file)).await;
         if let Err(error) = forgotten {
-            tracing::error!(%error, "the refusal could not be forgotten");
+            error.log(None, "the refusal could not be forgotten");
         }
     }
 }

@@ -5,12 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
 
+use crate::escape::cut;
 use crate::event::Event;
 use crate::failpoint;
-use crate::runtime::{self, Failure, Verdict};
-use crate::service::{Kind, Outcome, Registry, ServiceName, Version};
+use crate::invocation::{self, Failure, Verdict};
+use crate::name::ServiceName;
+use crate::service::{Kind, Outcome, Registry, Version};
 use crate::state::{Consumption, Error, Store};
+
+/// How much is kept of why a delivery failed, in bytes.
+const MAX_REASON: usize = 4 << 10;
 
 /// How long a subscription rests when its service could not be reached at all.
 const UNREACHABLE_PAUSE: Duration = Duration::from_millis(100);
@@ -28,6 +34,8 @@ pub(super) struct Attempt {
     pub(super) number: u32,
     /// Whether it was held before.
     pub(super) held: bool,
+    /// Cancelled when its subscription stops: what has not begun then does not begin.
+    pub(super) stop: CancellationToken,
 }
 
 /// How a delivery ended.
@@ -45,6 +53,12 @@ pub(super) enum Ending {
 }
 
 impl Ending {
+    /// Of one that had not begun when its subscription stopped.
+    pub(super) fn given_back() -> Self {
+        let reason = "its subscription stopped before it began".to_owned();
+        Self::Undelivered { reason, pause: Duration::ZERO }
+    }
+
     /// Of one in which the host itself panicked. It counts: what makes the host panic may be
     /// in the event.
     pub(super) fn panicked() -> Self {
@@ -65,7 +79,12 @@ pub(super) async fn to_service(
 ) -> Ending {
     let found = registry.load().services.get(service).cloned();
     let Some(found) = found else { return gone(service) };
-    let permit = found.admission.admit_delivery().await;
+    let permit = tokio::select! {
+        biased;
+        // Those that wait would be taken one after the other for all of the drain.
+        () = attempt.stop.cancelled() => return Ending::given_back(),
+        permit = found.admission.admit_delivery() => permit,
+    };
     // Only now: a version that was swapped out while this waited must not run it.
     let base = super::engine::base(subscription);
     let subscribes = |version: &Version| version.manifest.subscription(base).is_some();
@@ -77,7 +96,7 @@ pub(super) async fn to_service(
     failpoint::panic_at("in a delivery");
     let count = found.metrics.begin(Kind::Delivery);
     let measure = lease.version().metrics.begin(Kind::Delivery);
-    let delivery = runtime::Delivery {
+    let delivery = invocation::Delivery {
         lease,
         permit,
         store: Arc::clone(store),
@@ -92,7 +111,7 @@ pub(super) async fn to_service(
             held: attempt.held,
         },
     };
-    let verdict = runtime::deliver(delivery).await;
+    let verdict = invocation::deliver(delivery).await;
     drop(slot);
     let ended = match verdict {
         Ok(Verdict::Handled(committed)) => match store.durable(committed).await {
@@ -132,7 +151,7 @@ pub(super) async fn to_service(
 
 /// What a delivery without a verdict comes to.
 fn failed(failure: &Failure) -> Ending {
-    let reason = failure.to_string();
+    let reason = cut(failure, MAX_REASON);
     match failure {
         // Its version was replaced: the next one gets it.
         Failure::Drained => Ending::Undelivered { reason, pause: Duration::ZERO },
@@ -141,6 +160,7 @@ fn failed(failure: &Failure) -> Ending {
         | Failure::StoreFull
         | Failure::DiskFull
         | Failure::OutboxFull
+        | Failure::LogFull(_)
         | Failure::Store(_)
         | Failure::Uncertain(_) => Ending::Undelivered { reason, pause: UNREACHABLE_PAUSE },
         Failure::Partly(failure) => failed(failure),

@@ -24,11 +24,13 @@ use super::target::Target;
 use crate::bus::Bus;
 use crate::deadline;
 use crate::manifest::Subscription;
-use crate::service::{Registry, ServiceName};
+use crate::name::ServiceName;
+use crate::service::Registry;
 use crate::state::{KeptStores, Store};
 use crate::turns::Turns;
 
 pub use self::prepare::PrepareError;
+use self::tend::has_passed;
 
 /// How often what failed is tried again, and the bus is looked after.
 const TICK: Duration = Duration::from_secs(5);
@@ -59,7 +61,7 @@ pub(super) struct Inner {
     /// done in that service's turn.
     table: Mutex<Table>,
     /// One at a time works on a service's subscriptions.
-    turns: Turns,
+    pub(super) turns: Turns,
     /// What the table has, for those who only look.
     shown: ArcSwap<Vec<Shown>>,
     /// Subscriptions that only hold the bus, and their states, when they were looked
@@ -73,7 +75,8 @@ pub(super) struct Inner {
 pub(super) struct Table {
     relays: HashMap<ServiceName, Relay>,
     pub(super) active: BTreeMap<Name, Active>,
-    /// Dead letters of subscriptions that are over, where there are some.
+    /// Dead letters of subscriptions that are over, where there are some. Those that are
+    /// active have theirs in their status, and none here.
     pub(super) dead_of_ended: BTreeMap<Name, u64>,
     /// Services whose cursors have to be looked through, whatever is active.
     unsettled: BTreeSet<ServiceName>,
@@ -210,6 +213,7 @@ impl Events {
     /// neither serves nor drains.
     pub async fn release(&self, service: &ServiceName) {
         let _turn = self.inner.turns.take(service).await;
+        self.advance(service, has_passed).await;
         let (ending, relay) = {
             let mut table = self.table();
             let ending = table.active.extract_if(.., |name, _| name.service == *service);
@@ -316,7 +320,10 @@ impl Events {
             }
         };
         let Some(store) = stopped else { return Ok(false) };
-        self.table().active.remove(name);
+        let replay = self.table().active.remove(name);
+        if let Some(replay) = replay {
+            self.note_dead(name, &replay);
+        }
         let ended = self.forget(name, &store).await;
         let mut table = self.table();
         if ended.is_err() {

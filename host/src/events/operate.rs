@@ -15,7 +15,7 @@ use super::command::{COMMAND_PATIENCE, Refusal};
 use super::engine::{Events, PrepareError, Shown};
 use super::subscriber::Subscriber;
 use crate::bus::BusError;
-use crate::service::ServiceName;
+use crate::name::ServiceName;
 use crate::state::{self, Store};
 
 pub use change::{Replay, ReplayFrom};
@@ -80,19 +80,42 @@ pub enum OperateError {
     /// The bus has nothing so new.
     #[error("no event has come to the bus since {0}")]
     NothingSince(String),
+    /// There is no room for it.
+    #[error("the host's disk is full, and nothing was changed: make room, and ask again")]
+    NoRoom,
     /// The store.
     #[error("the store of {0}: {1}")]
     Store(ServiceName, state::Error),
     /// The bus.
     #[error(transparent)]
-    Bus(#[from] BusError),
+    Bus(BusError),
 }
 
 impl OperateError {
-    fn of(service: &ServiceName) -> impl Fn(PrepareError) -> Self {
+    fn of<'a>(service: &'a ServiceName, store: &'a Store) -> impl Fn(PrepareError) -> Self + 'a {
         |error| match error {
-            PrepareError::Store(error) => Self::Store(service.clone(), error),
-            PrepareError::Bus(error) => Self::Bus(error),
+            PrepareError::Store(error) => Self::of_store(service, store)(error),
+            PrepareError::Bus(error) => error.into(),
+        }
+    }
+
+    /// What a service's store says; it has a limit of its own, too.
+    fn of_store<'a>(
+        service: &'a ServiceName,
+        store: &'a Store,
+    ) -> impl Fn(state::Error) -> Self + 'a {
+        |error| match error {
+            state::Error::Full if store.room().is_full() => Self::NoRoom,
+            error => Self::Store(service.clone(), error),
+        }
+    }
+}
+
+impl From<BusError> for OperateError {
+    fn from(error: BusError) -> Self {
+        match error {
+            BusError::DiskFull => Self::NoRoom,
+            error => Self::Bus(error),
         }
     }
 }

@@ -14,22 +14,19 @@ use http::header::CONTENT_LENGTH;
 use http_body::Body;
 
 use crate::bus::{Appended, Bus, BusError, Sender};
+use crate::config::{BODIES_AT_ONCE, Opened};
 use crate::event::binding::{self, BindingError};
 use crate::event::{Event, InvalidEvent, Written};
 use opened::Closed;
 use room::{Full, Room};
 
 pub use metrics::IntakeCollector;
-pub use opened::{Opened, SourcePattern};
 
 /// Where events are taken.
 pub const PATH: &str = "/events";
 
 /// How long a body may take to come.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How many of the largest bodies may be on their way at once; more of smaller ones.
-const BODIES_AT_ONCE: u64 = 16;
 
 /// How many of them may be anybody's who is one of many.
 const BODIES_OF_ONE: u64 = 4;

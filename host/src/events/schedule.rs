@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bus::{Bus, BusError};
 use crate::manifest::{Missed, Schedule};
-use crate::service::{Registry, Service, ServiceName, Snapshot};
+use crate::name::ServiceName;
+use crate::service::{Registry, Service, Snapshot};
 
 /// How long the scheduler sleeps at the most: a clock that is set forward is
 /// noticed by then.

@@ -1,6 +1,6 @@
 //! How a subscription stands, for the operator.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What a subscription does.
@@ -27,8 +27,9 @@ pub(super) struct Status {
     undelivered: AtomicU64,
     given_up: AtomicU64,
     missed: AtomicU64,
-    /// Dead letters that are there.
-    dead: AtomicU64,
+    /// Dead letters that are there; fewer than none where one was dropped before its
+    /// dispatcher heard that it is there.
+    dead: AtomicI64,
     last_error: Mutex<Option<String>>,
     oldest: Mutex<Option<Oldest>>,
 }
@@ -92,7 +93,7 @@ impl State {
 impl Status {
     /// Of a subscription with so many dead letters.
     pub(super) fn new(dead: u64) -> Self {
-        Self { dead: AtomicU64::new(dead), ..Self::default() }
+        Self { dead: AtomicI64::new(dead.cast_signed()), ..Self::default() }
     }
 
     pub(super) fn set_report(&self, report: Report) {
@@ -141,14 +142,12 @@ impl Status {
     /// An event was given up, and is a dead letter where it is `kept`.
     pub(super) fn count_given_up(&self, kept: bool) {
         self.given_up.fetch_add(1, Ordering::Relaxed);
-        self.dead.fetch_add(u64::from(kept), Ordering::Relaxed);
+        self.dead.fetch_add(i64::from(kept), Ordering::Relaxed);
     }
 
     /// A dead letter is gone.
     pub(super) fn count_one_less_dead(&self) {
-        // Where it was dropped before its dispatcher heard that it is there.
-        let less = |dead: u64| Some(dead.saturating_sub(1));
-        _ = self.dead.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        self.dead.fetch_sub(1, Ordering::Relaxed);
     }
 
     pub(super) fn count_missed(&self, events: u64) {
@@ -162,7 +161,7 @@ impl Status {
             undelivered: self.undelivered.load(Ordering::Relaxed),
             given_up: self.given_up.load(Ordering::Relaxed),
             missed: self.missed.load(Ordering::Relaxed),
-            dead: self.dead.load(Ordering::Relaxed),
+            dead: self.dead.load(Ordering::Relaxed).max(0).cast_unsigned(),
         }
     }
 

@@ -8,7 +8,8 @@ use super::engine::base;
 use super::target::Target;
 use super::webhook::WebhookTarget;
 use crate::manifest::Subscription;
-use crate::service::{Registry, Service, ServiceName};
+use crate::name::ServiceName;
+use crate::service::{Registry, Service};
 use crate::state::Store;
 
 /// The operator's webhooks, and the store that has their cursors.

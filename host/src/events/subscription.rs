@@ -29,7 +29,7 @@ use super::window::{Load, Positioned, Window};
 use crate::bus::{Bus, ReadLimit};
 use crate::event::Event;
 use crate::manifest::Subscription;
-use crate::service::ServiceName;
+use crate::name::ServiceName;
 use crate::state::{Consumption, Store};
 
 /// Events that are read ahead of the handlers, and those on their way among the held.
@@ -309,11 +309,13 @@ impl Dispatcher {
                 event,
                 number: attempts + 1,
                 held: true,
+                stop: self.parts.stop.clone(),
             });
         }
         let (key, Positioned { position, event }) = self.window.next(admits)?;
         let origin = self.lanes.name(event.origin());
-        Some(Attempt { key, origin, position, event: Some(event), number: 1, held: false })
+        let (event, stop) = (Some(event), self.parts.stop.clone());
+        Some(Attempt { key, origin, position, event, number: 1, held: false, stop })
     }
 
     /// For how long something has been due, or waits.
@@ -499,6 +501,9 @@ impl Parts {
     /// Hands an event to its handler; reads it from its row first where memory
     /// doesn't have it.
     async fn attempt(&self, attempt: &mut Attempt, slot: OwnedSemaphorePermit) -> Ending {
+        if attempt.stop.is_cancelled() {
+            return Ending::given_back();
+        }
         let event = match &attempt.event {
             Some(event) => Arc::clone(event),
             None => match self.store.held_event(&self.name, attempt.position).await {

@@ -10,7 +10,8 @@ use super::engine::base;
 use super::gone;
 use super::webhook::{self, WebhookOutcome, WebhookTarget};
 use crate::event::Event;
-use crate::service::{Registry, ServiceName};
+use crate::name::ServiceName;
+use crate::service::Registry;
 use crate::state::{Consumption, Error, Settlement, Store};
 
 /// How long an event waits whose delivery could not be recorded.

@@ -112,6 +112,14 @@ impl WebhookTarget {
         })
     }
 
+    /// Whether its keys can be used.
+    ///
+    /// # Errors
+    /// When they cannot.
+    pub fn check(config: &WebhookConfig) -> Result<(), KeyError> {
+        config.secret_file.as_ref().map_or(Ok(()), |path| Keys::read(&config.name, path).map(drop))
+    }
+
     /// Whether the operator says the same of it as of another, and it has the same keys.
     pub(super) fn is_as(&self, other: &Self) -> bool {
         let same_keys = match (&self.keys, &other.keys) {

@@ -12,8 +12,9 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderValue};
 
 use super::arriving::End;
-use super::forwarded::{self, Forwarded, ForwardedHeader};
+use super::forwarded::{self, Forwarded};
 use super::uploads::Uploads;
+use crate::config::ForwardedHeader;
 use crate::config::{HttpLimits, Network};
 
 /// Who is asking, and whether what it says of others is believed.

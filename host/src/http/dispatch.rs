@@ -23,11 +23,11 @@ use crate::bus::Sender;
 use crate::config::site;
 use crate::deadline::within;
 use crate::events::receive::{self, Intake};
+use crate::invocation::{Failure, Invocation, ResponseBody, invoke};
 use crate::manifest::Limits;
-use crate::runtime::{Failure, Fault, Invocation, ReplayBody, ResponseBody, Unread, invoke};
-use crate::service::{
-    Kind, Outcome, Permit, Registry, RouteMatch, Service, Ticket, VersionId, path,
-};
+use crate::name::VersionId;
+use crate::runtime::{Fault, ReplayBody, Unread};
+use crate::service::{Kind, Outcome, Permit, Registry, RouteMatch, Service, Ticket, path};
 use crate::state::Store;
 
 /// How much of a body is waited for, and how long, before its request takes a place among those
@@ -141,7 +141,8 @@ async fn answer(
         });
     };
     let running = Arc::clone(lease.version());
-    let measure = Judged::begin(&running.metrics, &body);
+    let left_before = || !service.metrics.leavers.is_first(client.origin(&head.headers));
+    let measure = Judged::begin(&running.metrics, &body, left_before);
     let invocation = Invocation {
         lease,
         permit,
@@ -166,6 +167,9 @@ async fn answer(
                     "an answer is no stream, since there are as many as may be ([limits] streams): \
                      it has its permit, and ends at its deadline"
                 );
+            }
+            if let Some(guest) = response.body().unwanted_from() {
+                service.admission.goes_on_for_nobody(guest);
             }
             count.ended(Outcome::Answered);
             measure.ended(Outcome::Answered, Some(response.status()));
@@ -292,7 +296,8 @@ fn failed(running: &VersionId, store: &Store, head: &Parts, failure: &Failure) -
         | Failure::KeyReused
         | Failure::Conflict
         // Said once for all, when it was found to be so.
-        | Failure::DiskFull => {
+        | Failure::DiskFull
+        | Failure::LogFull(_) => {
             tracing::debug!(%service, version, %method, path, status, "{failure}");
         }
         Failure::StoreFull if !store.tells_full() => {

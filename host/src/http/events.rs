@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use super::problem::Problem;
 use crate::bus::{Appended, Sender};
 use crate::events::receive::{Intake, IntakeError};
-use crate::runtime::ResponseBody;
+use crate::invocation::ResponseBody;
 
 /// What became of a request's events.
 #[derive(Serialize, ToSchema)]

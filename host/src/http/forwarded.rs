@@ -9,26 +9,14 @@ use std::net::{IpAddr, SocketAddr};
 use http::header::{FORWARDED, HeaderName};
 use http::{HeaderMap, HeaderValue};
 
+use crate::config::ForwardedHeader;
+
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// All of them, in the order of [`ForwardedHeader`].
 static NAMES: [HeaderName; 4] = [FORWARDED, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO];
-
-/// A header about a request's origin, as `[http] forwarded` lists them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ForwardedHeader {
-    /// RFC 7239: address, host and scheme.
-    Forwarded,
-    /// The client's address, then those of the proxies.
-    XForwardedFor,
-    /// The host that the client asked for.
-    XForwardedHost,
-    /// The scheme that the client used.
-    XForwardedProto,
-}
 
 /// What a guest is told of a client that is not believed.
 #[derive(Debug)]

@@ -10,15 +10,21 @@ use crate::service::{Kind, Measure, Outcome, VersionMetrics};
 /// How a request ends for the version that runs it, unless it is its client who did not send its
 /// body: how soon, and with what, a version answers half a request is no sign of how it is. Nor
 /// is it that such a client leaves, which one does who waits for an answer.
-pub(super) struct Judged<'a> {
+pub(super) struct Judged<'a, F: Fn() -> bool> {
     measure: Option<Measure>,
     body: &'a ReplayBody,
+    /// Asked once it left: whether it did so before.
+    left_before: F,
 }
 
-impl<'a> Judged<'a> {
+impl<'a, F: Fn() -> bool> Judged<'a, F> {
     /// It has its lease.
-    pub(super) fn begin(metrics: &Arc<VersionMetrics>, body: &'a ReplayBody) -> Self {
-        Self { measure: Some(metrics.begin(Kind::Request)), body }
+    pub(super) fn begin(
+        metrics: &Arc<VersionMetrics>,
+        body: &'a ReplayBody,
+        left_before: F,
+    ) -> Self {
+        Self { measure: Some(metrics.begin(Kind::Request)), body, left_before }
     }
 
     /// How it ended; `status` where there is an answer.
@@ -32,12 +38,13 @@ impl<'a> Judged<'a> {
     }
 }
 
-impl Drop for Judged<'_> {
+impl<F: Fn() -> bool> Drop for Judged<'_, F> {
     fn drop(&mut self) {
-        if (self.body.is_waited_for() || self.body.fault().is_some())
-            && let Some(measure) = self.measure.take()
-        {
+        let Some(measure) = self.measure.take() else { return };
+        if self.body.is_waited_for() || self.body.fault().is_some() {
             measure.says_nothing();
+        } else if (self.left_before)() {
+            measure.left_again();
         }
     }
 }
@@ -62,9 +69,17 @@ mod tests {
         ReplayBody::new(StreamBody::new(frames).boxed_unsync(), 100, 100, Unread::Drop)
     }
 
-    fn counted(body: &ReplayBody, end: impl FnOnce(Judged<'_>)) -> (u64, u64) {
+    fn counted(body: &ReplayBody, end: impl FnOnce(Judged<'_, fn() -> bool>)) -> (u64, u64) {
+        counted_of(body, || false, end)
+    }
+
+    fn counted_of(
+        body: &ReplayBody,
+        left_before: fn() -> bool,
+        end: impl FnOnce(Judged<'_, fn() -> bool>),
+    ) -> (u64, u64) {
         let metrics = Arc::<VersionMetrics>::default();
-        end(Judged::begin(&metrics, body));
+        end(Judged::begin(&metrics, body, left_before));
         let requests = metrics.read().requests;
         (requests.all(), requests.count(Ending::Left))
     }
@@ -86,6 +101,7 @@ mod tests {
         // Who leaves with a whole request has waited for its answer.
         let whole = ReplayBody::new(Default::default(), 100, 100, Unread::Drop);
         assert_eq!(counted(&whole, |judged| drop(judged)), (1, 1));
+        assert_eq!(counted_of(&whole, || true, |judged| drop(judged)), (1, 0), "it counts once");
         let ended = counted(&whole, |judged| judged.ended(Outcome::Answered, failed));
         assert_eq!(ended, (1, 0));
     }

@@ -15,7 +15,8 @@ use hyper::body::Incoming;
 use super::arriving::{Arriving, End};
 use super::client::Client;
 use crate::drain;
-use crate::runtime::{ReplayBody, ResponseBody};
+use crate::invocation::ResponseBody;
+use crate::runtime::ReplayBody;
 
 /// How much is read for an answer that no service had a part in.
 const EARLY_BYTES: u64 = 1 << 20;

@@ -9,8 +9,9 @@ use serde::Serialize;
 use crate::bus::BusError;
 use crate::event::InvalidEvent;
 use crate::events::receive::IntakeError;
-use crate::runtime::{Failure, Limit, ResponseBody};
-use crate::service::ServiceName;
+use crate::invocation::{Failure, ResponseBody};
+use crate::name::ServiceName;
+use crate::runtime::Limit;
 
 /// Seconds after which a client that met a full queue or a conflict may try again.
 const RETRY_AFTER_SECONDS: u32 = 1;
@@ -136,12 +137,6 @@ impl Problem {
         Self::unavailable("overloaded", detail).of(service)
     }
 
-    /// 503: the host is going down.
-    #[must_use]
-    pub fn stopping() -> Self {
-        Self::unavailable("stopping", "the host is stopping")
-    }
-
     fn unavailable(kind: &'static str, detail: impl Into<String>) -> Self {
         Self { retry: true, ..Self::new(kind, StatusCode::SERVICE_UNAVAILABLE, detail) }
     }
@@ -189,7 +184,7 @@ impl Problem {
                 failed("over-limit", &format!("the service used more {} than it may", limit.what()))
             }
             Failure::NoRoom(_) => {
-                Self::unavailable("overloaded", "the host has as many instances as it may")
+                Self::unavailable("overloaded", "the host has no room for another instance")
             }
             Failure::NoAnswer => failed("no-answer", "the service gave no answer"),
             Failure::ErrorCode(_) => failed("failed", "the service answered with an error"),
@@ -258,6 +253,10 @@ impl Problem {
             Failure::OutboxFull => {
                 Self::unavailable("outbox-full", "the service's events wait for the bus")
             }
+            Failure::LogFull(_) => Self::unavailable(
+                "store-unavailable",
+                "the service's store takes no writes until those that read from it are done",
+            ),
             Failure::Store(_) => {
                 Self::unavailable("store-unavailable", "the service's store does not answer")
             }

@@ -199,9 +199,9 @@ fn check_target(head: &mut Parts) -> Result<(), Problem> {
     if head.method == Method::CONNECT {
         return Err(none());
     }
-    if let Some(scheme) = head.uri.scheme()
-        && *scheme != Scheme::HTTP
-        && *scheme != Scheme::HTTPS
+    // It has no case (RFC 3986 §3.1), also where HTTP/2 brings it as it was written.
+    if let Some(scheme) = head.uri.scheme().map(Scheme::as_str)
+        && !["http", "https"].into_iter().any(|known| scheme.eq_ignore_ascii_case(known))
     {
         return Err(Problem::bad_request("the request's target has a scheme that is not HTTP's"));
     }
@@ -327,6 +327,19 @@ mod tests {
         assert_eq!(prepared(absolute).expect("good").uri.to_string(), "http://other.example/x");
         let old = Request::get("/x").version(Version::HTTP_10);
         assert_eq!(prepared(old).expect("good").uri.to_string(), "http://192.0.2.1:1000/x");
+    }
+
+    #[test]
+    fn a_scheme_is_https_in_any_spelling_and_no_other() {
+        let of_http2 = |scheme: &str| {
+            let uri = Uri::builder().scheme(scheme).authority("a").path_and_query("/x").build();
+            prepared(Request::get(uri.expect("a target")).version(Version::HTTP_2))
+        };
+        for scheme in ["http", "https", "HTTPS", "Http"] {
+            let head = of_http2(scheme).expect(scheme);
+            assert_eq!(head.uri.to_string(), "http://a/x", "{scheme}");
+        }
+        assert!(of_http2("ftp").is_err());
     }
 
     #[test]

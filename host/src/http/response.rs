@@ -1,10 +1,11 @@
 //! The form that HTTP wants an answer to have.
 
 use http::header::{ALLOW, CONTENT_LENGTH, TRAILER};
-use http::{HeaderValue, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
 
 use super::request;
-use crate::runtime::{ResponseBody, content_length, has_content};
+use crate::invocation::ResponseBody;
+use crate::runtime::{content_length, has_content};
 
 /// What a host takes at all (RFC 9110 §9.3.7); a service may take less.
 const METHODS: HeaderValue =
@@ -14,12 +15,25 @@ const METHODS: HeaderValue =
 /// the trailers that are here. HTTP/1.1 sends no others.
 pub(super) fn make_hosts(response: &mut Response<ResponseBody>) {
     request::remove_hop_by_hop(response.headers_mut());
+    trim(response.headers_mut());
     if let Some(names) = response.body().trailer_names() {
         response.headers_mut().entry(TRAILER).or_insert(names);
     }
     // HTTP/1.1 has room for them only where it does not say how long the body is.
     if response.headers().contains_key(TRAILER) {
         response.headers_mut().remove(CONTENT_LENGTH);
+    }
+}
+
+/// Blanks around a value are none of it (RFC 9110 §5.5), and over HTTP/2 malformed (RFC 9113
+/// §8.2.1).
+fn trim(headers: &mut HeaderMap) {
+    for value in headers.values_mut() {
+        let (bytes, is_blank) = (value.as_bytes(), |byte: &u8| matches!(byte, b' ' | b'\t'));
+        if bytes.first().is_some_and(is_blank) || bytes.last().is_some_and(is_blank) {
+            let trimmed = bytes.trim_ascii();
+            *value = HeaderValue::from_bytes(trimmed).expect("a part of a value is one");
+        }
     }
 }
 
@@ -65,6 +79,17 @@ pub(crate) fn options() -> Response<ResponseBody> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn blanks_around_a_value_are_not_sent() {
+        let mut response = Response::new(ResponseBody::default());
+        for (name, value) in [("x-a", "  a b\t"), ("x-b", "b"), ("x-c", " "), ("x-d", "")] {
+            response.headers_mut().append(name, HeaderValue::from_static(value));
+        }
+        make_hosts(&mut response);
+        let sent: Vec<_> = response.headers().values().map(HeaderValue::as_bytes).collect();
+        assert_eq!(sent, [&b"a b"[..], b"b", b"", b""]);
+    }
 
     #[test]
     fn an_answer_with_trailers_does_not_say_how_long_it_is() {

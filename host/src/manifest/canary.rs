@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use toml::de::{DeTable, DeValue};
+use utoipa::ToSchema;
 
 use super::fields::{Field, Fields};
 use super::problem::Problems;
 use super::quantity;
-use crate::service::Sticky;
 
 /// How many steps there may be.
 const MAX_STEPS: usize = 20;
@@ -41,6 +41,16 @@ pub struct Canary {
     /// `sticky`: what keeps a client on one version meanwhile: `cookie` or
     /// `header:NAME`; by default what the service has.
     pub sticky: Option<Sticky>,
+}
+
+/// What keeps a client on one version for as long as the weights stay.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Sticky {
+    /// A cookie that the host sets.
+    Cookie,
+    /// The value of this header; requests without it are shared by chance.
+    Header(String),
 }
 
 impl Default for Canary {

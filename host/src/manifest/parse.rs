@@ -11,7 +11,7 @@ use super::{
     route, schedule, subscribe,
 };
 use crate::digest::Digest;
-use crate::service::{InvalidServiceName, ServiceName};
+use crate::name::{InvalidServiceName, ServiceName};
 
 /// The largest manifest that is read.
 pub const MAX_TEXT_BYTES: usize = 1 << 20;

@@ -3,6 +3,12 @@
 use std::fmt;
 use std::ops::Range;
 
+use crate::escape::cut;
+
+/// How many are told, and how many bytes of each.
+const MAX_PROBLEMS: usize = 50;
+const MAX_MESSAGE: usize = 1 << 10;
+
 /// One thing that is wrong, and where: `cart.toml:4:1: unknown key …`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -29,6 +35,8 @@ pub(super) struct Problems<'a> {
     file: &'a str,
     text: &'a str,
     found: Vec<(usize, String)>,
+    /// How many were not noted.
+    more: usize,
 }
 
 impl fmt::Display for Problem {
@@ -39,11 +47,16 @@ impl fmt::Display for Problem {
 
 impl<'a> Problems<'a> {
     pub(super) fn new(file: &'a str, text: &'a str) -> Self {
-        Self { file, text, found: Vec::new() }
+        Self { file, text, found: Vec::new(), more: 0 }
     }
 
     pub(super) fn report(&mut self, span: &Range<usize>, message: impl Into<String>) {
-        self.found.push((span.start, message.into()));
+        // In a text where nearly everything is wrong, others than the first are not looked for.
+        if self.found.len() > 2 * MAX_PROBLEMS {
+            self.more += 1;
+            return;
+        }
+        self.found.push((span.start, cut(message.into(), MAX_MESSAGE)));
     }
 
     pub(super) fn any(&self) -> bool {
@@ -54,8 +67,13 @@ impl<'a> Problems<'a> {
     pub(super) fn into_error(mut self) -> ManifestError {
         self.found.sort();
         self.found.dedup();
-        let problems =
-            self.found.iter().map(|(offset, message)| self.located(*offset, message)).collect();
+        let more = (self.found.len() + self.more).saturating_sub(MAX_PROBLEMS);
+        let told = self.found.iter().take(MAX_PROBLEMS);
+        let mut problems: Vec<_> =
+            told.map(|(offset, message)| self.located(*offset, message)).collect();
+        if let Some(last) = problems.last().filter(|_| more > 0) {
+            problems.push(Problem { message: format!("and {more} more"), ..last.clone() });
+        }
         ManifestError { problems }
     }
 

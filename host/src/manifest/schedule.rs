@@ -13,7 +13,7 @@ use super::cron::rfc3339;
 use super::fields::{Field, Fields};
 use super::problem::Problems;
 use crate::event::{Event, Extensions, PARTITION_KEY, TypePattern, Value};
-use crate::service::ServiceName;
+use crate::name::ServiceName;
 
 /// How many schedules a manifest may have.
 const MAX_SCHEDULES: usize = 100;

@@ -1,6 +1,7 @@
 //! A registry, asked over HTTP (OCI Distribution Specification 1.1). Whatever it answers is
 //! read up to a limit and in limited time: it may be anybody's.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -9,7 +10,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, LOCATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use oci_client::secrets::RegistryAuth;
-use reqwest::{Method, RequestBuilder, Response, Url, redirect};
+use reqwest::{Method, Response, Url, redirect};
 use serde::Deserialize;
 
 use super::cause::Cause;
@@ -42,7 +43,26 @@ pub(super) struct Client<'a> {
     reference: &'a Reference,
     /// `https://registry.example`
     base: Url,
-    authorization: Option<HeaderValue>,
+    credentials: RegistryAuth,
+    intent: Intent,
+    /// What lets one in, once that is known.
+    authorization: Mutex<Option<HeaderValue>>,
+}
+
+/// A request, which is made again where it is redirected.
+#[derive(Clone)]
+struct Asked {
+    method: Method,
+    url: Url,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+/// What lets one in, and where.
+#[derive(Clone, Copy)]
+struct Secret<'a> {
+    at: &'a Url,
+    value: &'a HeaderValue,
 }
 
 /// A token of the registry's (Distribution Specification, token authentication).
@@ -62,31 +82,38 @@ impl<'a> Client<'a> {
         let plain = access.plain_http || reference.is_loopback();
         let base = format!("{}://{}", if plain { "http" } else { "https" }, host_of(reference));
         let base = Url::parse(&base).map_err(|error| Cause::Said(error.to_string()))?;
-        let mut client = Self { http: http()?, reference, base, authorization: None };
-        client.authorization = client.authorize(access, intent).await?;
+        let credentials = access.credentials.as_client().clone();
+        let client = Self {
+            http: http()?,
+            reference,
+            base,
+            credentials,
+            intent,
+            authorization: Mutex::default(),
+        };
+        let known = match &client.credentials {
+            RegistryAuth::Bearer(token) => Some(secret(format!("Bearer {token}"))?),
+            _ => {
+                let asked = Asked::get(client.url("/v2/")?);
+                let response = send(&client.http, asked, None).await?;
+                client.let_in(response.headers()).await?
+            }
+        };
+        *client.authorization() = known;
         Ok(client)
     }
 
-    async fn authorize(
-        &self,
-        access: &Access,
-        intent: Intent,
-    ) -> Result<Option<HeaderValue>, Cause> {
-        let credentials = access.credentials.as_client();
-        if let RegistryAuth::Bearer(token) = credentials {
-            return secret(format!("Bearer {token}")).map(Some);
-        }
-        let basic = match credentials {
+    /// What lets one in who was answered so.
+    async fn let_in(&self, answered: &HeaderMap) -> Result<Option<HeaderValue>, Cause> {
+        let basic = match &self.credentials {
             RegistryAuth::Basic(user, password) => {
                 let encoded = STANDARD.encode(format!("{user}:{password}"));
                 Some(secret(format!("Basic {encoded}"))?)
             }
             _ => None,
         };
-        let response = send(self.http.get(self.url("/v2/")?), 0).await?;
-        let Some(challenge) = bearer(response.headers()) else {
-            let wants = response.headers().contains_key(WWW_AUTHENTICATE);
-            return Ok(basic.filter(|_| wants));
+        let Some(challenge) = bearer(answered) else {
+            return Ok(basic.filter(|_| answered.contains_key(WWW_AUTHENTICATE)));
         };
         let mut realm = Url::parse(&challenge.realm)
             .map_err(|_| Cause::Said("it names no address that gives tokens".to_owned()))?;
@@ -95,16 +122,14 @@ impl<'a> Client<'a> {
         if !fits || !matches!(realm.scheme(), "https" | "http") {
             return Err(Cause::Said("its tokens are to be fetched in the clear".to_owned()));
         }
-        let what = if intent == Intent::Pull { "pull" } else { "pull,push" };
+        let what = if self.intent == Intent::Pull { "pull" } else { "pull,push" };
         let scope = format!("repository:{}:{what}", self.reference.repository());
         realm.query_pairs_mut().append_pair("scope", &scope);
         if let Some(service) = &challenge.service {
             realm.query_pairs_mut().append_pair("service", service);
         }
-        let request = basic
-            .into_iter()
-            .fold(self.http.get(realm), |request, basic| request.header(AUTHORIZATION, basic));
-        let response = send(request, 0).await?;
+        let secret_of_realm = basic.as_ref().map(|value| Secret { at: &realm, value });
+        let response = send(&self.http, Asked::get(realm.clone()), secret_of_realm).await?;
         let status = response.status();
         if !status.is_success() {
             return Err(if status.is_server_error() {
@@ -121,11 +146,12 @@ impl<'a> Client<'a> {
 
     /// What is at a path of the repository.
     pub(super) async fn get(&self, path: &str, accept: Option<&str>) -> Result<Response, Cause> {
-        let mut request = self.request(Method::GET, self.path(path)?);
+        let mut asked = Asked::get(self.path(path)?);
         if let Some(accept) = accept {
-            request = request.header(ACCEPT, accept);
+            let accept = HeaderValue::from_str(accept).expect("media types are visible ASCII");
+            asked.headers.insert(ACCEPT, accept);
         }
-        let response = send(request, 0).await?;
+        let response = self.exchange(asked).await?;
         match response.status() {
             StatusCode::OK => Ok(response),
             _ => Err(refused(response).await),
@@ -134,8 +160,8 @@ impl<'a> Client<'a> {
 
     /// Stores a blob under its digest, at once.
     pub(super) async fn put_blob(&self, digest: &str, blob: Bytes) -> Result<(), Cause> {
-        let begin = self.request(Method::POST, self.path("blobs/uploads/")?);
-        let response = send(begin.header("content-length", 0), 0).await?;
+        let begin = Asked { method: Method::POST, ..Asked::get(self.path("blobs/uploads/")?) };
+        let response = self.exchange(begin).await?;
         if response.status() != StatusCode::ACCEPTED {
             return Err(refused(response).await);
         }
@@ -162,23 +188,32 @@ impl<'a> Client<'a> {
     }
 
     async fn put(&self, url: Url, kind: &str, body: Bytes) -> Result<(), Cause> {
-        let bytes = body.len() as u64;
-        let request = self.request(Method::PUT, url).header(CONTENT_TYPE, kind).body(body);
-        let response = send(request, bytes).await?;
+        let mut asked = Asked { method: Method::PUT, body, ..Asked::get(url) };
+        let kind = HeaderValue::from_str(kind).expect("media types are visible ASCII");
+        asked.headers.insert(CONTENT_TYPE, kind);
+        let response = self.exchange(asked).await?;
         match response.status().is_success() {
             true => Ok(()),
             false => Err(refused(response).await),
         }
     }
 
-    /// With what lets one in, if it goes to the registry itself: CVE-2020-15157.
-    fn request(&self, method: Method, url: Url) -> RequestBuilder {
-        let to_itself = url.origin() == self.base.origin();
-        let authorization = self.authorization.as_ref().filter(|_| to_itself).cloned();
-        let request = self.http.request(method, url);
-        authorization
-            .into_iter()
-            .fold(request, |request, value| request.header(AUTHORIZATION, value))
+    /// Asks with what lets one in; where the registry says how one is let in only now, once more.
+    async fn exchange(&self, asked: Asked) -> Result<Response, Cause> {
+        let known = self.authorization().clone();
+        let secret = |value| Secret { at: &self.base, value };
+        let response = send(&self.http, asked.clone(), known.as_ref().map(secret)).await?;
+        let is_refused = response.status() == StatusCode::UNAUTHORIZED;
+        if !is_refused || known.is_some() || asked.url.origin() != self.base.origin() {
+            return Ok(response);
+        }
+        let Some(known) = self.let_in(response.headers()).await? else { return Ok(response) };
+        *self.authorization() = Some(known.clone());
+        send(&self.http, asked, Some(secret(&known))).await
+    }
+
+    fn authorization(&self) -> MutexGuard<'_, Option<HeaderValue>> {
+        self.authorization.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn path(&self, path: &str) -> Result<Url, Cause> {
@@ -234,32 +269,78 @@ fn http() -> Result<reqwest::Client, Cause> {
     // The client takes the process's provider; there is one already where another
     // client was made.
     _ = rustls::crypto::ring::default_provider().install_default();
-    let followed = redirect::Policy::custom(|attempt| {
-        let from = attempt.previous();
-        let was_secret = from.last().is_some_and(|url| url.scheme() == "https");
-        if from.len() > MAX_REDIRECTS {
-            attempt.error(format!("it redirects more than {MAX_REDIRECTS} times"))
-        } else if was_secret && attempt.url().scheme() != "https" {
-            attempt.error("it redirects from https to http")
-        } else {
-            attempt.follow()
-        }
-    });
     reqwest::Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(READ_TIMEOUT)
-        .redirect(followed)
+        .redirect(redirect::Policy::none())
         .user_agent(concat!("hotdock/", env!("CARGO_PKG_VERSION")))
         .build()
         .map_err(Cause::Http)
 }
 
-/// Sends a request of so many bytes; its answer's head.
-async fn send(request: RequestBuilder, bytes: u64) -> Result<Response, Cause> {
-    let limit = time_for(bytes);
-    match tokio::time::timeout(limit, request.send()).await {
-        Ok(answered) => answered.map_err(Cause::Http),
-        Err(_) => Err(Cause::Said(format!("it did not answer within {limit:?}"))),
+/// Sends a request, also where it is redirected; its answer's head. The secret goes where it is
+/// for and nowhere else: it is looked at for each redirect anew, since those of anybody's may
+/// lead anywhere (CVE-2020-15157).
+async fn send(
+    http: &reqwest::Client,
+    mut asked: Asked,
+    secret: Option<Secret<'_>>,
+) -> Result<Response, Cause> {
+    for _ in 0..=MAX_REDIRECTS {
+        let is_for = secret.filter(|secret| secret.at.origin() == asked.url.origin());
+        let response = asked.send(http, is_for.map(|secret| secret.value)).await?;
+        match asked.redirected(&response)? {
+            Some(next) => asked = next,
+            None => return Ok(response),
+        }
+    }
+    Err(Cause::Said(format!("it redirects more than {MAX_REDIRECTS} times")))
+}
+
+impl Asked {
+    fn get(url: Url) -> Self {
+        Self { method: Method::GET, url, headers: HeaderMap::new(), body: Bytes::new() }
+    }
+
+    async fn send(
+        &self,
+        http: &reqwest::Client,
+        secret: Option<&HeaderValue>,
+    ) -> Result<Response, Cause> {
+        let Self { method, url, headers, body } = self.clone();
+        let limit = time_for(body.len() as u64);
+        let mut request = http.request(method.clone(), url).headers(headers);
+        if method != Method::GET {
+            request = request.body(body);
+        }
+        if let Some(secret) = secret {
+            request = request.header(AUTHORIZATION, secret);
+        }
+        match tokio::time::timeout(limit, request.send()).await {
+            Ok(answered) => answered.map_err(Cause::Http),
+            Err(_) => Err(Cause::Said(format!("it did not answer within {limit:?}"))),
+        }
+    }
+
+    /// What is asked next, where this was answered by a redirect (RFC 9110 §15.4).
+    fn redirected(&self, response: &Response) -> Result<Option<Self>, Cause> {
+        let status = response.status();
+        let is_redirect = matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308);
+        let Some(location) = response.headers().get(LOCATION).filter(|_| is_redirect) else {
+            return Ok(None);
+        };
+        let url = location.to_str().ok().and_then(|location| self.url.join(location).ok());
+        let url = url.filter(|url| matches!(url.scheme(), "http" | "https"));
+        let url = url.ok_or_else(|| Cause::Said("it redirects to no address".to_owned()))?;
+        if self.url.scheme() == "https" && url.scheme() == "http" {
+            return Err(Cause::Said("it redirects from https to http".to_owned()));
+        }
+        let becomes_get = status == StatusCode::SEE_OTHER
+            || (self.method == Method::POST && matches!(status.as_u16(), 301 | 302));
+        if becomes_get {
+            return Ok(Some(Self::get(url)));
+        }
+        Ok(Some(Self { url, ..self.clone() }))
     }
 }
 

@@ -12,7 +12,7 @@ use super::cause::Cause;
 use super::client::{Client, Intent, read};
 use super::{Credentials, OciError, Reference};
 use crate::component::Interfaces;
-use crate::deploy::MAX_COMPONENT_BYTES;
+use crate::component::MAX_COMPONENT_BYTES;
 
 /// The largest manifest that is read, as registries have it (Distribution Specification,
 /// "Pushing Manifests").

@@ -1,10 +1,11 @@
-//! A new connection, step by step: a slot, the address rule, TCP, TLS.
+//! A new connection, step by step: a slot and a place, the address rule, TCP, TLS.
 
 use std::collections::HashMap;
 use std::future::{Future, Ready, ready};
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -20,16 +21,22 @@ use tokio::time::timeout;
 use tower_service::Service;
 
 use super::address::AddressRule;
+use super::asker::{Place, Places};
 use super::failure::ConnectFailure;
-use super::resolve::{CheckedResolver, Lookup};
+use super::resolve::{ASKER, CheckedResolver, Lookup};
 use super::tls::Tls;
 use super::watched::{Counted, Watched};
 use crate::config::OutboundConfig;
+use crate::name::ServiceName;
 
 /// Makes connections. Clones are the same connector.
 #[derive(Clone)]
 pub(super) struct Connector {
     inner: Arc<Inner>,
+    /// Who asks; the host itself where it is none.
+    service: Option<ServiceName>,
+    /// How many connections it has.
+    share: Arc<AtomicUsize>,
     /// Whether peers without TLS speak HTTP/2.
     h2c: bool,
 }
@@ -39,11 +46,12 @@ struct Inner {
     http: HttpConnector<CheckedResolver>,
     tls: Tls,
     slots: Slots,
+    places: Arc<Places>,
     connect_timeout: Duration,
     tls_timeout: Duration,
 }
 
-/// So many slots for each of something: an origin's connections, a service's lookups.
+/// So many slots for each of something: a service's connections to an origin, its lookups.
 pub(super) struct Slots {
     limit: usize,
     taken: Mutex<HashMap<String, Weak<Semaphore>>>,
@@ -64,10 +72,16 @@ impl Connector {
             http,
             tls,
             slots,
+            places: Places::new(config.max_connections),
             connect_timeout: config.connect_timeout,
             tls_timeout: config.tls_timeout,
         };
-        Self { inner: Arc::new(inner), h2c: false }
+        Self { inner: Arc::new(inner), service: None, share: Arc::default(), h2c: false }
+    }
+
+    /// The same, for a service, or the host itself.
+    pub(super) fn of(self, service: Option<ServiceName>) -> Self {
+        Self { service, share: Arc::default(), ..self }
     }
 
     /// The same, for peers that speak HTTP/2 without TLS.
@@ -76,31 +90,54 @@ impl Connector {
     }
 }
 
-impl Inner {
+/// A connection's slot at its origin and its place among all.
+#[derive(Debug)]
+pub(super) struct Held {
+    _slot: OwnedSemaphorePermit,
+    _place: Place,
+}
+
+impl Connector {
+    /// What a connection to this origin takes, if there is one to be had in time.
+    async fn hold(&self, origin: &str) -> Result<Held, ConnectFailure> {
+        let inner = &self.inner;
+        let service = self.service.as_ref().map_or("", ServiceName::as_str);
+        let name = format!("{service} {origin}");
+        let slot = timeout(inner.connect_timeout, inner.slots.take(&name)).await;
+        let slot = slot.map_err(|_| ConnectFailure::Full {
+            origin: origin.to_owned(),
+            limit: inner.slots.limit,
+        })?;
+        let place = inner.places.take(&self.share).ok_or(ConnectFailure::OverShare)?;
+        Ok(Held { _slot: slot, _place: place })
+    }
+
     async fn connect(
         &self,
         target: Uri,
     ) -> Result<MaybeHttpsStream<TokioIo<Counted>>, ConnectFailure> {
+        let inner = &self.inner;
         let origin = format!(
             "{}://{}",
             target.scheme_str().unwrap_or_default(),
             target.authority().map_or("", http::uri::Authority::as_str)
         );
-        let slot = timeout(self.connect_timeout, self.slots.take(&origin)).await;
-        let slot = slot.map_err(|_| ConnectFailure::Full(origin.clone()))?;
+        let held = self.hold(&origin).await?;
         // The resolver checks names; an address is never looked up.
-        self.check_literal(&target)?;
-        let stream = self.tcp(target.clone(), &origin).await?;
-        let stream = TokioIo::new(Counted::new(stream.into_inner(), slot));
+        inner.check_literal(&target)?;
+        let stream = inner.tcp(target.clone(), &origin).await?;
+        let stream = TokioIo::new(Counted::new(stream.into_inner(), held));
         if target.scheme() != Some(&Scheme::HTTPS) {
             return Ok(MaybeHttpsStream::Http(stream));
         }
-        let config = self.tls.config().await.map_err(ConnectFailure::Tls)?;
+        let config = inner.tls.config().await.map_err(ConnectFailure::Tls)?;
         let mut tls = HttpsConnector::from((Connect(Some(stream)), config));
-        let shaken = timeout(self.tls_timeout, tls.call(target)).await;
+        let shaken = timeout(inner.tls_timeout, tls.call(target)).await;
         shaken.map_err(|_| ConnectFailure::TlsTimeout(origin))?.map_err(ConnectFailure::Failed)
     }
+}
 
+impl Inner {
     fn check_literal(&self, target: &Uri) -> Result<(), ConnectFailure> {
         let host = target.host().unwrap_or_default();
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
@@ -116,6 +153,15 @@ impl Inner {
             Ok(connected) => connected.map_err(|error| ConnectFailure::Failed(Box::new(error))),
             Err(_) => Err(ConnectFailure::ConnectTimeout(origin.to_owned())),
         }
+    }
+}
+
+#[cfg(test)]
+impl Held {
+    /// For a test of something else.
+    pub(super) async fn one() -> Self {
+        let place = Places::new(1).take(&Arc::default()).expect("the first");
+        Self { _slot: Slots::new(1).take("here").await, _place: place }
     }
 }
 
@@ -152,10 +198,14 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, target: Uri) -> Self::Future {
-        let (inner, h2c) = (Arc::clone(&self.inner), self.h2c);
+        let this = self.clone();
         Box::pin(async move {
-            let stream = inner.connect(target).await?;
-            Ok(TokioIo::new(Watched::new(stream, h2c)))
+            let connecting = this.connect(target);
+            let stream = match &this.service {
+                Some(service) => ASKER.scope(service.clone(), connecting).await?,
+                None => connecting.await?,
+            };
+            Ok(TokioIo::new(Watched::new(stream, this.h2c)))
         })
     }
 }

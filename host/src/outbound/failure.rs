@@ -16,8 +16,16 @@ pub(super) enum ConnectFailure {
     Lookup { name: String, source: io::Error },
     #[error("{name} could not be looked up in time")]
     LookupTimeout { name: String },
-    #[error("{0} has as many connections as it may")]
-    Full(String),
+    #[error(
+        "its service has {limit} connections to {origin}, as many as it may ([outbound] \
+         max-connections-per-origin)"
+    )]
+    Full { origin: String, limit: usize },
+    #[error(
+        "what is left of the host's connections is kept for services that have few ([outbound] \
+         max-connections)"
+    )]
+    OverShare,
     #[error("{0} did not take the connection in time")]
     ConnectTimeout(String),
     #[error("{0} did not finish the TLS handshake in time")]
@@ -33,6 +41,16 @@ pub(super) fn prohibited(error: &legacy::Error) -> Option<String> {
     let failure = causes(error).find_map(|cause| cause.0.downcast_ref::<ConnectFailure>());
     failure
         .filter(|failure| matches!(failure, ConnectFailure::Prohibited { .. }))
+        .map(|failure| failure.to_string())
+}
+
+/// A limit of connections, where that is why the request failed.
+pub(super) fn over_limit(error: &legacy::Error) -> Option<String> {
+    let failure = causes(error).find_map(|cause| cause.0.downcast_ref::<ConnectFailure>());
+    failure
+        .filter(|failure| {
+            matches!(failure, ConnectFailure::Full { .. } | ConnectFailure::OverShare)
+        })
         .map(|failure| failure.to_string())
 }
 
@@ -92,7 +110,7 @@ fn of_connect(error: &ConnectFailure) -> Option<Error> {
         ConnectFailure::Prohibited { .. } => Error::DestinationIpProhibited,
         ConnectFailure::Lookup { .. } => Error::DnsError { rcode: None, info_code: None },
         ConnectFailure::LookupTimeout { .. } => Error::DnsTimeout,
-        ConnectFailure::Full(_) => Error::ConnectionLimitReached,
+        ConnectFailure::Full { .. } | ConnectFailure::OverShare => Error::ConnectionLimitReached,
         ConnectFailure::ConnectTimeout(_) | ConnectFailure::TlsTimeout(_) => {
             Error::ConnectionTimeout
         }

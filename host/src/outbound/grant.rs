@@ -10,10 +10,12 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
+use super::asker::{Asker, Client};
 use super::request::{self, Sent, Timeouts};
-use super::{Client, Outbound, headers};
+use super::{Outbound, headers};
 use crate::manifest::{Manifest, Origin};
-use crate::service::{Tally, VersionId};
+use crate::name::VersionId;
+use crate::tally::Tally;
 
 /// How many different refusals of one version are logged.
 const MAX_TOLD: usize = 100;
@@ -23,8 +25,8 @@ pub(crate) struct Grant {
     outbound: Outbound,
     version: VersionId,
     manifest: Arc<Manifest>,
-    /// The service's requests under way, all its versions' together.
-    in_flight: Arc<AtomicUsize>,
+    /// The service, all its versions together.
+    asker: Arc<Asker>,
     told: Mutex<HashSet<String>>,
     requests: Tally,
 }
@@ -46,13 +48,13 @@ impl Grant {
         outbound: Outbound,
         version: VersionId,
         manifest: Arc<Manifest>,
-        in_flight: Arc<AtomicUsize>,
+        asker: Arc<Asker>,
     ) -> Self {
         Self {
             outbound,
             version,
             manifest,
-            in_flight,
+            asker,
             told: Mutex::default(),
             requests: Tally::default(),
         }
@@ -134,13 +136,13 @@ impl Grant {
         Ok(request::send(Arc::clone(self), request, h2c, timeouts, over, in_flight))
     }
 
-    /// Where requests run, whoever sends them: connections are shared.
+    /// Where requests run, whoever sends them: a connection outlives its request.
     pub(super) fn runtime(&self) -> Handle {
         self.outbound.inner.runtime.clone().unwrap_or_else(Handle::current)
     }
 
     pub(super) fn client(&self, h2c: bool) -> &Client {
-        self.outbound.client(h2c)
+        self.asker.client(h2c)
     }
 
     pub(super) fn version(&self) -> &VersionId {
@@ -156,6 +158,12 @@ impl Grant {
         ));
     }
 
+    /// Says that there are too many connections.
+    pub(super) fn tell_over_limit(&self, why: &str) {
+        self.requests.note("over-limit");
+        self.warn_once(&format!("an outgoing request is refused: {why}"));
+    }
+
     /// Logs what a service's author has to change; each message once a version.
     pub(crate) fn warn_once(&self, message: &str) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
@@ -168,8 +176,9 @@ impl Grant {
     fn begin(&self) -> Option<InFlight> {
         let limit = self.manifest.limits.outbound_requests;
         let more = |count: usize| (count < limit).then_some(count + 1);
-        self.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
-        Some(InFlight { counter: Arc::clone(&self.in_flight) })
+        let counter = &self.asker.in_flight;
+        counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        Some(InFlight { counter: Arc::clone(counter) })
     }
 }
 

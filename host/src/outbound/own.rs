@@ -45,7 +45,7 @@ impl Outbound {
             let body = Full::new(body).map_err(|never| match never {}).boxed_unsync();
             RequestBody::new(body, CancellationToken::new())
         });
-        let answer = timeout(limit, self.client(false).request(request)).await;
+        let answer = timeout(limit, self.inner.own.client(false).request(request)).await;
         let answer = answer.map_err(|_| AskError::Late(limit))?.map_err(|error| {
             failure::prohibited(&error)
                 .map_or_else(|| AskError::Failed(failure::in_words(&error)), AskError::Prohibited)

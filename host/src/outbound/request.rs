@@ -15,10 +15,10 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
+use super::asker::Client;
 use super::body::{self, RequestBody, ResponseBody};
 use super::grant::{Grant, InFlight};
-use super::resolve::ASKER;
-use super::{Client, failure, headers};
+use super::{failure, headers};
 use crate::config::OutboundConfig;
 
 /// An answer, and what ends when the request was sent.
@@ -86,8 +86,7 @@ pub(super) fn send(
 ) -> impl Future<Output = Result<Sent, Error>> + Send {
     let (reply, answer) = oneshot::channel();
     let runtime = grant.runtime();
-    let asker = grant.version().service.clone();
-    runtime.spawn(ASKER.scope(asker, run(grant, request, h2c, timeouts, over, in_flight, reply)));
+    runtime.spawn(run(grant, request, h2c, timeouts, over, in_flight, reply));
     // Only the end of the invocation ends the task without an answer.
     async move { answer.await.unwrap_or(Err(Error::HttpResponseTimeout)) }
 }
@@ -179,6 +178,7 @@ async fn head(
     answer?.map_err(|error| {
         match failure::prohibited(&error) {
             Some(why) => grant.tell_prohibited(&why),
+            None if let Some(why) = failure::over_limit(&error) => grant.tell_over_limit(&why),
             None => {
                 let (version, error) = (grant.version(), failure::in_words(&error));
                 tracing::debug!(%version, %uri, error, "an outgoing request failed");

@@ -19,7 +19,7 @@ use tower_service::Service;
 use super::address::AddressRule;
 use super::connect::Slots;
 use super::failure::ConnectFailure;
-use crate::service::ServiceName;
+use crate::name::ServiceName;
 
 /// Names looked up at once in the whole host. A lookup takes a thread that
 /// stores need, too, and goes on when nobody waits for it any more.

@@ -8,7 +8,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, Empty, StreamBody};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -52,9 +52,19 @@ fn client(answers: Vec<Vec<&'static str>>) -> (Outbound, Arc<AtomicUsize>) {
 }
 
 async fn ask(outbound: &Outbound, url: &str) -> Result<StatusCode, Error> {
-    let service: ServiceName = "cart".parse().expect("a name");
+    ask_of("cart", outbound, url, url).await
+}
+
+/// The same of a service, to an origin as its manifest has it.
+async fn ask_of(
+    service: &str,
+    outbound: &Outbound,
+    origin: &str,
+    url: &str,
+) -> Result<StatusCode, Error> {
+    let service: ServiceName = service.parse().expect("a name");
     let mut manifest = Manifest::default_for(service.clone());
-    let origin = url.trim_end_matches('/').parse().expect("an origin");
+    let origin = origin.trim_end_matches('/').parse().expect("an origin");
     manifest.capabilities.outbound.push(origin);
     let grant = outbound.grant(&VersionId { service, number: 1 }, &Arc::new(manifest));
     let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
@@ -222,4 +232,98 @@ async fn a_request_without_content_may_drop_its_body() {
             assert!(!matches!(answer, Ok(StatusCode::OK)), "{scheme} {method}: {answer:?}");
         }
     }
+}
+
+/// A server of both protocols that answers with the number of the connection as its status,
+/// from 201 on.
+async fn counting() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        let mut status = 200;
+        while let Ok((stream, _)) = listener.accept().await {
+            status += 1;
+            let answer = service_fn(move |_: Request<Incoming>| {
+                let body = Empty::<bytes::Bytes>::new();
+                std::future::ready(http::Response::builder().status(status).body(body))
+            });
+            tokio::spawn(async move {
+                let server = auto::Builder::new(TokioExecutor::new());
+                drop(server.serve_connection(TokioIo::new(stream), answer).await);
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_service_has_no_part_in_another_services_connection() {
+    let address = counting().await;
+    for scheme in ["h2c", "http"] {
+        let (outbound, _) = client(Vec::new());
+        let origin = format!("{scheme}://{address}");
+        let ask = async |service: &str| {
+            let url = format!("http://{address}/");
+            ask_of(service, &outbound, &origin, &url).await.expect("an answer").as_u16()
+        };
+        // They exist for longer than their requests.
+        let services = ["evil", "good"].map(|name| outbound.asker(&name.parse().expect("a name")));
+        let (evil, good) = (ask("evil").await, ask("good").await);
+        assert_ne!(evil, good, "{scheme}");
+        if scheme == "h2c" {
+            assert_eq!((ask("evil").await, ask("good").await), (evil, good), "their own again");
+        }
+        drop(services);
+    }
+}
+
+/// A server that answers nothing, and tells of each request that it has.
+async fn silent() -> (SocketAddr, tokio::sync::mpsc::UnboundedReceiver<tokio::net::TcpStream>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+    let address = listener.local_addr().expect("an address");
+    let (sender, asked) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 1024];
+            let _read = stream.read(&mut request).await.expect("a request");
+            _ = sender.send(stream);
+        }
+    });
+    (address, asked)
+}
+
+#[tokio::test]
+async fn a_service_that_has_all_its_connections_leaves_others_theirs() {
+    let config = OutboundConfig {
+        allow_private: vec!["127.0.0.1".parse().expect("a network")],
+        connect_timeout: std::time::Duration::from_millis(20),
+        max_connections_per_origin: 2,
+        max_connections: 4,
+        ..OutboundConfig::default()
+    };
+    let outbound = Outbound::with_lookup(config, CheckedResolver::of_the_system());
+    let ((one, mut of_one), (other, mut of_other)) = (silent().await, silent().await);
+    let evil = outbound.asker(&"evil".parse().expect("a name"));
+    let begin = |service: &'static str, address: SocketAddr| {
+        let (outbound, url) = (outbound.clone(), format!("http://{address}/"));
+        tokio::spawn(async move { ask_of(service, &outbound, &url, &url).await })
+    };
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        begin("evil", one);
+        held.push(of_one.recv().await.expect("a request"));
+    }
+    // As many to one origin as it may have; and of all, where the last is not for it.
+    let third = begin("evil", one).await.expect("no panic");
+    assert!(matches!(third, Err(Error::ConnectionLimitReached)), "{third:?}");
+    begin("evil", other);
+    held.push(of_other.recv().await.expect("a request"));
+    let fourth = begin("evil", other).await.expect("no panic");
+    assert!(matches!(fourth, Err(Error::ConnectionLimitReached)), "{fourth:?}");
+    let good = begin("good", one);
+    let mut asked = of_one.recv().await.expect("the other's request comes through");
+    let answer = b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n";
+    asked.write_all(answer).await.expect("answered");
+    assert_eq!(good.await.expect("no panic").expect("an answer"), 204);
+    drop(evil);
 }

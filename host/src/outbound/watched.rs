@@ -10,8 +10,8 @@ use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 
+use super::connect::Held;
 use super::peer::Peer;
 
 /// How often a connection is read before others have their turn. A peer that sends without end
@@ -30,7 +30,7 @@ pub(super) struct Counted {
     reads: u8,
     /// Bytes that came.
     came: u64,
-    _slot: OwnedSemaphorePermit,
+    _held: Held,
 }
 
 /// What TLS, if there is any, makes of it.
@@ -47,8 +47,8 @@ pub(super) struct Watched {
 }
 
 impl Counted {
-    pub(super) fn new(stream: TcpStream, slot: OwnedSemaphorePermit) -> Self {
-        Self { stream, reads: 0, came: 0, _slot: slot }
+    pub(super) fn new(stream: TcpStream, held: Held) -> Self {
+        Self { stream, reads: 0, came: 0, _held: held }
     }
 }
 
@@ -224,7 +224,6 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::outbound::connect::Slots;
 
     /// Has each of its wakes counted.
     #[derive(Default)]
@@ -244,7 +243,7 @@ mod tests {
         let (mut peer, _) = listener.accept().await.expect("a connection");
         peer.write_all(&[7; 16]).await.expect("sent");
         stream.readable().await.expect("there is something");
-        let mut counted = Counted::new(stream, Slots::new(1).take("here").await);
+        let mut counted = Counted::new(stream, Held::one().await);
         let wakes = Arc::new(Wakes::default());
         let waker = Waker::from(Arc::clone(&wakes));
         let mut read = || {

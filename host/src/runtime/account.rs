@@ -27,6 +27,7 @@ use std::task::Poll;
 
 pub(super) use bodies::{Leaving, hand_over};
 
+use super::in_use::{InUse, is_kept};
 use crate::allocator;
 
 /// A guest that the host holds no more for is not ended for what it holds for others.
@@ -50,6 +51,7 @@ pub(super) struct Account {
     /// Whether its guest was ended to make room for others: it counts no longer.
     ended: AtomicBool,
     total: Arc<Total>,
+    service: Arc<InUse>,
 }
 
 /// What it holds for all of them and for who reads their bodies, within [`TOLD_IN_STEPS_OF`] bytes each.
@@ -61,16 +63,17 @@ pub(super) struct Total {
 
 /// The host would hold more than it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum TooMuchHeld {
+pub(crate) enum TooMuchHeld {
     /// For this guest.
     #[error("the host holds {0} bytes for it")]
     ForIt(i64),
     /// For all guests, of whom this one is not among the small.
     #[error(
-        "the host holds {all} bytes for guests and {its} of them for this one; it holds no more \
-         than {limit} for all together"
+        "the host holds {all} bytes for guests, {services} of them for its service and {its} for \
+         this one; it holds no more than {limit} for all together, and the last quarter of that \
+         for services that have little"
     )]
-    ForAll { all: i64, its: i64, limit: i64 },
+    ForAll { all: i64, services: i64, its: i64, limit: i64 },
 }
 
 /// For as long as it lives, what this thread takes is the account's.
@@ -95,13 +98,14 @@ impl Total {
 
 impl Account {
     /// One that holds nothing yet.
-    pub(super) fn new(limit: u64, total: &Arc<Total>) -> Self {
+    pub(super) fn new(limit: u64, total: &Arc<Total>, service: &Arc<InUse>) -> Self {
         Self {
             held: AtomicI64::new(0),
             limit: i64::try_from(limit).unwrap_or(i64::MAX),
             told: AtomicI64::new(0),
             ended: AtomicBool::new(false),
             total: Arc::clone(total),
+            service: Arc::clone(service),
         }
     }
 
@@ -135,15 +139,11 @@ impl Account {
         }
         // All the others', and this one's as it is now.
         let told = self.told.load(Ordering::Relaxed);
-        let all = self.total.bytes.load(Ordering::Relaxed) - told + held;
-        let limit = self.total.limit;
-        if all <= limit {
-            return Ok(());
-        }
+        let Err(too_much) = self.fits(held, held - told) else { return Ok(()) };
         // At once, so that the others that look now do not end as well.
         self.ended.store(true, Ordering::Relaxed);
-        self.total.bytes.fetch_sub(self.told.swap(0, Ordering::Relaxed), Ordering::Relaxed);
-        Err(TooMuchHeld::ForAll { all, its: held, limit })
+        self.tell(-self.told.swap(0, Ordering::Relaxed));
+        Err(too_much)
     }
 
     /// Adds what came from elsewhere, and will be freed by the guest.
@@ -155,12 +155,25 @@ impl Account {
     /// concerned that wait already.
     pub(super) fn check_leaving(&self, bytes: usize) -> Result<(), TooMuchHeld> {
         let its = i64::try_from(bytes).unwrap_or(i64::MAX);
-        let all = self.total.bytes.load(Ordering::Relaxed).saturating_add(its);
+        if its > SMALL { self.fits(its, its) } else { Ok(()) }
+    }
+
+    /// Whether its service may have so much more, and all guests.
+    fn fits(&self, its: i64, more: i64) -> Result<(), TooMuchHeld> {
+        let with = |bytes: &AtomicI64| bytes.load(Ordering::Relaxed).saturating_add(more);
+        let (all, services) = (with(&self.total.bytes), with(&self.service.held));
         let limit = self.total.limit;
-        if its > SMALL && all > limit {
-            return Err(TooMuchHeld::ForAll { all, its, limit });
+        let is_kept = is_kept(services.max(0) as u64, all.max(0) as u64, limit as u64);
+        if all > limit || is_kept {
+            return Err(TooMuchHeld::ForAll { all, services, its, limit });
         }
         Ok(())
+    }
+
+    /// Tells the totals.
+    fn tell(&self, more: i64) {
+        self.total.bytes.fetch_add(more, Ordering::Relaxed);
+        self.service.held.fetch_add(more, Ordering::Relaxed);
     }
 
     /// Takes off what left, and will be freed elsewhere.
@@ -190,7 +203,7 @@ impl Account {
         let told = self.told.load(Ordering::Relaxed);
         let counts = !self.ended.load(Ordering::Relaxed);
         if counts && (held - told).abs() >= TOLD_IN_STEPS_OF {
-            self.total.bytes.fetch_add(held - told, Ordering::Relaxed);
+            self.tell(held - told);
             self.told.store(held, Ordering::Relaxed);
         }
     }
@@ -198,7 +211,7 @@ impl Account {
 
 impl Drop for Account {
     fn drop(&mut self) {
-        self.total.bytes.fetch_sub(*self.told.get_mut(), Ordering::Relaxed);
+        self.tell(-self.told.load(Ordering::Relaxed));
     }
 }
 
@@ -270,6 +283,16 @@ mod tests {
         account.run(pin!(guest)).await
     }
 
+    /// What ends a guest that takes so many bytes and then waits.
+    async fn end_of(account: &Account, bytes: i64) -> wasmtime::Error {
+        let guest = async {
+            take(bytes);
+            tokio::task::yield_now().await;
+            panic!("it is not polled again");
+        };
+        account.run::<()>(pin!(guest)).await.expect_err("an end")
+    }
+
     fn held(account: &Account) -> i64 {
         account.held.load(Ordering::Relaxed)
     }
@@ -277,7 +300,10 @@ mod tests {
     #[tokio::test]
     async fn what_a_guest_takes_is_on_its_account_and_nobody_elses() {
         let total = Arc::new(Total::new(1 << 30));
-        let (one, other) = (Account::new(1 << 20, &total), Account::new(1 << 20, &total));
+        let (one, other) = (
+            Account::new(1 << 20, &total, &Arc::default()),
+            Account::new(1 << 20, &total, &Arc::default()),
+        );
         take(7);
         run(&one, || take(100_000)).await.expect("a guest within its limit");
         run(&other, || take(500)).await.expect("a guest within its limit");
@@ -291,7 +317,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_done_outside_is_on_no_account() {
-        let account = Account::new(1 << 20, &Arc::new(Total::new(1 << 30)));
+        let account = Account::new(1 << 20, &Arc::new(Total::new(1 << 30)), &Arc::default());
         let guest = async {
             take(10);
             outside(|| take(1_000));
@@ -312,7 +338,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_guest_that_holds_too_much_ends_at_its_next_wait() {
-        let account = Account::new(1_000, &Arc::new(Total::new(1 << 30)));
+        let account = Account::new(1_000, &Arc::new(Total::new(1 << 30)), &Arc::default());
         let guest = async {
             take(1_000);
             tokio::task::yield_now().await;
@@ -327,15 +353,10 @@ mod tests {
     #[tokio::test]
     async fn where_all_together_hold_too_much_those_end_that_hold_more_than_a_little() {
         let total = Arc::new(Total::new(10 << 20));
-        let account = || Account::new(8 << 20, &total);
+        let account = || Account::new(8 << 20, &total, &Arc::default());
         let (one, other, little) = (account(), account(), account());
         run(&one, || take(6 << 20)).await.expect("a guest within its limit");
-        let guest = async {
-            take(6 << 20);
-            tokio::task::yield_now().await;
-            panic!("it is not polled again");
-        };
-        let error = other.run::<()>(pin!(guest)).await.expect_err("an end");
+        let error = end_of(&other, 6 << 20).await;
         assert!(matches!(error.downcast_ref(), Some(TooMuchHeld::ForAll { .. })), "{error:#}");
         let guest = async {
             take(1 << 20);
@@ -343,5 +364,29 @@ mod tests {
             Ok(())
         };
         little.run(pin!(guest)).await.expect("a guest that holds little");
+    }
+
+    #[tokio::test]
+    async fn no_service_has_the_last_quarter_however_many_guests_it_has() {
+        let total = Arc::new(Total::new(64 << 20));
+        let (greedy, modest): (Arc<InUse>, Arc<InUse>) = Default::default();
+        let account = |service| Account::new(8 << 20, &total, service);
+        let mut held = Vec::new();
+        for _ in 0..6 {
+            let one = account(&greedy);
+            run(&one, || take(8 << 20)).await.expect("a guest within its limit");
+            held.push(one);
+        }
+        let one_more = account(&greedy);
+        let error = end_of(&one_more, 2 << 20).await;
+        assert!(matches!(error.downcast_ref(), Some(TooMuchHeld::ForAll { .. })), "{error:#}");
+        let guest = async {
+            take(4 << 20);
+            tokio::task::yield_now().await;
+            Ok(())
+        };
+        account(&modest).run(pin!(guest)).await.expect("it is kept for it");
+        drop(held);
+        assert_eq!(greedy.held.load(Ordering::Relaxed), 0);
     }
 }

@@ -14,6 +14,7 @@ use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::{Error, FieldMap, WasiBody, WasiHttpView, p2, p3};
 
 use super::account::{Account, Leaving};
+use super::answer::{AnswerBody, has_content};
 use super::component::{RequestInterface, Servable};
 use super::entry::{EventGuest, Guest, RequestGuest};
 use super::exchange::{Exchange, Given};
@@ -22,12 +23,15 @@ use super::handlers::types::Delivery;
 use super::instance::InstanceState;
 use super::limits::LimitReached;
 use super::pool::Pool;
-use super::respond::{AnswerBody, has_content};
 use super::run::Ended;
 use super::{trace, whole};
+use crate::escape::cut;
+
+/// Bytes of an error of `wasi:http` that a guest answers with.
+const MAX_ERROR_CODE: usize = 4 << 10;
 
 /// What a guest is called with.
-pub(super) enum Call {
+pub(crate) enum Call {
     /// A request's head; its body is where it meets the host.
     Request(Parts),
     /// The same of one that is handed over whole.
@@ -37,7 +41,7 @@ pub(super) enum Call {
 
 impl Call {
     /// A request, to be handed over as this program takes requests.
-    pub(super) fn of_request(servable: Servable, head: &Arc<Parts>) -> Self {
+    pub(crate) fn of_request(servable: Servable, head: &Arc<Parts>) -> Self {
         match servable.requests {
             Some(RequestInterface::Whole) => Self::Whole(whole::Head::of(head)),
             _ => Self::Request(Parts::clone(head)),
@@ -60,7 +64,7 @@ impl Call {
 
 /// Takes an instance, calls it and waits for all that it does then. Its answer
 /// is where it meets the host.
-pub(super) async fn call(
+pub(crate) async fn call(
     pool: Pool,
     what: Call,
     exchange: Exchange,
@@ -150,7 +154,7 @@ async fn call_p2(
     let out = view.new_response_outparam_from_callback(move |response| {
         let leaving = |body| AnswerBody::Coming(Leaving::body(body, &account));
         let response = response.map(|response| response.map(leaving));
-        exchange.answer(Given::Response(response.map_err(|code| format!("{code:?}"))));
+        exchange.answer(Given::Response(response.map_err(|code| words_of(&code))));
     })?;
     guest.wasi_http_incoming_handler().call_handle(store, request, out).await
 }
@@ -179,12 +183,17 @@ async fn call_p3(
                     // goes on until it is sent.
                     body_sent.notified().await;
                 }
-                Err(code) => exchange.answer(Given::Response(Err(format!("{code:?}")))),
+                Err(code) => exchange.answer(Given::Response(Err(words_of(&code)))),
             }
             poll_fn(|context| accessor.poll_no_interesting_tasks(context)).await;
             Ok(())
         })
         .await?
+}
+
+/// What a guest says that its error is, as far as anyone reads it.
+fn words_of(code: &impl std::fmt::Debug) -> String {
+    cut(format_args!("{code:?}"), MAX_ERROR_CODE)
 }
 
 /// The same for the host. Of one without content its `Content-Length` promises nothing, so that

@@ -11,7 +11,7 @@ use std::path::Path;
 use wasmparser::{Parser, Payload};
 use wasmtime::{Config, Engine};
 
-use crate::component::component_instances;
+use crate::component::{Steps, component_instances, steps};
 
 /// What a component's calls are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,9 +39,9 @@ const ASYNC_VERSION: &str = "@0.3.";
 /// what was compiled before is compiled anew.
 const REWRITING: u32 = 1;
 
-/// Behind a component's code: this, and how many component instances it has.
-const TRAILER: &[u8] = b"hotdock component instances:";
-const TRAILER_BYTES: usize = TRAILER.len() + size_of::<u32>();
+/// Behind a component's code: this, how many component instances it has, and its [`Steps`].
+const TRAILER: &[u8] = b"hotdock component instances, steps:";
+const TRAILER_BYTES: usize = TRAILER.len() + size_of::<u32>() + 1;
 
 /// A number of component instances that is not known.
 const UNKNOWN: u32 = u32::MAX;
@@ -99,31 +99,44 @@ pub fn compile_for(processor: Processor, component: &[u8]) -> Result<Vec<u8>, Co
     Ok(code)
 }
 
-/// What the host has to know of a component besides its code, behind the code: nothing
-/// in there refers to the file's end.
+/// What the host has to know of a component besides its code.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facts {
+    /// How many component instances it has, if that is known.
+    pub(super) instances: Option<u32>,
+    pub(super) steps: Steps,
+}
+
+/// The same as it is behind the code: nothing in there refers to the file's end.
 fn trailer(component: &[u8]) -> [u8; TRAILER_BYTES] {
     let instances = component_instances(component).ok();
     let instances = instances.map_or(UNKNOWN, |count| u32::try_from(count).unwrap_or(UNKNOWN - 1));
+    let Steps { transcodes, moves, fills } = steps(component).unwrap_or_default();
+    let steps = u8::from(transcodes) | u8::from(moves) << 1 | u8::from(fills) << 2;
     let mut trailer = [0; TRAILER_BYTES];
-    let (magic, count) = trailer.split_at_mut(TRAILER.len());
-    magic.copy_from_slice(TRAILER);
-    count.copy_from_slice(&instances.to_le_bytes());
+    trailer[..TRAILER.len()].copy_from_slice(TRAILER);
+    trailer[TRAILER.len()..TRAILER_BYTES - 1].copy_from_slice(&instances.to_le_bytes());
+    trailer[TRAILER_BYTES - 1] = steps;
     trailer
 }
 
-/// How many component instances the component of this code has, if that is known.
+/// What is known of the component of this code.
 ///
 /// # Errors
 /// When the file cannot be read, or another build made it.
-pub(super) fn instances_of(compiled: &Path) -> io::Result<Option<u32>> {
+pub(super) fn facts_of(compiled: &Path) -> io::Result<Facts> {
     let mut file = File::open(compiled)?;
     file.seek(SeekFrom::End(-(TRAILER_BYTES as i64)))?;
     let mut trailer = [0; TRAILER_BYTES];
     file.read_exact(&mut trailer)?;
-    let (magic, count) = trailer.split_at(TRAILER.len());
-    let count = count.try_into().map(u32::from_le_bytes);
-    match count {
-        Ok(count) if magic == TRAILER => Ok((count != UNKNOWN).then_some(count)),
+    let (magic, facts) = trailer.split_at(TRAILER.len());
+    match *facts {
+        [a, b, c, d, steps] if magic == TRAILER => {
+            let count = u32::from_le_bytes([a, b, c, d]);
+            let [transcodes, moves, fills] = [1, 2, 4].map(|bit| steps & bit != 0);
+            let instances = (count != UNKNOWN).then_some(count);
+            Ok(Facts { instances, steps: Steps { transcodes, moves, fills } })
+        }
         _ => Err(io::Error::other("it was made by another build")),
     }
 }

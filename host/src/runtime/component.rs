@@ -6,12 +6,19 @@ use wasmtime::Engine;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, InstancePre};
 
-use super::compile::Abi;
+use super::compile::{Abi, Facts};
 use super::engine::{Runtime, slots_of};
 use super::entry::Entries;
 use super::instance::InstanceState;
 use super::limits::{MAX_COMPONENT_INSTANCES, MAX_MEMORIES};
+use super::words::words;
+use crate::component::Steps;
+use crate::escape::cut;
 use crate::manifest::{Manifest, Route};
+
+/// Bytes of a name, and how many of them, that a reason has.
+const MAX_NAME: usize = 200;
+const MAX_NAMES: usize = 20;
 
 const WHOLE: &str = "hotdock:http/handler@0.1.";
 const HTTP_02: &str = "wasi:http/incoming-handler@0.2.";
@@ -23,8 +30,7 @@ const EVENTS_ASYNC: &str = "hotdock:events/async-handler@0.1.";
 #[derive(Clone)]
 pub struct LoadedComponent {
     component: Component,
-    /// How many component instances one of it has; `None` where that is not known.
-    instances: Option<u32>,
+    facts: Facts,
 }
 
 /// A component linked to everything it imports.
@@ -36,6 +42,8 @@ pub struct Program {
     is_concurrent: bool,
     /// How many of the host's slots an instance takes.
     pub(super) slots: u32,
+    /// What the host does for it in one step.
+    pub(super) steps: Steps,
 }
 
 /// What makes a component worth deploying: one of the two at least.
@@ -68,8 +76,8 @@ pub enum EventInterface {
 }
 
 impl LoadedComponent {
-    pub(super) fn new(component: Component, instances: Option<u32>) -> Self {
-        Self { component, instances }
+    pub(super) fn new(component: Component, facts: Facts) -> Self {
+        Self { component, facts }
     }
 
     /// The names of what it exports, with versions.
@@ -161,20 +169,21 @@ impl Runtime {
         let engine = loaded.component.engine();
         let (linker, is_concurrent) = (self.linker(engine), self.is_concurrent(engine));
         if is_concurrent {
-            reasons.extend(too_many_instances(loaded.instances));
+            reasons.extend(too_many_instances(loaded.facts.instances));
         }
         if !reasons.is_empty() {
             return Err(reasons);
         }
-        let failed = |error: wasmtime::Error| vec![format!("{error:#}")];
+        let failed = |error: wasmtime::Error| vec![words(&error)];
         let pre = linker.instantiate_pre(&loaded.component).map_err(failed)?;
         let entries = Entries::of(servable, &pre).map_err(failed)?;
         let required = loaded.component.resources_required();
         // Unknown only where modules are imported, which the host provides none of.
         let memories = required.map_or(MAX_MEMORIES, |required| required.num_memories);
         let abi = if is_concurrent { Abi::Async } else { Abi::Sync };
-        let slots = slots_of(abi, memories, loaded.instances.unwrap_or(MAX_COMPONENT_INSTANCES));
-        Ok(Program { pre, entries, servable, is_concurrent, slots })
+        let slots =
+            slots_of(abi, memories, loaded.facts.instances.unwrap_or(MAX_COMPONENT_INSTANCES));
+        Ok(Program { pre, entries, servable, is_concurrent, slots, steps: loaded.facts.steps })
     }
 }
 
@@ -223,22 +232,33 @@ fn provides(engine: &Engine, name: &str, item: &ComponentItem) -> bool {
 /// What stands against an import that the host does not provide.
 #[must_use]
 pub fn missing_import(name: &str) -> String {
+    let name = &*cut(name, MAX_NAME);
     match super::imports::nearest_version(name) {
         Some(near) => format!(
             "import {name} is not provided in this version; the host has {near}: \
              build the component against that one"
         ),
-        None => format!(
-            "import {name} is provided neither by the host nor by a deployed service: \
-             build the component without it"
-        ),
+        None => {
+            format!("import {name} is not provided by the host: build the component without it")
+        }
     }
+}
+
+/// Names of a component's, of any number and length, as far as anyone reads them.
+#[must_use]
+pub fn named(names: &[String]) -> String {
+    let each = names.iter().take(MAX_NAMES).map(|name| cut(name, MAX_NAME));
+    let mut named = each.collect::<Vec<_>>().join(", ");
+    if names.len() > MAX_NAMES {
+        named.push_str(&format!(" and {} more", names.len() - MAX_NAMES));
+    }
+    named
 }
 
 /// Why a component with these exports cannot be served.
 #[must_use]
 pub fn not_servable(exports: &[String]) -> String {
-    let found = if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") };
+    let found = if exports.is_empty() { "nothing".to_owned() } else { named(exports) };
     format!(
         "it exports {found}; a service exports any of wasi:http/incoming-handler@0.2.x \
          (world wasi:http/proxy), wasi:http/handler@0.3.x (world wasi:http/service), \

@@ -5,22 +5,24 @@
 //! where a call costs less.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Engine, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use super::account::Total;
-use super::compile::{Abi, compile_config, instances_of};
+use super::compile::{Abi, compile_config, facts_of};
 use super::component::LoadedComponent;
 use super::imports;
+use super::in_use::{InUse, Services};
 use super::instance::InstanceState;
 use super::lane::SlowLane;
 use super::limits::{MAX_CORE_MODULES, MAX_MEMORIES, MAX_TABLES};
 use super::memories::Memories;
-use super::pool::{Pool, WeakPool};
-use super::slots::{NoSlot, OverShare, Share, Slot, Slots};
+use super::pool::WeakPool;
+use super::pools::Pools;
+use super::slots::{NoSlot, OverShare, Slot, Slots};
 use crate::manifest::MAX_TABLE_ELEMENTS;
 use crate::outbound::Outbound;
 
@@ -59,11 +61,12 @@ struct Inner {
     asynchronous: Serving,
     outbound: Outbound,
     slots: Slots,
+    services: Services,
     slow_lane: SlowLane,
     held_for_guests: Arc<Total>,
     memories: Arc<Memories>,
     /// Whose idle instances can be freed when there is no slot left.
-    pools: Mutex<Vec<WeakPool>>,
+    pools: Arc<Pools>,
 }
 
 /// What a runtime takes of the machine.
@@ -135,14 +138,15 @@ impl Runtime {
         }
         let slots = Slots::new(options.instances);
         let slow_lane = SlowLane::start().map_err(RuntimeError::SlowLane)?;
-        let pools = Mutex::default();
+        let pools = Arc::default();
         let held_for_guests = Arc::new(Total::new(options.host_memory));
-        let memories = Memories::new(options.guest_memory);
+        let memories = Memories::new(options.guest_memory, &pools);
         let inner = Inner {
             plain,
             asynchronous,
             outbound,
             slots,
+            services: Services::default(),
             slow_lane,
             held_for_guests,
             memories,
@@ -171,8 +175,8 @@ impl Runtime {
                 .map_err(|other| if is_for_the_other(&plain) { other } else { plain })
         });
         let component = component.map_err(RuntimeError::Load)?;
-        let instances = instances_of(compiled).map_err(|error| RuntimeError::Load(error.into()))?;
-        Ok(LoadedComponent::new(component, instances))
+        let facts = facts_of(compiled).map_err(|error| RuntimeError::Load(error.into()))?;
+        Ok(LoadedComponent::new(component, facts))
     }
 
     pub(super) fn outbound(&self) -> &Outbound {
@@ -190,11 +194,12 @@ impl Runtime {
         Engine::same(engine, &self.inner.asynchronous.engine)
     }
 
-    /// What the host holds for all guests.
+    /// All instances' linear memory.
     pub(super) fn memories(&self) -> &Arc<Memories> {
         &self.inner.memories
     }
 
+    /// What the host holds for all guests.
     pub(super) fn held_for_guests(&self) -> &Arc<Total> {
         &self.inner.held_for_guests
     }
@@ -211,33 +216,26 @@ impl Runtime {
     /// When the slots that are left are kept for other services.
     pub(super) async fn instance_slot(
         &self,
-        share: &Arc<Share>,
+        service: &Arc<InUse>,
         count: u32,
     ) -> Result<Slot, OverShare> {
-        match self.inner.slots.try_take(share, count) {
+        match self.inner.slots.try_take(service, count) {
             Ok(slot) => return Ok(slot),
             Err(NoSlot::Full | NoSlot::OverShare(_)) => {}
         }
-        for pool in self.pools() {
+        for pool in self.inner.pools.all() {
             pool.free_all_idle();
         }
-        self.inner.slots.take(share, count).await
+        self.inner.slots.take(service, count).await
     }
 
-    /// The host's slots for instances.
-    pub(super) fn slots(&self) -> &Slots {
-        &self.inner.slots
+    /// What each service has of what all share.
+    pub(super) fn services(&self) -> &Services {
+        &self.inner.services
     }
 
     pub(super) fn register(&self, pool: WeakPool) {
-        self.inner.pools.lock().unwrap_or_else(PoisonError::into_inner).push(pool);
-    }
-
-    /// The pools that still exist; forgets those that don't.
-    fn pools(&self) -> Vec<Pool> {
-        let mut pools = self.inner.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        pools.retain(WeakPool::exists);
-        pools.iter().filter_map(WeakPool::upgrade).collect()
+        self.inner.pools.register(pool);
     }
 
     /// How many more instances may be made now.

@@ -11,21 +11,21 @@ use std::task::{Poll, Waker};
 use http::{Method, Response};
 use tokio::sync::oneshot;
 
+use super::answer::AnswerBody;
 use super::handlers::types::Failure;
 use super::outside::{self, Departure, Outside, RequestKeys, Withheld};
 use super::replay::ReplayBody;
-use super::respond::AnswerBody;
 use crate::state::{Budget, Store, Transaction};
 
 /// One invocation's meeting place. Clones are the same place.
 #[derive(Clone)]
-pub(super) struct Exchange {
+pub(crate) struct Exchange {
     state: Arc<Mutex<State>>,
     body: ReplayBody,
 }
 
 /// What is invoked.
-pub(super) enum Occasion {
+pub(crate) enum Occasion {
     /// A request, with the keys of the requests that it may send.
     Request(RequestKeys),
     /// A delivery, with the same.
@@ -36,7 +36,7 @@ pub(super) enum Occasion {
 
 /// Why an invocation may not commit before its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum CommitRefused {
+pub(crate) enum CommitRefused {
     #[error(
         "a delivery is not committed before its end: its effect would be there without the note \
          that the event is done; publish an event for the rest instead"
@@ -70,21 +70,21 @@ struct State {
 
 /// A guest that is to go on leased: its transaction so far, and where it waits
 /// for the leased one.
-pub(super) struct LeaseRequest {
-    pub(super) transaction: Transaction,
-    pub(super) grant: oneshot::Sender<Transaction>,
+pub(crate) struct LeaseRequest {
+    pub(crate) transaction: Transaction,
+    pub(crate) grant: oneshot::Sender<Transaction>,
 }
 
 /// What the guest handed over, at the commit point.
-pub(super) struct Answer {
-    pub(super) given: Given,
+pub(crate) struct Answer {
+    pub(crate) given: Given,
     /// The invocation's transaction; `None` only where the answer came while a
     /// call into the store was under way, which no guest can bring about.
-    pub(super) transaction: Option<Transaction>,
+    pub(crate) transaction: Option<Transaction>,
 }
 
 /// What the guest said.
-pub(super) enum Given {
+pub(crate) enum Given {
     /// The response, or the name of the `wasi:http` error the guest chose.
     Response(Result<Response<AnswerBody>, String>),
     /// Whether it handled the event.
@@ -93,10 +93,10 @@ pub(super) enum Given {
 
 /// The answer already left; nothing can be read or written in its transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Answered;
+pub(crate) struct Answered;
 
 /// The transaction, taken out for one call into the store; goes back when dropped.
-pub(super) struct Held {
+pub(crate) struct Held {
     exchange: Exchange,
     transaction: Option<Transaction>,
     /// Whether it is for reading alone, after the answer.
@@ -104,7 +104,7 @@ pub(super) struct Held {
 }
 
 impl Exchange {
-    pub(super) fn new(transaction: Transaction, body: ReplayBody, occasion: Occasion) -> Self {
+    pub(crate) fn new(transaction: Transaction, body: ReplayBody, occasion: Occasion) -> Self {
         let (keys, commit_refused) = match occasion {
             Occasion::Request(keys) => (Some(keys), None),
             Occasion::Delivery(keys) => (Some(keys), Some(CommitRefused::Delivery)),
@@ -129,14 +129,14 @@ impl Exchange {
     }
 
     /// The transaction, for one call into the store.
-    pub(super) fn hold(&self) -> Result<Held, Answered> {
+    pub(crate) fn hold(&self) -> Result<Held, Answered> {
         let transaction = self.lock().transaction.take().ok_or(Answered)?;
         Ok(Held { exchange: self.clone(), transaction: Some(transaction), is_late: false })
     }
 
     /// After the answer: another transaction, for one call that only reads. It sees what is
     /// committed, with all that this invocation wrote.
-    pub(super) async fn hold_late(self) -> Result<Held, Answered> {
+    pub(crate) async fn hold_late(self) -> Result<Held, Answered> {
         self.committed().await;
         let (store, budget) = self.lock().place.clone().ok_or(Answered)?;
         let mut transaction = store.begin();
@@ -144,8 +144,13 @@ impl Exchange {
         Ok(Held { exchange: self, transaction: Some(transaction), is_late: true })
     }
 
+    /// Whether what it answered with is on its way to the disk.
+    pub(crate) fn is_committing(&self) -> bool {
+        self.lock().is_committing
+    }
+
     /// Waits until nothing that it wrote is on its way to the disk.
-    async fn committed(&self) {
+    pub(crate) async fn committed(&self) {
         poll_fn(|context| {
             let mut state = self.lock();
             if !state.is_committing {
@@ -159,7 +164,7 @@ impl Exchange {
 
     /// Notes that what it wrote has come to the disk, or goes there only when all of its answer
     /// is here: then nobody waits for it.
-    pub(super) fn note_committed_answer(&self) {
+    pub(crate) fn note_committed_answer(&self) {
         let mut state = self.lock();
         state.is_committing = false;
         let readers = std::mem::take(&mut state.readers);
@@ -167,8 +172,13 @@ impl Exchange {
         readers.into_iter().for_each(Waker::wake);
     }
 
+    /// Notes that what it answered with is on disk: nothing of it can be undone.
+    pub(crate) fn note_durable(&self) {
+        self.lock().answered_writes = false;
+    }
+
     /// The commit point: from here on the guest writes nothing.
-    pub(super) fn answer(&self, given: Given) {
+    pub(crate) fn answer(&self, given: Given) {
         let mut state = self.lock();
         if state.answered {
             return;
@@ -190,7 +200,7 @@ impl Exchange {
     }
 
     /// Wakes the driver once when there is an answer, or when it is told so.
-    pub(super) fn wake_on_news(&self, driver: &Waker) {
+    pub(crate) fn wake_on_news(&self, driver: &Waker) {
         let mut state = self.lock();
         match &mut state.waiting {
             Some(waiting) => waiting.clone_from(driver),
@@ -199,7 +209,7 @@ impl Exchange {
     }
 
     /// Wakes the driver.
-    pub(super) fn tell(&self) {
+    pub(crate) fn tell(&self) {
         let waiting = self.lock().waiting.take();
         if let Some(waiting) = waiting {
             waiting.wake();
@@ -207,28 +217,28 @@ impl Exchange {
     }
 
     /// Whether the guest waits for the writer lease.
-    pub(super) fn wants_lease(&self) -> bool {
+    pub(crate) fn wants_lease(&self) -> bool {
         self.lock().lease_request.is_some()
     }
 
     /// Whether there is an answer.
-    pub(super) fn has_answer(&self) -> bool {
+    pub(crate) fn has_answer(&self) -> bool {
         self.lock().answer.is_some()
     }
 
     /// The answer, once.
-    pub(super) fn take_answer(&self) -> Option<Answer> {
+    pub(crate) fn take_answer(&self) -> Option<Answer> {
         self.lock().answer.take()
     }
 
     /// The guest's wish to go on leased, once.
-    pub(super) fn take_lease_request(&self) -> Option<LeaseRequest> {
+    pub(crate) fn take_lease_request(&self) -> Option<LeaseRequest> {
         self.lock().lease_request.take()
     }
 
     /// Drops whatever is left: undoes the transaction, gives its lease back, and
     /// gives its outgoing requests up.
-    pub(super) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         let (left, over) = {
             let mut state = self.lock();
             state.answered = true;
@@ -246,24 +256,24 @@ impl Exchange {
     }
 
     /// Whether the guest may commit before its end.
-    pub(super) fn may_commit(&self) -> Result<(), CommitRefused> {
+    pub(crate) fn may_commit(&self) -> Result<(), CommitRefused> {
         self.lock().commit_refused.map_or(Ok(()), Err)
     }
 
     /// Whether it is a delivery.
-    pub(super) fn is_delivery(&self) -> bool {
+    pub(crate) fn is_delivery(&self) -> bool {
         self.lock().commit_refused == Some(CommitRefused::Delivery)
     }
 
     /// Notes that the guest begins to commit something.
-    pub(super) fn note_committing(&self) {
+    pub(crate) fn note_committing(&self) {
         if let Some(outside) = &self.lock().outside {
             outside.keys().note_committing();
         }
     }
 
     /// Notes how that ended. Once it committed it is never run again.
-    pub(super) fn note_commit(&self, committed: bool) {
+    pub(crate) fn note_commit(&self, committed: bool) {
         let mut state = self.lock();
         state.committed |= committed;
         if let Some(outside) = &state.outside {
@@ -272,12 +282,12 @@ impl Exchange {
     }
 
     /// Notes that an explicit commit met a conflict.
-    pub(super) fn note_commit_conflict(&self) {
+    pub(crate) fn note_commit_conflict(&self) {
         self.lock().commit_conflicted = true;
     }
 
     /// Lets an outgoing request go, as far as the transaction is concerned.
-    pub(super) fn depart(&self, method: &Method) -> Result<Departure, Withheld> {
+    pub(crate) fn depart(&self, method: &Method) -> Result<Departure, Withheld> {
         let mut state = self.lock();
         let State { transaction, outside, answered, answered_writes, .. } = &mut *state;
         let Some(outside) = outside else { return Err(Withheld::Probe) };
@@ -294,7 +304,7 @@ impl Exchange {
 
     /// Whether the invocation may run again: nothing outside was told, and its
     /// body is still there from the start.
-    pub(super) fn may_run_again(&self) -> bool {
+    pub(crate) fn may_run_again(&self) -> bool {
         let state = self.lock();
         let told = state.outside.as_ref().is_some_and(Outside::was_told);
         !state.committed && !told && self.body.is_replayable()
@@ -302,17 +312,17 @@ impl Exchange {
 
     /// Whether a run like this one needs requests that a leased one may not send:
     /// it sent some, or it committed in order to.
-    pub(super) fn needs_requests(&self) -> bool {
+    pub(crate) fn needs_requests(&self) -> bool {
         let state = self.lock();
         state.commit_conflicted || state.outside.as_ref().is_some_and(Outside::was_asked)
     }
 
-    pub(super) fn has_committed(&self) -> bool {
+    pub(crate) fn has_committed(&self) -> bool {
         self.lock().committed
     }
 
     /// The request's body.
-    pub(super) fn body(&self) -> &ReplayBody {
+    pub(crate) fn body(&self) -> &ReplayBody {
         &self.body
     }
 
@@ -322,22 +332,22 @@ impl Exchange {
 }
 
 impl Held {
-    pub(super) fn transaction(&mut self) -> &mut Transaction {
+    pub(crate) fn transaction(&mut self) -> &mut Transaction {
         self.transaction.as_mut().expect("held until dropped")
     }
 
-    pub(super) fn exchange(&self) -> &Exchange {
+    pub(crate) fn exchange(&self) -> &Exchange {
         &self.exchange
     }
 
     /// Whether the answer has left.
-    pub(super) fn is_late(&self) -> bool {
+    pub(crate) fn is_late(&self) -> bool {
         self.is_late
     }
 
     /// Waits until the driver has moved this run to the store's writer. `None`
     /// when the run is over instead.
-    pub(super) async fn lease(&mut self) -> Option<()> {
+    pub(crate) async fn lease(&mut self) -> Option<()> {
         let (grant, granted) = oneshot::channel();
         let transaction = self.transaction.take()?;
         self.exchange.lock().lease_request = Some(LeaseRequest { transaction, grant });

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 const LINE: usize = 64;
 
 /// The lines of these fields, in their order.
-pub(super) fn write(headers: &HeaderMap) -> Vec<u8> {
+pub(crate) fn write(headers: &HeaderMap) -> Vec<u8> {
     let mut lines = Vec::with_capacity(LINE * headers.len());
     for (name, value) in headers {
         lines.extend_from_slice(name.as_str().as_bytes());
@@ -19,7 +19,7 @@ pub(super) fn write(headers: &HeaderMap) -> Vec<u8> {
 }
 
 /// The fields of these lines; `None` where one is no field.
-pub(super) fn read(lines: &[u8]) -> Option<HeaderMap> {
+pub(crate) fn read(lines: &[u8]) -> Option<HeaderMap> {
     let mut headers = HeaderMap::new();
     let mut rest = lines;
     while !rest.is_empty() {

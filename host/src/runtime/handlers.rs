@@ -27,7 +27,7 @@ mod whole {
 }
 
 pub(super) use concurrent::{AsyncHandling, AsyncHandlingIndices};
-pub(super) use sync::hotdock::events::types;
+pub(crate) use sync::hotdock::events::types;
 pub(super) use sync::{Handling, HandlingIndices};
 pub(super) use whole::exports::hotdock::http::handler as whole_requests;
 pub(super) use whole::{Service as WholeService, ServiceIndices as WholeServiceIndices};

@@ -30,7 +30,7 @@ impl HasData for Host {
 /// Ends the run: the transaction cannot go on. Travels through the guest as a trap.
 #[derive(Debug, thiserror::Error)]
 #[error("the invocation's transaction ended: {0}")]
-pub struct Abort(pub(super) state::Error);
+pub struct Abort(pub(crate) state::Error);
 
 /// Package and version prefixes of everything that is linked, interface by
 /// interface where a package has several versions. An import that matches none

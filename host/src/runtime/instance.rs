@@ -16,14 +16,16 @@ use super::engine::Runtime;
 use super::entry::Guest;
 use super::exchange::Exchange;
 use super::imports::OutboundHooks;
+use super::in_use::InUse;
 use super::lane::note_yield;
 use super::limits::{MAX_FIELD_BYTES, MAX_HOSTCALL_BYTES, MAX_RANDOM_BYTES, ResourceLimits};
 use super::output::{GuestOutput, LogBudget};
 use super::secrets::Secrets;
 use super::slots::Slot;
 use crate::manifest::Manifest;
+use crate::name::VersionId;
 use crate::outbound::Grant;
-use crate::service::{Tally, VersionId};
+use crate::tally::Tally;
 
 /// What the host knows about an instance while its guest runs.
 pub(super) struct InstanceState {
@@ -70,9 +72,10 @@ impl InstanceState {
         outbound: &Arc<Grant>,
         limits_reached: &Arc<Tally>,
         runtime: &Runtime,
+        in_use: &Arc<InUse>,
     ) -> Self {
         let total = runtime.held_for_guests();
-        let account = Arc::new(Account::new(manifest.limits.host_memory, total));
+        let account = Arc::new(Account::new(manifest.limits.host_memory, total, in_use));
         let log_budget = Arc::new(LogBudget::new(manifest.limits.log, Arc::clone(limits_reached)));
         let output = |stream| GuestOutput::new(version.clone(), stream, Arc::clone(&log_budget));
         let (stdout, stderr) = (output("stdout"), output("stderr"));
@@ -99,7 +102,7 @@ impl InstanceState {
             hooks: OutboundHooks::new(Arc::clone(outbound), Arc::clone(&account)),
             stdout,
             stderr,
-            limits: ResourceLimits::new(&manifest.limits, runtime.memories().share()),
+            limits: ResourceLimits::new(&manifest.limits, runtime.memories().share(in_use)),
             account,
             log_budget,
             version: version.clone(),

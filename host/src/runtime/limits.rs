@@ -54,7 +54,7 @@ pub enum Limit {
 /// A guest was ended, or could not be instantiated, and had reached this limit:
 /// the context of the error that ended it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct LimitReached(pub(super) Limit);
+pub(crate) struct LimitReached(pub(crate) Limit);
 
 /// Keeps memory and tables within their limits, all of a store's together.
 /// (Wasmtime's own `StoreLimits` counts each alone.)
@@ -87,6 +87,11 @@ impl ResourceLimits {
             host_memory: limits.host_memory,
             refused: None,
         }
+    }
+
+    /// Bytes of its memories, as far as they count among all guests'.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        self.share.bytes()
     }
 
     /// Forgets what an earlier invocation was refused.
@@ -249,11 +254,13 @@ impl fmt::Display for LimitReached {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::super::memories::Memories;
     use super::*;
 
     fn limits(memory: u64, table_elements: u64) -> ResourceLimits {
-        let share = Memories::new(u64::MAX).share();
+        let share = Memories::new(u64::MAX, &Arc::default()).share(&Arc::default());
         ResourceLimits::new(&Limits { memory, table_elements, ..Limits::default() }, share)
     }
 

@@ -12,7 +12,8 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError};
 
-use crate::service::{Tally, VersionId};
+use crate::name::VersionId;
+use crate::tally::Tally;
 
 /// What a line costs besides its text: time, service, version.
 const LINE_COST: usize = 64;

@@ -15,7 +15,7 @@ use crate::state::Transaction;
 /// so that a request that is sent again is known again. Knows, too, what of all its
 /// runs stands, however it ends.
 #[derive(Clone, Default)]
-pub(super) struct RequestKeys {
+pub(crate) struct RequestKeys {
     shared: Arc<Shared>,
 }
 
@@ -35,7 +35,7 @@ const COMMITTED: u8 = 1 << 1;
 const COMMITTING: u8 = 1 << 2;
 
 /// One run's requests.
-pub(super) struct Outside {
+pub(crate) struct Outside {
     keys: RequestKeys,
     sent: bool,
     unsafe_requests: u64,
@@ -46,16 +46,16 @@ pub(super) struct Outside {
 
 /// A request's share in its invocation.
 #[derive(Debug)]
-pub(super) struct Departure {
+pub(crate) struct Departure {
     /// For the header `Idempotency-Key`, where the method is unsafe.
-    pub(super) idempotency_key: Option<String>,
+    pub(crate) idempotency_key: Option<String>,
     /// Is cancelled when the invocation is over.
-    pub(super) over: CancellationToken,
+    pub(crate) over: CancellationToken,
 }
 
 /// Why a request may not leave now.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Withheld {
+pub(crate) enum Withheld {
     /// What was written could still be undone.
     #[error(
         "a request is not sent while writes are pending: commit first (hotdock:transaction), or send \
@@ -79,7 +79,7 @@ pub(super) enum Withheld {
 impl RequestKeys {
     /// The keys of an invocation that is known by these names: the same whenever
     /// it is run.
-    pub(super) fn of(names: &[&str]) -> Self {
+    pub(crate) fn of(names: &[&str]) -> Self {
         let names: Vec<&[u8]> = names.iter().map(|name| name.as_bytes()).collect();
         let digest = Digest::of_parts(&names);
         let (bytes, _) = digest.as_bytes().split_at(16);
@@ -90,12 +90,12 @@ impl RequestKeys {
 
     /// A commit of the guest's begins. Noted before it does: the run may be dropped
     /// before its outcome is known.
-    pub(super) fn note_committing(&self) {
+    pub(crate) fn note_committing(&self) {
         self.shared.stands.fetch_or(COMMITTING, Ordering::AcqRel);
     }
 
     /// How it ended.
-    pub(super) fn note_commit(&self, committed: bool) {
+    pub(crate) fn note_commit(&self, committed: bool) {
         if committed {
             self.shared.stands.fetch_or(COMMITTED, Ordering::AcqRel);
         }
@@ -103,7 +103,7 @@ impl RequestKeys {
     }
 
     /// Whether something of it may stand, however it ends.
-    pub(super) fn has_effects(&self) -> bool {
+    pub(crate) fn has_effects(&self) -> bool {
         self.shared.stands.load(Ordering::Acquire) != 0
     }
 
@@ -114,17 +114,17 @@ impl RequestKeys {
 }
 
 impl Outside {
-    pub(super) fn new(keys: RequestKeys) -> Self {
+    pub(crate) fn new(keys: RequestKeys) -> Self {
         Self { keys, sent: false, unsafe_requests: 0, is_over: false, over: None }
     }
 
     /// What of the invocation stands.
-    pub(super) fn keys(&self) -> &RequestKeys {
+    pub(crate) fn keys(&self) -> &RequestKeys {
         &self.keys
     }
 
     /// Notes a request that is about to leave.
-    pub(super) fn depart(&mut self, method: &Method) -> Departure {
+    pub(crate) fn depart(&mut self, method: &Method) -> Departure {
         self.sent = true;
         let mut idempotency_key = None;
         // `is_safe`: GET, HEAD, OPTIONS and TRACE (RFC 9110 §9.2.1).
@@ -139,28 +139,28 @@ impl Outside {
 
     /// The invocation is over. Returns what is to be cancelled: it ends what is still
     /// under way.
-    pub(super) fn end(&mut self) -> Option<CancellationToken> {
+    pub(crate) fn end(&mut self) -> Option<CancellationToken> {
         self.is_over = true;
         self.over.take()
     }
 
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.is_over
     }
 
     /// Whether any request left.
-    pub(super) fn was_asked(&self) -> bool {
+    pub(crate) fn was_asked(&self) -> bool {
         self.sent
     }
 
     /// Whether a request left that may have changed something.
-    pub(super) fn was_told(&self) -> bool {
+    pub(crate) fn was_told(&self) -> bool {
         self.unsafe_requests > 0
     }
 }
 
 /// Whether a transaction in this state lets requests out.
-pub(super) fn check(transaction: &Transaction) -> Result<(), Withheld> {
+pub(crate) fn check(transaction: &Transaction) -> Result<(), Withheld> {
     if transaction.is_leased() {
         Err(Withheld::Leased)
     } else if transaction.has_writes() {

@@ -7,12 +7,18 @@ use std::time::Instant;
 
 use super::component::{Program, Servable};
 use super::engine::Runtime;
+use super::in_use::InUse;
 use super::instance::{Instance, InstanceState};
 use super::secrets::Secrets;
-use super::slots::Share;
+use crate::component::Steps;
 use crate::manifest::Manifest;
+use crate::name::VersionId;
 use crate::outbound::Grant;
-use crate::service::{Tally, VersionId};
+use crate::tally::Tally;
+
+/// A memory, of which half is moved to the other half in some milliseconds: the default of
+/// `[limits] memory`.
+const MOVED_AT_ONCE: u64 = 64 << 20;
 
 /// Gives out instances and takes them back. Clones are the same pool.
 #[derive(Clone)]
@@ -28,7 +34,7 @@ struct Inner {
     secrets: Arc<Secrets>,
     outbound: Arc<Grant>,
     /// What its service has of the host's slots.
-    share: Arc<Share>,
+    in_use: Arc<InUse>,
     /// The one given back last is taken first: its memory is the warmest, and
     /// those at the other end grow old enough to be freed.
     idle: Mutex<Idle>,
@@ -45,6 +51,7 @@ struct Idle {
 }
 
 /// A pool that may be gone.
+#[derive(Debug)]
 pub(super) struct WeakPool {
     inner: Weak<Inner>,
 }
@@ -70,7 +77,7 @@ impl Pool {
         secrets: Secrets,
     ) -> Self {
         let outbound = runtime.outbound().grant(&version, &manifest);
-        let share = runtime.slots().share(&version.service);
+        let in_use = runtime.services().of(&version.service);
         let inner = Inner {
             runtime: runtime.clone(),
             program,
@@ -78,7 +85,7 @@ impl Pool {
             manifest,
             secrets: Arc::new(secrets),
             outbound,
-            share,
+            in_use,
             idle: Mutex::default(),
             made: AtomicUsize::new(0),
             slowed: AtomicUsize::new(0),
@@ -90,7 +97,7 @@ impl Pool {
     }
 
     /// The version that its instances are of.
-    pub(super) fn version(&self) -> &VersionId {
+    pub(crate) fn version(&self) -> &VersionId {
         &self.inner.version
     }
 
@@ -116,7 +123,7 @@ impl Pool {
 
     async fn make(&self) -> wasmtime::Result<Box<Instance>> {
         let inner = &self.inner;
-        let slot = inner.runtime.instance_slot(&inner.share, inner.program.slots).await?;
+        let slot = inner.runtime.instance_slot(&inner.in_use, inner.program.slots).await?;
         let state = InstanceState::new(
             &inner.version,
             &inner.manifest,
@@ -124,6 +131,7 @@ impl Pool {
             &inner.outbound,
             &inner.limits_reached,
             &inner.runtime,
+            &inner.in_use,
         );
         inner.made.fetch_add(1, Ordering::Relaxed);
         Ok(Box::new(Instance::new(&inner.program, state, slot).await?))
@@ -169,6 +177,26 @@ impl Pool {
         drop(freed);
     }
 
+    /// Frees the instance that was idle for longest.
+    pub(super) fn free_oldest_idle(&self) {
+        let oldest = {
+            let mut idle = self.lock();
+            (!idle.instances.is_empty()).then(|| idle.instances.remove(0))
+        };
+        drop(oldest);
+    }
+
+    /// Bytes of its idle instances' memories.
+    pub(super) fn idle_memory(&self) -> u64 {
+        let idle = self.lock();
+        idle.instances.iter().map(|instance| instance.store.data().limits.memory_bytes()).sum()
+    }
+
+    /// What its service has of what all share.
+    pub(super) fn in_use(&self) -> &Arc<InUse> {
+        &self.inner.in_use
+    }
+
     /// Frees all idle instances and keeps none from here on.
     pub fn close(&self) {
         let freed = {
@@ -201,6 +229,14 @@ impl Pool {
     #[must_use]
     pub fn outgoing_requests(&self) -> &Tally {
         self.inner.outbound.requests()
+    }
+
+    /// Whether a call may have the host do something for its guest in one step that takes
+    /// long: where others wait, it must not even begin.
+    pub(super) fn goes_apart(&self) -> bool {
+        let Steps { transcodes, moves, fills } = self.inner.program.steps;
+        let has_large_memories = self.inner.manifest.limits.memory > MOVED_AT_ONCE;
+        transcodes || (moves && has_large_memories) || (fills && self.idle_count() == 0)
     }
 
     /// Notes that a run goes on in the slow lane.

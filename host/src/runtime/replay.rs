@@ -47,7 +47,7 @@ pub enum Fault {
 /// The body ended too early: it broke off, or it is too large.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("the request's body broke off")]
-pub(super) struct Broken;
+pub(crate) struct Broken;
 
 struct Shared {
     source: WasiBody,
@@ -234,7 +234,7 @@ impl ReplayBody {
 
     /// A new reading from the start. To be used only while it is replayable, and
     /// one at a time.
-    pub(super) fn reader(&self) -> impl Body<Data = Bytes, Error = Error> + Send + use<> {
+    pub(crate) fn reader(&self) -> impl Body<Data = Bytes, Error = Error> + Send + use<> {
         Reader { body: self.clone(), position: 0 }
     }
 
@@ -257,7 +257,7 @@ impl ReplayBody {
     ///
     /// # Errors
     /// When it does not fit. The reader then still finds all of it.
-    pub(super) async fn buffer(&self) -> Result<(), BodyTooLarge> {
+    pub(crate) async fn buffer(&self) -> Result<(), BodyTooLarge> {
         std::future::poll_fn(|context| {
             let mut shared = self.lock();
             loop {
@@ -283,7 +283,7 @@ impl ReplayBody {
     ///
     /// # Errors
     /// When it breaks off, or is larger than what is read.
-    pub(super) async fn whole(&self) -> Result<Bytes, Broken> {
+    pub(crate) async fn whole(&self) -> Result<Bytes, Broken> {
         std::future::poll_fn(|context| {
             let mut shared = self.lock();
             while !shared.ended {
@@ -303,7 +303,7 @@ impl ReplayBody {
     }
 
     /// The digest of all of it, once it is buffered; `None` where it broke off.
-    pub(super) fn digest(&self) -> Option<Digest> {
+    pub(crate) fn digest(&self) -> Option<Digest> {
         let shared = self.lock();
         (shared.ended && shared.replayable)
             .then(|| Digest::of_chunks(shared.kept.iter().filter_map(Kept::data).cloned()))

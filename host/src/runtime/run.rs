@@ -19,7 +19,7 @@ use super::pool::Pool;
 use crate::state::Budget;
 
 /// A guest at work.
-pub(super) struct Running {
+pub(crate) struct Running {
     place: Place,
     meter: Meter,
     budget: Budget,
@@ -28,6 +28,8 @@ pub(super) struct Running {
     pool: Pool,
     /// Whether it stays where it is polled: it holds the writer, and others wait.
     stays: bool,
+    /// Whether it is to be on the slow lane from the start.
+    goes_apart: bool,
 }
 
 /// A guest's call, which ends, too, where the host panics in it: that ends one invocation, and
@@ -53,14 +55,14 @@ enum Return {
 }
 
 /// A guest whose call returned, with all its post-return work.
-pub(super) struct Ended {
+pub(crate) struct Ended {
     /// Its instance; `None` where none could be made.
     pub(super) instance: Option<Box<Instance>>,
-    pub(super) result: wasmtime::Result<()>,
+    pub(crate) result: wasmtime::Result<()>,
 }
 
 /// How far a guest came.
-pub(super) enum Step {
+pub(crate) enum Step {
     /// It handed over its answer, see [`Exchange::take_answer`]; its call may have ended, too.
     Answered(Option<Ended>),
     /// It wants to go on with the writer lease.
@@ -74,16 +76,16 @@ pub(super) enum Step {
 }
 
 /// The CPU budget is used up.
-pub(super) struct OverBudget;
+pub(crate) struct OverBudget;
 
 /// The host panicked while the guest called it: what the guest is ended by.
 #[derive(Debug, thiserror::Error)]
 #[error("the host panicked: {0}")]
-pub(super) struct Panicked(String);
+pub(crate) struct Panicked(String);
 
 impl Running {
     /// Starts a call of `pool`'s program.
-    pub(super) fn start(pool: &Pool, what: Call, exchange: Exchange, budget: &Budget) -> Self {
+    pub(crate) fn start(pool: &Pool, what: Call, exchange: Exchange, budget: &Budget) -> Self {
         let body_sent = Arc::default();
         let work = call(pool.clone(), what, exchange.clone(), Arc::clone(&body_sent));
         Self::new(pool, Work(Box::pin(work)), exchange, budget, body_sent)
@@ -91,7 +93,7 @@ impl Running {
 
     /// Starts to take an instance, which runs the guest's start functions where
     /// it is a new one.
-    pub(super) fn warm(pool: &Pool, exchange: Exchange, budget: &Budget) -> Self {
+    pub(crate) fn warm(pool: &Pool, exchange: Exchange, budget: &Budget) -> Self {
         let pool_of_call = pool.clone();
         let work = Work(Box::pin(async move {
             match pool_of_call.take().await {
@@ -117,37 +119,38 @@ impl Running {
             body_sent,
             pool: pool.clone(),
             stays: false,
+            goes_apart: pool.goes_apart(),
         }
     }
 
     /// Where it meets the host.
-    pub(super) fn exchange(&self) -> &Exchange {
+    pub(crate) fn exchange(&self) -> &Exchange {
         &self.exchange
     }
 
     /// What it may take of a processor.
-    pub(super) fn budget(&self) -> &Budget {
+    pub(crate) fn budget(&self) -> &Budget {
         &self.budget
     }
 
     /// Where its instance is from.
-    pub(super) fn pool(&self) -> &Pool {
+    pub(crate) fn pool(&self) -> &Pool {
         &self.pool
     }
 
     /// From here on it stays on the thread that polls it, or does no longer.
-    pub(super) fn stay(&mut self, stays: bool) {
+    pub(crate) fn stay(&mut self, stays: bool) {
         self.stays = stays;
     }
 
     /// To be notified when the answer's body was sent or given up. Nobody but the guest's call
     /// waits for it.
-    pub(super) fn body_sent(&self) -> Arc<Notify> {
+    pub(crate) fn body_sent(&self) -> Arc<Notify> {
         Arc::clone(&self.body_sent)
     }
 
     /// Runs it until its answer, or its end without one.
-    pub(super) async fn until_answer(&mut self) -> Step {
+    pub(crate) async fn until_answer(&mut self) -> Step {
         poll_fn(|context| {
             let polled = self.poll(context);
             if self.exchange.has_answer() {
@@ -171,9 +174,13 @@ impl Running {
     }
 
     /// Polls the guest, here or on the slow lane.
-    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Ended, OverBudget>> {
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Ended, OverBudget>> {
         loop {
             match &mut self.place {
+                Place::Here(_) if self.goes_apart && !self.stays => {
+                    self.goes_apart = false;
+                    self.hand_over();
+                }
                 Place::Here(work) => {
                     if let Poll::Ready(ended) = self.meter.poll(work, context) {
                         self.place = Place::Nowhere;
@@ -269,10 +276,19 @@ impl Drop for Running {
 
 impl Ended {
     /// Gives a whole instance back to its pool; what it was ended by otherwise.
-    pub(super) fn settle(self, pool: &Pool) -> wasmtime::Result<()> {
+    pub(crate) fn settle(self, pool: &Pool) -> wasmtime::Result<()> {
         self.result?;
         if let Some(instance) = self.instance {
             pool.give_back(instance);
+        }
+        Ok(())
+    }
+
+    /// Keeps an instance that was only made ready.
+    pub(crate) fn keep(self, pool: &Pool) -> wasmtime::Result<()> {
+        self.result?;
+        if let Some(instance) = self.instance {
+            pool.keep(instance);
         }
         Ok(())
     }

@@ -3,13 +3,12 @@
 //! not, so that none finds a pool empty. The last of them are kept for services that
 //! have few, so that no service takes what another's first requests need.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::service::ServiceName;
+use super::in_use::InUse;
 
 /// The part of the slots that is kept for services that have few.
 const RESERVED_PART: u32 = 4;
@@ -17,24 +16,17 @@ const RESERVED_PART: u32 = 4;
 /// The part of the slots that is few.
 const FEW_PART: u32 = 64;
 
-/// All slots, and who has them.
+/// All slots.
 pub(super) struct Slots {
     free: Arc<Semaphore>,
     total: u32,
-    shares: Mutex<HashMap<ServiceName, Weak<Share>>>,
-}
-
-/// What a service has of them, all of its versions together.
-#[derive(Debug, Default)]
-pub(super) struct Share {
-    taken: AtomicU32,
 }
 
 /// Some slots, until dropped.
 #[derive(Debug)]
 pub(super) struct Slot {
     _permit: OwnedSemaphorePermit,
-    share: Arc<Share>,
+    service: Arc<InUse>,
     count: u32,
 }
 
@@ -44,7 +36,7 @@ pub(super) struct Slot {
     "its service has {taken} of the host's {total} instance slots and an instance takes {count} \
      of them; the {free} that are free are kept for others"
 )]
-pub(super) struct OverShare {
+pub(crate) struct OverShare {
     taken: u32,
     total: u32,
     count: u32,
@@ -61,26 +53,14 @@ pub(super) enum NoSlot {
 impl Slots {
     pub(super) fn new(total: u32) -> Self {
         let free = Arc::new(Semaphore::new(total as usize));
-        Self { free, total, shares: Mutex::default() }
-    }
-
-    /// The share of this service.
-    pub(super) fn share(&self, service: &ServiceName) -> Arc<Share> {
-        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
-        shares.retain(|_, share| share.strong_count() > 0);
-        let known = shares.get(service).and_then(Weak::upgrade);
-        known.unwrap_or_else(|| {
-            let share = Arc::default();
-            shares.insert(service.clone(), Arc::downgrade(&share));
-            share
-        })
+        Self { free, total }
     }
 
     /// So many slots, if they are free and not kept for others.
-    pub(super) fn try_take(&self, share: &Arc<Share>, count: u32) -> Result<Slot, NoSlot> {
+    pub(super) fn try_take(&self, service: &Arc<InUse>, count: u32) -> Result<Slot, NoSlot> {
         let slots = Arc::clone(&self.free).try_acquire_many_owned(count);
-        let slot = Slot::new(slots.map_err(|_| NoSlot::Full)?, share, count);
-        let taken = share.taken.load(Ordering::Relaxed);
+        let slot = Slot::new(slots.map_err(|_| NoSlot::Full)?, service, count);
+        let taken = service.slots.load(Ordering::Relaxed);
         let free = self.free.available_permits();
         if self.is_few(taken, count) || free >= (self.total / RESERVED_PART) as usize {
             return Ok(slot);
@@ -90,18 +70,18 @@ impl Slots {
     }
 
     /// The same; waits for them where that is all it takes.
-    pub(super) async fn take(&self, share: &Arc<Share>, count: u32) -> Result<Slot, OverShare> {
-        match self.try_take(share, count) {
+    pub(super) async fn take(&self, service: &Arc<InUse>, count: u32) -> Result<Slot, OverShare> {
+        match self.try_take(service, count) {
             Ok(slot) => return Ok(slot),
             Err(NoSlot::OverShare(over)) => return Err(over),
             Err(NoSlot::Full) => {}
         }
-        let taken = share.taken.load(Ordering::Relaxed);
+        let taken = service.slots.load(Ordering::Relaxed);
         if !self.is_few(taken + count, count) {
             return Err(OverShare { taken, total: self.total, count, free: self.free() });
         }
         let slots = Arc::clone(&self.free).acquire_many_owned(count).await;
-        Ok(Slot::new(slots.expect("the semaphore is never closed"), share, count))
+        Ok(Slot::new(slots.expect("the semaphore is never closed"), service, count))
     }
 
     /// How many are free.
@@ -116,15 +96,15 @@ impl Slots {
 }
 
 impl Slot {
-    fn new(permit: OwnedSemaphorePermit, share: &Arc<Share>, count: u32) -> Self {
-        share.taken.fetch_add(count, Ordering::Relaxed);
-        Self { _permit: permit, share: Arc::clone(share), count }
+    fn new(permit: OwnedSemaphorePermit, service: &Arc<InUse>, count: u32) -> Self {
+        service.slots.fetch_add(count, Ordering::Relaxed);
+        Self { _permit: permit, service: Arc::clone(service), count }
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.share.taken.fetch_sub(self.count, Ordering::Relaxed);
+        self.service.slots.fetch_sub(self.count, Ordering::Relaxed);
     }
 }
 
@@ -132,14 +112,10 @@ impl Drop for Slot {
 mod tests {
     use super::*;
 
-    fn name(name: &str) -> ServiceName {
-        name.parse().expect("a name")
-    }
-
     #[tokio::test]
     async fn the_last_slots_are_for_services_that_have_few() {
         let slots = Slots::new(128);
-        let (greedy, modest) = (slots.share(&name("greedy")), slots.share(&name("modest")));
+        let (greedy, modest): (Arc<InUse>, Arc<InUse>) = Default::default();
         let mut held = Vec::new();
         let over = loop {
             match slots.take(&greedy, 10).await {
@@ -148,8 +124,6 @@ mod tests {
             }
         };
         assert_eq!(over, OverShare { taken: 90, total: 128, count: 10, free: 38 });
-        // A service is one, whichever version asks.
-        assert!(slots.take(&slots.share(&name("greedy")), 10).await.is_err());
         let first = slots.take(&modest, 1).await.expect("a slot");
         let _second = slots.take(&modest, 1).await.expect("a slot");
         assert!(slots.take(&modest, 1).await.is_ok());
@@ -161,7 +135,7 @@ mod tests {
     #[tokio::test]
     async fn a_first_instance_is_waited_for_however_much_it_takes() {
         let slots = Slots::new(8);
-        let (one, other) = (slots.share(&name("one")), slots.share(&name("other")));
+        let (one, other): (Arc<InUse>, Arc<InUse>) = Default::default();
         let slot = slots.take(&one, 6).await.expect("slots");
         assert!(matches!(slots.try_take(&other, 6), Err(NoSlot::Full)));
         let (taken, ()) = tokio::join!(slots.take(&other, 6), async { drop(slot) });

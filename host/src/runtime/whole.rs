@@ -11,16 +11,16 @@ use http_body::Frame;
 use wasmtime::Store;
 
 use super::account::Account;
+use super::answer::{AnswerBody, has_content};
 use super::exchange::{Exchange, Given};
 use super::handlers::WholeService;
 use super::handlers::whole_requests::{self, Request};
 use super::instance::InstanceState;
 use super::limits::MAX_FIELD_BYTES;
-use super::respond::{AnswerBody, has_content};
 use super::{field_lines, trace};
 
 /// A request's head as such a guest sees it.
-pub(super) struct Head {
+pub(crate) struct Head {
     parts: Arc<Parts>,
     headers: Vec<u8>,
     /// The trace that it is part of.

@@ -122,11 +122,18 @@ impl Admission {
         if let Ok(place) = place {
             taking.becomes_stream(place);
         } else {
+            taking.finds_no_place();
             // Those of them that nobody takes make room for the next.
             self.downloads.make_room_among_streams(self.max_streams / 2);
         }
         self.downloads.add(taking);
         is_stream
+    }
+
+    /// A guest goes on whose answer is over: as with a client that takes nothing, it is cut off
+    /// where others wait for its permit.
+    pub fn goes_on_for_nobody(&self, taking: &Arc<Taking>) {
+        self.downloads.add(taking);
     }
 
     /// How many answers are streams.

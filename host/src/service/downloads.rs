@@ -32,6 +32,8 @@ pub struct Taking {
     /// Its place among the streams, and who waits for it to have one.
     place: Mutex<Option<OwnedSemaphorePermit>>,
     is_stream: AtomicBool,
+    /// Whether there was none for it.
+    has_no_place: AtomicBool,
     became_stream: Notify,
     /// The client's connection, where that can say whether it takes anything.
     connection: OnceLock<Arc<State>>,
@@ -48,6 +50,7 @@ impl Taking {
             moved: AtomicU64::new(now),
             place: Mutex::default(),
             is_stream: AtomicBool::new(false),
+            has_no_place: AtomicBool::new(false),
             became_stream: Notify::new(),
             connection: OnceLock::new(),
         }
@@ -61,6 +64,11 @@ impl Taking {
         self.waits_since.store(if is_there { now() } else { NEVER }, Ordering::Relaxed);
     }
 
+    /// Resolves when it is ended for others.
+    pub async fn left(&self) {
+        self.leaves.cancelled().await;
+    }
+
     /// It goes out on this connection.
     pub fn goes_to(&self, connection: &Arc<State>) {
         _ = self.connection.set(Arc::clone(connection));
@@ -71,6 +79,17 @@ impl Taking {
         *self.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
         self.is_stream.store(true, Ordering::Relaxed);
         self.became_stream.notify_one();
+    }
+
+    /// It would have been one, and there are as many as may be.
+    pub(super) fn finds_no_place(&self) {
+        self.has_no_place.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that is so.
+    #[must_use]
+    pub fn has_no_place(&self) -> bool {
+        self.has_no_place.load(Ordering::Relaxed)
     }
 
     /// Whether it is one.

@@ -13,10 +13,11 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
+use super::leavers::Leavers;
 use super::registry::{Registry, Service, Snapshot};
-use super::tally::Tally;
 use super::version::Version;
 use super::version_metrics::Kind;
+use crate::tally::Tally;
 
 /// How a request to a service ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,8 @@ pub enum Outcome {
     Refused,
     /// Its store is full.
     StoreFull,
+    /// The host's disk is full.
+    DiskFull,
     /// Its store failed.
     StoreFailed,
     /// The host panicked while it ran.
@@ -69,6 +72,8 @@ pub struct ServiceMetrics {
     /// Of those that were answered, how they ended after it, where they did not end well.
     after_answer: [AtomicU64; Outcome::ALL.len()],
     reruns: AtomicU64,
+    /// Whose requests were left.
+    pub leavers: Leavers,
 }
 
 /// How those of one kind ended, and what they took.
@@ -89,7 +94,7 @@ pub struct RequestCount {
 }
 
 impl Outcome {
-    const ALL: [(Self, &'static str); 19] = [
+    const ALL: [(Self, &'static str); 20] = [
         (Self::Answered, "answered"),
         (Self::Trapped, "trapped"),
         (Self::Memory, "memory"),
@@ -105,6 +110,7 @@ impl Outcome {
         (Self::LeaseExpired, "lease-expired"),
         (Self::Refused, "transaction-refused"),
         (Self::StoreFull, "store-full"),
+        (Self::DiskFull, "disk-full"),
         (Self::StoreFailed, "store-failed"),
         (Self::HostFailed, "host-failed"),
         (Self::Overloaded, "overloaded"),
@@ -133,6 +139,7 @@ impl Outcome {
             | Self::Drained
             | Self::Conflict
             | Self::StoreFull
+            | Self::DiskFull
             | Self::StoreFailed
             | Self::HostFailed
             | Self::Overloaded

@@ -7,10 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use super::{
-    Admission, Lease, RouteConflict, RouteTable, ServiceMetrics, ServiceName, Traffic, Version,
-};
+use super::{Admission, Lease, RouteConflict, RouteTable, ServiceMetrics, Traffic, Version};
 use crate::manifest::Route;
+use crate::name::ServiceName;
 use crate::state::Store;
 
 /// A service as requests see it.

@@ -18,8 +18,9 @@ use std::net::Ipv6Addr;
 use http::Method;
 use http::request::Parts;
 
-use super::{ServiceName, path};
+use super::path;
 use crate::manifest::Route;
+use crate::name::ServiceName;
 
 /// All routes of all services. Immutable; rebuilt when a deployment changes them.
 #[derive(Debug, Default)]

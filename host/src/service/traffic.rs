@@ -10,11 +10,13 @@ use std::sync::Arc;
 
 use http::request::Parts;
 
+use super::Version;
 use super::routes::leads_to;
-use super::{ServiceName, Version};
 use crate::digest::Digest;
+use crate::manifest::Sticky;
+use crate::name::ServiceName;
 
-pub use plan::{Rule, Share, Sticky, TrafficError, TrafficPlan};
+pub use plan::{Rule, Share, TrafficError, TrafficPlan};
 pub use ticket::Ticket;
 
 /// The versions of a service that have traffic, and how they share it.

@@ -1,24 +1,15 @@
 //! A version: one component and one manifest of a service, ready to run.
 
-use std::fmt;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::VersionMetrics;
 use super::lease::{Lease, LeaseCount};
-use super::{ServiceName, VersionMetrics};
 use crate::digest::Digest;
 use crate::manifest::{Manifest, Route};
+use crate::name::VersionId;
 use crate::runtime::Pool;
-
-/// Which version: `cart v3`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize)]
-pub struct VersionId {
-    /// The service.
-    pub service: ServiceName,
-    /// Counted per service from 1.
-    pub number: u64,
-}
 
 /// A loaded version. Immutable; shared by all who hold a lease on it.
 #[derive(Debug)]
@@ -89,11 +80,5 @@ impl Version {
     #[must_use]
     pub fn lease_count(&self) -> u64 {
         self.leases.count()
-    }
-}
-
-impl fmt::Display for VersionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} v{}", self.service, self.number)
     }
 }

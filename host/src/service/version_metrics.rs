@@ -48,6 +48,8 @@ pub enum Ending {
     Conflict,
     /// Its client left before the answer.
     Left,
+    /// The same of one that left before: a client counts once.
+    LeftAgain,
     /// The load's doing: as many ran as may.
     Overloaded,
 }
@@ -96,8 +98,15 @@ pub struct Latencies(Box<[u32; BUCKETS]>);
 
 impl Ending {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 6] =
-        [Self::Well, Self::Failed, Self::HostFailed, Self::Conflict, Self::Left, Self::Overloaded];
+    pub const ALL: [Self; 7] = [
+        Self::Well,
+        Self::Failed,
+        Self::HostFailed,
+        Self::Conflict,
+        Self::Left,
+        Self::LeftAgain,
+        Self::Overloaded,
+    ];
 
     /// Of an outcome; none where it says nothing of the version or its surroundings. An
     /// answer is `well` or with 5xx.
@@ -106,7 +115,7 @@ impl Ending {
             Outcome::Answered if well => Some(Self::Well),
             Outcome::Answered => Some(Self::Failed),
             outcome if outcome.is_of_the_version() => Some(Self::Failed),
-            Outcome::StoreFull | Outcome::StoreFailed | Outcome::HostFailed => {
+            Outcome::StoreFull | Outcome::DiskFull | Outcome::StoreFailed | Outcome::HostFailed => {
                 Some(Self::HostFailed)
             }
             Outcome::Conflict => Some(Self::Conflict),
@@ -197,6 +206,12 @@ impl Measure {
         }
     }
 
+    /// Its client left, which it had done before.
+    pub fn left_again(mut self) {
+        self.ended = true;
+        self.metrics.count(self.kind, Ending::LeftAgain, Duration::ZERO);
+    }
+
     /// It says nothing of the version: its client did not send it whole.
     pub fn says_nothing(mut self) {
         self.ended = true;
@@ -240,10 +255,11 @@ impl Series {
         self.endings.iter().sum()
     }
 
-    /// The same but for those that never came to the version.
+    /// The same but for those that never came to the version, and for what a client did
+    /// again.
     #[must_use]
     pub fn tried(&self) -> u64 {
-        self.all() - self.count(Ending::Overloaded)
+        self.all() - self.count(Ending::Overloaded) - self.count(Ending::LeftAgain)
     }
 
     /// How many clients, or events, did not get what they came for, whoever's doing it was;
@@ -350,13 +366,15 @@ mod tests {
         begin().ended(Outcome::Conflict, None);
         begin().ended(Outcome::BodyTooLarge, None);
         drop(begin());
+        begin().left_again();
         metrics.begin(Kind::Delivery).ended(Outcome::Answered, None);
         metrics.begin(Kind::Delivery).ended(Outcome::NoAnswer, None);
         drop(metrics.begin(Kind::Delivery));
         let Measurement { requests, deliveries } = metrics.read();
         let counts = |series: &Series| Ending::ALL.map(|ending| series.count(ending));
-        assert_eq!(counts(&requests), [1, 2, 1, 1, 1, 0]);
-        assert_eq!(counts(&deliveries), [1, 1, 0, 0, 0, 0]);
+        assert_eq!(counts(&requests), [1, 2, 1, 1, 1, 1, 0]);
+        assert_eq!(counts(&deliveries), [1, 1, 0, 0, 0, 0, 0]);
+        assert_eq!((requests.all(), requests.tried()), (7, 6));
         assert_eq!((requests.errors(), deliveries.errors()), (4, 1));
         assert_eq!((requests.took.count(), deliveries.took.count()), (3, 2));
     }

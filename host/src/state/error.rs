@@ -29,6 +29,12 @@ pub enum Error {
     /// The bus does not take the store's events as fast as they come.
     #[error("as many events wait for the bus as may")]
     OutboxFull,
+    /// The store's write-ahead log has as many bytes as it may.
+    #[error(
+        "its write-ahead log has more than {0} bytes, and can be begun anew when a transaction \
+         that has been reading for long has ended ([limits] deadline)"
+    )]
+    LogFull(u64),
     /// The store has as many pages as it may, or the disk is full.
     #[error("the store is full")]
     Full,

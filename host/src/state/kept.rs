@@ -1,27 +1,35 @@
 //! Stores whose services are not deployed: nobody has them open, and what is in them stays.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
-use tokio::task::spawn_blocking;
+use rusqlite::Connection;
 
 use super::dead::{DeadLetter, DeadLetters, dead_counts_in, dead_letter_in, dead_letters_in};
 use super::error::Error;
-use crate::service::ServiceName;
+use crate::failpoint;
+use crate::keeper::Keeper;
+use crate::name::ServiceName;
+use crate::sqlite::{self, Access};
+
+/// How long a look may take, with those that wait before it.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The folder that all stores are in. Each file is opened for one look, with a connection of
-/// its own: a service that is deployed meanwhile has its store all the same.
+/// its own: a service that is deployed meanwhile has its store all the same. One thread looks,
+/// begun with the first look: a disk that stands still has no more of them than that.
 #[derive(Clone, Debug)]
 pub struct KeptStores {
     folder: Arc<Path>,
+    looks: Arc<OnceLock<Option<Keeper<()>>>>,
 }
 
 impl KeptStores {
     /// Those in this folder.
     #[must_use]
     pub fn new(folder: &Path) -> Self {
-        Self { folder: folder.into() }
+        Self { folder: folder.into(), looks: Arc::default() }
     }
 
     /// The services that have one, deployed or not, in their order. Blocks.
@@ -85,17 +93,30 @@ impl KeptStores {
         service: &ServiceName,
         look: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, Error> {
-        let path = self.path(service);
-        let looked = spawn_blocking(move || {
+        let (path, named) = (self.path(service), service.clone());
+        let start = || {
+            let started = Keeper::start("kept-stores", (), PATIENCE);
+            started.inspect_err(|error| tracing::error!(%error, "no kept store is read")).ok()
+        };
+        let looks = self.looks.get_or_init(start).as_ref();
+        let looks = looks.ok_or_else(|| {
+            Error::Unavailable("there is no thread that looks into it".to_owned())
+        })?;
+        let looked = looks.read(move |()| {
+            failpoint::stall(named.as_str());
             // To write: a log that a crash left is carried over at the first opening.
-            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-            let connection = Connection::open_with_flags(path, flags)?;
+            let connection = sqlite::open(&path, Access::Write)?;
             // One that was made a moment before a crash has none.
             let has_tables = "SELECT count(*) FROM sqlite_schema WHERE name = '_dead'";
             let has_tables: bool = connection.query_row(has_tables, (), |row| row.get(0))?;
             if has_tables { look(&connection) } else { Ok(T::default()) }
         });
-        let looked = looked.await.map_err(|error| Error::Unavailable(error.to_string()))?;
+        let looked = looked.await.map_err(|unanswered| {
+            Error::Unavailable(format!(
+                "whoever looks into stores that are not open is busy: {unanswered}; check the disk \
+                 that they are on"
+            ))
+        })?;
         looked.map_err(|error: rusqlite::Error| Error::Unavailable(error.to_string()))
     }
 

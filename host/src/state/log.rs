@@ -28,6 +28,8 @@ const PAGE_BYTES: u64 = 4_096 + 24;
 #[derive(Debug, Default)]
 pub(super) struct Log {
     is_long: AtomicBool,
+    /// Whether it was said that it has as much as it may.
+    told_full: AtomicBool,
     shut_until: Mutex<Option<Instant>>,
     begun_anew: Notify,
 }
@@ -52,13 +54,21 @@ impl Log {
         self.is_long.store(true, Ordering::Release);
     }
 
-    /// Notes that it was begun anew, or that it never was long.
-    pub(super) fn note_short(&self) {
+    /// Notes that writes are refused for it. Whether that is to be said: it is said once, until
+    /// the log is short again.
+    pub(super) fn note_full(&self) -> bool {
+        !self.told_full.swap(true, Ordering::Relaxed)
+    }
+
+    /// Notes that it was begun anew, or that it never was long. Whether it was said that
+    /// writes are refused, and they no longer are.
+    pub(super) fn note_short(&self) -> bool {
         if self.is_long() {
             self.is_long.store(false, Ordering::Release);
             *self.lock() = None;
             self.begun_anew.notify_waiters();
         }
+        self.told_full.load(Ordering::Relaxed) && self.told_full.swap(false, Ordering::Relaxed)
     }
 
     pub(super) fn is_long(&self) -> bool {
@@ -80,5 +90,21 @@ impl Log {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
         self.shut_until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_log_is_told_of_when_that_begins_and_when_it_ends() {
+        let log = Log::default();
+        for _ in 0..2 {
+            assert!(!log.note_short(), "nothing was said");
+            log.note_long(Instant::now());
+            assert_eq!((log.note_full(), log.note_full(), log.note_full()), (true, false, false));
+            assert!(log.note_short() && !log.is_long());
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Migrations: a service's own schema, applied once and in order.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use rusqlite::fallible_iterator::FallibleIterator as _;
@@ -13,9 +15,6 @@ use super::sandbox::{Bounds, Broken, Watched};
 use super::snapshot::Writes;
 use super::writer::Writer;
 use crate::digest::Digest;
-
-/// How long all migrations of one deployment may take together.
-pub(super) const MIGRATION_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a candidate's health may take on migrations that are not committed: nobody else
 /// writes meanwhile.
@@ -71,18 +70,19 @@ pub enum MigrationError {
 }
 
 /// Applies what is not yet applied, in one transaction; undoes it again unless
-/// `apply`. Returns the names.
+/// `apply`, or when nobody waits for it any more. Returns the names.
 pub(super) fn run(
     writer: &mut Writer,
     migrations: &[Migration],
     apply: bool,
+    gone: &Arc<AtomicBool>,
 ) -> Result<Vec<String>, MigrationError> {
     let mut footprint = Footprint { sql: true, ..Footprint::default() };
     writer.begin_lease(&Writes::default(), &mut footprint)?;
-    let deadline = Instant::now() + MIGRATION_TIMEOUT;
+    let deadline = Instant::now() + writer.options().migration_timeout;
     // A deployment tries them first.
     let kept = if apply { Ok(0) } else { keep_their_order(&writer.connection, migrations) };
-    let applied = kept.and_then(|_| apply_all(writer, migrations, deadline));
+    let applied = kept.and_then(|_| apply_all(writer, migrations, deadline, gone));
     if applied.is_err() || !apply {
         // It may have undone all of it already.
         let undone = writer.undo_lease(false);
@@ -101,8 +101,13 @@ pub(super) fn run(
 
 /// Applies what is not yet applied below a lease that is begun, so that what is undone of the
 /// lease leaves it.
-pub(super) fn put_on_trial(writer: &mut Writer, migrations: &[Migration]) -> Result<(), Error> {
-    let applied = apply_all(writer, migrations, Instant::now() + MIGRATION_TIMEOUT);
+pub(super) fn put_on_trial(
+    writer: &mut Writer,
+    migrations: &[Migration],
+    gone: &Arc<AtomicBool>,
+) -> Result<(), Error> {
+    let deadline = Instant::now() + writer.options().migration_timeout;
+    let applied = apply_all(writer, migrations, deadline, gone);
     let applied = applied.map(drop).map_err(|error| match error {
         MigrationError::Store(error) => error,
         error => Error::Unavailable(error.to_string()),
@@ -127,11 +132,12 @@ fn apply_all(
     writer: &mut Writer,
     migrations: &[Migration],
     deadline: Instant,
+    gone: &Arc<AtomicBool>,
 ) -> Result<Vec<String>, MigrationError> {
     let mut names = Vec::new();
     for migration in migrations {
         if !is_applied(&writer.connection, migration)? {
-            apply_one(writer, migration, deadline)?;
+            apply_one(writer, migration, deadline, gone)?;
             names.push(migration.name.clone());
         }
     }
@@ -196,6 +202,7 @@ fn apply_one(
     writer: &mut Writer,
     migration: &Migration,
     deadline: Instant,
+    gone: &Arc<AtomicBool>,
 ) -> Result<(), MigrationError> {
     let failed = |reason: String| MigrationError::Failed { name: migration.name.clone(), reason };
     rollback::refuse_nul(&migration.sql)
@@ -207,8 +214,9 @@ fn apply_one(
         watched: Watched {
             deadline,
             budget: Budget::default(),
-            gone: None,
-            ends_early: false,
+            gone: Some(Arc::clone(gone)),
+            // All of it is undone then, and nothing else is in its transaction.
+            ends_early: true,
             gives_way: true,
         },
         memory: writer.options().max_migration_memory,
@@ -242,7 +250,9 @@ fn run_all(writer: &Writer, sql: &str, bounds: &Bounds) -> Result<(), Error> {
     loop {
         let mut guest = writer.sandbox().enter(connection, bounds.clone());
         guest.begin(rest);
+        let preparing = guest.preparing();
         let first = Batch::new(connection, rest).next();
+        drop(preparing);
         let Some(mut statement) = first.map_err(|error| guest.failed(error))? else {
             return Ok(());
         };

@@ -23,6 +23,8 @@ pub struct StoreOptions {
     pub group_patience: Duration,
     /// How long one SQL statement of a guest may run.
     pub statement_timeout: Duration,
+    /// How long all migrations of one deployment may take together.
+    pub migration_timeout: Duration,
     /// Pages (of 4 KiB) that the file may have.
     pub max_pages: u32,
     /// Rows that one query returns.
@@ -80,6 +82,7 @@ impl Default for StoreOptions {
             apply_timeout: Duration::from_secs(1),
             group_patience: Duration::from_millis(2),
             statement_timeout: Duration::from_secs(2),
+            migration_timeout: Duration::from_secs(60),
             max_pages: 1 << 18,
             max_rows: 10_000,
             max_result_bytes: 16 << 20,

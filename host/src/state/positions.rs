@@ -4,10 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 
 use super::error::Error;
 use super::store::Store;
+use crate::sqlite::{self, Access};
 
 /// Every table that has positions on the bus. What is done or held has a cursor;
 /// dead letters outlive theirs.
@@ -43,8 +44,7 @@ pub fn last_position(folder: &Path) -> u64 {
 
 fn last_position_at(path: &Path) -> rusqlite::Result<u64> {
     // To write: a log that a crash left is carried over at the first opening.
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
+    let connection = sqlite::open(path, Access::Write)?;
     let tables = "SELECT count(*) FROM sqlite_schema WHERE name = '_cursor'";
     // One of an older format, or that was made a moment before a crash.
     let has_tables: bool = connection.query_row(tables, (), |row| row.get(0))?;

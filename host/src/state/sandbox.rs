@@ -26,7 +26,6 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use foldhash::fast::RandomState;
-use rusqlite::hooks::{AuthContext, Authorization};
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, ErrorCode, Statement};
 
@@ -37,6 +36,7 @@ use self::watch::{Ended, Watch};
 pub(super) use self::watch::{Stopper, Watched};
 use super::error::{Error, SqlErrorKind};
 use super::memory::{self, Account, Charged, Over as _, Refused};
+use super::raw::{self, Verdict};
 
 /// Page cache in KiB while a statement of the writer's sorts: SQLite sorts so much in one step,
 /// which nothing ends.
@@ -149,15 +149,15 @@ impl Sandbox {
         functions::install(connection)?;
         let shared = Arc::new(Shared::default());
         let switch = Arc::clone(&shared);
-        connection.authorizer(Some(move |context: AuthContext<'_>| {
+        raw::set_authorizer(connection, move |asked| {
             if !switch.guest.load(Ordering::Relaxed) {
-                Authorization::Allow
+                Verdict::Allow
             } else if switch.watch.is_over() {
-                Authorization::Deny
+                Verdict::Deny
             } else {
-                switch.preparing().decide(&context, modules)
+                switch.preparing().decide(asked, modules)
             }
-        }))?;
+        })?;
         shared.watch.install(connection)?;
         Ok(Self {
             stopper: shared.watch.stopper(connection),

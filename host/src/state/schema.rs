@@ -1,11 +1,10 @@
 //! The file: how it is opened, and the host's own tables in it.
 
 use std::path::Path;
-use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
-use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, Transaction};
 
 use super::error::Error;
 use super::keyvalue;
@@ -14,18 +13,14 @@ use super::options::StoreOptions;
 use super::sandbox::MAX_OBJECTS;
 use super::store::Core;
 use crate::journal::{self, JournalError};
+use crate::sqlite::{self, Access, FormatError, Formats};
 
-/// The formats of the host's tables: each takes a file from the one before it to
-/// its own, and the first a new file. A host upgrades older files when it opens
-/// them and refuses a file that a newer one made.
-const FORMATS: &[&str] = &[FORMAT_1, FORMAT_2, FORMAT_3, FORMAT_4, FORMAT_5];
+/// The formats of the host's tables.
+const FORMATS: Formats =
+    Formats { application: None, steps: &[FORMAT_1, FORMAT_2, FORMAT_3, FORMAT_4, FORMAT_5] };
 
 /// The newest of them.
-pub(super) const FORMAT: usize = FORMATS.len();
-
-/// How long to wait for another process that has the file open (an operator's
-/// shell, a backup).
-pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const FORMAT: usize = FORMATS.steps.len();
 
 /// Statements that a connection keeps prepared.
 const CACHED_STATEMENTS: usize = 64;
@@ -164,14 +159,15 @@ pub(super) fn open_writer(core: &Core) -> Result<Connection, Error> {
         connection.pragma_update(None, "max_page_count", options.max_pages)
     })()
     .map_err(failed)?;
-    if format(&connection, path)? < FORMAT {
-        let transaction =
-            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-        // Again: two connections may have come here at once.
-        let format = format(&transaction, path)?;
-        upgrade(&transaction, format).map_err(failed)?;
-        transaction.commit().map_err(failed)?;
-    }
+    FORMATS.upgrade(&mut connection, more).map_err(|error| match error {
+        FormatError::Sqlite(error) => failed(error),
+        FormatError::Newer(found) => Error::Unavailable(format!(
+            "{} has format {found}, this host knows up to {FORMAT}: use the host that made it, \
+             or a newer one",
+            path.display()
+        )),
+        FormatError::Foreign => Error::Unavailable(format!("{}: {error}", path.display())),
+    })?;
     Ok(connection)
 }
 
@@ -187,11 +183,7 @@ pub(super) fn open_reader(path: &Path, options: &StoreOptions) -> rusqlite::Resu
 
 fn open(path: &Path, options: &StoreOptions) -> rusqlite::Result<Connection> {
     memory::install();
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_CREATE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
+    let connection = sqlite::open(path, Access::Make)?;
     connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
     // Guests' SQL runs here, so SQLite's own advice for untrusted SQL holds
     // (SQLite, "Defense Against The Dark Arts").
@@ -236,33 +228,14 @@ fn limit(bytes: usize) -> i32 {
     i32::try_from(bytes).unwrap_or(i32::MAX)
 }
 
-/// The format of the host's tables in the file, 0 where it has none yet.
-fn format(connection: &Connection, path: &Path) -> Result<usize, Error> {
-    let format: usize = connection
-        .pragma_query_value(None, "user_version", |row| row.get(0))
-        .map_err(|error| Error::of_host(&error))?;
-    if format > FORMAT {
-        return Err(Error::Unavailable(format!(
-            "{} has format {format}, this host knows up to {FORMAT}: use the host that made it, \
-             or a newer one",
-            path.display()
-        )));
+/// What an upgrade does besides the steps' texts.
+fn more(upgrade: &Transaction<'_>, had: usize, now: usize) -> rusqlite::Result<()> {
+    if now == FORMAT && (1..LARGE_VALUES).contains(&had) {
+        keyvalue::move_large(upgrade)?;
     }
-    Ok(format)
-}
-
-/// Makes the host's tables what they are in the newest format.
-fn upgrade(transaction: &Transaction<'_>, from: usize) -> rusqlite::Result<()> {
-    for step in &FORMATS[from..] {
-        transaction.execute_batch(step)?;
-    }
-    if (1..LARGE_VALUES).contains(&from) {
-        keyvalue::move_large(transaction)?;
-    }
-    transaction.pragma_update(None, "user_version", FORMAT)?;
-    if from == 0 {
+    if now == FORMAT && had == 0 {
         let store_id = uuid::Uuid::new_v4().to_string();
-        transaction.execute("INSERT INTO _meta VALUES ('store_id', ?1)", [store_id])?;
+        upgrade.execute("INSERT INTO _meta VALUES ('store_id', ?1)", [store_id])?;
     }
     Ok(())
 }

@@ -14,16 +14,16 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedMutexGuard, Semaphore, oneshot};
 
 pub(super) use self::core::Core;
 use self::queue::Queue;
-pub(super) use self::queue::{Job, LeaseJob};
+pub(super) use self::queue::{Job, LeaseJob, MigrateJob};
 use super::doing::Doing;
 use super::error::Error;
 use super::fate::Claim;
 use super::inline::Inline;
-use super::migration::{MIGRATION_TIMEOUT, Migration, MigrationError};
+use super::migration::{Migration, MigrationError};
 use super::options::StoreOptions;
 use super::snapshot::{IdleReader, Reader, Reads, Snapshot, Writes};
 use super::threads;
@@ -49,6 +49,8 @@ pub struct Store {
     file_made: OnceLock<()>,
     last_used: Mutex<Instant>,
     pub(super) inline: Inline,
+    /// Where those have their turns that take longer than they may hold the writer.
+    line: Arc<tokio::sync::Mutex<()>>,
     /// What the writer is at, see [`Doing`].
     doing: AtomicU8,
     /// How often the host waited in vain.
@@ -73,6 +75,7 @@ impl Store {
             file_made: OnceLock::new(),
             last_used: Mutex::new(Instant::now()),
             inline: Inline::default(),
+            line: Arc::default(),
             doing: AtomicU8::default(),
             late: AtomicU64::default(),
             told_late: Mutex::default(),
@@ -85,6 +88,18 @@ impl Store {
     #[must_use]
     pub fn begin(self: &Arc<Self>) -> Transaction {
         Transaction::optimistic(self)
+    }
+
+    /// A place in the line of invocations that take longer than they may hold the writer: the
+    /// first has its turn until what is returned is dropped.
+    pub async fn line(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.line).lock_owned().await
+    }
+
+    /// How long one may hold the writer that has it alone.
+    #[must_use]
+    pub fn lease_timeout(&self) -> Duration {
+        self.core.options.lease_timeout
     }
 
     /// Runs `run` with the writer lease, on the writer's own thread, and returns
@@ -206,14 +221,19 @@ impl Store {
             return Ok(Vec::new());
         }
         let (reply, applied) = oneshot::channel();
-        self.enqueue(Job::Migrate { migrations: migrations.to_vec(), apply, reply })?;
+        // Its deployment ends with the host, and a migration may compute for a minute.
+        let gone = SetOnDrop(Arc::default());
+        let job =
+            MigrateJob { migrations: migrations.to_vec(), apply, reply, gone: Arc::clone(&gone.0) };
+        self.enqueue(Job::Migrate(job))?;
         let mut applied = pin!(applied);
         let mut patience = self.core.options.host_patience;
         let mut done = deadline::within(patience, &mut applied).await;
         if done.is_err() && self.doing() == Doing::Migrations {
             // They have begun, and have a time of their own.
-            patience += MIGRATION_TIMEOUT;
-            done = deadline::within(MIGRATION_TIMEOUT, applied).await;
+            let timeout = self.core.options.migration_timeout;
+            patience += timeout;
+            done = deadline::within(timeout, applied).await;
         }
         match done {
             Ok(applied) => applied.map_err(|_| self.writer_ended())?,

@@ -14,7 +14,7 @@ use super::history::Footprint;
 use super::migration;
 use super::snapshot::{Reads, Snapshot, Writes};
 use super::sql::Deadlines;
-use super::store::{Job, LeaseJob, Store};
+use super::store::{Job, LeaseJob, MigrateJob, Store};
 use super::threads;
 use super::transaction::{Home, Leased, Transaction};
 use super::writer::{Durable, Writer};
@@ -110,10 +110,10 @@ fn handle(store: &Arc<Store>, mut writer: Box<Writer>, job: Job) -> Option<Box<W
             Some(writer)
         }
         // One that nobody waits for any more is not begun.
-        Job::Migrate { reply, .. } if reply.is_closed() => Some(writer),
-        Job::Migrate { migrations, apply, reply } => {
+        Job::Migrate(job) if job.reply.is_closed() => Some(writer),
+        Job::Migrate(MigrateJob { migrations, apply, reply, gone }) => {
             writer.commit_group();
-            let _ = reply.send(migration::run(&mut writer, &migrations, apply));
+            let _ = reply.send(migration::run(&mut writer, &migrations, apply, &gone));
             Some(writer)
         }
         Job::Lease(job) => lease(store, writer, job),
@@ -183,7 +183,7 @@ fn lease(store: &Arc<Store>, mut writer: Box<Writer>, job: LeaseJob) -> Option<B
         return Some(writer);
     }
     if !trial.is_empty()
-        && let Err(error) = migration::put_on_trial(&mut writer, &trial)
+        && let Err(error) = migration::put_on_trial(&mut writer, &trial, &gone)
     {
         let _ = ended.send(Err(error));
         return Some(writer);
@@ -248,6 +248,6 @@ fn refuse(job: Job, error: &Error) {
         Job::Host(work) => work(Err(error)),
         Job::Tidy => {}
         Job::Expire => tracing::debug!(%error, "idempotency keys are expired later"),
-        Job::Migrate { reply, .. } => drop(reply.send(Err(error.clone().into()))),
+        Job::Migrate(job) => drop(job.reply.send(Err(error.clone().into()))),
     }
 }

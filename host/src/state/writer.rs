@@ -1,8 +1,11 @@
 //! The writer: a store's one writing connection, and the group that is open on it.
 
+mod applying;
+mod commit;
 mod group;
 mod guest;
 mod hooks;
+mod long_log;
 mod undone;
 
 use std::sync::Arc;
@@ -19,32 +22,22 @@ use self::hooks::Hooks;
 
 use super::budget::Budget;
 use super::control::{Control, Controlled};
-use super::error::{Error, Rerun, is_io_failure};
+use super::error::{Error, Rerun};
 use super::held;
 use super::history::{Footprint, History};
 use super::idempotency::{self, Keeping, KeptAnswer, KeyClaim};
-use super::inbox::{self, Advance, Consumption};
+use super::inbox::Consumption;
 use super::keyvalue;
-use super::log::Log;
 use super::options::StoreOptions;
-use super::outbox::{self, Publication};
 use super::rollback;
 use super::sandbox::Sandbox;
-use super::schema::BUSY_TIMEOUT;
 use super::snapshot::{Reads, Writes};
 use super::sql::Deadlines;
 use super::store::Core;
-use crate::failpoint;
 use crate::journal::Checkpoints;
 
 /// For how long lease holders join no others, nor others them, after a group was undone.
 const WARY: Duration = Duration::from_secs(1);
-
-/// How long after a long log could not be cut it is not tried again: all of it is looked at.
-const CUT_PAUSE: Duration = Duration::from_millis(10);
-
-/// After so many writes of an invocation the clock is looked at.
-const LOOK_EVERY: usize = 16;
 
 /// Resolves when the group is committed.
 pub(super) type Durable = oneshot::Receiver<Result<(), Error>>;
@@ -183,48 +176,6 @@ impl Writer {
     }
 
     /// Publishes events with the group.
-    pub(super) fn publish(&mut self, publications: &[Publication]) -> Result<(), Error> {
-        let began = self.begin_to_apply(publications.len());
-        self.publish_since(publications, began)
-    }
-
-    fn publish_since(
-        &mut self,
-        publications: &[Publication],
-        began: Option<Instant>,
-    ) -> Result<(), Error> {
-        let Some(group) = self.group.as_ref().filter(|_| !publications.is_empty()) else {
-            return Ok(());
-        };
-        let last = group.published.last().map_or(0, |last| last.sequence);
-        let last = last.max(self.core.outbox.highest());
-        let before = group.published.len();
-        for some in publications.chunks(LOOK_EVERY) {
-            let Some(group) = &mut self.group else { return Ok(()) };
-            let inserted = outbox::insert(&self.connection, some, &mut group.published);
-            inserted.map_err(|error| self.group_failed(&error))?;
-            self.apply_no_longer(began, || format!("{} events", publications.len()))?;
-        }
-        let published = self.group.as_ref().and_then(|group| group.published.get(before));
-        match published.map(|first| first.sequence).filter(|&first| first <= last) {
-            Some(sequence) => Err(self.out_of_order(sequence, last)),
-            None => Ok(()),
-        }
-    }
-
-    /// What would be published would be taken for what the bus has already: nothing is.
-    fn out_of_order(&mut self, sequence: u64, last: u64) -> Error {
-        let service = &self.core.service;
-        let reason = format!(
-            "its outbox gives out sequence {sequence}, and has given out {last} before: its file \
-             was changed by hand; start the host again, and it publishes under a new identity"
-        );
-        tracing::error!(service, sequence, last, "nothing is published: {reason}");
-        let error = Error::Unavailable(reason);
-        self.break_group(&error);
-        error
-    }
-
     /// Opens a group for what has to be written besides members, if there is any, and begins a
     /// long log anew.
     pub(super) fn tidy(&mut self) -> Result<(), Error> {
@@ -314,123 +265,6 @@ impl Writer {
         Ok(())
     }
 
-    /// Commits the group and tells its members. Where it cannot be committed, they are done
-    /// again.
-    pub(super) fn commit_group(&mut self) {
-        if self.group.is_none() {
-            return;
-        }
-        match self.try_commit() {
-            Ok(()) => self.carry_log_over(),
-            Err(error) => self.judge(&error),
-        }
-    }
-
-    /// Commits the group and tells its members; where it fails it is undone.
-    fn try_commit(&mut self) -> Result<(), Error> {
-        let Some(group) = &self.group else { return Ok(()) };
-        failpoint::stall(&self.core.service);
-        if let Some(before_commit) = &self.core.options.before_commit {
-            before_commit();
-        }
-        let advances = self.core.inbox.advances(group.consumed.iter());
-        let trim = self.core.outbox.to_trim();
-        let written = inbox::write(&self.connection, &advances)
-            .and_then(|()| trim.map_or(Ok(()), |upto| outbox::trim(&self.connection, upto)))
-            .and_then(|()| {
-                before_commit(&advances, trim);
-                let _announced = self.hooks.announce();
-                self.connection.take(Control::Commit)
-            });
-        if let Err(error) = written {
-            let is_io_failure = is_io_failure(&error);
-            if is_io_failure {
-                self.core.poison(&error);
-            }
-            let error = Error::of_commit(&error);
-            self.break_group(&error);
-            if is_io_failure {
-                // Nothing is written again to a file that failed.
-                self.tell_undone(&error);
-            }
-            return Err(error);
-        }
-        // At once: what is committed must not be undone, whatever comes.
-        let Some(group) = self.group.take() else { return Ok(()) };
-        after_commit(&advances, trim);
-        self.core.note_commit(group.sequence);
-        self.core.inbox.confirm(&advances);
-        if let Some(upto) = trim {
-            self.core.outbox.trimmed(upto);
-        }
-        self.core.outbox.committed(group.published);
-        // Another file may have failed meanwhile: nothing more is acknowledged, though it is
-        // there.
-        let outcome = self.core.check().map_err(|error| Error::Uncertain(error.to_string()));
-        // Before anyone is told: a client that has its answer may repeat at once.
-        drop(group.claims);
-        failpoint::pass("before gate release");
-        for member in group.members {
-            member.tell(outcome.clone());
-        }
-        failpoint::pass("after gate release");
-        Ok(())
-    }
-
-    fn carry_log_over(&mut self) {
-        let carried = self.checkpoints.run_if_due(&self.connection);
-        if let Err(error) = carried.and_then(|()| self.cut_long_log()) {
-            let error = self.failed(&error);
-            let service = &self.core.service;
-            match error {
-                // Said once for all that fails for it.
-                Error::Full if self.core.options.room.is_full() => {
-                    tracing::debug!(service, %error, "the write-ahead log is carried over later");
-                }
-                error => {
-                    tracing::warn!(service, %error, "the write-ahead log is carried over later");
-                }
-            }
-        }
-    }
-
-    /// Has a long log begun anew, where nobody reads; else those who would read wait.
-    fn cut_long_log(&mut self) -> rusqlite::Result<()> {
-        let max = self.core.options.max_log_bytes;
-        if !Log::is_long_with(self.checkpoints.pages(), max) {
-            self.core.log.note_short();
-            return Ok(());
-        }
-        let now = Instant::now();
-        if self.cuts_again.is_some_and(|again| now < again) {
-            return Ok(());
-        }
-        if self.checkpoints.cut(&self.connection, BUSY_TIMEOUT)? {
-            self.cuts_again = None;
-            self.core.log.note_short();
-        } else {
-            self.cuts_again = Some(now + CUT_PAUSE);
-            self.core.log.note_long(now);
-        }
-        Ok(())
-    }
-
-    /// Refuses to begin where the log has as much as it may: readers hold it.
-    fn check_log(&mut self) -> Result<(), Error> {
-        let max = self.core.options.max_log_bytes;
-        if !Log::is_above(self.checkpoints.pages(), max) {
-            return Ok(());
-        }
-        self.cut_long_log().map_err(|error| self.failed(&error))?;
-        if Log::is_above(self.checkpoints.pages(), max) {
-            return Err(Error::Unavailable(format!(
-                "its write-ahead log has more than {max} bytes, and can be begun anew when a \
-                 transaction that has been reading for long has ended ([limits] deadline)"
-            )));
-        }
-        Ok(())
-    }
-
     pub(super) fn get(&self, bucket: &str, key: &str) -> Result<Option<Bytes>, Error> {
         keyvalue::get(&self.connection, bucket, key).map_err(|error| self.failed(&error))
     }
@@ -517,66 +351,6 @@ impl Writer {
         }
     }
 
-    /// When so many writes of an invocation began; those that write little never look at the
-    /// clock.
-    fn begin_to_apply(&self, writes: usize) -> Option<Instant> {
-        (writes >= LOOK_EVERY).then(Instant::now)
-    }
-
-    /// Refuses an invocation whose writes take too long. Its group is undone, and the others in
-    /// it are done again without it.
-    fn apply_no_longer(
-        &mut self,
-        began: Option<Instant>,
-        what: impl FnOnce() -> String,
-    ) -> Result<(), Error> {
-        let limit = self.core.options.apply_timeout;
-        if began.is_none_or(|began| began.elapsed() <= limit) {
-            return Ok(());
-        }
-        let what = what();
-        let error = Error::Limit(format!(
-            "to write its {what} takes longer than {limit:?}: commit in parts"
-        ));
-        self.break_group(&error);
-        Err(error)
-    }
-
-    /// Applies what an invocation buffered.
-    fn apply(
-        &mut self,
-        writes: &Writes,
-        began: Option<Instant>,
-        footprint: &mut Footprint,
-    ) -> Result<(), Error> {
-        for (number, (bucket, key, value)) in writes.iter().enumerate() {
-            let written = self.write(bucket, key, value.map(Bytes::as_ref), footprint);
-            written.map_err(|error| self.group_failed(&error))?;
-            if number % LOOK_EVERY == LOOK_EVERY - 1 {
-                self.apply_no_longer(began, || format!("{} keys", writes.keys()))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn write(
-        &self,
-        bucket: &str,
-        key: &str,
-        value: Option<&[u8]>,
-        footprint: &mut Footprint,
-    ) -> rusqlite::Result<()> {
-        let key_set_changed = match value {
-            Some(value) => keyvalue::set(&self.connection, bucket, key, value)?,
-            None => keyvalue::delete(&self.connection, bucket, key)?,
-        };
-        footprint.keys.push(self.core.fingerprint.key(bucket, key));
-        if key_set_changed {
-            footprint.key_sets.push(self.core.fingerprint.key_set(bucket));
-        }
-        Ok(())
-    }
-
     /// A write of the host's failed: its group is given up as a whole, since SQLite may have
     /// undone more than the one statement. Its members are done again.
     pub(super) fn group_failed(&mut self, error: &rusqlite::Error) -> Error {
@@ -587,25 +361,5 @@ impl Writer {
 
     fn failed(&self, error: &rusqlite::Error) -> Error {
         self.core.failed(error)
-    }
-}
-
-fn before_commit(advances: &[Advance], trim: Option<u64>) {
-    failpoint::pass("before commit");
-    if !advances.is_empty() {
-        failpoint::pass("before cursor commit");
-    }
-    if trim.is_some() {
-        failpoint::pass("before outbox trim");
-    }
-}
-
-fn after_commit(advances: &[Advance], trim: Option<u64>) {
-    failpoint::pass("after commit");
-    if !advances.is_empty() {
-        failpoint::pass("after cursor commit");
-    }
-    if trim.is_some() {
-        failpoint::pass("after outbox trim");
     }
 }

@@ -1,10 +1,11 @@
 //! The newest lines of the log, in memory.
 //!
-//! A ring: when it is full the oldest lines go, whoever has read them or not. A
-//! reader has nothing here but the position that it is at, so that a slow one
+//! When there is no more room the oldest lines go of whom has most, whoever has read them or
+//! not: what a service prints, what the host says of it, and what it says of itself are each
+//! by themselves, so that no service's lines push out another's. A reader has nothing here but the position that it is at, so that a slow one
 //! costs the host nothing; it is told how many lines it missed.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +15,7 @@ use tokio::sync::Notify;
 use utoipa::ToSchema;
 
 use super::line::{LogLevel, LogLine};
+use super::source::Source;
 
 /// How many lines are looked at while the ring is locked: whoever logs waits
 /// for no more than that.
@@ -38,10 +40,19 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Ring {
-    lines: VecDeque<Arc<LogLine>>,
+    /// By position.
+    lines: BTreeMap<u64, Arc<LogLine>>,
     bytes: usize,
+    by_source: HashMap<Source, OfOne>,
     /// The newest line's, whether it is still there or not.
     last: u64,
+}
+
+/// What is there of one source, which has some.
+#[derive(Debug, Default)]
+struct OfOne {
+    positions: VecDeque<u64>,
+    bytes: usize,
 }
 
 /// Some of the lines, in their order.
@@ -98,18 +109,10 @@ impl Logs {
     }
 
     /// Takes a line in; it gets its position here. Never waits for a reader.
-    pub(super) fn keep(&self, mut line: LogLine) {
-        let bytes = line.bytes();
+    pub(super) fn keep(&self, line: LogLine) {
         let mut ring = self.lock();
-        ring.last += 1;
-        line.position = ring.last;
-        ring.bytes += bytes;
-        ring.lines.push_back(Arc::new(line));
-        while ring.bytes > self.inner.max_bytes
-            && let Some(oldest) = ring.lines.pop_front()
-        {
-            ring.bytes -= oldest.bytes();
-        }
+        ring.push(line);
+        while ring.bytes > self.inner.max_bytes && ring.make_room() {}
         drop(ring);
         self.inner.grown.notify_waiters();
     }
@@ -141,23 +144,25 @@ impl Logs {
         let begin = after.map_or(oldest - 1, |after| if after > last { 0 } else { after });
         let mut page = LogPage { lines: Vec::new(), next: begin, last, missed: 0 };
         for _ in 0..MAX_LOOKED_AT / CHUNK {
-            let (chunk, oldest) = self.lock().after(page.next);
-            // Also what went while the page was made.
-            page.missed += (oldest - 1).saturating_sub(page.next);
-            page.next = page.next.max(oldest - 1);
+            let (chunk, last) = self.lock().after(page.next);
+            page.last = last;
             if chunk.is_empty() {
+                // Those up to the newest, if there were any, are gone.
+                page.missed += last - page.next;
+                page.next = last;
                 break;
             }
             for line in chunk {
                 if page.lines.len() == limit {
                     return page;
                 }
+                // Also what went while the page was made.
+                page.missed += line.position - page.next - 1;
                 page.next = line.position;
                 if wanted.fits(&line) {
                     page.lines.push(LogLine::clone(&line));
                 }
             }
-            page.last = page.last.max(page.next);
         }
         page
     }
@@ -193,29 +198,52 @@ impl Logs {
 }
 
 impl Ring {
+    /// Gives a line its position.
+    fn push(&mut self, mut line: LogLine) {
+        self.last += 1;
+        line.position = self.last;
+        let of_one = self.by_source.entry(Source::of_line(&line)).or_default();
+        of_one.positions.push_back(line.position);
+        of_one.bytes += line.bytes();
+        self.bytes += line.bytes();
+        self.lines.insert(line.position, Arc::new(line));
+    }
+
+    /// Gives up the oldest line of whom has most. Says whether there was one.
+    fn make_room(&mut self) -> bool {
+        let most = self.by_source.values_mut().max_by_key(|of_one| of_one.bytes);
+        let Some(of_one) = most else { return false };
+        let oldest = of_one.positions.pop_front();
+        let Some(line) = oldest.and_then(|oldest| self.lines.remove(&oldest)) else {
+            return false;
+        };
+        of_one.bytes -= line.bytes();
+        self.bytes -= line.bytes();
+        if of_one.positions.is_empty() {
+            self.by_source.remove(&Source::of_line(&line));
+        }
+        true
+    }
+
     /// The positions of the oldest line, or the next where there is none, and of
     /// the newest.
     fn extent(&self) -> (u64, u64) {
-        (self.last + 1 - self.lines.len() as u64, self.last)
+        let oldest = self.lines.first_key_value().map(|(position, _)| *position);
+        (oldest.unwrap_or(self.last + 1), self.last)
     }
 
-    /// The next lines after a position, some of them, and the oldest's position.
+    /// The next lines after a position, some of them, and the newest's position.
     fn after(&self, position: u64) -> (Vec<Arc<LogLine>>, u64) {
-        let begin = self.index(position + 1);
-        let chunk = self.lines.range(begin..(begin + CHUNK).min(self.lines.len()));
-        (chunk.cloned().collect(), self.extent().0)
+        let chunk = self.lines.range(position + 1..).take(CHUNK);
+        (chunk.map(|(_, line)| Arc::clone(line)).collect(), self.last)
     }
 
     /// The lines just before a position, some of them.
     fn before(&self, position: u64) -> Vec<Arc<LogLine>> {
-        let end = self.index(position);
-        self.lines.range(end.saturating_sub(CHUNK)..end).cloned().collect()
-    }
-
-    /// Where the line of this position is, or would be.
-    fn index(&self, position: u64) -> usize {
-        let index = position.saturating_sub(self.extent().0);
-        usize::try_from(index).map_or(self.lines.len(), |index| index.min(self.lines.len()))
+        let chunk = self.lines.range(..position).rev().take(CHUNK);
+        let mut chunk: Vec<_> = chunk.map(|(_, line)| Arc::clone(line)).collect();
+        chunk.reverse();
+        chunk
     }
 }
 

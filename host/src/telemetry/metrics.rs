@@ -8,6 +8,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 
 use super::logs::{Counts, Logs};
+use super::output;
 
 /// Shows how many lines there were, and what became of them.
 #[derive(Debug)]
@@ -18,7 +19,7 @@ pub struct LogsCollector {
 /// Name, help, and how it is read.
 type Counter = (&'static str, &'static str, fn(&Counts) -> u64);
 
-const COUNTERS: [Counter; 3] = [
+const COUNTERS: [Counter; 4] = [
     ("hotdock_log_lines", "Lines that were logged, of those that are kept for operators", |all| {
         all.logged
     }),
@@ -27,6 +28,9 @@ const COUNTERS: [Counter; 3] = [
     }),
     ("hotdock_log_lines_missed", "Lines that went before those who follow had read them", |all| {
         all.missed
+    }),
+    ("hotdock_log_lines_unwritten", "Lines that standard error was not read in time for", |_| {
+        output::dropped()
     }),
 ];
 

@@ -1,7 +1,5 @@
-//! The log on standard error. Here, and nowhere else, what is logged is escaped: whatever
+//! The log as it is on standard error. Here, and nowhere else, what is logged is escaped: whatever
 //! a service, a registry or a client has in its texts, an event is one line.
-
-#![expect(clippy::disallowed_methods, reason = "this is where the log is written")]
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::{self, Debug, Write as _};
@@ -15,6 +13,8 @@ use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::output;
+use super::source::Source;
 use crate::config::LogFormat;
 use crate::escape;
 
@@ -27,25 +27,23 @@ const ITALIC: &str = "\x1b[3m";
 #[derive(Debug)]
 pub(super) struct Lines;
 
+/// Lines of which it is known whose they are.
+#[derive(Debug)]
+pub(super) struct Sourced<F>(pub(super) F);
+
 /// Field by field.
 struct Fields<'a, 'w> {
     writer: &'a mut Writer<'w>,
     result: fmt::Result,
 }
 
+/// Where lines go that are escaped already.
+#[derive(Debug)]
+pub(super) struct TextOutput;
+
 /// Where JSON goes: what its encoder leaves as it is, and a terminal would obey, is escaped.
 #[derive(Debug)]
 pub(super) struct JsonOutput;
-
-/// Whether somebody sees colours there.
-pub(super) fn is_coloured() -> bool {
-    anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never
-}
-
-/// Where lines go that are escaped already.
-pub(super) fn output() -> io::Stderr {
-    io::stderr()
-}
 
 /// Has panics told on one line, too: their texts may be anybody's.
 pub(super) fn tell_of_panics(format: LogFormat) {
@@ -67,10 +65,11 @@ pub(super) fn tell_of_panics(format: LogFormat) {
                 escape::json(&line.to_string()).into_owned()
             }
         };
-        _ = io::stderr().lock().write_all(format!("{line}\n").as_bytes());
+        output::is_of(Source::Host);
+        output::write(format!("{line}\n").into_bytes());
         let backtrace = Backtrace::capture();
         if backtrace.status() == BacktraceStatus::Captured {
-            _ = writeln!(io::stderr().lock(), "{backtrace}");
+            output::write(format!("{backtrace}\n").into_bytes());
         }
     }));
 }
@@ -97,6 +96,24 @@ where
         event.record(&mut fields);
         fields.result?;
         writeln!(writer)
+    }
+}
+
+impl<S, N, F> FormatEvent<S, N> for Sourced<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        // It is written by this thread, at once.
+        output::is_of(Source::of_event(event));
+        self.0.format_event(context, writer, event)
     }
 }
 
@@ -133,6 +150,22 @@ impl Fields<'_, '_> {
     }
 }
 
+impl Write for TextOutput {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes).map(|()| bytes.len())
+    }
+
+    /// A whole line.
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        output::write(bytes.to_vec());
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl Write for JsonOutput {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.write_all(bytes).map(|()| bytes.len())
@@ -142,13 +175,12 @@ impl Write for JsonOutput {
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         let text = String::from_utf8_lossy(bytes);
         let (line, end) = text.strip_suffix('\n').map_or((&*text, ""), |line| (line, "\n"));
-        let shown = escape::json(line);
-        // At once: other processes may write to the same place.
-        io::stderr().lock().write_all(format!("{shown}{end}").as_bytes())
+        output::write(format!("{}{end}", escape::json(line)).into_bytes());
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        Ok(())
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use hotdock_sdk::id::Id;
 use hotdock_sdk::problem::Problem;
 use serde::{Deserialize, Serialize};
+use shop::Id;
 
 /// How much of one product a cart may have.
 const MAX_TOTAL: i64 = 1_000_000_000;
@@ -68,9 +68,7 @@ pub(crate) fn key(user: Option<&Id>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use hotdock_sdk::id::Id;
-
-    use hotdock_sdk::testing::text;
+    use shop::Id;
 
     use super::{Cart, MAX_PRODUCTS, MAX_TOTAL, key};
 
@@ -81,7 +79,8 @@ mod tests {
     #[test]
     fn quantities_add_up_by_the_products_text() {
         let mut cart = Cart::default();
-        for (product, quantity) in [(Id::Integer(42), 2), (text("42"), 3), (text("tea"), 1)] {
+        for (product, quantity) in [(Id::Integer(42), 2), (Id::from("42"), 3), (Id::from("tea"), 1)]
+        {
             cart.add(&product, quantity).expect("there is room");
         }
         assert_eq!(json(&cart), r#"{"42":5,"tea":1}"#);
@@ -114,27 +113,27 @@ mod tests {
     fn taking_takes_what_there_is_of_the_product() {
         let mut cart = Cart::default();
         cart.add(&Id::Integer(42), 5).expect("there is room");
-        assert!(cart.take(&text("42"), 2));
+        assert!(cart.take(&Id::from("42"), 2));
         assert_eq!(json(&cart), r#"{"42":3}"#);
-        assert!(!cart.take(&text("43"), 1));
-        assert!(cart.take(&text("42"), 4));
+        assert!(!cart.take(&Id::from("43"), 1));
+        assert!(cart.take(&Id::from("42"), 4));
         assert!(cart.is_empty());
-        assert!(!cart.take(&text("42"), 1));
+        assert!(!cart.take(&Id::from("42"), 1));
     }
 
     #[test]
     fn removing_says_whether_there_was_something() {
         let mut cart = Cart::default();
         cart.add(&Id::Integer(42), 1).expect("there is room");
-        assert!(cart.remove(&text("42")));
-        assert!(!cart.remove(&text("42")));
+        assert!(cart.remove(&Id::from("42")));
+        assert!(!cart.remove(&Id::from("42")));
         assert!(cart.is_empty());
     }
 
     #[test]
     fn users_have_keys_of_their_own() {
-        assert_eq!(key(Some(&Id::Integer(7))), key(Some(&text("7"))));
-        assert_ne!(key(Some(&text("anonymous"))), key(None));
-        assert_ne!(key(Some(&text("user/7"))), key(Some(&text("7"))));
+        assert_eq!(key(Some(&Id::Integer(7))), key(Some(&Id::from("7"))));
+        assert_ne!(key(Some(&Id::from("anonymous"))), key(None));
+        assert_ne!(key(Some(&Id::from("user/7"))), key(Some(&Id::from("7"))));
     }
 }

@@ -1,8 +1,8 @@
 //! What a checkout publishes, and orders that others placed.
 
 use hotdock_sdk::events::{Error, NewEvent};
-use hotdock_sdk::id::Id;
 use serde::{Deserialize, Serialize};
+use shop::Id;
 
 use crate::cart::Cart;
 
@@ -47,8 +47,7 @@ impl Placed {
 
 #[cfg(test)]
 mod tests {
-    use hotdock_sdk::id::Id;
-    use hotdock_sdk::testing::text;
+    use shop::Id;
 
     use super::{Placed, checked_out};
     use crate::cart::Cart;
@@ -56,7 +55,7 @@ mod tests {
     fn cart() -> Cart {
         let mut cart = Cart::default();
         cart.add(&Id::Integer(42), 2).expect("there is room");
-        cart.add(&text("tea"), 1).expect("there is room");
+        cart.add(&Id::from("tea"), 1).expect("there is room");
         cart
     }
 

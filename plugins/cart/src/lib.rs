@@ -20,17 +20,13 @@
 //!
 //! A cart has at most 1 000 products.
 //!
-//! In the order a request meets them: `call` (what is asked for), `cart`
-//! (a cart and what changes it), `events` (what is published and handled),
-//! `service` (does it).
+//! In the order a request meets them: `service` (answers and handles), `call` (what is asked
+//! for), `cart` (a cart and what changes it), `events` (what is published and handled).
 
 mod call;
 mod cart;
 mod events;
 mod service;
 
-#[cfg(target_family = "wasm")]
-mod entry {
-    hotdock_sdk::event_handler! { "shop.order.placed" => crate::service::ordered }
-    hotdock_sdk::http_handler!(crate::service::answer);
-}
+hotdock_sdk::http_handler!(service::answer);
+hotdock_sdk::event_handler! { "shop.order.placed" => service::ordered }

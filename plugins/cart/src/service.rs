@@ -1,64 +1,65 @@
-//! Does what a request asks for.
-
-#![cfg_attr(
-    not(target_family = "wasm"),
-    expect(dead_code, reason = "only the entry point uses it")
-)]
+//! Answers requests, and handles what others did.
 
 use hotdock_sdk::events::{self, Delivery, Failure};
-use hotdock_sdk::http::{Request, json};
-use hotdock_sdk::id::Id;
+use hotdock_sdk::http::{Request, Response, json};
 use hotdock_sdk::kv::{self, Bucket};
 use hotdock_sdk::problem::Problem;
-use http::Response;
+use hotdock_sdk::routes;
 use serde_json::json as object;
+use shop::Id;
 
-use crate::call::Call;
+use crate::call::{Add, Remove};
 use crate::cart::{Cart, key};
 use crate::events::{Placed, checked_out};
 
-/// The answer to a request, whole.
-pub(crate) fn answer(request: &Request) -> Result<Response<Vec<u8>>, Problem> {
-    Call::of(request).and_then(run)
+pub(crate) fn answer(request: &Request) -> Response {
+    routes!(request, {
+        "/cart" => { GET: show, POST: add, DELETE: remove },
+        "/cart/checkout" => { POST: check_out },
+        "/cart/health" => { GET: health },
+    })
 }
 
-fn run(call: Call) -> Result<Response<Vec<u8>>, Problem> {
-    match call {
-        Call::Health => json(&object!({ "status": "ok" })),
-        Call::Show { user } => json(&object!({ "cart": load(&bucket()?, user.as_ref())? })),
-        Call::Add { user, product, quantity } => add(user.as_ref(), &product, quantity),
-        Call::Remove { user, product } => remove(user.as_ref(), &product),
-        Call::CheckOut { user } => check_out(&user),
-    }
+fn health() -> Result<Response, Problem> {
+    json(&object!({ "status": "ok" }))
+}
+
+fn show(request: &Request) -> Result<Response, Problem> {
+    let user: Option<Id> = request.query().optional("user_id")?;
+    json(&object!({ "cart": load(&bucket()?, user.as_ref())? }))
 }
 
 /// Read, modify, write: if another request was first, the host runs this again.
-fn add(user: Option<&Id>, product: &Id, quantity: i64) -> Result<Response<Vec<u8>>, Problem> {
+fn add(request: &Request) -> Result<Response, Problem> {
+    let Add { user, product, quantity } = Add::of(request)?;
     let carts = bucket()?;
-    let mut cart = load(&carts, user)?;
-    cart.add(product, quantity)?;
-    carts.set_json(&key(user), &cart)?;
+    let mut cart = load(&carts, user.as_ref())?;
+    cart.add(&product, quantity)?;
+    carts.set_json(&key(user.as_ref()), &cart)?;
     success()
 }
 
-fn remove(user: Option<&Id>, product: &Id) -> Result<Response<Vec<u8>>, Problem> {
+fn remove(request: &Request) -> Result<Response, Problem> {
+    let Remove { user, product } = Remove::of(request)?;
     let carts = bucket()?;
-    let mut cart = load(&carts, user)?;
-    if cart.remove(product) {
-        save(&carts, user, &cart)?;
+    let mut cart = load(&carts, user.as_ref())?;
+    if cart.remove(&product) {
+        save(&carts, user.as_ref(), &cart)?;
     }
     success()
 }
 
-/// The cart is empty and the event is there, or neither.
-fn check_out(user: &Id) -> Result<Response<Vec<u8>>, Problem> {
+/// The cart is empty and the event is there, or neither. There are no orders of anonymous
+/// visitors.
+fn check_out(request: &Request) -> Result<Response, Problem> {
+    let user: Id = request.fields()?.required("user_id")?;
     let carts = bucket()?;
-    let cart = load(&carts, Some(user))?;
+    let cart = load(&carts, Some(&user))?;
     if cart.is_empty() {
         return Err(Problem::conflict("the cart is empty"));
     }
-    let checkout_id = events::publish(&checked_out(user, &cart)?)?;
-    carts.delete(&key(Some(user)))?;
+    let checkout_id = events::publish(&checked_out(&user, &cart)?)?;
+    carts.delete(&key(Some(&user)))?;
     json(&object!({ "message": "success", "checkout_id": checkout_id }))
 }
 
@@ -72,7 +73,7 @@ pub(crate) fn ordered(_: &Delivery, placed: &Placed) -> Result<(), Failure> {
     Ok(())
 }
 
-fn success() -> Result<Response<Vec<u8>>, Problem> {
+fn success() -> Result<Response, Problem> {
     json(&object!({ "message": "success" }))
 }
 
@@ -87,4 +88,83 @@ fn load(carts: &Bucket, user: Option<&Id>) -> Result<Cart, kv::Error> {
 
 fn save(carts: &Bucket, user: Option<&Id>, cart: &Cart) -> Result<(), kv::Error> {
     if cart.is_empty() { carts.delete(&key(user)) } else { carts.set_json(&key(user), cart) }
+}
+
+#[cfg(test)]
+mod tests {
+    use hotdock_sdk::http::Response;
+    use hotdock_sdk::testing::{refusal, request};
+
+    use super::answer;
+
+    fn answered(method: &str, uri: &str, body: &str) -> Response {
+        answer(&request(method, uri, body))
+    }
+
+    fn refused(method: &str, uri: &str, body: &str) -> (u16, Option<String>) {
+        refusal(answered(method, uri, body))
+    }
+
+    #[test]
+    fn bad_input_names_its_field() {
+        let cases = [
+            (r#"{"quantity":1}"#, "product_id"),
+            (r#"{"product_id":null,"quantity":1}"#, "product_id"),
+            (r#"{"product_id":"","quantity":1}"#, "product_id"),
+            (r#"{"product_id":1}"#, "quantity"),
+            (r#"{"product_id":1,"quantity":0}"#, "quantity"),
+            (r#"{"product_id":1,"quantity":-1}"#, "quantity"),
+            (r#"{"product_id":1,"quantity":1.5}"#, "quantity"),
+            (r#"{"product_id":1,"quantity":"1"}"#, "quantity"),
+            (r#"{"product_id":1,"quantity":1000001}"#, "quantity"),
+            (r#"{"user_id":[],"product_id":1,"quantity":1}"#, "user_id"),
+        ];
+        for (body, field) in cases {
+            assert_eq!(refused("POST", "/cart", body), (400, Some(field.to_owned())), "{body}");
+        }
+        for body in ["", "no", "[]", "product_id=1&quantity=1"] {
+            assert_eq!(refused("POST", "/cart", body), (400, None), "{body}");
+        }
+        assert_eq!(refused("DELETE", "/cart", ""), (400, Some("product_id".to_owned())));
+    }
+
+    #[test]
+    fn a_checkout_needs_a_user() {
+        for body in ["{}", r#"{"user_id":null}"#] {
+            let refused = refused("POST", "/cart/checkout", body);
+            assert_eq!(refused, (400, Some("user_id".to_owned())), "{body}");
+        }
+        assert_eq!(refused("POST", "/cart/checkout?user_id=7", ""), (400, None));
+    }
+
+    #[test]
+    fn health_is_answered_without_a_look_at_the_store() {
+        for method in ["GET", "HEAD"] {
+            let answer = answered(method, "/cart/health", "");
+            assert_eq!(answer.status(), 200);
+            assert_eq!(answer.body().as_slice(), br#"{"status":"ok"}"#);
+        }
+    }
+
+    #[test]
+    fn other_paths_and_methods_are_refused() {
+        for uri in ["/cart/7", "/cart/", "/", "/carts"] {
+            assert_eq!(refused("POST", uri, "{}"), (404, None), "{uri}");
+        }
+        let methods = [
+            ("PUT", "/cart", "GET, HEAD, POST, DELETE"),
+            ("GET", "/cart/checkout", "POST"),
+            ("POST", "/cart/health", "GET, HEAD"),
+            ("OPTIONS", "/cart/health", "GET, HEAD"),
+        ];
+        for (method, uri, allow) in methods {
+            let refused = answered(method, uri, "");
+            assert_eq!(refused.status(), 405, "{method} {uri}");
+            assert_eq!(refused.headers()["allow"], allow, "{method} {uri}");
+            let expected = format!(
+                r#"{{"type":"about:blank","title":"Method Not Allowed","status":405,"detail":"{method} is not among {allow}"}}"#
+            );
+            assert_eq!(String::from_utf8_lossy(refused.body()), expected);
+        }
+    }
 }

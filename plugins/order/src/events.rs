@@ -1,8 +1,8 @@
 //! What every order publishes, and the checkouts that become orders.
 
 use hotdock_sdk::events::{Error, Failure, NewEvent};
-use hotdock_sdk::id::Id;
 use serde::{Deserialize, Serialize};
+use shop::Id;
 
 /// `shop.order.placed`
 #[derive(Debug, Serialize)]
@@ -55,14 +55,14 @@ impl CheckedOut {
 #[cfg(test)]
 mod tests {
     use hotdock_sdk::events::Failure;
-    use hotdock_sdk::id::Id;
-    use hotdock_sdk::testing::{delivery, text};
+    use hotdock_sdk::testing::delivery;
+    use shop::Id;
 
     use super::{CheckedOut, Item, Placed};
 
     #[test]
     fn an_order_is_published_under_its_user_with_the_ids_as_they_came() {
-        let (user_id, product_id) = (&Id::Integer(7), &text("42"));
+        let (user_id, product_id) = (&Id::Integer(7), &Id::from("42"));
         let placed = Placed { order_id: 1, user_id, product_id, quantity: 2, checkout_id: None };
         let event = placed.event().expect("it has a JSON form");
         assert_eq!(event.type_, "shop.order.placed");
@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn a_checkout_is_read() {
         let data = r#"{"user_id":7,"items":[{"product_id":"42","quantity":2}]}"#;
-        let items = vec![Item { product_id: text("42"), quantity: 2 }];
+        let items = vec![Item { product_id: Id::from("42"), quantity: 2 }];
         let read = delivery("shop.cart.checked-out", data).json();
         assert_eq!(read, Ok(CheckedOut { user_id: Id::Integer(7), items }));
     }

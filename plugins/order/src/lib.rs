@@ -17,17 +17,13 @@
 //! Identifiers are kept as they came, 7 as 7 and "7" as "7"; a query cannot
 //! tell them apart and finds the orders of both.
 //!
-//! In the order a request meets them: `call` (what is asked for), `order`
-//! (an order and a page of them), `events` (what is published and handled),
-//! `service` (does it).
+//! In the order a request meets them: `service` (answers and handles), `call` (what is asked
+//! for), `order` (an order and a page of them), `events` (what is published and handled).
 
 mod call;
 mod events;
 mod order;
 mod service;
 
-#[cfg(target_family = "wasm")]
-mod entry {
-    hotdock_sdk::event_handler! { "shop.cart.checked-out" => crate::service::checked_out }
-    hotdock_sdk::http_handler!(crate::service::answer);
-}
+hotdock_sdk::http_handler!(service::answer);
+hotdock_sdk::event_handler! { "shop.cart.checked-out" => service::checked_out }

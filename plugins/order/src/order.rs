@@ -1,7 +1,8 @@
 //! An order and a page of them.
 
-use hotdock_sdk::id::Id;
+use hotdock_sdk::http::Parameter;
 use serde::{Deserialize, Serialize};
+use shop::Id;
 
 /// An order, as the table has it and as it is sent.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -15,6 +16,17 @@ pub(crate) struct Order {
     checkout_id: Option<String>,
     /// RFC 3339, UTC, whole seconds.
     created_at: String,
+}
+
+/// An order's number, as its path has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OrderId(pub(crate) i64);
+
+/// Digits alone: there are no negative ones.
+impl Parameter for OrderId {
+    fn of_segment(segment: &str) -> Option<Self> {
+        u64::of_segment(segment)?.try_into().ok().map(Self)
+    }
 }
 
 /// Some of a user's orders, newest first.
@@ -39,7 +51,7 @@ impl Page {
 
 #[cfg(test)]
 mod tests {
-    use hotdock_sdk::id::Id;
+    use shop::Id;
 
     use super::{Order, Page};
 

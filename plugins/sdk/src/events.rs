@@ -2,22 +2,38 @@
 //!
 //! What is published leaves with the invocation's transaction, or not at all:
 //!
-//! ```ignore
-//! let placed = NewEvent::of("shop.order.placed").key(&user).json(&order)?;
+//! ```no_run
+//! use hotdock_sdk::events::{self, NewEvent};
+//!
+//! # let (user, order) = (7, "tea");
+//! let placed = NewEvent::of("shop.order.placed").key(user).json(&order)?;
 //! let id = events::publish(&placed)?;
+//! # Ok::<_, events::Error>(())
 //! ```
 //!
 //! A handler is a function of a delivery and its event's data. It is tested natively as
 //! any other, and its types say what it reads:
 //!
-//! ```ignore
-//! fn placed(delivery: &Delivery, order: &Placed) -> Result<(), Failure> {
-//!     carts.take(&order.user_id, &order.product_id)
+//! ```
+//! use hotdock_sdk::events::{Delivery, Failure};
+//! use hotdock_sdk::kv::Bucket;
+//!
+//! #[derive(serde::Deserialize)]
+//! struct Placed {
+//!     user_id: String,
 //! }
 //!
 //! hotdock_sdk::event_handler! {
 //!     "shop.order.placed" => placed,
 //!     "shop.order.cancelled" => cancelled,
+//! }
+//!
+//! fn placed(_: &Delivery, order: &Placed) -> Result<(), Failure> {
+//!     Ok(Bucket::open("orders")?.set(&order.user_id, b"placed")?)
+//! }
+//!
+//! fn cancelled(_: &Delivery, order: &Placed) -> Result<(), Failure> {
+//!     Ok(Bucket::open("orders")?.delete(&order.user_id)?)
 //! }
 //! ```
 //!
@@ -39,7 +55,7 @@ pub use crate::bindings::hotdock::events::types::{
 ///
 /// With one function alone that is called for each event that the manifest subscribes to.
 ///
-/// To be used once, where the component's other entry points are.
+/// Elsewhere than in WebAssembly, where tests run, nothing is exported. To be used once.
 #[macro_export]
 macro_rules! event_handler {
     ($($event_type:literal => $handle:path),+ $(,)?) => {
@@ -55,6 +71,7 @@ macro_rules! event_handler {
         };
     };
     ($handle:path) => {
+        #[cfg(target_family = "wasm")]
         const _: () = {
             struct Handler;
 
@@ -68,6 +85,10 @@ macro_rules! event_handler {
 
             $crate::handling::export_handling!(Handler with_types_in $crate::handling);
         };
+
+        // So that it is known to be used where tests run.
+        #[cfg(not(target_family = "wasm"))]
+        const _: fn(&$crate::events::Delivery) -> Result<(), $crate::events::Failure> = $handle;
     };
 }
 
@@ -93,6 +114,7 @@ macro_rules! async_event_handler {
         };
     };
     ($handle:path) => {
+        #[cfg(target_family = "wasm")]
         const _: () = {
             struct Handler;
 
@@ -110,5 +132,8 @@ macro_rules! async_event_handler {
                 Handler with_types_in $crate::async_handling
             );
         };
+
+        #[cfg(not(target_family = "wasm"))]
+        const _: fn($crate::events::Delivery) = |delivery| drop($handle(delivery));
     };
 }

@@ -1,20 +1,31 @@
 //! What a Hotdock service in Rust uses, thin and pleasant.
 //!
-//! A service is a function from a request to an answer, tested natively as any other:
+//! A service is functions from a request to an answer, tested natively as any other:
 //!
-//! ```ignore
-//! fn answer(request: &Request) -> Result<Response<Vec<u8>>, Problem> {
-//!     let user = request.query().id("user_id")?;
-//!     json(&Bucket::open("carts")?.get(&user.to_string())?)
+//! ```
+//! use hotdock_sdk::http::{Request, Response, json};
+//! use hotdock_sdk::kv::Bucket;
+//! use hotdock_sdk::problem::Problem;
+//!
+//! hotdock_sdk::http_handler! {
+//!     "/notes/{name}" => { GET: read, PUT: write },
 //! }
 //!
-//! hotdock_sdk::http_handler!(answer);
+//! fn read(_: &Request, name: String) -> Result<Response, Problem> {
+//!     let note: Option<String> = Bucket::open("notes")?.get_json(&name)?;
+//!     json(&note.ok_or_else(|| Problem::not_found("there is no such note"))?)
+//! }
+//!
+//! fn write(request: &Request, name: String) -> Result<Response, Problem> {
+//!     let note: String = request.json()?;
+//!     Bucket::open("notes")?.set_json(&name, &note)?;
+//!     json(&note)
+//! }
 //! ```
 //!
 //! In the order a request meets them:
 //!
-//! - [`http`]: the request, its query and its JSON body; the JSON answer
-//! - [`id`]: identifiers as JSON has them, integers or strings
+//! - [`http`]: routes to functions; the request, its query and its JSON body; the JSON answer
 //! - [`kv`]: buckets of the service's own store
 //! - [`sql`]: tables in the same store
 //! - [`transaction`]: commit now, or give up what was written
@@ -29,7 +40,6 @@
 
 pub mod events;
 pub mod http;
-pub mod id;
 pub mod kv;
 pub mod problem;
 pub mod sql;
@@ -93,4 +103,14 @@ pub mod async_handling {
         pub_export_macro: true,
         export_macro_name: "export_async_handling",
     });
+}
+
+/// The pages' examples compile and do what they say.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../../../README.md")]
+    struct Readme;
+
+    #[doc = include_str!("../../../docs/rust.md")]
+    struct Rust;
 }

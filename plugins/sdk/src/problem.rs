@@ -90,6 +90,18 @@ impl Problem {
         self.field.as_deref()
     }
 
+    /// What is wrong, for a person to read.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The methods that there are, where another one was refused: `GET, HEAD`.
+    #[must_use]
+    pub fn allow(&self) -> Option<&'static str> {
+        self.allow
+    }
+
     /// The answer.
     #[must_use]
     pub fn into_response(self) -> Response<Vec<u8>> {

@@ -1,8 +1,18 @@
 //! Tables in the service's own store (`hotdock:sql`).
 //!
-//! ```ignore
+//! ```no_run
+//! use hotdock_sdk::{params, sql};
+//!
+//! #[derive(serde::Deserialize)]
+//! struct Order {
+//!     id: i64,
+//!     quantity: i64,
+//! }
+//!
 //! let placed = sql::execute("INSERT INTO orders (quantity) VALUES (?1)", &params![2])?;
-//! let orders: Vec<Order> = sql::query("SELECT * FROM orders WHERE id = ?1", &params![7])?;
+//! let id = placed.last_insert_id;
+//! let orders: Vec<Order> = sql::query("SELECT * FROM orders WHERE id = ?1", &params![id])?;
+//! # Ok::<_, sql::Error>(())
 //! ```
 
 use serde::de::DeserializeOwned;

@@ -1,11 +1,10 @@
 //! What the native tests of a service use.
 
 use http::{Method, Uri};
+use serde_json::Value;
 
 use crate::events::{Delivery, Event};
-use crate::http::Request;
-use crate::id::Id;
-use crate::problem::Problem;
+use crate::http::{Answer, Request};
 
 /// A whole request.
 ///
@@ -17,13 +16,15 @@ pub fn request(method: &str, uri: &str, body: &str) -> Request {
     Request::whole(method, Uri::try_from(uri).expect("a URI"), body.as_bytes().to_vec())
 }
 
-/// The status and the field that a request was refused with.
+/// The status that a request was refused with, and the field, where the problem names one.
 ///
 /// # Panics
-/// It was not refused.
-pub fn refusal<T: std::fmt::Debug>(result: Result<T, Problem>) -> (u16, Option<String>) {
-    let problem = result.expect_err("this is no valid request");
-    (problem.status().as_u16(), problem.field().map(str::to_owned))
+/// It was not refused, or not with a [`Problem`](crate::problem::Problem).
+pub fn refusal(answer: impl Answer) -> (u16, Option<String>) {
+    let answer = answer.into_response();
+    assert!(!answer.status().is_success(), "the request was not refused");
+    let problem: Value = serde_json::from_slice(answer.body()).expect("a problem is JSON");
+    (answer.status().as_u16(), problem["field"].as_str().map(str::to_owned))
 }
 
 /// The first delivery of an event of this type with this data.
@@ -42,10 +43,4 @@ pub fn delivery(event_type: &str, data: &str) -> Delivery {
         data: (!data.is_empty()).then(|| data.as_bytes().to_vec()),
     };
     Delivery { event, subscription: event_type.to_owned(), position: 1, attempt: 1 }
-}
-
-/// An identifier that is a text.
-#[must_use]
-pub fn text(id: &str) -> Id {
-    Id::Text(id.to_owned())
 }

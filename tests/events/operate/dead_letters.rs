@@ -124,7 +124,83 @@ async fn a_dead_letter_of_a_replay_that_is_over_is_delivered_to_its_subscription
     assert_eq!(reply.json(), json!({"subscription": "consumer/test.>"}));
     // Hopeless as it is, it comes back there.
     until(&host, SUBSCRIPTION, "dead", json!(2)).await;
-    host.until_metric(&gauge(of_replay), 0).await;
+    // Its name never comes again: it is not shown for good.
+    assert!(!host.metrics().await.contains(&gauge(of_replay)), "{replay}");
+}
+
+#[tokio::test]
+async fn dead_letters_that_were_dropped_after_a_replay_are_not_counted_once_their_service_is_gone()
+{
+    let host = consumer_as(BROKEN).await;
+    publish(&host, json!([hopeless("a")])).await;
+    until(&host, SUBSCRIPTION, "dead", json!(1)).await;
+    post(&host, &format!("{SUBSCRIPTION}/replay"), json!({"from": 1})).await;
+    let letters = async || {
+        let page = get(&host, "/v1/dead-letters").await.json();
+        let ids = page["dead_letters"].as_array().expect("a list").iter();
+        ids.map(|letter| letter["id"].as_str().expect("an id").to_owned()).collect::<Vec<_>>()
+    };
+    let series = async || {
+        let metrics = host.metrics().await;
+        let of_letters = |line: &&str| line.starts_with("hotdock_subscription_dead_letters{");
+        let nonzero = metrics.lines().filter(of_letters).filter(|line| !line.ends_with(" 0"));
+        nonzero.map(str::to_owned).collect::<Vec<_>>()
+    };
+    eventually("it is given up again, and the replay over", async || {
+        let list = get(&host, "/v1/subscriptions").await.json();
+        let over = list["subscriptions"].as_array()?.len() == 1;
+        (over && letters().await.len() == 2 && series().await.len() == 2).then_some(())
+    })
+    .await;
+    for id in letters().await {
+        assert_eq!(delete(&host, &format!("/v1/dead-letters/{id}")).await.status, 204);
+    }
+    assert_eq!(series().await, [""; 0]);
+    assert_eq!(delete(&host, "/v1/services/consumer").await.status, 204);
+    until(&host, SUBSCRIPTION, "state", json!("gone")).await;
+    until(&host, SUBSCRIPTION, "dead", json!(0)).await;
+    assert_eq!(series().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn dead_letters_of_a_replay_that_is_dropped_are_counted_for_as_long_as_they_are_there() {
+    let slow = "[[subscribe]]\ntype = \"test.>\"\nconcurrency = 1\nattempts = 1000\n\
+        backoff = { first = \"1h\", max = \"1h\" }\n";
+    let host = consumer_as(slow).await;
+    let stuck = event("b", json!([{"do": "fail", "times": 1_000}]));
+    publish(&host, json!([hopeless("a"), stuck])).await;
+    until(&host, SUBSCRIPTION, "dead", json!(1)).await;
+    until(&host, SUBSCRIPTION, "held", json!(1)).await;
+    let replay = post(&host, &format!("{SUBSCRIPTION}/replay"), json!({"from": 1})).await.json();
+    let replay = replay["subscription"].as_str().expect("a name").to_owned();
+    let path = format!("/v1/subscriptions/{}", replay.replace('>', "%3E"));
+    until(&host, &path, "dead", json!(1)).await;
+    until(&host, &path, "held", json!(1)).await;
+    assert_eq!(delete(&host, &path).await.status, 204);
+    let (_, of_replay) = replay.split_once('/').expect("a service and a name");
+    let of = format!("service=\"consumer\",subscription=\"{of_replay}\"");
+    let gauge = format!("hotdock_subscription_dead_letters{{{of}}}");
+    host.until_metric(&gauge, 1).await;
+    let page = get(&host, "/v1/dead-letters").await.json();
+    let letters = page["dead_letters"].as_array().expect("a list");
+    let of_the_replay = letters.iter().find(|letter| letter["subscription"] == replay.as_str());
+    let id = of_the_replay.expect("its own")["id"].as_str().expect("an id");
+    assert_eq!(delete(&host, &format!("/v1/dead-letters/{id}")).await.status, 204);
+    assert!(!host.metrics().await.contains(&gauge), "it is not shown for good");
+}
+
+#[tokio::test]
+async fn a_subscription_that_is_gone_lags_behind_nothing_that_it_never_wanted() {
+    let host = consumer_as(BROKEN).await;
+    let mut other = event("a", json!([]));
+    other["type"] = json!("other.steps");
+    publish(&host, json!([event("a", json!([{"do": "log", "key": "l", "text": "x"}]))])).await;
+    until(&host, SUBSCRIPTION, "delivered", json!(1)).await;
+    publish(&host, json!([other])).await;
+    until(&host, SUBSCRIPTION, "position", json!(2)).await;
+    assert_eq!(delete(&host, "/v1/services/consumer").await.status, 204);
+    until(&host, SUBSCRIPTION, "state", json!("gone")).await;
+    until(&host, SUBSCRIPTION, "lag", json!(0)).await;
 }
 
 #[tokio::test]

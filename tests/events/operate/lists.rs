@@ -46,6 +46,52 @@ async fn events_page_without_gaps_or_repeats() {
 }
 
 #[tokio::test]
+async fn a_query_that_is_wrong_is_refused_with_what_each_parameter_should_be() {
+    let host = consumer("").await;
+    for (path, told) in [
+        (
+            "/v1/events?after=x&limit=0",
+            &[
+                "after: must be a whole number from 0 on; found: `x`",
+                "limit: must be a whole number from 1 to 1000; found: `0`",
+            ][..],
+        ),
+        (
+            "/v1/events?afer=1",
+            &["`afer` is no parameter of this: there are `after`, `limit`, `type` and `wait`"],
+        ),
+        ("/v1/events?limit=1&limit=2", &["limit: it is said more than once"]),
+        ("/v1/logs?level=loud", &["level: must be one of ", "found: `loud`"]),
+        ("/v1/services?limit=1", &["`limit` is no parameter of this: there are none"]),
+        ("/v1/services/consumer?x=1", &["`x` is no parameter of this"]),
+        ("/v1/deployments?limit=1", &["`limit` is no parameter of this: there is `service`"]),
+        ("/v1/notices?x", &["`x` is no parameter of this"]),
+        ("/v1/openapi.json?x", &["`x` is no parameter of this"]),
+        ("/v1/subscriptions/consumer/test.%3E/held?after=-1", &["after: must be a whole number"]),
+    ] {
+        let reply = get(&host, path).await;
+        assert_eq!(reply.status, 400, "{path}: {reply:?}");
+        let detail = reply.json()["detail"].as_str().expect("a detail").to_owned();
+        for told in told {
+            assert!(detail.contains(told), "{path}: {detail}");
+        }
+    }
+    let put = ask(&host, Method::PUT, "/v1/services/a?allow_breaking=yes&canry=1", json!(null));
+    let detail = put.await.json()["detail"].to_string();
+    assert!(detail.contains("allow_breaking: must be true or false; found: `yes`"), "{detail}");
+    assert!(detail.contains("`canry` is no parameter of this: there are `allow_breaking`"));
+    let skip = "/v1/subscriptions/consumer/test.%3E/skip";
+    let skipped = ask(&host, Method::POST, skip, json!({"position": "x"})).await;
+    assert_eq!(skipped.status, 400, "{skipped:?}");
+    let detail = skipped.json()["detail"].to_string();
+    assert!(detail.contains("position") && detail.contains("expected a whole number"), "{detail}");
+    // Who probes or scrapes has parameters of its own.
+    for path in ["/healthz?x=1", "/readyz?x=1", "/metrics?format=prometheus", "/v1/services?"] {
+        assert_eq!(get(&host, path).await.status, 200, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn the_other_lists_page_without_gaps_or_repeats() {
     let names = ["test.>", "a", "b"];
     let manifest: String = names
@@ -213,6 +259,7 @@ async fn the_description_for_programs_has_every_endpoint() {
         ("/v1/dead-letters", vec!["get"]),
         ("/v1/dead-letters/{service}/{number}", vec!["get", "delete"]),
         ("/v1/dead-letters/{service}/{number}/retry", vec!["post"]),
+        ("/v1/openapi.json", vec!["get"]),
     ] {
         for method in methods {
             assert!(api["paths"][path][method].is_object(), "{method} {path}");

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::subscriptions::Named;
 use crate::admin::Admin;
-use crate::admin::problem::{Denied, Problem};
+use crate::admin::problem::{Denied, Problem, of_body};
 use crate::events::{Replay, ReplayFrom};
 
 /// Which event.
@@ -162,8 +162,8 @@ pub(super) async fn remove(
 /// A body; one that is wrong is 400, whichever way it is.
 fn read<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Problem> {
     body.map(|Json(body)| body).map_err(|rejection| match rejection.status() {
-        StatusCode::UNPROCESSABLE_ENTITY => Problem::bad_request(rejection.body_text()),
-        status => Problem::new(status, rejection.body_text()),
+        StatusCode::UNPROCESSABLE_ENTITY => Problem::bad_request(of_body(&rejection.body_text())),
+        status => Problem::new(status, of_body(&rejection.body_text())),
     })
 }
 

@@ -10,7 +10,7 @@ use super::limit;
 use crate::admin::Admin;
 use crate::admin::problem::{Denied, Problem};
 use crate::events::{DeadLetterId, DeadLetterPage, DeadLetterView, DeadLettersOf};
-use crate::service::ServiceName;
+use crate::name::ServiceName;
 
 /// Which dead letters.
 #[derive(Debug, Deserialize, IntoParams)]

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
 use serde::Deserialize;
 use tokio::time::Instant;
 use utoipa::IntoParams;
@@ -17,9 +16,6 @@ use crate::events::{EventPage, Wanted};
 
 /// How long an answer may be waited for, in seconds.
 const MAX_WAIT: u64 = 30;
-
-/// After how many seconds a client may come again that found no place to wait.
-const AGAIN_AFTER: u64 = 5;
 
 /// Which events.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -34,8 +30,8 @@ pub(super) struct Parameters {
     limit: Option<usize>,
     /// Those whose type fits the pattern: `*` is one segment, `>` the rest.
     r#type: Option<String>,
-    /// While there is none, wait for one for so many seconds (0); 503 where half of the
-    /// listener's connections wait already.
+    /// While there is none, wait for one for so many seconds (0); 503 where as many as
+    /// half of the listener's connections wait or follow already.
     #[param(maximum = 30)]
     wait: Option<u64>,
 }
@@ -61,13 +57,16 @@ pub(super) async fn list(
     let page = match wait.unwrap_or(0) {
         0 => admin.events.page(&wanted).await?,
         wait @ 1..=MAX_WAIT => {
-            let Ok(_place) = admin.polls.try_acquire() else {
+            let _place = match admin.places.take() {
+                Ok(place) => place,
                 // What is there is had without a wait. Where that is nothing, a client that asks
                 // again at once would do so all the time.
-                let page = admin.events.page(&wanted).await?;
-                let goes_on = wanted.after.is_some_and(|after| page.next > after);
-                let has_some = goes_on || !page.events.is_empty();
-                return if has_some { Ok(Json(page)) } else { Err(no_place()) };
+                Err(no_place) => {
+                    let page = admin.events.page(&wanted).await?;
+                    let goes_on = wanted.after.is_some_and(|after| page.next > after);
+                    let has_some = goes_on || !page.events.is_empty();
+                    return if has_some { Ok(Json(page)) } else { Err(no_place) };
+                }
             };
             let deadline = Instant::now() + Duration::from_secs(wait);
             admin.events.page_once_there(&wanted, deadline, &admin.stopping).await?
@@ -78,15 +77,6 @@ pub(super) async fn list(
         }
     };
     Ok(Json(page))
-}
-
-/// Says when to come again.
-fn no_place() -> Problem {
-    let detail = format!(
-        "half of the listener's connections ([http] admin-max-connections) wait for events \
-         already: ask again in {AGAIN_AFTER} s, or without `wait`"
-    );
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).until(AGAIN_AFTER)
 }
 
 fn pattern(text: &str) -> Result<TypePattern, Problem> {

@@ -7,8 +7,8 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::Subscription;
-use crate::cli::console;
 use crate::cli::remote::{Host, Remote};
+use crate::cli::{argument, console};
 
 /// Deliver a held or parked event now, as if for the first time
 #[derive(Debug, clap::Args)]
@@ -18,6 +18,7 @@ pub(super) struct Retry {
     #[command(flatten)]
     subscription: Subscription,
     /// The event's position on the bus, as `hotdock events held` shows it
+    #[arg(value_parser = argument::position)]
     position: u64,
 }
 
@@ -29,11 +30,12 @@ pub(super) struct Skip {
     #[command(flatten)]
     subscription: Subscription,
     /// The event's position on the bus, as `hotdock events held` shows it
+    #[arg(value_parser = argument::position)]
     position: u64,
 }
 
-/// End the pause of a subscription whose deliveries failed in a row, or whose webhook
-/// did not consent or answered 410
+/// End the pauses of the sources of a subscription whose events failed in a row, or that of
+/// a webhook which did not consent or answered 410
 #[derive(Debug, clap::Args)]
 pub(super) struct Resume {
     #[command(flatten)]

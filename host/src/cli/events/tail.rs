@@ -8,6 +8,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::{Page, moment};
+use crate::cli::argument;
 use crate::cli::console;
 use crate::cli::remote::{Host, Refused, Remote};
 use crate::escape;
@@ -39,10 +40,10 @@ pub(super) struct Tail {
     #[arg(long, short)]
     follow: bool,
     /// Begin behind this position [default: with the newest events]
-    #[arg(long, value_name = "POSITION")]
+    #[arg(long, value_name = "POSITION", value_parser = argument::after)]
     after: Option<u64>,
     /// So many of those that are there [default: 10, with --after all]
-    #[arg(long, short = 'n', value_name = "COUNT")]
+    #[arg(long, short = 'n', value_name = "COUNT", value_parser = argument::number)]
     limit: Option<usize>,
     /// Print one JSON object a line
     #[arg(long)]

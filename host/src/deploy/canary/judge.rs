@@ -33,7 +33,7 @@ const ENDINGS: [(Ending, &str); 4] = [
     (Ending::Failed, "failed"),
     (Ending::HostFailed, "ended with a failure of the store or the host"),
     (Ending::Conflict, "ended with a conflict with others"),
-    (Ending::Left, "were left by their clients"),
+    (Ending::Left, "were left by clients, each counted once"),
 ];
 
 /// What one look may use up is shared among what is compared, each kind half: the version's

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Resource, Rlimit, Signal, nice, set_parent_process_death_signal, setrlimit};
 
+use crate::deploy::no_room;
 use crate::runtime::{self, Processor};
 
 /// How far behind the host's own threads the compiler's stand. Behind them, but
@@ -35,6 +36,20 @@ pub enum ChildError {
     /// The host doesn't listen.
     #[error("the host could not be told: {0}")]
     Report(io::Error),
+}
+
+/// How the process ends that finds no room for the code, whatever it says of it.
+pub const NO_ROOM: u8 = 28;
+
+impl ChildError {
+    /// How the process is to end.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::File { error, .. } if no_room::is_of_disk(error) => NO_ROOM,
+            _ => 1,
+        }
+    }
 }
 
 /// Compiles `input` into `output`, for this processor or any, and prints what the code

@@ -9,9 +9,14 @@ pub(super) async fn head(from: Option<impl AsyncRead + Unpin>, most: usize) -> i
     read(from, |kept| kept.truncate(most)).await
 }
 
-/// The last `most` bytes.
-pub(super) async fn tail(from: Option<impl AsyncRead + Unpin>, most: usize) -> io::Result<String> {
-    read(from, |kept| _ = kept.drain(..kept.len().saturating_sub(most))).await
+/// The first and the last `most` bytes: what went wrong is said first, or last.
+pub(super) async fn ends(from: Option<impl AsyncRead + Unpin>, most: usize) -> io::Result<String> {
+    read(from, |kept| {
+        if kept.len() > 2 * most {
+            kept.drain(most..kept.len() - most);
+        }
+    })
+    .await
 }
 
 async fn read(
@@ -25,4 +30,16 @@ async fn read(
         }
     }
     Ok(String::from_utf8_lossy(&kept).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_said_first_is_kept_however_much_comes_after_it() {
+        let said = format!("memory allocation of 7 bytes failed\n{}", "frame\n".repeat(10_000));
+        let kept = ends(Some(said.as_bytes()), 100).await.expect("text");
+        assert!(kept.starts_with("memory allocation of 7") && kept.len() == 200, "{kept}");
+    }
 }

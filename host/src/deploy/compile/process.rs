@@ -143,7 +143,7 @@ async fn order(place: &mut Option<&mut Place>) -> Order {
 
 async fn exited(child: &mut Child) -> std::io::Result<(ExitStatus, String, String)> {
     let said = output::head(child.stdout.take(), MAX_OUTPUT_BYTES);
-    let last_words = output::tail(child.stderr.take(), MAX_OUTPUT_BYTES);
+    let last_words = output::ends(child.stderr.take(), MAX_OUTPUT_BYTES / 2);
     let stdin = child.stdin.take();
     let (said, last_words) = tokio::join!(said, last_words);
     let status = child.wait().await?;
@@ -174,6 +174,7 @@ async fn outcome(
         None if last_words.contains("memory allocation of") => {
             Err(CompileFailure::MemoryLimit(child::MAX_MEMORY_BYTES))
         }
+        Some(code) if code == i32::from(child::NO_ROOM) => Err(CompileFailure::NoRoom),
         Some(_) if !last_words.is_empty() => Err(CompileFailure::Refused(last_words.to_owned())),
         _ => Err(CompileFailure::Ended(format!("{status} {last_words}").trim().to_owned())),
     })

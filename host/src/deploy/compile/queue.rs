@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::turn::{Order, Turns, Urgency};
-use crate::service::ServiceName;
+use crate::name::ServiceName;
 
 /// All that are to be compiled.
 #[derive(Debug, Default)]

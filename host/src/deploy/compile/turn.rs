@@ -14,7 +14,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use crate::service::ServiceName;
+use crate::name::ServiceName;
 
 /// What a component may use of the processors before it counts as a long one.
 pub(super) const SLICE: Duration = Duration::from_secs(1);

@@ -1,5 +1,6 @@
 mod bench;
 mod folder;
+mod held_up;
 mod restart;
 
 use std::fs;
@@ -56,7 +57,7 @@ async fn what_is_refused_changes_nothing_that_serves() {
         (b"\0asm\x01\0\0\0", "cart.wasm is a core module"),
         (&component("nothing"), "it exports nothing"),
         (&whole[..whole.len() / 2], "cart.wasm is cut short"),
-        (&component("unlinkable"), "import nobody:has/this is provided neither by the host nor"),
+        (&component("unlinkable"), "import nobody:has/this is not provided by the host"),
     ] {
         bench.drop_bytes("cart.wasm", content);
         let reasons = bench.refused().await;

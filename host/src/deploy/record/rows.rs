@@ -13,7 +13,8 @@ use crate::deploy::origin::Origin;
 use crate::deploy::plugin_file::Stem;
 use crate::digest::Digest;
 use crate::manifest::ManifestText;
-use crate::service::{ServiceName, Share, TrafficPlan, VersionId};
+use crate::name::{ServiceName, VersionId};
+use crate::service::{Share, TrafficPlan};
 
 pub(super) fn insert_version(
     connection: &Connection,

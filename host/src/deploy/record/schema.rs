@@ -2,20 +2,23 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, Transaction, params};
 
 use super::RecordError;
 use crate::digest::Digest;
 use crate::journal;
+use crate::sqlite::Formats;
 
 /// `hotd` in ASCII: whose file this is (SQLite, `PRAGMA application_id`).
 const APPLICATION: i64 = 0x686f_7464;
 
-/// The formats: each takes a file from the one before it to its own, and the
-/// first a new file. Older files are upgraded when they are opened.
-const FORMATS: [&str; 5] = [FORMAT_1, FORMAT_2, FORMAT_3, FORMAT_4, FORMAT_5];
+/// The formats.
+const FORMATS: Formats = Formats {
+    application: Some(APPLICATION),
+    steps: &[FORMAT_1, FORMAT_2, FORMAT_3, FORMAT_4, FORMAT_5],
+};
 /// The newest of them.
-const FORMAT: i64 = FORMATS.len() as i64;
+pub(super) const FORMAT: i64 = FORMATS.steps.len() as i64;
 
 const FORMAT_1: &str = "
     CREATE TABLE service (
@@ -103,30 +106,16 @@ const FORMAT_5: &str = "
 /// formats.
 pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), RecordError> {
     // Looked at before anything is changed, the journal's mode included.
-    let (application, format) = identity(connection)?;
-    match (application, format) {
-        (0, 0) if is_empty(connection)? => {}
-        (APPLICATION, 1..=FORMAT) => {}
-        (APPLICATION, found) => return Err(RecordError::Newer { found, known: FORMAT }),
-        _ => return Err(RecordError::Foreign),
-    }
+    FORMATS.of(connection)?;
     journal::begin(connection, path)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     // Done after a commit by `Checkpoints`, which hears of an error where SQLite keeps it
     // to itself.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-    if format < FORMAT {
-        let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        for step in &FORMATS[usize::try_from(format).unwrap_or_default()..] {
-            change.execute_batch(step)?;
-            if *step == FORMAT_2 {
-                carry_files_over(&change)?;
-            }
-        }
-        change.pragma_update(None, "application_id", APPLICATION)?;
-        change.pragma_update(None, "user_version", FORMAT)?;
-        change.commit()?;
-    }
+    FORMATS.upgrade(connection, |upgrade, _, now| match now {
+        2 => carry_files_over(upgrade),
+        _ => Ok(()),
+    })?;
     Ok(())
 }
 
@@ -151,13 +140,4 @@ fn carry_files_over(change: &Transaction<'_>) -> rusqlite::Result<()> {
     drop(rows);
     drop(statement);
     change.execute_batch("DROP TABLE traffic")
-}
-
-fn identity(connection: &Connection) -> Result<(i64, i64), RecordError> {
-    let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get(0));
-    Ok((number("application_id")?, number("user_version")?))
-}
-
-fn is_empty(connection: &Connection) -> Result<bool, RecordError> {
-    Ok(connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0))?)
 }

@@ -1,5 +1,12 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rusqlite::Connection;
+
 use super::*;
-use crate::service::{Rule, Share, Sticky};
+use crate::alarm::Alarm;
+use crate::manifest::Sticky;
+use crate::service::{Rule, Share};
 
 const KEEP: usize = 10;
 
@@ -15,12 +22,12 @@ fn version(service: &str, number: u64, file: &str) -> VersionRecord {
     }
 }
 
-fn open(path: &Path) -> Record {
-    Record::open(path, KEEP, Alarm::default()).expect("a record")
+fn open(path: &Path) -> RecordFile {
+    RecordFile::open(path, KEEP, Alarm::default()).expect("a record")
 }
 
 /// Deploys the version straight to all of its service's traffic.
-fn deploy(record: &Record, version: &VersionRecord) {
+fn deploy(record: &RecordFile, version: &VersionRecord) {
     let plan = TrafficPlan::all(version.id.number);
     record.deploy(version, &Seen::default(), &plan, None).expect("deployed");
 }
@@ -36,7 +43,7 @@ fn refusal(content: &[u8]) -> RefusalRecord {
     }
 }
 
-fn serving(record: &Record) -> Vec<String> {
+fn serving(record: &RecordFile) -> Vec<String> {
     record
         .deployed()
         .expect("services")
@@ -46,7 +53,7 @@ fn serving(record: &Record) -> Vec<String> {
         .collect()
 }
 
-fn refuse(record: &Record, file: &str, refusal: RefusalRecord) {
+fn refuse(record: &RecordFile, file: &str, refusal: RefusalRecord) {
     let files = BTreeMap::from([(Stem::new(file), Some(refusal))]);
     record.note_files(&files).expect("a refusal");
 }
@@ -149,11 +156,11 @@ fn another_format_and_another_programs_file_are_refused_and_left_alone() {
     let raw = Connection::open(&path).expect("SQLite");
     raw.pragma_update(None, "user_version", 6).expect("a pragma");
     drop(raw);
-    let refused = Record::open(&path, KEEP, Alarm::default()).expect_err("a refusal");
+    let refused = RecordFile::open(&path, KEEP, Alarm::default()).expect_err("a refusal");
     assert!(matches!(refused, RecordError::Newer { found: 6, known: 5 }), "{refused}");
     let other = data.path().join("other.db");
     Connection::open(&other).expect("SQLite").execute_batch("CREATE TABLE t (a)").expect("a table");
-    assert!(matches!(Record::open(&other, KEEP, Alarm::default()), Err(RecordError::Foreign)));
+    assert!(matches!(RecordFile::open(&other, KEEP, Alarm::default()), Err(RecordError::Foreign)));
 }
 
 #[test]
@@ -232,7 +239,7 @@ fn the_log_is_carried_over_and_its_failure_would_be_heard_of() {
     let path = data.path().join("host.db");
     let record = open(&path);
     let automatic: i64 = record
-        .lock()
+        .connection
         .pragma_query_value(None, "wal_autocheckpoint", |row| row.get(0))
         .expect("a setting");
     assert_eq!(automatic, 0, "what SQLite does by itself fails quietly");

@@ -4,17 +4,14 @@ use std::sync::Arc;
 
 use super::{Active, Events, Name};
 use crate::bus::Mirror;
-use crate::service::ServiceName;
+use crate::name::ServiceName;
 use crate::state::Cursor;
 
 impl Events {
     /// Notes what is left of a subscription whose dispatcher has ended, since nobody wants it any
     /// more: its dead letters, and where it is.
     pub(super) async fn left_behind(&self, name: &Name, active: &Active) {
-        let dead = active.status.counts().dead;
-        if dead > 0 {
-            self.table().dead_of_ended.insert(name.clone(), dead);
-        }
+        self.note_dead(name, active);
         // One that ended by itself is started anew, or was a replay that is over.
         if !active.stop.is_cancelled() {
             return;
@@ -29,10 +26,25 @@ impl Events {
         }
     }
 
+    /// Notes the dead letters of a subscription whose dispatcher has ended, also that it has none:
+    /// what was noted before it began is no longer so.
+    pub(super) fn note_dead(&self, name: &Name, active: &Active) {
+        let mut table = self.table();
+        match active.status.counts().dead {
+            0 => _ = table.dead_of_ended.remove(name),
+            dead => _ = table.dead_of_ended.insert(name.clone(), dead),
+        }
+    }
+
     /// Counts the dead letters of services that are not deployed. To be called once those are
     /// that were before.
     pub async fn count_dead_of_undeployed(&self) {
         for service in self.undeployed().await {
+            let _turn = self.inner.turns.take(&service).await;
+            // It has been deployed meanwhile: its own are counted.
+            if self.inner.registry.load().services.contains_key(&service) {
+                continue;
+            }
             match self.inner.kept.dead_counts(&service).await {
                 Ok(counts) => {
                     let name = |subscription: String| Name {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Events;
 use crate::bus::{Bus, BusError, Mirror};
 use crate::manifest::{Manifest, StartPosition, Subscription};
-use crate::service::ServiceName;
+use crate::name::ServiceName;
 use crate::state::{self, Cursor, Store};
 
 /// Why a version's subscriptions could not be made ready.

@@ -8,14 +8,15 @@ use futures_util::future::join_all;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Active, Events, MAX_COMMANDS, Name, PrepareError, Table};
+use super::{Active, Events, MAX_COMMANDS, Name, PrepareError, TEND_PATIENCE, Table};
 use crate::deadline;
 use crate::events::command::{COMMAND_PATIENCE, Command};
 use crate::events::status::Status;
 use crate::events::subscriber::{Subscriber, Webhooks};
 use crate::events::subscription::{Dispatcher, Parts};
 use crate::manifest::Subscription;
-use crate::service::{ServiceName, Snapshot};
+use crate::name::ServiceName;
+use crate::service::Snapshot;
 use crate::state::{self, Settlement};
 
 /// Unwanted events that a subscription passes before its cursor is written.
@@ -149,6 +150,11 @@ impl Events {
         let snapshot = self.inner.registry.load().clone();
         let webhooks = self.webhooks();
         let subscriber = subscriber(&snapshot, webhooks.as_deref(), service);
+        let is_unwanted =
+            |name: &Name| subscriber.and_then(|found| found.settings(&name.subscription)).is_none();
+        // What it leaves behind is where it is: it lags behind nothing that it never wanted.
+        let is_left = |name: &Name, active: &Active| is_unwanted(name) && has_passed(name, active);
+        self.advance(service, is_left).await;
         let ending = self.stop_unwanted(service, subscriber);
         if !ending.is_empty() {
             join_all(ending.iter().map(CancellationToken::cancelled)).await;
@@ -161,7 +167,7 @@ impl Events {
             let service = service.as_str();
             tracing::error!(service, %error, "its subscriptions could not be started");
         }
-        self.advance(service).await;
+        self.advance(service, is_behind).await;
         self.show(&self.table());
     }
 
@@ -264,6 +270,7 @@ impl Events {
             let mut table = self.table();
             // Those that were counted before it came: its store may be another one.
             table.dead_of_ended.retain(|name, _| name.service != *subscriber.name());
+            let dead: Vec<_> = dead.filter(|(name, _)| !table.active.contains_key(name)).collect();
             table.dead_of_ended.extend(dead);
         }
         for cursor in subscriber.store().cursors().await? {
@@ -333,17 +340,23 @@ impl Events {
         Ok(())
     }
 
-    /// Writes the cursors that are far behind what was passed.
-    async fn advance(&self, service: &ServiceName) {
+    /// Writes the cursors that are so far behind what was passed as `is_due` says. Where a store
+    /// takes its time, that is not waited for.
+    pub(super) async fn advance(
+        &self,
+        service: &ServiceName,
+        is_due: impl Fn(&Name, &Active) -> bool,
+    ) {
         let behind: Vec<_> = {
             let table = self.table();
-            let behind = table.of(service).filter(|(name, active)| is_behind(name, active));
+            let behind = table.of(service).filter(|(name, active)| is_due(name, active));
             behind.map(|(name, active)| (name.clone(), Arc::clone(&active.store))).collect()
         };
         for (name, store) in behind {
             let subscription = Arc::clone(&name.subscription);
             let advance = vec![Settlement::Advance { subscription }];
-            if let Err(error) = store.settle_durably(advance).await {
+            let advanced = deadline::within(TEND_PATIENCE, store.settle_durably(advance)).await;
+            if let Ok(Err(error)) = advanced {
                 tracing::warn!(service = %name.service, subscription = %name, %error, "its cursor could not be moved");
             }
             if let Some(active) = self.table().active.get_mut(&name) {
@@ -384,8 +397,18 @@ fn is_replaced(subscriber: Option<Subscriber<'_>>, name: &Name, active: &Active)
 
 /// Whether the cursor is so far behind what was passed that it is written.
 fn is_behind(name: &Name, active: &Active) -> bool {
-    let Some(progress) = active.store.progress(&name.subscription) else { return false };
-    let passed = progress.scanned.saturating_sub(progress.cursor);
     let long = active.passed_since.is_some_and(|since| since.elapsed() >= MAX_PASSED_TIME);
-    progress.outstanding == 0 && passed > 0 && (passed >= MAX_PASSED || long)
+    passed(name, active).is_some_and(|passed| passed >= MAX_PASSED || long)
+}
+
+/// Whether the cursor is behind what was passed at all.
+pub(super) fn has_passed(name: &Name, active: &Active) -> bool {
+    passed(name, active).is_some()
+}
+
+/// How many events the cursor is behind, where they were all passed.
+fn passed(name: &Name, active: &Active) -> Option<u64> {
+    let progress = active.store.progress(&name.subscription)?;
+    let passed = progress.scanned.saturating_sub(progress.cursor);
+    (progress.outstanding == 0 && passed > 0).then_some(passed)
 }

@@ -12,7 +12,7 @@ use crate::deadline;
 use crate::events::command::{COMMAND_PATIENCE, Command, Reply};
 use crate::events::engine::{Events, Name, REPLAY, base};
 use crate::events::gone;
-use crate::service::ServiceName;
+use crate::name::ServiceName;
 use crate::state::Cursor;
 
 /// Where a replay begins.
@@ -63,7 +63,7 @@ impl Events {
         let service = &shown.name.service;
         if *service == ServiceName::webhooks() {
             let forgotten = gone::forget(&shown.store, base(&shown.name.subscription)).await;
-            forgotten.map_err(|error| OperateError::Store(service.clone(), error))?;
+            forgotten.map_err(OperateError::of_store(service, &shown.store))?;
         }
         let sent = shown.commands.send(Command::Resume);
         let sent = deadline::within(COMMAND_PATIENCE, sent).await;
@@ -89,7 +89,7 @@ impl Events {
         };
         let subscription = base(&shown.name.subscription);
         let taken = shown.store.cursors().await;
-        let taken = taken.map_err(|error| OperateError::Store(service.clone(), error))?;
+        let taken = taken.map_err(OperateError::of_store(service, &shown.store))?;
         let replay = loop {
             let replay = format!("{subscription}{REPLAY}{:08x}", fastrand::u32(..));
             if !taken.iter().any(|cursor| cursor.subscription == replay) {
@@ -107,7 +107,7 @@ impl Events {
         }
         let cursor = Cursor { subscription: replay, position: from - 1, until: Some(last) };
         let begun = shown.store.begin_subscriptions(vec![cursor]).await;
-        begun.map_err(|error| OperateError::Store(service.clone(), error))?;
+        begun.map_err(OperateError::of_store(service, &shown.store))?;
         self.note_cursor(service).await;
         Ok(Replay { subscription: full_name, from, until: last })
     }
@@ -120,7 +120,7 @@ impl Events {
     pub async fn drop_subscription(&self, name: &str) -> Result<(), OperateError> {
         if let Ok(shown) = self.find(name) {
             let ended = self.end_replay(&shown.name).await;
-            return match ended.map_err(OperateError::of(&shown.name.service))? {
+            return match ended.map_err(OperateError::of(&shown.name.service, &shown.store))? {
                 true => Ok(()),
                 false => Err(OperateError::Wanted(name.to_owned())),
             };
@@ -141,7 +141,7 @@ impl Events {
         match parsed.map(|name| (self.store_of(&name.service), name)) {
             Some((Ok(store), name)) => {
                 let forgotten = self.forget(&name, &store).await;
-                forgotten.map_err(OperateError::of(&name.service))
+                forgotten.map_err(OperateError::of(&name.service, &store))
             }
             _ => Ok(self.inner.bus.drop_gone(name).await?),
         }

@@ -14,8 +14,9 @@ use crate::deadline;
 use crate::event::Event;
 use crate::events::command::{COMMAND_PATIENCE, Command};
 use crate::events::engine::{Events, Name, Shown, base};
-use crate::service::ServiceName;
+use crate::name::ServiceName;
 use crate::state::{self, DeadLetter, DeadLetters, Revival};
+use crate::turns::Turn;
 
 /// Which dead letter: `<service>/<number>`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -159,10 +160,16 @@ impl Events {
             true => Some(self.event_of(id, &letter).await?.to_json()),
             false => None,
         };
-        let revived = shown.store.retry_dead(id.number, &shown.name.subscription, event).await;
-        match revived.map_err(failed(&id.service))? {
-            Revival::Revived { key, position, origin } => {
+        let revived = {
+            let _turn = self.turn_of(&own).await?;
+            let revived = shown.store.retry_dead(id.number, &shown.name.subscription, event).await;
+            if matches!(revived, Ok(Revival::Revived { .. })) {
                 self.count_one_less_dead(&own);
+            }
+            revived
+        };
+        match revived.map_err(OperateError::of_store(&id.service, &shown.store))? {
+            Revival::Revived { key, position, origin } => {
                 // A dispatcher that has ended finds it among the held when it is back.
                 // So does one that doesn't listen for so long, when it is started anew.
                 let revived = shown.commands.send(Command::Revived { key, position, origin });
@@ -199,14 +206,16 @@ impl Events {
     /// When it is not there, or its service is not deployed.
     pub async fn drop_dead(&self, id: &DeadLetterId) -> Result<(), OperateError> {
         let letter = self.find_dead(id).await?;
+        let subscription = Arc::from(letter.subscription);
+        let own = Name { service: id.service.clone(), subscription };
+        let _turn = self.turn_of(&own).await?;
         let store = self.store_of(&id.service);
         let store = store.map_err(|_| OperateError::Undeployed(id.service.clone()))?;
         let dropped = store.drop_dead(id.number).await;
-        if !dropped.map_err(failed(&id.service))? {
+        if !dropped.map_err(OperateError::of_store(&id.service, &store))? {
             return Err(OperateError::NoDeadLetter(id.clone()));
         }
-        let subscription = Arc::from(letter.subscription);
-        self.count_one_less_dead(&Name { service: id.service.clone(), subscription });
+        self.count_one_less_dead(&own);
         Ok(())
     }
 
@@ -238,11 +247,24 @@ impl Events {
         own.map_or(0, |(_, dead)| *dead)
     }
 
+    /// The service's turn, to take a dead letter out in: nobody counts them anew, or notes what a
+    /// subscription leaves behind, meanwhile. Not waited for where its store takes its time.
+    async fn turn_of(&self, own: &Name) -> Result<Turn, OperateError> {
+        let turn = deadline::within(COMMAND_PATIENCE, self.inner.turns.take(&own.service)).await;
+        turn.map_err(|deadline::Late| OperateError::Late(own.to_string()))
+    }
+
+    /// To be called in the service's turn.
     fn count_one_less_dead(&self, name: &Name) {
-        if let Some(own) = self.at_work_as(name) {
+        let mut table = self.table();
+        if let Some(own) = table.active.get(name) {
             own.status.count_one_less_dead();
-        } else if let Some(count) = self.table().dead_of_ended.get_mut(name) {
+        } else if let Some(count) = table.dead_of_ended.get_mut(name) {
             *count = count.saturating_sub(1);
+            // A replay's name is used once: it isn't shown for good.
+            if *count == 0 {
+                table.dead_of_ended.remove(name);
+            }
         }
     }
 

@@ -52,8 +52,7 @@ impl Events {
         let shown = self.find(name)?;
         let limit = limit.clamp(1, MAX_PAGE);
         let held = shown.store.held(&shown.name.subscription, after, limit + 1).await;
-        let mut held =
-            held.map_err(|error| OperateError::Store(shown.name.service.clone(), error))?;
+        let mut held = held.map_err(OperateError::of_store(&shown.name.service, &shown.store))?;
         let more = held.len() > limit;
         held.truncate(limit);
         let next = held.last().filter(|_| more).map(|last| last.position);

@@ -4,29 +4,14 @@ use fluent_uri::UriRef;
 use percent_encoding::percent_decode_str;
 
 use crate::bus::SEQUENCE;
-use crate::event::{Event, TypePattern};
+use crate::config::Opened;
+use crate::event::Event;
 
 /// Where what the host and its services publish has its `source`.
 const OWN_SOURCES: &str = "services";
 
 /// Extensions that the host gives.
 const OWN_EXTENSIONS: [&str; 1] = [SEQUENCE];
-
-/// A type that the operator opened, and from where its events may be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Opened {
-    /// Which types.
-    pub types: TypePattern,
-    /// From which sources; from all where there are none.
-    pub sources: Vec<SourcePattern>,
-}
-
-/// A source, or all that begin like it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SourcePattern {
-    start: String,
-    has_rest: bool,
-}
 
 /// Why an event is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,23 +20,6 @@ pub(super) enum Closed {
     Type,
     /// It is, but not for this source.
     Source,
-}
-
-impl From<&str> for SourcePattern {
-    /// A text as sources have it; a `*` at its end is any rest.
-    fn from(text: &str) -> Self {
-        let (start, has_rest) = match text.strip_suffix('*') {
-            Some(start) => (start, true),
-            None => (text, false),
-        };
-        Self { start: start.to_owned(), has_rest }
-    }
-}
-
-impl SourcePattern {
-    fn matches(&self, source: &str) -> bool {
-        if self.has_rest { source.starts_with(&self.start) } else { source == self.start }
-    }
 }
 
 /// Whether one of these lets an event in.
@@ -94,6 +62,7 @@ pub(super) fn is_own_source(source: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::SourcePattern;
 
     fn event(event_type: &str, source: &str) -> Event {
         let json = format!(

@@ -37,7 +37,7 @@ impl Dispatcher {
             self.bury(attempt, format!("{reason}; {TOO_MANY}"));
             return;
         }
-        let Attempt { key, origin, position, event, number, held } = attempt;
+        let Attempt { key, origin, position, event, number, held, .. } = attempt;
         let before = self.held.get(&key, position).map(|waiting| waiting.bytes);
         let bytes = before.or(event.as_ref().map(|event| event.size())).unwrap_or_default();
         let waiting = Waiting { attempts: number, due, reason, origin, bytes, event };

@@ -12,12 +12,16 @@ use crate::clock;
 /// The longest time that an endpoint may ask for.
 pub(in crate::events) const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// The shortest time that one rests that has too many: what it asks for is not counted as an
+/// attempt, and would come to no end.
+const LEAST_REST: Duration = Duration::from_secs(1);
+
 /// | status | |
 /// |---|---|
 /// | 2xx | delivered |
 /// | 410 | the endpoint is gone |
 /// | 413, 415 | it will never take this event |
-/// | 429 | it takes none until `Retry-After`, else for a minute |
+/// | 429 | it takes none until `Retry-After`, for a second at the least, else for a minute |
 /// | any other | another attempt, not before `Retry-After` |
 pub(super) fn read(answer: &Parts) -> Result<(), WebhookOutcome> {
     let status = answer.status;
@@ -38,7 +42,7 @@ pub(super) fn read(answer: &Parts) -> Result<(), WebhookOutcome> {
             WebhookOutcome::Reject(reason)
         }
         StatusCode::TOO_MANY_REQUESTS => {
-            WebhookOutcome::Wait { reason, pause: after.unwrap_or(REST) }
+            WebhookOutcome::Wait { reason, pause: after.unwrap_or(REST).max(LEAST_REST) }
         }
         status if status.is_redirection() => WebhookOutcome::Retry {
             reason: format!("{reason}: redirects are not followed, name the new URL in `url`"),
@@ -96,6 +100,10 @@ mod tests {
         let seconds = Duration::from_secs;
         assert!(matches!(outcome(429, Some("7")), WebhookOutcome::Wait { pause, .. }
             if pause == seconds(7)));
+        for now in ["0", "Sun, 06 Nov 1994 08:49:37 GMT"] {
+            let outcome = outcome(429, Some(now));
+            assert!(matches!(outcome, WebhookOutcome::Wait { pause, .. } if pause == LEAST_REST));
+        }
         assert!(matches!(outcome(503, Some("7")), WebhookOutcome::Retry { after: Some(after), .. }
             if after == seconds(7)));
         assert!(matches!(

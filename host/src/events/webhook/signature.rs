@@ -5,7 +5,6 @@
 //! The body is all that is covered besides id and time: in binary mode the
 //! event's other attributes are not.
 
-use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -51,17 +50,8 @@ impl Keys {
             path: path.to_owned(),
             reason,
         };
-        let mut text = String::new();
-        let file =
-            files::open(path).and_then(|file| file.ok_or_else(|| ErrorKind::NotFound.into()));
-        let read = file.and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text));
-        match read {
-            Ok(bytes) if bytes as u64 > MAX_FILE_BYTES => {
-                Err(failed(format!("it has more than {MAX_FILE_BYTES} bytes")))
-            }
-            Ok(_) => Self::parse(&text).map_err(failed),
-            Err(error) => Err(failed(error.to_string())),
-        }
+        let text = files::read_text(path, MAX_FILE_BYTES);
+        Self::parse(&text.map_err(|error| failed(error.to_string()))?).map_err(failed)
     }
 
     /// Whether these sign as the others do.

@@ -155,6 +155,16 @@ fn every_problem_is_reported_with_its_place() {
 }
 
 #[test]
+fn of_very_many_problems_the_first_are_told_and_the_rest_are_counted() {
+    let text: String = (0..20_000).map(|key| format!("wrong-{key} = 1\n")).collect();
+    let problems = refusal(&text);
+    assert_eq!(problems.len(), 51);
+    assert!(problems[0].contains("wrong-0") && problems[50].ends_with("and 19950 more"));
+    let long = refusal(&format!("{} = 1\n", "x".repeat(100_000)));
+    assert!(long[0].len() < 2_000, "{}", long[0]);
+}
+
+#[test]
 fn broken_toml_and_wrong_types_are_refused() {
     assert!(refusal("[limits\n")[0].starts_with("cart.toml:1:"));
     assert_eq!(

@@ -189,7 +189,7 @@ mod tests {
 
     fn account() -> (Arc<Total>, Arc<Account>) {
         let total = Arc::new(Total::new(1 << 30));
-        let account = Arc::new(Account::new(1 << 20, &total));
+        let account = Arc::new(Account::new(1 << 20, &total, &Arc::default()));
         (total, account)
     }
 

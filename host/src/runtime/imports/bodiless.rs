@@ -8,8 +8,8 @@ use wasmtime_wasi_http::WasiHttpView as _;
 use wasmtime_wasi_http::p2::bindings::http::types::HostOutgoingResponse as _;
 use wasmtime_wasi_http::p2::types::HostOutgoingResponse;
 
+use super::super::answer::has_content;
 use super::super::instance::InstanceState;
-use super::super::respond::has_content;
 
 /// The package as Wasmtime has it. Another version would be one beside it, and of no effect.
 const TYPES: &str = "wasi:http/types@0.2.12";

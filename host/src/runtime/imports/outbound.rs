@@ -68,31 +68,50 @@ impl OutboundHooks {
         let mut request =
             request.map(|body| Lasting::new(Leaving::body(body, &self.account)).boxed_unsync());
         let granted = self.grant.check(request.method(), request.uri())?;
+        // What was answered with may still be on its way to the disk.
+        let waits = self.exchange.as_ref().filter(|exchange| exchange.is_committing()).cloned();
         // Last, because from here on the invocation counts as one that was noticed.
-        let Departure { idempotency_key, over } = self.depart(&request)?;
-        let headers = request.headers_mut();
-        if let Some(key) = idempotency_key
-            && !headers.contains_key(IDEMPOTENCY_KEY)
-        {
-            let key = HeaderValue::try_from(key).expect("a UUID and a number are visible ASCII");
-            headers.insert(IDEMPOTENCY_KEY, key);
-        }
-        let sent = self.grant.send(granted, request, options, over)?;
-        let account = Arc::clone(&self.account);
+        let at_once = match &waits {
+            Some(_) => None,
+            None => Some(depart(self.exchange.as_ref(), &self.grant, &request)?),
+        };
+        let (grant, account) = (Arc::clone(&self.grant), Arc::clone(&self.account));
         Ok(async move {
-            let (response, io) = sent.await?;
+            let departure = match at_once {
+                Some(departure) => departure,
+                None => {
+                    if let Some(exchange) = &waits {
+                        exchange.committed().await;
+                    }
+                    depart(waits.as_ref(), &grant, &request)?
+                }
+            };
+            let Departure { idempotency_key, over } = departure;
+            let headers = request.headers_mut();
+            if let Some(key) = idempotency_key
+                && !headers.contains_key(IDEMPOTENCY_KEY)
+            {
+                let key =
+                    HeaderValue::try_from(key).expect("a UUID and a number are visible ASCII");
+                headers.insert(IDEMPOTENCY_KEY, key);
+            }
+            let (response, io) = grant.send(granted, request, options, over)?.await?;
             Ok((account.arrive(response), io))
         })
     }
+}
 
-    fn depart(&self, request: &http::Request<WasiBody>) -> Result<Departure, Error> {
-        let exchange = self.exchange.as_ref().ok_or(Withheld::NoInvocation);
-        exchange.and_then(|exchange| exchange.depart(request.method())).map_err(|withheld| {
-            let message = withheld.to_string();
-            self.grant.warn_once(&message);
-            Error::InternalError(Some(message))
-        })
-    }
+fn depart(
+    exchange: Option<&Exchange>,
+    grant: &Grant,
+    request: &http::Request<WasiBody>,
+) -> Result<Departure, Error> {
+    let exchange = exchange.ok_or(Withheld::NoInvocation);
+    exchange.and_then(|exchange| exchange.depart(request.method())).map_err(|withheld| {
+        let message = withheld.to_string();
+        grant.warn_once(&message);
+        Error::InternalError(Some(message))
+    })
 }
 
 impl WasiHttpHooks for OutboundHooks {

@@ -136,6 +136,8 @@ impl From<state::Error> for SqlError {
                 SqlErrorKind::Denied => Error::Denied(error.message),
                 SqlErrorKind::Limit => Error::Limit(error.message),
             }),
+            // It could not be begun; the transaction goes on.
+            state::Error::Limit(message) => Self::Guest(Error::Limit(message)),
             error => Self::Trap(Abort(error).into()),
         }
     }
@@ -168,5 +170,19 @@ impl From<&state::Value> for Value {
             state::Value::Text(value) => Self::Text(value.clone()),
             state::Value::Blob(value) => Self::Blob(value.clone()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_that_a_statement_meets_before_it_begins_is_the_guests_to_hear_of() {
+        let limit = state::Error::Limit("have a smaller schema".to_owned());
+        let told = SqlError::from(limit);
+        assert!(matches!(&told, SqlError::Guest(Error::Limit(text)) if text.contains("schema")));
+        let failed = SqlError::from(state::Error::Unavailable("it is gone".to_owned()));
+        assert!(matches!(failed, SqlError::Trap(_)));
     }
 }

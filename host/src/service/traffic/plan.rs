@@ -8,6 +8,8 @@ use http::{HeaderMap, HeaderName};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::manifest::Sticky;
+
 /// How many versions may have traffic at once.
 const MAX_VERSIONS: usize = 16;
 /// How many rules there may be.
@@ -51,16 +53,6 @@ pub struct Rule {
     /// The version's number; one of those that have traffic.
     #[schema(minimum = 1)]
     pub version: u64,
-}
-
-/// What keeps a client on one version for as long as the weights stay.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Sticky {
-    /// A cookie that the host sets.
-    Cookie,
-    /// The value of this header; requests without it are shared by chance.
-    Header(String),
 }
 
 /// Why traffic cannot be shared so.

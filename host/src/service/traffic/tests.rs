@@ -6,9 +6,9 @@ use http::request::Parts;
 use super::*;
 use crate::config::OutboundConfig;
 use crate::manifest::{Manifest, ManifestText};
+use crate::name::VersionId;
 use crate::outbound::Outbound;
 use crate::runtime::{Pool, Runtime, Secrets, compile};
-use crate::service::VersionId;
 
 static RUNTIME: LazyLock<Runtime> =
     LazyLock::new(|| Runtime::new(Outbound::new(OutboundConfig::default())).expect("an engine"));

@@ -1,9 +1,10 @@
 //! What is decided while a guest's statement is prepared: whether it may name what it
 //! names. SQLite asks for each thing, in views and triggers too.
 
-use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use rusqlite::ffi;
 
 use super::lists::{ALTERING, MODULES, PRAGMAS, SCHEMA, TEMPORARY_SCHEMA, function, has};
+use crate::state::raw::{Asked, Verdict};
 
 /// What is known of the statement that is being prepared.
 #[derive(Debug, Default)]
@@ -24,88 +25,92 @@ pub(super) struct Preparing {
 
 impl Preparing {
     /// Decides about one thing. `modules` are the tables that are code.
-    pub(super) fn decide(
-        &mut self,
-        context: &AuthContext<'_>,
-        modules: &[String],
-    ) -> Authorization {
-        match self.refusal(context, modules) {
+    pub(super) fn decide(&mut self, asked: &Asked<'_>, modules: &[String]) -> Verdict {
+        match self.refusal(asked, modules) {
             Some(reason) => {
                 self.denied.get_or_insert(reason);
-                Authorization::Deny
+                Verdict::Deny
             }
-            None if self.deletes(context) => Authorization::Ignore,
-            None => Authorization::Allow,
+            None if self.deletes(asked) => Verdict::Ignore,
+            None => Verdict::Allow,
         }
     }
 
     /// Whether it is DELETE. SQLite is then told not to empty a table in one step, which nothing
     /// ends, but row by row. (Of DROP it would be told not to drop.)
-    fn deletes(&self, context: &AuthContext<'_>) -> bool {
-        matches!(context.action, AuthAction::Delete { table_name } if !is_sqlites(table_name))
+    fn deletes(&self, asked: &Asked<'_>) -> bool {
+        asked.action == ffi::SQLITE_DELETE
+            && asked.names.0.as_deref().is_some_and(|table| !is_sqlites(table))
             && !self.changes_schema
     }
 
-    fn refusal(&mut self, context: &AuthContext<'_>, modules: &[String]) -> Option<String> {
-        use AuthAction as A;
-        match context.action {
-            A::Select | A::Recursive => None,
-            A::Read { table_name, .. } => self.readable(table_name, modules),
-            A::Insert { table_name } | A::Delete { table_name } | A::Update { table_name, .. } => {
-                self.writable(table_name)
+    fn refusal(&mut self, asked: &Asked<'_>, modules: &[String]) -> Option<String> {
+        let Asked { action, names: (first, second) } = asked;
+        match (*action, first.as_deref(), second.as_deref()) {
+            (ffi::SQLITE_SELECT | ffi::SQLITE_RECURSIVE, ..) => None,
+            (ffi::SQLITE_READ, Some(table), _) => self.readable(table, modules),
+            (ffi::SQLITE_INSERT | ffi::SQLITE_DELETE | ffi::SQLITE_UPDATE, Some(table), _) => {
+                self.writable(table)
             }
             // Where it is not there yet; by its name, SQLite lets nobody else make it.
-            A::CreateTable { table_name } if self.counts(table_name) => None,
-            A::CreateTable { table_name }
-            | A::DropTable { table_name }
-            | A::AlterTable { table_name, .. }
-            | A::Analyze { table_name } => {
-                self.changes_schema(matches!(context.action, A::DropTable { .. }));
-                self.alters |= matches!(context.action, A::AlterTable { .. });
-                own(table_name)
-            }
-            A::CreateIndex { index_name, table_name } | A::DropIndex { index_name, table_name } => {
-                self.changes_schema(matches!(context.action, A::DropIndex { .. }));
-                own(table_name).or_else(|| own_index(index_name))
-            }
-            A::CreateTrigger { trigger_name: name, table_name }
-            | A::DropTrigger { trigger_name: name, table_name } => {
+            (ffi::SQLITE_CREATE_TABLE, Some(table), _) if self.counts(table) => None,
+            (ffi::SQLITE_CREATE_TABLE | ffi::SQLITE_ANALYZE, Some(table), _) => {
                 self.changes_schema(false);
-                own(table_name).or_else(|| own(name))
+                own(table)
             }
-            A::CreateView { view_name } | A::DropView { view_name } => {
+            (ffi::SQLITE_DROP_TABLE, Some(table), _) => {
+                self.changes_schema(true);
+                own(table)
+            }
+            (ffi::SQLITE_ALTER_TABLE, _, Some(table)) => {
                 self.changes_schema(false);
-                own(view_name)
+                self.alters = true;
+                own(table)
             }
-            A::Reindex { index_name } => own_index(index_name),
-            A::Function { function_name } => self.callable(function_name),
-            A::Pragma { pragma_name, .. } if self.looks_at_rows(pragma_name) => self.look(),
-            A::Pragma { pragma_name, pragma_value } => pragma(pragma_name, pragma_value),
-            A::Transaction { .. } | A::Savepoint { .. } if self.migrates => Some(
+            (ffi::SQLITE_CREATE_INDEX | ffi::SQLITE_DROP_INDEX, Some(index), Some(table)) => {
+                self.changes_schema(*action == ffi::SQLITE_DROP_INDEX);
+                own(table).or_else(|| own_index(index))
+            }
+            (ffi::SQLITE_CREATE_TRIGGER | ffi::SQLITE_DROP_TRIGGER, Some(name), Some(table)) => {
+                self.changes_schema(false);
+                own(table).or_else(|| own(name))
+            }
+            (ffi::SQLITE_CREATE_VIEW | ffi::SQLITE_DROP_VIEW, Some(view), _) => {
+                self.changes_schema(false);
+                own(view)
+            }
+            (ffi::SQLITE_REINDEX, Some(index), _) => own_index(index),
+            (ffi::SQLITE_FUNCTION, _, Some(function)) => self.callable(function),
+            (ffi::SQLITE_PRAGMA, Some(name), _) if self.looks_at_rows(name) => self.look(),
+            (ffi::SQLITE_PRAGMA, Some(name), value) => pragma(name, value),
+            (ffi::SQLITE_TRANSACTION | ffi::SQLITE_SAVEPOINT, ..) if self.migrates => Some(
                 "transactions are the host's: all migrations of a deployment are one".to_owned(),
             ),
-            A::Transaction { .. } | A::Savepoint { .. } => Some(
+            (ffi::SQLITE_TRANSACTION | ffi::SQLITE_SAVEPOINT, ..) => Some(
                 "transactions are the host's: an invocation is one; end it early with \
                  hotdock:transaction"
                     .to_owned(),
             ),
-            A::Attach { .. } | A::Detach { .. } => {
+            (ffi::SQLITE_ATTACH | ffi::SQLITE_DETACH, ..) => {
                 Some("no other file can be reached: a service has one store".to_owned())
             }
-            A::CreateTempTable { .. }
-            | A::CreateTempIndex { .. }
-            | A::CreateTempTrigger { .. }
-            | A::CreateTempView { .. }
-            | A::DropTempTable { .. }
-            | A::DropTempIndex { .. }
-            | A::DropTempTrigger { .. }
-            | A::DropTempView { .. } => Some(
+            (
+                ffi::SQLITE_CREATE_TEMP_TABLE
+                | ffi::SQLITE_CREATE_TEMP_INDEX
+                | ffi::SQLITE_CREATE_TEMP_TRIGGER
+                | ffi::SQLITE_CREATE_TEMP_VIEW
+                | ffi::SQLITE_DROP_TEMP_TABLE
+                | ffi::SQLITE_DROP_TEMP_INDEX
+                | ffi::SQLITE_DROP_TEMP_TRIGGER
+                | ffi::SQLITE_DROP_TEMP_VIEW,
+                ..,
+            ) => Some(
                 "there is nothing temporary: the next invocation would see it; use a common \
                  table expression (WITH)"
                     .to_owned(),
             ),
-            A::CreateVtable { module_name, .. } | A::DropVtable { module_name, .. } => {
-                Some(format!("no virtual tables are offered, {module_name} is one"))
+            (ffi::SQLITE_CREATE_VTABLE | ffi::SQLITE_DROP_VTABLE, _, Some(module)) => {
+                Some(format!("no virtual tables are offered, {module} is one"))
             }
             _ => Some("the statement is of no kind that a service may run".to_owned()),
         }
@@ -145,7 +150,7 @@ impl Preparing {
     }
 
     /// Whether it is what ALTER TABLE asks of the rows that are there, for a column with CHECK or
-    /// NOT NULL.
+    /// NOT NULL, and for any of a STRICT table, whose types it checks.
     fn looks_at_rows(&self, pragma: &str) -> bool {
         self.alters && pragma.eq_ignore_ascii_case("quick_check")
     }
@@ -154,8 +159,8 @@ impl Preparing {
     /// be looked at before.
     fn look(&self) -> Option<String> {
         (!self.migrates).then(|| {
-            "a column with CHECK, or a generated one that is NOT NULL, is added by a migration: \
-             all rows are looked at for it"
+            "a column of a STRICT table, one with CHECK, or a generated one that is NOT NULL, is \
+             added by a migration: all rows are looked at for it"
                 .to_owned()
         })
     }

@@ -67,7 +67,7 @@ impl Store {
         }
     }
 
-    pub(super) fn doing(&self) -> Doing {
+    pub(in crate::state) fn doing(&self) -> Doing {
         Doing::from(self.doing.load(Ordering::Relaxed))
     }
 

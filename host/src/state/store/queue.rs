@@ -42,12 +42,17 @@ pub(in crate::state) enum Job {
     Tidy,
     /// The host's own work, as a member of the group.
     Host(HostJob),
-    /// Migrations; applied, or only tried.
-    Migrate {
-        migrations: Vec<Migration>,
-        apply: bool,
-        reply: oneshot::Sender<Result<Vec<String>, MigrationError>>,
-    },
+    /// Migrations.
+    Migrate(MigrateJob),
+}
+
+/// Migrations; applied, or only tried.
+pub(in crate::state) struct MigrateJob {
+    pub(in crate::state) migrations: Vec<Migration>,
+    pub(in crate::state) apply: bool,
+    pub(in crate::state) reply: oneshot::Sender<Result<Vec<String>, MigrationError>>,
+    /// Set when nobody waits for them any more.
+    pub(in crate::state) gone: Arc<AtomicBool>,
 }
 
 /// A run that holds the writer: a future, made when its turn comes.
@@ -76,7 +81,7 @@ impl Job {
         match self {
             Self::Commit { reply, .. } => reply.is_closed(),
             Self::Lease(job) => job.ended.is_closed(),
-            Self::Migrate { reply, .. } => reply.is_closed(),
+            Self::Migrate(job) => job.reply.is_closed(),
             // These come again.
             Self::Expire | Self::Tidy => true,
             Self::Host(_) => false,
@@ -87,7 +92,7 @@ impl Job {
         match self {
             Self::Commit { .. } => Doing::Writes,
             Self::Lease(_) => Doing::Lease,
-            Self::Migrate { .. } => Doing::Migrations,
+            Self::Migrate(_) => Doing::Migrations,
             Self::Host(_) | Self::Expire | Self::Tidy => Doing::Host,
         }
     }

@@ -6,6 +6,7 @@ use futures_util::FutureExt as _;
 
 use super::*;
 use crate::state::SqlErrorKind;
+use crate::state::doing::Doing;
 
 /// Bytes of the store's write-ahead log.
 fn log_bytes(fixture: &Fixture) -> u64 {
@@ -55,6 +56,8 @@ async fn a_schema_has_so_much_text_and_is_counted_for_each_that_reads() {
         assert!(reading.len() < 100);
     };
     assert!(matches!(&full, Error::Limit(words) if words.contains("8388608 bytes")), "{full:?}");
+    let full = store.begin().query("SELECT 1", Vec::new()).await;
+    assert!(matches!(&full, Err(Error::Limit(words)) if words.contains("a smaller schema")));
     let (held, _) = store.sql_memory();
     assert!(!reading.is_empty() && held > before, "{}: {held}", reading.len());
     drop(reading);
@@ -93,11 +96,7 @@ async fn a_log_that_readers_hold_has_an_end_and_is_begun_anew_when_they_are_gone
         }
         assert!(writes < 1_000);
     };
-    let words = "its write-ahead log has more than 1048576 bytes";
-    assert!(
-        matches!(&refused, Error::Unavailable(reason) if reason.contains(words)),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Error::LogFull(bytes) if bytes == 1 << 20), "{refused:?}");
     assert!(writes > 5 && log_bytes(&fixture) < 2 << 20, "{writes}: {}", log_bytes(&fixture));
     // Who comes now waits for those that read, and those go on.
     let mut later = store.begin();
@@ -109,4 +108,45 @@ async fn a_log_that_readers_hold_has_an_end_and_is_begun_anew_when_they_are_gone
     later.await.expect("a read");
     assert_eq!(log_bytes(&fixture), 0);
     sql(&store, "UPDATE t SET x = 1").await.expect("it takes writes again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_migration_has_its_time_also_for_what_a_statement_takes_to_be_prepared() {
+    // A table that is not there is what SQLite says at the end of all that it prepares.
+    let ones = "1,".repeat(400_000);
+    let long = format!("INSERT INTO missing SELECT 1 IN ({ones}1) FROM missing");
+    let trying = async |migration_timeout| {
+        let Fixture { store, _folder } =
+            fixture(StoreOptions { migration_timeout, ..StoreOptions::default() });
+        let refused = store.migrate(&[migration("1", &long)]).await;
+        refused.expect_err("there is no such table").to_string()
+    };
+    let enough = trying(Duration::from_secs(60)).await;
+    assert!(enough.contains("no such table: missing"), "{enough}");
+    let none = trying(Duration::ZERO).await;
+    assert!(!none.contains("no such table"), "{none}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn migrations_end_with_whoever_waits_for_them() {
+    let Fixture { store, _folder } = fixture(StoreOptions::default());
+    sql(&store, "CREATE TABLE kept (x)").await.expect("a table");
+    let counting = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)";
+    let endless = format!("CREATE TABLE t (x); INSERT INTO t {counting} SELECT count(*) FROM n");
+    for applies in [true, false] {
+        let (migrating, own) = (Arc::clone(&store), [migration("1", &endless)]);
+        let waiting = tokio::spawn(async move {
+            if applies {
+                migrating.migrate(&own).await
+            } else {
+                migrating.try_migrations(&own).await
+            }
+        });
+        eventually(|| store.doing() == Doing::Migrations).await;
+        waiting.abort();
+        // Long before their minute, after which nobody could write.
+        sql(&store, "INSERT INTO kept VALUES (1)").await.expect("a write");
+    }
+    let applied = store.migrate(&[migration("1", "CREATE TABLE t (x)")]).await;
+    assert_eq!(applied.expect("nothing was left of it"), ["1"]);
 }

@@ -39,6 +39,7 @@ async fn what_is_not_offered_is_denied_and_the_text_says_what_it_is() {
         ("SELECT * FROM fts3tokenize WHERE input = 'a'", "fts3tokenize"),
         ("SELECT * FROM pragma_database_list", "PRAGMA database_list"),
         ("SELECT * FROM pragma_table_info('_kv')", "_kv"),
+        ("SELECT * FROM pragma_table_info(CAST(x'5f6bff' AS TEXT))", "_k\u{fffd}"),
         ("SELECT * FROM pragma_index_info('sqlite_autoindex__idempotency_1')", "_idempotency_1"),
         ("PRAGMA journal_mode = DELETE", "PRAGMA journal_mode"),
         ("PRAGMA max_page_count", "PRAGMA max_page_count"),
@@ -236,7 +237,9 @@ async fn no_function_takes_longer_than_the_statement_may() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_memory_of_sql_has_an_end_and_is_given_back() {
-    let Fixture { store, _folder } = fixture(StoreOptions::default());
+    let options =
+        StoreOptions { statement_timeout: Duration::from_secs(60), ..StoreOptions::default() };
+    let Fixture { store, _folder } = fixture(options);
     let rows = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 200000)";
     for statement in [
         "SELECT i FROM n ORDER BY zeroblob(400000), i",

@@ -140,6 +140,18 @@ async fn migrations_alter_tables_that_have_large_rows() {
         let error = store.try_migrations(&all).await.expect_err(text);
         assert!(error.to_string().contains(reason), "{error}");
     }
-    let add = sql(&store, "ALTER TABLE big ADD COLUMN e CHECK (e > 0)").await;
-    assert!(matches!(&add, Err(Error::Sql(error)) if error.message.contains("by a migration")));
+    let strict = "CREATE TABLE strict (x INTEGER) STRICT; INSERT INTO strict VALUES (1);
+                  ALTER TABLE strict ADD COLUMN y TEXT DEFAULT 'a'";
+    let all = [migration("1", first), migration("2", &alter), migration("3", strict)];
+    store.migrate(&all).await.expect("migrated");
+    for (statement, what) in [
+        ("ALTER TABLE big ADD COLUMN e CHECK (e > 0)", "one with CHECK"),
+        ("ALTER TABLE strict ADD COLUMN z TEXT", "a column of a STRICT table"),
+    ] {
+        let Err(Error::Sql(denied)) = sql(&store, statement).await else { panic!("{statement}") };
+        assert_eq!(denied.kind, SqlErrorKind::Denied);
+        assert!(denied.message.contains(what), "{}", denied.message);
+        assert!(denied.message.contains("is added by a migration: all rows are looked at"));
+    }
+    sql(&store, "ALTER TABLE big ADD COLUMN e").await.expect("of any other table");
 }

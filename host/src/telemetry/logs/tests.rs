@@ -97,3 +97,28 @@ async fn who_waits_is_woken_by_the_next_line() {
     logs.keep(line("cart", LogLevel::Info, 2));
     waiting.await.expect("it ends");
 }
+
+#[test]
+fn what_a_service_prints_pushes_out_its_own_lines_only() {
+    let (logs, all) = (logs(20, 3), WantedLines::default());
+    let of_host = |service: Option<&str>| LogLine {
+        target: "hotdock::deploy".to_owned(),
+        service: service.map(str::to_owned),
+        ..line("", LogLevel::Warn, 4)
+    };
+    logs.keep(of_host(None));
+    logs.keep(of_host(Some("noisy")));
+    (6..=1000).for_each(|time| logs.keep(line("noisy", LogLevel::Info, time)));
+    let page = logs.newest(100, &all);
+    assert_eq!(positions(&page)[..5], [1, 2, 3, 4, 5], "what others said, and what was said of it");
+    let page = logs.after(Some(5), 100, &all);
+    assert_eq!(page.missed + page.lines.len() as u64, 995, "each is there or missed");
+    assert_eq!((page.next, page.last), (1000, 1000));
+    // Another gets its part, too.
+    (0..100).for_each(|time| logs.keep(line("order", LogLevel::Info, 1001 + time)));
+    let count = |service: &str| {
+        let wanted = WantedLines { service: Some(service.to_owned()), ..all.clone() };
+        logs.newest(100, &wanted).lines.len()
+    };
+    assert!(count("order").abs_diff(count("noisy")) <= 2);
+}

@@ -4,12 +4,12 @@ use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
 
-use crate::http::integer_in;
-use crate::id::Id;
+use super::field::{Field, integer_in, named};
 use crate::problem::Problem;
 
-/// A JSON object's fields; those that nobody asks for are ignored. `null` is a
-/// value like any other, not an absent field.
+/// A JSON object's fields, for services that read them one by one, because which is refused
+/// first and in what words is their contract; others take [`Request::json`](super::Request::json).
+/// Fields that nobody asks for are ignored. `null` is a value like any other, not an absent field.
 #[derive(Debug, Default)]
 pub struct Fields(Map<String, Value>);
 
@@ -34,20 +34,20 @@ impl Fields {
         if body.is_empty() { Ok(Self::default()) } else { Self::of(body) }
     }
 
-    /// The identifier in `field`.
+    /// What is in `field`.
     ///
     /// # Errors
-    /// 400, naming the field, if it is missing or no identifier.
-    pub fn id(&self, field: &str) -> Result<Id, Problem> {
-        self.optional_id(field)?.ok_or_else(|| missing(field))
+    /// 400, naming the field, if it is missing or no `T`.
+    pub fn required<T: Field>(&self, field: &str) -> Result<T, Problem> {
+        self.optional(field)?.ok_or_else(|| missing(field))
     }
 
-    /// The identifier in `field`, if the field is there.
+    /// What is in `field`, if the field is there.
     ///
     /// # Errors
-    /// 400, naming the field, if it is no identifier.
-    pub fn optional_id(&self, field: &str) -> Result<Option<Id>, Problem> {
-        self.0.get(field).map(|value| Id::of_json(field, value)).transpose()
+    /// 400, naming the field, if it is no `T`.
+    pub fn optional<T: Field>(&self, field: &str) -> Result<Option<T>, Problem> {
+        self.0.get(field).map(|value| named(field, T::of_json(value))).transpose()
     }
 
     /// The integer in `field`.
@@ -67,6 +67,7 @@ fn missing(field: &str) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::Fields;
+    use crate::problem::Problem;
 
     #[test]
     fn only_a_json_object_has_fields() {
@@ -81,6 +82,22 @@ mod tests {
     fn an_empty_body_may_be_allowed() {
         assert!(Fields::of_optional(b"").is_ok());
         assert!(Fields::of_optional(b"{").is_err());
+    }
+
+    #[test]
+    fn a_field_is_read_by_its_type() {
+        let fields = Fields::of(br#"{"a":"x","b":true,"c":-7,"d":null}"#).expect("an object");
+        assert_eq!(fields.required::<String>("a").as_deref(), Ok("x"));
+        assert_eq!(fields.required("b"), Ok(true));
+        assert_eq!(fields.required("c"), Ok(-7));
+        assert_eq!(fields.optional::<bool>("e"), Ok(None));
+        let detail = |read: Result<String, Problem>| {
+            let problem = read.expect_err("it is wrong");
+            (problem.field().map(str::to_owned), problem.detail().to_owned())
+        };
+        let named = |field: &str, detail: &str| (Some(field.to_owned()), detail.to_owned());
+        assert_eq!(detail(fields.required("e")), named("e", "the body's `e` is missing"));
+        assert_eq!(detail(fields.required("d")), named("d", "`d` must be a string"));
     }
 
     #[test]

@@ -1,36 +1,63 @@
 //! A service's entry point for requests.
 
-use ::http::Response;
 use wasip2::http::types as wasi;
 
-use super::{Request, host, whole};
-use crate::problem::Problem;
+use super::{Answer, Request, host, whole};
 use crate::whole_requests::exports::hotdock::http::handler;
 
-/// Makes a function the service's handler of requests:
+/// Makes a function, or routes to functions, the service's handler of requests:
 ///
-/// ```ignore
-/// fn answer(request: &Request) -> Result<Response<Vec<u8>>, Problem> {
-///     match request.path() {
-///         "/hello" => json(&"Hello!"),
-///         path => Err(Problem::not_found(format!("there is nothing at {path}"))),
-///     }
+/// ```
+/// use hotdock_sdk::http::{Request, Response, json};
+/// use hotdock_sdk::problem::Problem;
+///
+/// hotdock_sdk::http_handler! {
+///     "/hello" => { GET: hello },
+///     "/hello/{name}" => { GET: hello_to },
+/// }
+///
+/// fn hello() -> &'static str {
+///     "Hello!"
+/// }
+///
+/// fn hello_to(request: &Request, name: String) -> Result<Response, Problem> {
+///     let times: i64 = request.query().optional("times")?.unwrap_or(1);
+///     json(&format!("Hello {name}, {times} times!"))
+/// }
+/// ```
+///
+/// [`routes!`](crate::routes) says what routes are. A single function looks at the
+/// [`Request`](crate::http::Request) as it likes, and its answer is whole, an
+/// [`Answer`](crate::http::Answer):
+///
+/// ```
+/// # use hotdock_sdk::http::Request;
+/// fn answer(request: &Request) -> String {
+///     format!("This is {}.", request.path())
 /// }
 ///
 /// hotdock_sdk::http_handler!(answer);
 /// ```
 ///
-/// It looks at the [`Request`](crate::http::Request) as it likes, and its answer is whole, an
-/// [`Answer`](crate::http::Answer). A service that awaits something, or streams, takes `wstd`
-/// instead.
+/// A service that awaits something, or streams, takes `wstd` instead.
 ///
 /// The component exports `hotdock:http/handler`, by which Hotdock calls it, and
 /// `wasi:http/incoming-handler` 0.2 for every other host;
-/// [`wasi_http_handler!`](crate::wasi_http_handler) makes the latter alone. To be used once,
-/// where the component's other entry points are.
+/// [`wasi_http_handler!`](crate::wasi_http_handler) makes the latter alone. Elsewhere than in
+/// WebAssembly, where tests run, nothing is exported. To be used once.
 #[macro_export]
 macro_rules! http_handler {
+    ($pattern:literal $($routes:tt)+) => {
+        const _: () = {
+            fn answer(request: &$crate::http::Request) -> $crate::http::Response {
+                $crate::routes!(request, { $pattern $($routes)+ })
+            }
+
+            $crate::http_handler!(answer);
+        };
+    };
     ($handler:path) => {
+        #[cfg(target_family = "wasm")]
         const _: () = {
             struct Service;
 
@@ -55,7 +82,17 @@ macro_rules! http_handler {
 /// `wasi:http/incoming-handler` 0.2.
 #[macro_export]
 macro_rules! wasi_http_handler {
+    ($pattern:literal $($routes:tt)+) => {
+        const _: () = {
+            fn answer(request: &$crate::http::Request) -> $crate::http::Response {
+                $crate::routes!(request, { $pattern $($routes)+ })
+            }
+
+            $crate::wasi_http_handler!(answer);
+        };
+    };
     ($handler:path) => {
+        #[cfg(target_family = "wasm")]
         const _: () = {
             struct Service;
 
@@ -68,8 +105,13 @@ macro_rules! wasi_http_handler {
                 }
             }
 
-    $crate::http::entry::export!(Service with_types_in $crate::http::entry::bindings);
+            $crate::http::entry::export!(Service with_types_in $crate::http::entry::bindings);
         };
+
+        // So that it is known to be used where tests run.
+        #[cfg(not(target_family = "wasm"))]
+        const _: fn(&$crate::http::Request) -> $crate::http::Response =
+            |request| $crate::http::Answer::into_response($handler(request));
     };
 }
 
@@ -77,24 +119,6 @@ pub use ::wasip2 as bindings;
 pub use wasi::{IncomingRequest, ResponseOutparam};
 pub use wasip2::exports::http::incoming_handler::Guest;
 pub use wasip2::http::proxy::export;
-
-/// What a handler may return: an answer, or a problem in its place.
-pub trait Answer {
-    /// What is sent.
-    fn into_response(self) -> Response<Vec<u8>>;
-}
-
-impl Answer for Response<Vec<u8>> {
-    fn into_response(self) -> Response<Vec<u8>> {
-        self
-    }
-}
-
-impl Answer for Result<Response<Vec<u8>>, Problem> {
-    fn into_response(self) -> Response<Vec<u8>> {
-        self.unwrap_or_else(Problem::into_response)
-    }
-}
 
 /// For [`http_handler!`](crate::http_handler) only.
 pub fn handle_whole<A: Answer>(

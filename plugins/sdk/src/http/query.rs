@@ -1,33 +1,61 @@
 //! A request's query parameters.
 
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
 use http::Uri;
+use serde::de::DeserializeOwned;
 
-use crate::http::integer_in;
-use crate::id::Id;
+use super::field::{Field, integer_in, named};
+use super::typed;
 use crate::problem::Problem;
 
 /// The query's parameters, decoded (`%20` and `+` are spaces); those that
 /// nobody asks for are ignored.
-#[derive(Debug)]
-pub struct Query(Vec<(String, String)>);
+#[derive(Clone, Copy, Debug)]
+pub struct Query<'r>(&'r str);
 
-impl Query {
+impl<'r> Query<'r> {
     /// The parameters of this URI.
     #[must_use]
-    pub fn of(uri: &Uri) -> Self {
-        let query = uri.query().unwrap_or_default();
-        Self(form_urlencoded::parse(query.as_bytes()).into_owned().collect())
+    pub fn of(uri: &'r Uri) -> Self {
+        Self(uri.query().unwrap_or_default())
+    }
+
+    /// All of them, as a type whose fields are named as they are:
+    ///
+    /// ```
+    /// use hotdock_sdk::testing::request;
+    /// use serde::Deserialize;
+    ///
+    /// #[derive(Debug, Deserialize, PartialEq)]
+    /// struct Page {
+    ///     user: String,
+    ///     #[serde(default)]
+    ///     skip: u32,
+    ///     limit: Option<u32>,
+    /// }
+    ///
+    /// let page: Page = request("GET", "/?user=ann&skip=20", "").query().parse()?;
+    /// assert_eq!(page, Page { user: "ann".to_owned(), skip: 20, limit: None });
+    /// let wrong = request("GET", "/?user=ann&limit=x", "").query().parse::<Page>().unwrap_err();
+    /// assert_eq!(wrong.field(), Some("limit"));
+    /// # Ok::<_, hotdock_sdk::problem::Problem>(())
+    /// ```
+    ///
+    /// # Errors
+    /// 400, naming the parameter, if one is missing, repeated or not what the type has there.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        typed::of_query(self.0)
     }
 
     /// The parameter's value, if it is given.
     ///
     /// # Errors
     /// 400, naming the parameter, if it is given more than once.
-    pub fn get(&self, name: &str) -> Result<Option<&str>, Problem> {
-        let mut values =
-            self.0.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str());
+    pub fn get(&self, name: &str) -> Result<Option<Cow<'r, str>>, Problem> {
+        let parameters = form_urlencoded::parse(self.0.as_bytes());
+        let mut values = parameters.filter(|(known, _)| known == name).map(|(_, value)| value);
         let first = values.next();
         match values.next() {
             None => Ok(first),
@@ -35,21 +63,21 @@ impl Query {
         }
     }
 
-    /// The identifier in `name`.
+    /// What is in `name`.
     ///
     /// # Errors
-    /// 400, naming the parameter, if it is missing, repeated or no identifier.
-    pub fn id(&self, name: &str) -> Result<Id, Problem> {
-        self.optional_id(name)?
+    /// 400, naming the parameter, if it is missing, repeated or no `T`.
+    pub fn required<T: Field>(&self, name: &str) -> Result<T, Problem> {
+        self.optional(name)?
             .ok_or_else(|| Problem::bad_request(name, format!("the query's `{name}` is missing")))
     }
 
-    /// The identifier in `name`, if the parameter is given.
+    /// What is in `name`, if the parameter is given.
     ///
     /// # Errors
-    /// 400, naming the parameter, if it is repeated or no identifier.
-    pub fn optional_id(&self, name: &str) -> Result<Option<Id>, Problem> {
-        self.get(name)?.map(|text| Id::of_text(name, text)).transpose()
+    /// 400, naming the parameter, if it is repeated or no `T`.
+    pub fn optional<T: Field>(&self, name: &str) -> Result<Option<T>, Problem> {
+        self.get(name)?.map(|text| named(name, T::of_text(&text))).transpose()
     }
 
     /// The integer in `name`, if the parameter is given.
@@ -63,46 +91,63 @@ impl Query {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use http::Uri;
 
     use super::Query;
+    use crate::problem::Problem;
 
-    fn query(text: &'static str) -> Query {
-        Query::of(&Uri::from_static(text))
+    fn uri(text: &'static str) -> Uri {
+        Uri::from_static(text)
     }
 
     #[test]
     fn parameters_are_decoded() {
-        let query = query("/cart?user_id=a%20b+c%C3%BC&x=1%262&empty");
-        assert_eq!(query.get("user_id"), Ok(Some("a b cü")));
-        assert_eq!(query.get("x"), Ok(Some("1&2")));
-        assert_eq!(query.get("empty"), Ok(Some("")));
-        assert_eq!(query.get("other"), Ok(None));
+        let uri = uri("/cart?user_id=a%20b+c%C3%BC&x=1%262&empty");
+        let query = Query::of(&uri);
+        let get = |name| query.get(name).map(|value| value.map(Cow::into_owned));
+        assert_eq!(get("user_id"), Ok(Some("a b cü".to_owned())));
+        assert_eq!(get("x"), Ok(Some("1&2".to_owned())));
+        assert_eq!(get("empty"), Ok(Some(String::new())));
+        assert_eq!(get("other"), Ok(None));
+    }
+
+    #[test]
+    fn a_parameter_is_read_by_its_type() {
+        let uri = uri("/?a=x&b=true&c=-7&d=");
+        let query = Query::of(&uri);
+        assert_eq!(query.required::<String>("a").as_deref(), Ok("x"));
+        assert_eq!(query.required("b"), Ok(true));
+        assert_eq!(query.required("c"), Ok(-7));
+        assert_eq!(query.optional::<i64>("e"), Ok(None));
+        let detail = |read: Result<i64, Problem>| {
+            let problem = read.expect_err("it is wrong");
+            (problem.field().map(str::to_owned), problem.detail().to_owned())
+        };
+        let named = |field: &str, detail: &str| (Some(field.to_owned()), detail.to_owned());
+        assert_eq!(detail(query.required("e")), named("e", "the query's `e` is missing"));
+        assert_eq!(detail(query.required("d")), named("d", "`d` must be an integer"));
     }
 
     #[test]
     fn a_repeated_parameter_is_refused() {
-        let query = query("/cart?user_id=7&user_id=8");
-        assert_eq!(query.id("user_id").expect_err("it is there twice").field(), Some("user_id"));
-    }
-
-    #[test]
-    fn a_missing_or_empty_id_is_refused_with_its_name() {
-        for text in ["/order", "/order?", "/order?user_id=", "/order?user_id=%00"] {
-            let problem = query(text).id("user_id").expect_err("there is no id");
-            assert_eq!(problem.field(), Some("user_id"), "{text}");
-        }
+        let uri = uri("/cart?user_id=7&user_id=8");
+        let problem = Query::of(&uri).get("user_id").expect_err("it is there twice");
+        assert_eq!(problem.field(), Some("user_id"));
+        assert_eq!(problem.detail(), "`user_id` is given more than once");
     }
 
     #[test]
     fn an_integer_is_in_its_range() {
         let range = 1..=500;
-        assert_eq!(query("/?limit=500").integer("limit", &range), Ok(Some(500)));
-        assert_eq!(query("/").integer("limit", &range), Ok(None));
+        let integer = |text| Query::of(&uri(text)).integer("limit", &range);
+        assert_eq!(integer("/?limit=500"), Ok(Some(500)));
+        assert_eq!(integer("/"), Ok(None));
         for text in
             ["/?limit=0", "/?limit=501", "/?limit=x", "/?limit=", "/?limit=1.5", "/?limit=-1"]
         {
-            assert!(query(text).integer("limit", &range).is_err(), "{text}");
+            assert!(integer(text).is_err(), "{text}");
         }
     }
 }

@@ -3,10 +3,11 @@
 use std::cell::OnceCell;
 
 use http::{HeaderMap, HeaderValue, Method, Uri};
+use serde::de::DeserializeOwned;
 use wasip2::http::types as wasi;
 
 use super::host::{self, Broken};
-use super::{Query, whole};
+use super::{Fields, Query, typed, whole};
 use crate::problem::Problem;
 
 /// A request. Headers and body are fetched or read when the service first looks at them, so
@@ -84,7 +85,7 @@ impl Request {
 
     /// The query's parameters.
     #[must_use]
-    pub fn query(&self) -> Query {
+    pub fn query(&self) -> Query<'_> {
         Query::of(&self.uri)
     }
 
@@ -113,6 +114,40 @@ impl Request {
             Rest::Nothing | Rest::Lines(_) => Ok(Vec::new()),
         });
         body.as_deref().map_err(|_| Problem::malformed("the request's body broke off"))
+    }
+
+    /// The body, read as JSON, whatever its `Content-Type` is:
+    ///
+    /// ```
+    /// use hotdock_sdk::testing::request;
+    /// use serde::Deserialize;
+    ///
+    /// #[derive(Debug, Deserialize, PartialEq)]
+    /// struct Order {
+    ///     product: String,
+    ///     quantity: u32,
+    /// }
+    ///
+    /// let order = request("POST", "/", r#"{"product":"tea","quantity":2}"#).json::<Order>()?;
+    /// assert_eq!(order, Order { product: "tea".to_owned(), quantity: 2 });
+    /// let wrong = request("POST", "/", r#"{"product":"tea"}"#).json::<Order>().unwrap_err();
+    /// assert_eq!(wrong.field(), Some("quantity"));
+    /// # Ok::<_, hotdock_sdk::problem::Problem>(())
+    /// ```
+    ///
+    /// # Errors
+    /// 400 if it is not JSON of that shape, naming the field where it is one (`items[0].quantity`);
+    /// and as [`Request::body`].
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        typed::of_json(self.body()?)
+    }
+
+    /// The fields of a body that is a JSON object.
+    ///
+    /// # Errors
+    /// As [`Fields::of`] and [`Request::body`].
+    pub fn fields(&self) -> Result<Fields, Problem> {
+        Fields::of(self.body()?)
     }
 
     /// Why the body broke off, if it did.

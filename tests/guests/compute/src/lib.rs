@@ -7,13 +7,11 @@
 mod target;
 mod work;
 
-use hotdock_sdk::http::Request;
-use hotdock_sdk::problem::Problem;
-use http::Response;
+use hotdock_sdk::http::{Request, Response};
 
-fn answer(request: &Request) -> Result<Response<Vec<u8>>, Problem> {
+fn answer(request: &Request) -> Response {
     let came_to = target::of_target(&request.uri().to_string());
-    Ok(Response::new(format!("{came_to}\n").into_bytes()))
+    Response::new(format!("{came_to}\n").into_bytes())
 }
 
-hotdock_sdk::http_handler!(crate::answer);
+hotdock_sdk::http_handler!(answer);

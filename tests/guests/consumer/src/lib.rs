@@ -4,7 +4,7 @@
 //! POST /consumer/publish          publishes the body's events [{"type", "key"?, …}]: their ids
 //! GET  /consumer/value?bucket=&key=   the value, or 404
 //! POST /consumer/careless?key=    writes a value in bucket `careless`, then reads the body: its length
-//! GET  /consumer/end?rounds=&key=&commit=&then=   computes, sets the key in bucket `end`, commits if it
+//! POST /consumer/end?rounds=&key=&commit=&then=   computes, sets the key in bucket `end`, commits if it
 //!                                 is `true`, ends by `trap`, `spin` or `wait`, or answers `ended`
 //! GET  /consumer/effects          the rows of `effects`, as ["id text", …]
 //! ```
@@ -33,5 +33,4 @@ mod steps;
 #[path = "../../compute/src/work.rs"]
 mod work;
 
-hotdock_sdk::event_handler!(crate::steps::handle);
-hotdock_sdk::http_handler!(crate::answer::answer);
+hotdock_sdk::event_handler!(steps::handle);

@@ -1,12 +1,11 @@
 //! What the greeters answer.
 
-use hotdock_sdk::http::{Request, json};
+use hotdock_sdk::http::header::ACCEPT;
+use hotdock_sdk::http::{HeaderValue, Method, Request, Response, StatusCode, json};
 use hotdock_sdk::problem::Problem;
-use http::header::ACCEPT;
-use http::{HeaderValue, Method, Response, StatusCode};
 use serde_json::json as object;
 
-pub fn answer(request: &Request) -> Result<Response<Vec<u8>>, Problem> {
+pub fn answer(request: &Request) -> Result<Response, Problem> {
     match *request.method() {
         Method::GET | Method::HEAD => {
             let mut response = Response::new(b"Hello, world! VERSION-00000001\n".to_vec());
@@ -26,7 +25,7 @@ pub fn answer(request: &Request) -> Result<Response<Vec<u8>>, Problem> {
     }
 }
 
-fn see(request: &Request) -> Result<Response<Vec<u8>>, Problem> {
+fn see(request: &Request) -> Result<Response, Problem> {
     let accepted = request.headers().get_all(ACCEPT).iter();
     let accepted: Vec<_> =
         accepted.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();

@@ -10,4 +10,4 @@
 
 mod answer;
 
-hotdock_sdk::http_handler!(crate::answer::answer);
+hotdock_sdk::http_handler!(answer::answer);

@@ -3,4 +3,4 @@
 #[path = "../../greeter/src/answer.rs"]
 mod answer;
 
-hotdock_sdk::wasi_http_handler!(crate::answer::answer);
+hotdock_sdk::wasi_http_handler!(answer::answer);

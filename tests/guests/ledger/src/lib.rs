@@ -20,11 +20,10 @@
 //! ```
 
 use hotdock_sdk::events::{self, Delivery, Failure, NewEvent};
-use hotdock_sdk::http::{Request, json};
+use hotdock_sdk::http::{Request, Response, json};
 use hotdock_sdk::kv::Bucket;
 use hotdock_sdk::problem::Problem;
 use hotdock_sdk::{params, sql};
-use http::Response;
 use serde::{Deserialize, Serialize};
 
 /// Tests patch it to make another version, so its bytes occur exactly once.
@@ -55,14 +54,13 @@ enum By {
 }
 
 hotdock_sdk::event_handler!(handle);
-hotdock_sdk::http_handler!(publish);
+hotdock_sdk::http_handler! {
+    "/{service}" => { GET: || json(&version()) },
+    "/{service}/publish" => { POST: publish },
+}
 
-fn publish(request: &Request) -> Result<Response<Vec<u8>>, Problem> {
-    if !request.path().ends_with("/publish") {
-        return json(&version());
-    }
-    let entries: Vec<Entry> = serde_json::from_slice(request.body()?)
-        .map_err(|error| Problem::malformed(error.to_string()))?;
+fn publish(request: &Request) -> Result<Response, Problem> {
+    let entries: Vec<Entry> = request.json()?;
     let events: Result<Vec<_>, _> = entries.iter().map(|entry| event("first", entry)).collect();
     json(&events::publish_all(&events?)?)
 }

@@ -4,13 +4,12 @@
 //! ?code=    with this status
 //! ```
 
-use hotdock_sdk::http::{Request, json};
+use hotdock_sdk::http::{Request, Response, StatusCode, json};
 use hotdock_sdk::problem::Problem;
-use http::{Response, StatusCode};
 
 hotdock_sdk::http_handler!(answer);
 
-fn answer(request: &Request) -> Result<Response<Vec<u8>>, Problem> {
+fn answer(request: &Request) -> Result<Response, Problem> {
     let headers: Vec<_> = request
         .headers()
         .iter()

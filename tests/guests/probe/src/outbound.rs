@@ -10,7 +10,7 @@
 //!      &count=key                     gets the key first, and sets it to one more at the end
 //!      &times=n                       sends it n times at once; a list of the above
 //!      &leak=1                        keeps the answer unread for as long as the instance lives
-//!      &after=1                       sends it after the answer's head
+//!      &after=1                       sends it after the answer's head, and after these writes
 //! /relay?url=                         POSTs the request's body as it comes, answers as it is answered
 //! ```
 
@@ -30,6 +30,13 @@ use wasip2::http::types::{
 
 pub fn send(call: &Call, outparam: ResponseOutparam) {
     if call.get("after").is_some() {
+        if let Some(key) = call.get("set") {
+            let bucket = store::open("default").expect("a bucket");
+            bucket.set(key, b"1").expect("a small value can be set");
+        }
+        if call.get("sql").is_some() {
+            sql::execute("INSERT INTO probe (x) VALUES (1)", &[]).expect("a table of its own");
+        }
         let body = answer::head(outparam, 200, "application/json");
         let stream = body.write().expect("a body's stream is taken once");
         let text = sent(call).to_string();

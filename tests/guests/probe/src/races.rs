@@ -3,7 +3,8 @@
 //! ```text
 //! /transfer?from=&to=&amount=  moves between two numbers of bucket `accounts`, below zero never;
 //!                              {"moved": bool, "from": balance, "to": balance}
-//! /increment?key=&spin_us=     get, compute for so long, set (bucket `default`); the new value
+//! /increment?key=&spin_us=&sleep_ms=
+//!                              get, compute and wait for so long, set (bucket `default`); the new value
 //! /skew?mine=&other=           bucket `skew`: if both together are 1 or more, decrements mine;
 //!                              answers whether it did
 //! /book?name=&seats=           bucket `seats`: if it has fewer keys than seats, sets name; answers
@@ -38,6 +39,7 @@ pub fn increment(call: &Call, outparam: ResponseOutparam) {
         let bucket = store::open("default")?;
         let value = number(&bucket, call.text("key"))? + 1;
         compute_for(Duration::from_micros(call.number("spin_us", 0)));
+        std::thread::sleep(Duration::from_millis(call.number("sleep_ms", 0)));
         set_number(&bucket, call.text("key"), value)?;
         Ok(json!(value))
     };

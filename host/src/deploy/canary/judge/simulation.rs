@@ -1,12 +1,13 @@
 //! Canaries as they would go, thousands of them: none of two versions that are alike is
 //! rolled back, and one that is twice as slow is, in its step.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use fastrand::Rng;
 
 use super::*;
-use crate::service::VersionMetrics;
+use crate::service::{Leavers, VersionMetrics};
 
 /// Milliseconds of one request.
 type Shape = fn(&mut Rng) -> f64;
@@ -136,4 +137,53 @@ fn a_version_that_is_twice_as_slow_is_found_within_its_step() {
         let found = (0..10).filter(|_| canaries.one(&mut rng) == Some(0)).count();
         assert_eq!(found, 10, "{name}");
     }
+}
+
+/// One canary of a tenth of the traffic, whose clients, so many, leave this share of their
+/// requests to each of the versions. Whether it is rolled back.
+fn left(rng: &mut Rng, clients: u8, (by_old, by_new): (f64, f64), one_who_leaves: bool) -> bool {
+    let (old, new) = (VersionMetrics::default(), VersionMetrics::default());
+    let leavers = Leavers::default();
+    let settings = Canary { requests: 5, ..Canary::default() };
+    let ask = |client: u8, to_new: bool, leaves: bool| {
+        let address = IpAddr::from(Ipv4Addr::new(192, 0, 2, client));
+        let ending = match leaves {
+            false => Ending::Well,
+            true if leavers.is_first(address) => Ending::Left,
+            true => Ending::LeftAgain,
+        };
+        let version = if to_new { &new } else { &old };
+        version.count(Kind::Request, ending, Duration::from_millis(10));
+    };
+    let mut spending = Spending::at_step(0);
+    (1..=6).any(|look| {
+        for _ in 0..100 {
+            let to_new = rng.u8(..10) == 0;
+            ask(rng.u8(..clients), to_new, rng.f64() < if to_new { by_new } else { by_old });
+        }
+        if one_who_leaves {
+            (0..100).for_each(|_| ask(255, true, true));
+        }
+        let (old, new) = (old.read(), new.read());
+        let takes = &[Kind::Request];
+        let of = |chance| Look { settings: &settings, old: &old, new: &new, takes, chance };
+        let verdict = of(spending.one_more_look()).judge();
+        let worse = look == 6 && of(spending.last_look()).worse().is_some();
+        worse || matches!(verdict, Verdict::Failed(_))
+    })
+}
+
+#[test]
+fn no_client_rolls_a_version_back_by_leaving_and_many_do() {
+    let mut rng = Rng::with_seed(7);
+    for clients in [1, 3, 30, 200] {
+        for share in [0.0, 0.02, 0.2] {
+            for one in [false, true] {
+                let all = (0..150).filter(|_| left(&mut rng, clients, (share, share), one));
+                assert_eq!(all.count(), 0, "{clients} clients, {share}, one who leaves: {one}");
+            }
+        }
+    }
+    let hangs = (0..100).filter(|_| left(&mut rng, 200, (0.01, 1.0), false)).count();
+    assert_eq!(hangs, 100, "a version that hangs is found by many who leave");
 }

@@ -74,7 +74,7 @@ fn failures_of_the_store_conflicts_and_clients_that_leave_are_compared_too() {
     for (ending, words) in [
         (Ending::HostFailed, "50.0 % of its requests ended with a failure of the store"),
         (Ending::Conflict, "50.0 % of its requests ended with a conflict"),
-        (Ending::Left, "50.0 % of its requests were left by their clients"),
+        (Ending::Left, "50.0 % of its requests were left by clients, each counted once"),
     ] {
         let new = did(&[well, (Kind::Request, 500, ending, ms)]);
         let Verdict::Failed(reason) = verdict(&old, &new) else { panic!("{words}") };
@@ -83,6 +83,10 @@ fn failures_of_the_store_conflicts_and_clients_that_leave_are_compared_too() {
     }
     let new = did(&[well, (Kind::Request, 500, Ending::Overloaded, ms)]);
     assert_eq!(verdict(&old, &new), Verdict::Passed, "they never came to the version");
+    let new = did(&[well, (Kind::Request, 500, Ending::LeftAgain, ms)]);
+    assert_eq!(verdict(&old, &new), Verdict::Passed, "they were left by those who had left");
+    let only = did(&[(Kind::Request, 500, Ending::LeftAgain, ms)]);
+    assert!(matches!(verdict(&old, &only), Verdict::TooFew(_)), "nor does it pass by them");
 }
 
 #[test]

@@ -7,7 +7,8 @@ use tokio::time::timeout;
 
 use super::bench::{Bench, PATIENCE, component, digest};
 use crate::deploy::{Condition, DeployConfig, Notice, Status};
-use crate::service::{Sticky, TrafficPlan};
+use crate::manifest::Sticky;
+use crate::service::TrafficPlan;
 
 fn no_compiler(config: &mut DeployConfig) {
     config.compiler = PathBuf::from("/nowhere/compiler");

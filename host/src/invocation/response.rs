@@ -26,6 +26,8 @@ pub struct ResponseBody {
     /// Whether there will be no more than that, though it is not all.
     truncated: bool,
     rest: Option<Rest>,
+    /// Where no client is sent any of it: its guest, which may not have ended.
+    unwanted: Option<Arc<Taking>>,
 }
 
 /// The guest stopped before its body's end; the connection is cut, so that the
@@ -92,7 +94,14 @@ impl ResponseBody {
     }
 
     pub(super) fn finished(frames: VecDeque<Frame<Bytes>>) -> Self {
-        Self { ready: frames, truncated: false, rest: None }
+        Self { ready: frames, ..Self::default() }
+    }
+
+    /// One that no client is sent, of which it is not known how long it would have been.
+    pub(super) fn unwanted() -> (Self, Arc<Taking>) {
+        let taking = Arc::new(Taking::new(CancellationToken::new()));
+        let unwanted = Some(Arc::clone(&taking));
+        (Self { truncated: true, unwanted, ..Self::default() }, taking)
     }
 
     /// `ready` is here; the rest comes from `body`, as long as its guest's end of it says
@@ -117,13 +126,19 @@ impl ResponseBody {
             Link { shared: Arc::clone(&shared), gone: gone.clone(), taking: Arc::clone(&taking) };
         let gone = Some(gone.drop_guard());
         let rest = Some(Rest { link: shared, gone, taking, left: None });
-        (Self { ready, truncated: false, rest }, link)
+        (Self { ready, rest, ..Self::default() }, link)
     }
 
     /// Whether its client takes it, where it is still coming.
     #[must_use]
     pub fn taking(&self) -> Option<&Arc<Taking>> {
         self.rest.as_ref().map(|rest| &rest.taking)
+    }
+
+    /// Its guest, where no client is sent any of it and more was to come.
+    #[must_use]
+    pub fn unwanted_from(&self) -> Option<&Arc<Taking>> {
+        self.unwanted.as_ref()
     }
 
     /// Its head says that it has so many bytes. Who has given all of them to the client asks for
@@ -279,7 +294,7 @@ impl Drop for Rest {
             taking: Arc::clone(&self.taking),
             left: None,
         };
-        let body = ResponseBody { ready: VecDeque::new(), truncated: false, rest: Some(rest) };
+        let body = ResponseBody { rest: Some(rest), ..ResponseBody::default() };
         runtime.spawn(body.read_by_nobody());
     }
 }

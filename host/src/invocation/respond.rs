@@ -6,8 +6,7 @@ use std::future::poll_fn;
 use std::task::Poll;
 
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, Response, StatusCode};
+use http::Response;
 use http_body::Frame;
 use http_body_util::BodyExt as _;
 use tokio::task::unconstrained;
@@ -18,14 +17,8 @@ use super::bounds::Bounds;
 use super::failure::Failure;
 use super::guest_body::GuestBody;
 use super::response::{ResponseBody, Truncated};
-use super::run::{Ended, OverBudget, Running};
 use crate::manifest::Limits;
-
-/// An answer's body, on its way from the guest or as a whole.
-pub(super) enum AnswerBody {
-    Coming(WasiBody),
-    Whole(VecDeque<Frame<Bytes>>),
-}
+use crate::runtime::{AnswerBody, Ended, OverBudget, Running, announced};
 
 impl AnswerBody {
     /// The same where it is whole and has no more bytes than may be sent; else one that is
@@ -69,31 +62,6 @@ impl Unreadable {
             Self::OverBudget => Failure::OutOfCpu(limits.cpu),
         }
     }
-}
-
-/// Whether an answer with this status has more than a head. One to `HEAD` never has (RFC 9110
-/// §9.3.2), nor have 204, 205 and 304 (§15.3.5, §15.3.6, §15.4.5).
-#[must_use]
-pub fn has_content(is_head: bool, status: StatusCode) -> bool {
-    let has_none = matches!(
-        status,
-        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED
-    );
-    !is_head && !has_none
-}
-
-/// How many bytes an answer's body has to have.
-pub(super) fn announced(headers: &HeaderMap, has_content: bool) -> Option<u64> {
-    if has_content { content_length(headers) } else { None }
-}
-
-/// The length that an answer's head says it has, once and in digits alone.
-#[must_use]
-pub fn content_length(headers: &HeaderMap) -> Option<u64> {
-    let mut said = headers.get_all(CONTENT_LENGTH).iter();
-    let text = said.next()?.to_str().ok()?;
-    let is_number = said.next().is_none() && text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|_| is_number)
 }
 
 /// The response with as much of its body as the guest has made; what is left of the
@@ -143,6 +111,14 @@ async fn stream(
         // It returned, so no more comes: that is its end, as elsewhere.
         Afterwards::new(hold, Sending::Whole, failed).end(End::LeftOpen, running.exchange().body());
         return ResponseBody::finished(frames);
+    }
+    if !has_content && ended.is_none() {
+        // The answer is over with its head. Its guest is told by its next write.
+        drop(body);
+        let (unwanted, taking) = ResponseBody::unwanted();
+        let afterwards = Afterwards::new(hold, Sending::Unwanted(taking), failed);
+        afterwards.go_on(running, None, bounds.deadline());
+        return unwanted;
     }
     let is_cut_off = body.is_cut_off();
     let (streaming, link) = ResponseBody::streaming(frames, body, has_content);

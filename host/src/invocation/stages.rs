@@ -7,15 +7,12 @@ use http::Response;
 
 use super::afterwards::Hold;
 use super::bounds::Bounds;
-use super::exchange::{Exchange, Occasion};
 use super::failure::Failure;
-use super::invocation::{Invocation, Outcome, Request, Validated, durable};
-use super::outside::RequestKeys;
-use super::replay::ReplayBody;
+use super::request::{Invocation, Outcome, Request, Validated, durable};
 use super::respond::respond;
 use super::response::ResponseBody;
-use super::run::{Running, Step};
 use super::runs::{Runs, Unanswered};
+use crate::runtime::{Exchange, Occasion, ReplayBody, RequestKeys, Running, Step, words};
 use crate::service::{Kind, Version};
 use crate::state::{Budget, Fate, Store};
 
@@ -95,9 +92,5 @@ pub async fn instantiate(version: &Version, store: &Arc<Store>) -> Result<(), Fa
     let mut running = Running::warm(&version.pool, exchange, &Budget::new(limits.cpu));
     let ended = poll_fn(|context| running.poll(context)).await;
     let ended = ended.map_err(|_| Failure::OutOfCpu(limits.cpu))?;
-    ended.result.map_err(|error| Failure::Trapped(format!("{error:#}")))?;
-    if let Some(instance) = ended.instance {
-        version.pool.keep(instance);
-    }
-    Ok(())
+    ended.keep(&version.pool).map_err(|error| Failure::Trapped(words(&error)))
 }

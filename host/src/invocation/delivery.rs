@@ -7,17 +7,13 @@ use compact_str::CompactString;
 
 use super::afterwards::{Afterwards, Hold, Sending};
 use super::bounds::Bounds;
-use super::call::Call;
-use super::component::Servable;
-use super::exchange::{Given, Occasion};
 use super::failure::Failure;
-use super::handlers::types;
-use super::outside::RequestKeys;
-use super::replay::ReplayBody;
-use super::run::{Ended, Running};
 use super::runs::{Answered, Before, Mode, Runs, Unanswered, Work, interrupted};
 use crate::event::{Event, PARTITION_KEY, Value};
 use crate::manifest::Limits;
+use crate::runtime::{
+    Call, Ended, Given, Occasion, ReplayBody, RequestKeys, Running, Servable, event_types,
+};
 use crate::service::{Kind, Lease, Permit, ServiceMetrics};
 use crate::state::{self, Committed, Consumption, Fate, Store, Transaction};
 
@@ -113,7 +109,7 @@ impl Work for Handling {
     type Outcome = Outcome;
 
     fn call(&self, _: Servable) -> Call {
-        let delivery = types::Delivery {
+        let delivery = event_types::Delivery {
             event: (&*self.event).into(),
             subscription: self.subscription.clone(),
             position: self.position,
@@ -154,8 +150,8 @@ impl Work for Handling {
                 }
             }
             // The transaction is dropped: nothing of it stays.
-            Err(types::Failure::Retry(reason)) => Verdict::Retry(kept(reason)),
-            Err(types::Failure::Reject(reason)) => Verdict::Reject(kept(reason)),
+            Err(event_types::Failure::Retry(reason)) => Verdict::Retry(kept(reason)),
+            Err(event_types::Failure::Reject(reason)) => Verdict::Reject(kept(reason)),
         };
         running.stay(false);
         Ok(Outcome { running, ended, verdict })
@@ -168,7 +164,7 @@ fn kept(mut reason: String) -> String {
     reason
 }
 
-impl From<&Event> for types::Event {
+impl From<&Event> for event_types::Event {
     fn from(event: &Event) -> Self {
         let mut partition_key = None;
         let mut extensions = Vec::with_capacity(event.extensions.len());
@@ -177,7 +173,7 @@ impl From<&Event> for types::Event {
                 Value::Text(key) if name == PARTITION_KEY => partition_key = Some(key.to_string()),
                 value => {
                     let value = value.clone().into();
-                    extensions.push(types::Extension { name: name.to_string(), value });
+                    extensions.push(event_types::Extension { name: name.to_string(), value });
                 }
             }
         }
@@ -197,7 +193,7 @@ impl From<&Event> for types::Event {
     }
 }
 
-impl From<Value> for types::ExtensionValue {
+impl From<Value> for event_types::ExtensionValue {
     fn from(value: Value) -> Self {
         match value {
             Value::Boolean(value) => Self::Boolean(value),

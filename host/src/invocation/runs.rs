@@ -3,28 +3,26 @@
 //! The first run is optimistic. Where another invocation committed something
 //! that this one had read, it runs again, leased: alone on the store's writer.
 //! Where others waited too long for it, it runs once more, first and alone.
+//!
+//! One that takes longer than it may hold the writer runs again as it ran first, but in a line
+//! with others of its kind, so that they do not beat each other for ever.
 //! (docs/ARCHITECTURE.md, walk 1.)
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use wasmtime::PoolConcurrencyLimitError;
 
-use super::account::TooMuchHeld;
 use super::bounds::Bounds;
-use super::call::Call;
-use super::component::Servable;
-use super::exchange::{Answer, Exchange, Given, LeaseRequest, Occasion};
 use super::failure::Failure;
-use super::imports::Abort;
-use super::limits::LimitReached;
-use super::memories::NoMemory;
-use super::outside::RequestKeys;
-use super::replay::{Fault, ReplayBody};
-use super::run::{Ended, Panicked, Running, Step};
-use super::slots::OverShare;
 use crate::deadline::unless;
 use crate::manifest::Limits;
+use crate::runtime::{
+    Abort, Answer, Call, Ended, Exchange, Fault, Given, LeaseRequest, LimitReached, NoMemory,
+    Occasion, OverShare, Panicked, ReplayBody, RequestKeys, Running, Servable, Step, TooMuchHeld,
+    words,
+};
 use crate::service::{ServiceMetrics, Version};
 use crate::state::{self, Budget, Fate, Rerun, Store, Transaction};
 
@@ -92,6 +90,8 @@ pub(super) enum Mode {
         /// Whether it is then the first of its group.
         alone: bool,
     },
+    /// The same, in its turn among those that take long; then the first of its group.
+    InLine,
     /// With the writer lease from the start.
     Leased {
         /// Whether it is the first of its group.
@@ -102,6 +102,11 @@ pub(super) enum Mode {
 impl Mode {
     /// How an invocation is run to begin with.
     pub(super) const FIRST: Self = Self::Optimistic { alone: false };
+
+    /// The same for a run that took so long: it would not end within the time of a lease.
+    fn after(self, took: Duration, lease_timeout: Duration) -> Self {
+        if took > lease_timeout / 2 { Self::InLine } else { self }
+    }
 
     /// How it is run once another's statement undid it.
     pub(super) const UNDONE: Self = Self::Leased { alone: true };
@@ -131,13 +136,18 @@ impl<W: Work> Runs<W> {
     ) -> Result<W::Outcome, Failure> {
         self.fate.reopen();
         let mut optimistic_runs = 0;
+        let (mut turn, mut leases_expired) = (None, 0);
         loop {
+            if mode == Mode::InLine && turn.is_none() {
+                turn = Some(bounds.within(self.store.line()).await?);
+            }
             if matches!(mode, Mode::Optimistic { .. }) {
                 if optimistic_runs == MAX_OPTIMISTIC_RUNS {
                     return Err(Failure::Conflict);
                 }
                 optimistic_runs += 1;
             }
+            let begun = Instant::now();
             // Pinned here and lent: moved, it would be copied whole at each request.
             let mut run = std::pin::pin!(self.run(mode));
             let (came_to, over) = match unless(run.as_mut(), || bounds.over()).await {
@@ -147,12 +157,23 @@ impl<W: Work> Runs<W> {
             };
             match (came_to, over) {
                 (Ok(outcome), _) => return Ok(outcome),
+                (Err(Unanswered::Failed(Failure::LeaseExpired)), None)
+                    if self.may_line_up(mode) && leases_expired < MAX_OPTIMISTIC_RUNS =>
+                {
+                    leases_expired += 1;
+                    self.metrics.count_rerun();
+                    mode = Mode::InLine;
+                }
                 (Err(Unanswered::Failed(failure)), _)
                 | (Err(Unanswered::Rerun(_)), Some(failure)) => return Err(failure),
                 (Err(Unanswered::Rerun(rerun)), None) => {
                     tracing::debug!(version = %self.version.id, ?rerun, "running again");
                     self.metrics.count_rerun();
-                    mode = rerun;
+                    mode = match mode {
+                        // Somebody who takes less was first: with a lease nobody is.
+                        Mode::InLine => rerun,
+                        _ => rerun.after(begun.elapsed(), self.store.lease_timeout()),
+                    };
                 }
             }
         }
@@ -162,11 +183,17 @@ impl<W: Work> Runs<W> {
         &self.version.manifest.limits
     }
 
+    /// Whether a run that had the lease from its start and took longer may be run in line.
+    fn may_line_up(&self, mode: Mode) -> bool {
+        matches!(mode, Mode::Leased { .. }) && !self.keys.has_effects()
+    }
+
     /// One run of the guest, up to the validation of its transaction.
     async fn run(self: &Arc<Self>, mode: Mode) -> Result<W::Outcome, Unanswered> {
         let alone = match mode {
             Mode::Leased { alone } => alone,
             Mode::Optimistic { alone } => return self.optimistic(alone).await,
+            Mode::InLine => return self.optimistic(true).await,
         };
         let body = self.work.body();
         // Nobody waits for a client while holding the writer.
@@ -277,7 +304,7 @@ pub(super) fn unanswered(ended: Ended, exchange: &Exchange) -> Unanswered {
     if error.is::<Panicked>() {
         return Unanswered::Failed(Failure::Panicked(error.to_string()));
     }
-    let reason = format!("{error:#}");
+    let reason = words(&error);
     Unanswered::Failed(match error.downcast_ref() {
         Some(&LimitReached(limit)) => Failure::OverLimit { limit, reason },
         None if is_no_room(&error) => Failure::NoRoom(reason),

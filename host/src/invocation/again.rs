@@ -4,8 +4,7 @@
 use std::sync::Arc;
 
 use super::afterwards::Hold;
-use super::exchange::Exchange;
-use super::run::Running;
+use crate::runtime::{Exchange, Running};
 use crate::service::{Kind, Lease, Line, ServiceMetrics};
 use crate::state::Committed;
 

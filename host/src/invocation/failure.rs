@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use super::limits::Limit;
-use super::replay::{Fault, ReplayBody};
 use crate::manifest::Limits;
+use crate::runtime::{Fault, Limit, ReplayBody};
 use crate::service::Outcome;
 use crate::state::{Error, Store};
 
@@ -87,6 +86,9 @@ pub enum Failure {
     /// The store cannot take more.
     #[error("the service's store is full")]
     StoreFull,
+    /// The store's write-ahead log cannot take more: some transaction reads for long.
+    #[error("the service's store takes no writes: {0}")]
+    LogFull(Error),
     /// The disk of the data folder cannot take more.
     #[error("the host's disk is full")]
     DiskFull,
@@ -125,10 +127,9 @@ impl Failure {
             Self::Conflict => Outcome::Conflict,
             Self::LeaseExpired => Outcome::LeaseExpired,
             Self::ForeignKey | Self::GivenUp(_) => Outcome::Refused,
-            Self::StoreFull | Self::DiskFull | Self::OutboxFull | Self::TooManyKeys => {
-                Outcome::StoreFull
-            }
-            Self::Store(_) | Self::Uncertain(_) => Outcome::StoreFailed,
+            Self::DiskFull => Outcome::DiskFull,
+            Self::StoreFull | Self::OutboxFull | Self::TooManyKeys => Outcome::StoreFull,
+            Self::LogFull(_) | Self::Store(_) | Self::Uncertain(_) => Outcome::StoreFailed,
             Self::Partly(failure) => failure.outcome(),
         }
     }
@@ -178,6 +179,7 @@ impl From<Error> for Failure {
             Error::Rerun(_) => Self::Conflict,
             Error::LeaseExpired => Self::LeaseExpired,
             Error::Full => Self::StoreFull,
+            Error::LogFull(_) => Self::LogFull(error),
             Error::ForeignKey => Self::ForeignKey,
             Error::GivenUp(reason) => Self::GivenUp(reason),
             Error::OutboxFull => Self::OutboxFull,

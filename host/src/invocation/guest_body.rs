@@ -4,12 +4,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use crate::runtime::Pool;
 use bytes::Bytes;
 use http_body::{Body as _, Frame};
 use tokio::sync::Notify;
 use wasmtime_wasi_http::WasiBody;
-
-use super::pool::Pool;
 
 /// A guest's body that ends at its limit, and says when it was read to its end
 /// or dropped.

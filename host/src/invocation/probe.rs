@@ -10,10 +10,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::call::Call;
-use super::exchange::{Exchange, Given, Occasion};
-use super::replay::ReplayBody;
-use super::run::{Running, Step};
+use crate::runtime::{Call, Exchange, Given, Occasion, ReplayBody, Running, Step, words};
 use crate::service::Version;
 use crate::state::{self, Budget, Migration, Store, Transaction};
 
@@ -31,8 +28,8 @@ const INSTANTIATION_CPU: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
     /// It could not be instantiated.
-    #[error("it could not be instantiated: {0:#}")]
-    Instantiate(wasmtime::Error),
+    #[error("it could not be instantiated: {0}")]
+    Instantiate(String),
     /// Its start functions compute for too long.
     #[error("it could not be instantiated: it computed for over {INSTANTIATION_CPU:?}")]
     OutOfCpu,
@@ -127,11 +124,7 @@ async fn instantiate(version: &Arc<Version>, store: &Arc<Store>) -> Result<(), P
     let Ok(ended) = poll_fn(|context| running.poll(context)).await else {
         return Err(ProbeError::OutOfCpu);
     };
-    ended.result.map_err(ProbeError::Instantiate)?;
-    if let Some(instance) = ended.instance {
-        version.pool.keep(instance);
-    }
-    Ok(())
+    ended.keep(&version.pool).map_err(|error| ProbeError::Instantiate(words(&error)))
 }
 
 async fn ask(
@@ -165,7 +158,7 @@ async fn ask(
         Step::Ended(ended) => {
             let reason = match ended.result {
                 Ok(()) => "it returned without an answer".to_owned(),
-                Err(error) => format!("{error:#}"),
+                Err(error) => words(&error),
             };
             return Err(failed(reason));
         }

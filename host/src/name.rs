@@ -1,4 +1,4 @@
-//! A service's name.
+//! What services and their versions go by.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -16,6 +16,15 @@ pub struct ServiceName(Arc<str>);
     "`{0}` cannot name a service: 1 to 63 lower-case letters, digits and inner hyphens expected"
 )]
 pub struct InvalidServiceName(String);
+
+/// Which version: `cart v3`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+pub struct VersionId {
+    /// The service.
+    pub service: ServiceName,
+    /// Counted per service from 1.
+    pub number: u64,
+}
 
 impl ServiceName {
     /// What the operator's webhooks go by. No service can have this name.
@@ -81,6 +90,12 @@ impl serde::Serialize for ServiceName {
 impl<'de> serde::Deserialize<'de> for ServiceName {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl fmt::Display for VersionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} v{}", self.service, self.number)
     }
 }
 

@@ -21,11 +21,10 @@ use tokio::time::{Instant, sleep_until};
 
 use super::bounds::Bounds;
 use super::failure::Failure;
-use super::replay::{Fault, ReplayBody};
 use super::response::{Link, Made};
-use super::run::{Ended, OverBudget, Panicked, Running};
 use crate::listen::clock;
-use crate::service::{Kind, Lease, Outcome, Permit, ServiceMetrics, Version};
+use crate::runtime::{Ended, Fault, OverBudget, Panicked, ReplayBody, Running, words};
+use crate::service::{Kind, Lease, Outcome, Permit, ServiceMetrics, Taking, Version};
 
 const ENDED: &str = "the invocation was ended after its answer had begun";
 
@@ -52,6 +51,8 @@ pub(super) struct Afterwards {
 pub(super) enum Sending {
     /// All of it is with the host, or there is none.
     Whole,
+    /// Its client is sent none of it: it was closed before the guest had made all.
+    Unwanted(Arc<Taking>),
     /// It comes from the guest.
     Coming(Link),
 }
@@ -70,6 +71,8 @@ pub(super) enum End {
     OutOfCpu,
     /// Its deadline passed, or its version's drain is over.
     Over(Failure),
+    /// Its deadline passed, and it had no place among the streams.
+    NoPlace,
     /// Nothing of its body was made for so long.
     Idle(Duration),
     /// Its body took as long as it may.
@@ -95,6 +98,7 @@ impl Sending {
     async fn close(&self) -> Made {
         match self {
             Self::Whole => Made::All,
+            Self::Unwanted(_) => Made::Left,
             Self::Coming(link) => link.close().await,
         }
     }
@@ -106,6 +110,10 @@ impl Sending {
                 link.gone().await;
                 link.made().map_or(End::ClientLeft, End::of_body)
             }
+            Self::Unwanted(taking) => {
+                taking.left().await;
+                End::ClientLeft
+            }
             // It need not stay for what the guest does after the answer.
             Self::Whole => std::future::pending().await,
         }
@@ -115,7 +123,7 @@ impl Sending {
     async fn becoming_stream(&self) {
         match self {
             Self::Coming(link) => link.taking().becoming_stream().await,
-            Self::Whole => std::future::pending().await,
+            Self::Whole | Self::Unwanted(_) => std::future::pending().await,
         }
     }
 
@@ -143,6 +151,7 @@ impl Sending {
             }
             match end {
                 Some(limit) => return End::BodyLate(limit),
+                None if !has_ended && taking.has_no_place() => return End::NoPlace,
                 None if has_ended || !taking.is_stream() => {
                     return End::Over(Failure::Deadline(limits.deadline));
                 }
@@ -208,14 +217,15 @@ impl Afterwards {
     /// request's body.
     pub(super) fn end(self, end: End, asked: &ReplayBody) {
         let Self { body, hold, failed } = self;
+        let is_unwanted = matches!(body, Sending::Unwanted(_));
         // Before the guest: with that the body would seem to end.
         drop(body);
         let Hold { lease, permit, metrics, kind } = hold;
         let version = lease.version();
         let (outcome, words) = outcome(end, version);
-        let (outcome, words) = match of_client(outcome, asked) {
+        let (outcome, words) = match of_client(outcome, is_unwanted, asked) {
             Some(clients) => {
-                tracing::debug!(version = %version.id, ?words, "its client did not send its body");
+                tracing::debug!(version = %version.id, ?words, "that is its client's doing");
                 (clients, None)
             }
             None => (outcome, words),
@@ -239,7 +249,7 @@ fn outcome(end: End, version: &Version) -> (Outcome, Option<String>) {
         End::Returned(ended) => match ended.settle(&version.pool) {
             Ok(()) => (Outcome::Answered, None),
             Err(error) => {
-                let words = format!("the service failed after its answer: {error:#}");
+                let words = format!("the service failed after its answer: {}", words(&error));
                 let panicked = error.is::<Panicked>();
                 (if panicked { Outcome::HostFailed } else { Outcome::Trapped }, Some(words))
             }
@@ -251,6 +261,8 @@ fn outcome(end: End, version: &Version) -> (Outcome, Option<String>) {
         End::OutOfCpu => (Outcome::Cpu, ended("it used its CPU time up")),
         End::Over(Failure::Drained) => (Outcome::Drained, ended("its version's drain is over")),
         End::Over(_) => (Outcome::Deadline, ended("its deadline passed")),
+        // The load's doing; that it has none was said when it began.
+        End::NoPlace => (Outcome::Overloaded, None),
         End::Idle(limit) => {
             let fate = format!("nothing came of its body for {limit:?} ([limits] body-idle)");
             (Outcome::Deadline, ended(&fate))
@@ -267,10 +279,13 @@ fn outcome(end: End, version: &Version) -> (Outcome, Option<String>) {
 }
 
 /// What it is counted as instead, where the client did not send the request's body as it should
-/// have: whatever the guest made of that.
-fn of_client(outcome: Outcome, asked: &ReplayBody) -> Option<Outcome> {
+/// have, or wanted none of the answer's: whatever the guest made of that.
+fn of_client(outcome: Outcome, is_unwanted: bool, asked: &ReplayBody) -> Option<Outcome> {
     if !outcome.is_of_the_version() {
         return None;
+    }
+    if is_unwanted {
+        return Some(Outcome::ClientLeft);
     }
     match asked.fault() {
         Some(Fault::TooLarge) => Some(Outcome::BodyTooLarge),

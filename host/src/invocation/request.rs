@@ -1,6 +1,7 @@
 //! An invocation by a request: from its head and body to a response whose
 //! transaction is durable.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,20 +11,18 @@ use http::{Method, Response};
 use super::afterwards::Hold;
 use super::again::Again;
 use super::bounds::Bounds;
-use super::call::Call;
-use super::component::Servable;
-use super::exchange::{Given, Occasion};
 use super::failure::Failure;
 use super::idempotent::{self, Claimed, Keyed};
-use super::outside::RequestKeys;
-use super::replay::ReplayBody;
-use super::respond::{AnswerBody, announced, has_content, read_whole, respond};
+use super::respond::{read_whole, respond};
 use super::response::ResponseBody;
-use super::run::{Ended, Running};
 use super::runs::{Answered, Before, Mode, Runs, Unanswered, Work, interrupted, unanswered};
 use crate::deadline::{Late, within};
 use crate::digest::Digest;
 use crate::manifest::Limits;
+use crate::runtime::{
+    AnswerBody, Call, Ended, Given, Occasion, ReplayBody, RequestKeys, Running, Servable,
+    announced, has_content,
+};
 use crate::service::{Kind, Lease, Permit, ServiceMetrics};
 use crate::state::{self, Committed, Fate, Store, Transaction};
 
@@ -153,6 +152,9 @@ async fn answer(
         }
         let durable = behind_gate(&mut response, committed, bounds.limits()).await;
         if let Some(writer) = writer {
+            if matches!(durable, Ok(Ok(()))) {
+                writer.note_durable();
+            }
             writer.note_committed_answer();
         }
         match (durable, again) {
@@ -228,7 +230,7 @@ impl Work for Request {
         Ok(Before::Run(transaction))
     }
 
-    /// Ends it at its answer's head, or at the end of the answer where that is kept.
+    /// Ends it at its answer's head, or at the end of the answer's content where that is kept.
     async fn conclude(
         &self,
         answered: Answered,
@@ -249,6 +251,12 @@ impl Work for Request {
         let has_content = has_content(self.head.method == Method::HEAD, head.status);
         let body = match &self.keyed {
             None => body.within(limits.response_body),
+            // It is over with its head, whatever the guest makes of a body.
+            Some(keyed) if !has_content => {
+                let kept = keyed.keep(&mut transaction, &head, &VecDeque::new());
+                kept.map_err(Unanswered::Failed)?;
+                body.within(limits.response_body)
+            }
             Some(keyed) => {
                 running.exchange().note_committed_answer();
                 let limit = keyed.answer_limit;

@@ -9,17 +9,16 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Response, StatusCode};
 use http_body::Frame;
 
 use super::failure::Failure;
-use super::field_lines;
-use super::replay::ReplayBody;
 use super::response::ResponseBody;
 use crate::digest::Digest;
 use crate::manifest::Limits;
+use crate::runtime::{ReplayBody, field_lines};
 use crate::service::path;
 use crate::state::{self, KeptAnswer, KeyClaim, Store, Transaction};
 
@@ -77,12 +76,13 @@ async fn request_digest(
     }
     let body = body.digest().ok_or(Failure::BodyBroken)?;
     let content_type = head.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-    Ok(Digest::of_parts(&[
-        head.method.as_str().as_bytes(),
-        path::target(&head.uri).as_bytes(),
-        content_type,
-        body.as_bytes(),
-    ]))
+    let target = path::target(&head.uri);
+    let parts = [head.method.as_str().as_bytes(), target.as_bytes(), content_type, body.as_bytes()];
+    // Without a coding it is what hosts kept that knew of none.
+    Ok(match head.headers.get(CONTENT_ENCODING) {
+        Some(coding) => Digest::of_parts(&[&parts[..], &[coding.as_bytes()]].concat()),
+        None => Digest::of_parts(&parts),
+    })
 }
 
 impl Keyed {
