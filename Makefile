@@ -12,14 +12,17 @@ PLUGINS := cart order
 GUESTS := $(notdir $(patsubst %/,%,$(wildcard tests/guests/*/)))
 # How often each part of the host runs under load, and where the one that counts leaves what it
 # counted. What has changed since is compiled as if it had no count.
-PROFILE := host/hotdock.profdata
+PROFILE := host/hotdock.profdata.gz
 COUNTS := $(CURDIR)/target/counting/counts
 UNUSED := target/tools/bin/cargo-machete
+BOOK := target/tools/bin/mdbook
+# Where `make install` puts the host.
+PREFIX ?= $(HOME)/.local
 
 # Cargo says what it compiles, but not that there was nothing to do.
 unless_idle = 2>&1 | { grep --line-buffered -v '^ *Finished ' || true; }
 
-.PHONY: help setup run build host profile plugins guests other-guests registry slowhttptest test soak slow api bench instructions lint clean
+.PHONY: help setup run quick build host install docs profile plugins guests other-guests registry slowhttptest test soak slow api bench instructions lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,15 +30,28 @@ help: ## list the targets
 setup: ## add the toolchain's wasm32-wasip2 target if it isn't there
 	@bash .ci/wasm-target.sh
 
-run: build ## build everything, then serve cart and order on 127.0.0.1:8080
-	@exec target/release/hotdock up target/plugins
+run: quick plugins ## build everything quickly, then serve cart and order on 127.0.0.1:8080
+	@exec target/debug/hotdock up target/plugins
 
-build: host plugins ## target/release/hotdock, and target/plugins/ with cart and order
+quick: ## target/debug/hotdock: not optimised, built in a fraction of the time
+	@$(CARGO) build --bin hotdock $(unless_idle)
 
-host: ## target/release/hotdock
+build: host plugins ## the optimised target/release/hotdock, and target/plugins/ with cart and order
+
+host: ## the optimised target/release/hotdock
 	@used=$$(bash .ci/place-profile.sh $(PROFILE)); \
 	RUSTFLAGS="$${RUSTFLAGS-} -Cprofile-use=$$used -Cllvm-args=-no-pgo-warn-mismatch" \
 	    $(CARGO) build --release --bin hotdock $(unless_idle)
+
+install: host ## the optimised host in ~/.local/bin, or PREFIX/bin, without its symbols
+	@install -d '$(PREFIX)/bin' '$(PREFIX)/lib/debug'
+	@objcopy --only-keep-debug target/release/hotdock '$(PREFIX)/lib/debug/hotdock.debug'
+	@objcopy --strip-all --add-gnu-debuglink='$(PREFIX)/lib/debug/hotdock.debug' \
+	    target/release/hotdock '$(PREFIX)/bin/hotdock'
+	@echo 'installed $(PREFIX)/bin/hotdock; its symbols are in $(PREFIX)/lib/debug/hotdock.debug'
+
+docs: $(if $(shell command -v mdbook),,$(BOOK)) ## target/book/index.html, the documentation as a book
+	@PATH="$$PWD/target/tools/bin:$$PATH" mdbook build docs
 
 profile: plugins guests other-guests ## count how often each part of the host runs, for `make host` to compile by
 	@RUSTFLAGS="$${RUSTFLAGS-} -Cprofile-generate=$(COUNTS)" CARGO_TARGET_DIR=target/counting \
@@ -101,6 +117,9 @@ lint: setup $(if $(shell command -v cargo-machete),,$(UNUSED)) ## format, clippy
 	@for folder in host plugins tests/bench/native tests/guests; do \
 	    PATH="$$PWD/target/tools/bin:$$PATH" $(CARGO) machete $$folder; \
 	done
+
+$(BOOK):
+	@$(CARGO) install --quiet --root target/tools --locked mdbook
 
 $(UNUSED):
 	@$(CARGO) install --quiet --root target/tools --locked cargo-machete

@@ -23,6 +23,7 @@
 //! Every error is problem details (RFC 9457). `/healthz` and `/readyz` are for
 //! everyone; the rest asks for the token, where there is one ([`access`]).
 
+mod accept;
 pub mod access;
 mod condition;
 mod deployments;
@@ -48,8 +49,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::header::CONTENT_LENGTH;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{from_fn, from_fn_with_state, map_request, map_response};
+use axum::response::Response;
 use axum::{Extension, Router};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -67,7 +70,7 @@ use self::problem::Problem;
 use crate::deploy::{Operator, StatusReader};
 use crate::events::Events;
 use crate::events::receive::Intake;
-use crate::listen::{Answering, Exchange, Listener, State};
+use crate::listen::{Answering, Exchange, Listener, State, trim};
 use crate::telemetry::Logs;
 
 /// How long requests may go on when the listener ends; the last thing that a host does.
@@ -119,18 +122,27 @@ pub async fn serve(listener: Listener, parts: Parts, stopped: CancellationToken)
     let (router, builder) = (router(admin, access, body_idle), listener.builder());
     let serve = |stream, _: SocketAddr, state: Arc<State>| {
         let router = router.clone();
-        let service = service_fn(move |request: http::Request<Incoming>| {
+        let service = service_fn(move |mut request: http::Request<Incoming>| {
             let exchange = Exchange::begin(&state, request.version());
+            trim(request.headers_mut());
             let answer = router.clone().call(request);
-            Answering::new(Box::pin(
-                async move { Ok::<_, Infallible>(exchange.answers(answer.await?)) },
-            ))
+            Answering::new(Box::pin(async move {
+                Ok::<_, Infallible>(exchange.answers(without_length(answer.await?)))
+            }))
         });
         builder.serve_connection(TokioIo::new(stream), service).into_owned()
     };
     if !listener.serve(serve, stopped, DRAIN).await {
         tracing::debug!("the admin listener's last requests were cut off");
     }
+}
+
+/// The framework gives each answer a length; one without content has none (RFC 9110 §8.6).
+fn without_length(mut answer: Response) -> Response {
+    if matches!(answer.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        answer.headers_mut().remove(CONTENT_LENGTH);
+    }
+    answer
 }
 
 fn router(admin: Admin, access: Access, body_idle: Duration) -> Router {

@@ -38,12 +38,15 @@ use crate::service::{Registry, ServiceCollector};
 use crate::state::{self, StoreOptions};
 use crate::telemetry::{Logs, LogsCollector};
 
-pub use self::problems::{Problem, problems};
+pub use self::problems::{Problem, problems, problems_of_files};
 pub use self::reload::{Reload, Reloaded};
 pub use self::stop::{SHUTDOWN_GRACE, Tell};
 
 /// How often idle instances and stores are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What `bus.db` is called where it is said why it is not used.
+const OF_THE_BUS: &str = "the durable log of events";
 
 /// How long the data folder may still be locked.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
@@ -339,7 +342,7 @@ async fn open_bus(config: &Config, alarm: &Alarm, clock: Clock, room: Room) -> a
     let opened = tokio::task::spawn_blocking(move || {
         Bus::open(&path, options).map(|bus| (bus, state::last_position(&stores)))
     });
-    let (bus, known) = opened.await?.context("the durable log of events")?;
+    let (bus, known) = opened.await?.context(OF_THE_BUS)?;
     let last = bus.last();
     if bus.skip_to(known).await? {
         tracing::warn!(

@@ -76,6 +76,17 @@ pub struct Bus {
 }
 
 impl Bus {
+    /// Looks whether the log at `path` could be opened, and changes nothing. One that is not there can be
+    /// made. Blocks.
+    ///
+    /// # Errors
+    /// As [`Bus::open`].
+    pub fn check(path: &Path) -> Result<(), BusError> {
+        let failed =
+            |error| BusError::Unavailable(format!("{} cannot be opened: {error}", path.display()));
+        schema::check(path).map_err(failed)
+    }
+
     /// Opens the log at `path`, making it where there is none. Blocks.
     ///
     /// # Errors

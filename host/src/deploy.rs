@@ -78,7 +78,7 @@ pub use notice::Notice;
 pub use operator::{Asking, Changed, Condition, NotDone, Operator};
 pub use pack::pack;
 pub use pair::Pair;
-pub use record::RecordError;
+pub use record::{RecordError, check_record};
 pub use status::{
     CanaryStatus, CandidateStatus, DrainingStatus, FileStatus, KeptVersion, RefusalStatus,
     ServiceState, ServiceStatus, Status, Step, VersionOrigin, VersionStatus,
@@ -89,7 +89,7 @@ use claims::Claim;
 use parts::Parts;
 use plugin_file::Part;
 use receive::Candidate;
-use refusal::{Refusal, Stop};
+use refusal::{CHANGED, Refusal, Stop};
 
 use crate::failpoint;
 
@@ -120,7 +120,12 @@ async fn steps(parts: &Arc<Parts>, candidate: &Candidate) -> Result<(), Stop> {
         wanted(parts, candidate, validate::validate(parts, candidate, compiled.component));
     let program = unless_stopped(parts, program).await?;
     failpoint::pass("after validating");
-    let warmed = wanted(parts, candidate, warm::warm(parts, candidate, program)).await?;
+    // What is migrated is migrated for good: not what its file no longer has.
+    let warmed = tokio::select! {
+        biased;
+        () = candidate.superseded(parts) => Err(Stop::Superseded(CHANGED.to_owned())),
+        warmed = wanted(parts, candidate, warm::warm(parts, candidate, program)) => warmed,
+    }?;
     failpoint::pass("after warming");
     let replaced = match swap::swap(parts, candidate, claim, &warmed).await {
         Ok(replaced) => replaced,

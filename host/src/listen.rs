@@ -6,8 +6,10 @@
 //! `exchange` is a request on it, and `waits` says who an answer waits for.
 
 pub(crate) mod clock;
+mod date;
 mod descriptors;
 mod exchange;
+mod fields;
 pub(crate) mod frames;
 mod guarded;
 mod limits;
@@ -41,6 +43,7 @@ use self::unsent::{Share, Unsent};
 use crate::config::HttpLimits;
 
 pub use self::exchange::{Exchange, Sent};
+pub use self::fields::trim;
 pub use self::limits::ConnectionLimits;
 pub use self::metrics::{ConnectionsCollector, Shown};
 pub use self::state::State;

@@ -67,5 +67,5 @@ pub use options::StoreOptions;
 pub use outbox::{OutgoingLimit, StoreIdentity};
 pub use positions::last_position;
 pub use sql::{Execution, Rows, Value};
-pub use store::Store;
+pub use store::{Store, Turn};
 pub use transaction::{Committed, Transaction};

@@ -6,9 +6,10 @@ source, and `make host` compiles with it.
 The host does the benchmark's works, each for a few seconds. Needs wrk, and llvm-profdata of the
 toolchain's LLVM or a later one: `rustup component add llvm-tools`, or Debian's package llvm.
 
-usage: train.py HOST COUNTS PROFILE
+usage: train.py HOST COUNTS PROFILE.gz
 """
 
+import gzip
 import re
 import shutil
 import subprocess
@@ -52,10 +53,12 @@ def main(host, counts, profile):
         sys.exit(f"profile: {host} wrote no counts into {counts}: is it built with -C profile-generate?")
     text = subprocess.run([merge, "merge", "--sparse", "--text", "-o", "-", *found],
                           check=True, capture_output=True, text=True).stdout
-    with tempfile.NamedTemporaryFile("w", suffix=".proftext") as kept:
-        kept.write(often(text))
-        kept.flush()
-        subprocess.run([merge, "merge", "-o", profile, kept.name], check=True)
+    with tempfile.TemporaryDirectory(prefix="hotdock-profile-") as folder:
+        kept, merged = Path(folder, "kept.proftext"), Path(folder, "merged.profdata")
+        kept.write_text(often(text))
+        subprocess.run([merge, "merge", "-o", merged, kept], check=True)
+        # Without a time in it: the same counts are the same file.
+        Path(profile).write_bytes(gzip.compress(merged.read_bytes(), mtime=0))
     say(f"{profile}: {Path(profile).stat().st_size / 1e6:.1f} MB")
 
 

@@ -14,7 +14,7 @@ use http_body_util::Full;
 
 use super::operator::{deploy, hotdock, upload};
 use crate::harness::raw::Raw;
-use crate::harness::{Host, Reply, eventually, hello};
+use crate::harness::{Client, Host, Reply, eventually, hello};
 
 async fn put(host: &Host, kind: &str, digest: Option<&str>, body: Vec<u8>) -> Reply {
     let request = Request::put(host.admin_url("/v1/services/hello")).header("content-type", kind);
@@ -234,6 +234,11 @@ async fn a_service_is_unchanged_only_where_nothing_that_is_said_of_it_is_another
     for tag in [tag.clone(), format!("W/{tag}"), format!("\"1\", {tag}"), "*".to_owned()] {
         let known = get(&tag).await;
         assert_eq!((known.status.as_u16(), known.body.len()), (304, 0), "{tag}: {known:?}");
+        let get = Request::get(host.admin_url("/v1/services/hello")).header("if-none-match", &tag);
+        let get = get.body(Full::default()).expect("a request");
+        let known = Client::h2c().send(get).await.expect("an answer");
+        // What has no content has not the length of none (RFC 9110 §8.6).
+        assert_eq!((known.status.as_u16(), known.headers.get("content-length")), (304, None));
     }
     // Its revision is the same, and its figures are not.
     assert_eq!(host.get("/hello").await.status, 200);

@@ -1,5 +1,6 @@
 //! Webhooks: what an endpoint is sent, over refusals and a crash.
 
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,6 +31,7 @@ struct Endpoint {
     address: SocketAddr,
     answers: Arc<Mutex<StatusCode>>,
     consents: Arc<AtomicBool>,
+    retry_after: Arc<AtomicBool>,
     seen: Arc<Mutex<Vec<Seen>>>,
 }
 
@@ -49,6 +51,7 @@ impl Endpoint {
             address,
             answers: Arc::new(Mutex::new(status)),
             consents: Arc::new(AtomicBool::new(true)),
+            retry_after: Arc::default(),
             seen: Arc::default(),
         };
         let served = endpoint.clone();
@@ -74,11 +77,13 @@ impl Endpoint {
             self.seen.lock().expect("a lock").push(seen);
         }
         let origin = if self.consents.load(Ordering::Relaxed) { "*" } else { "elsewhere" };
-        Response::builder()
+        let mut response = Response::builder()
             .status(*self.answers.lock().expect("a lock"))
-            .header("webhook-allowed-origin", origin)
-            .body(Empty::new())
-            .expect("a response")
+            .header("webhook-allowed-origin", origin);
+        if self.retry_after.load(Ordering::Relaxed) {
+            response = response.header("retry-after", "99999999");
+        }
+        response.body(Empty::new()).expect("a response")
     }
 
     fn answer(&self, status: StatusCode) {
@@ -99,10 +104,14 @@ impl Endpoint {
 
     /// A host whose webhook sends here.
     async fn host(&self, webhook: &str) -> Host {
+        self.host_with("{ first = \"10ms\", max = \"20ms\" }", webhook).await
+    }
+
+    async fn host_with(&self, backoff: &str, webhook: &str) -> Host {
         let address = self.address;
         let settings = format!(
             "[[webhook]]\nname = \"crm\"\nurl = \"http://{address}/in\"\ntypes = [\"shop.>\"]\n\
-             backoff = {{ first = \"10ms\", max = \"20ms\" }}\n{webhook}\n"
+             backoff = {backoff}\n{webhook}\n"
         );
         let local = "--outbound-allow-private=127.0.0.0/8";
         Host::builder().settings(&settings).argument(local).start().await
@@ -182,20 +191,53 @@ async fn an_event_that_is_never_taken_becomes_a_dead_letter_and_can_be_sent_agai
     assert_ne!(keys[3], keys[0], "another event");
 }
 
+/// One that fails does not say for how long its events wait: `backoff` does.
+#[tokio::test]
+async fn an_endpoint_that_fails_puts_nothing_off_for_longer_than_backoff() {
+    let endpoint = Endpoint::answering(StatusCode::INTERNAL_SERVER_ERROR).await;
+    endpoint.retry_after.store(true, Ordering::Relaxed);
+    let host = endpoint.host("attempts = 1000\nhandshake = false").await;
+    send(&host, "1").await;
+    endpoint.until_seen(3).await;
+    endpoint.answer(StatusCode::OK);
+    until_delivered(&host, 1).await;
+}
+
+/// What waits for its turn has it when an operator says so.
+#[tokio::test]
+async fn what_is_resumed_is_delivered_at_once() {
+    let endpoint = Endpoint::answering(StatusCode::INTERNAL_SERVER_ERROR).await;
+    let slow = "handshake = false\nattempts = 1000";
+    let host = endpoint.host_with("{ first = \"1h\", max = \"1h\" }", slow).await;
+    send(&host, "1").await;
+    endpoint.until_seen(1).await;
+    eventually("it waits", async || {
+        crm(&host).await.filter(|crm| crm["held"] == 1 && crm["in_flight"] == 0).map(drop)
+    })
+    .await;
+    endpoint.answer(StatusCode::OK);
+    resume(&host).await;
+    until_delivered(&host, 1).await;
+}
+
 #[tokio::test]
 async fn a_host_that_dies_goes_on_with_what_its_endpoint_has_not_taken() {
     let endpoint = Endpoint::answering(StatusCode::SERVICE_UNAVAILABLE).await;
     let mut host = endpoint.host("attempts = 1000\nhandshake = false").await;
     send(&host, "1").await;
     send(&host, "2").await;
-    endpoint.until_seen(2).await;
+    let key = |seen: &Seen| seen.headers["idempotency-key"].clone();
+    eventually("both are tried", async || {
+        let keys: HashSet<_> = endpoint.seen().iter().map(key).collect();
+        (keys.len() == 2).then_some(())
+    })
+    .await;
     host.kill();
     endpoint.answer(StatusCode::OK);
     let before = endpoint.seen();
     host.start().await;
     let seen = endpoint.until_seen(before.len() + 2).await;
     until_delivered(&host, 2).await;
-    let key = |seen: &Seen| seen.headers["idempotency-key"].clone();
     let mut taken: Vec<_> = seen[before.len()..].iter().map(key).collect();
     taken.sort();
     taken.dedup();

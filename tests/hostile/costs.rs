@@ -191,7 +191,7 @@ async fn what_is_given_back_is_not_counted() {
 #[tokio::test]
 async fn what_streams_through_a_guest_is_not_held() {
     let limits = "[limits]\nrequest-body = \"100MiB\"\nreplay-body = \"64KiB\"\n\
-        host-memory = \"2MiB\"\ncpu = \"30s\"\ndeadline = \"1m\"\n[instances]\nreuse = 100\n";
+        host-memory = \"4MiB\"\ncpu = \"30s\"\ndeadline = \"1m\"\n[instances]\nreuse = 100\n";
     let host =
         Host::builder().plugin_with("probe", limits).plugin_with("probe3", limits).start().await;
     let body = Bytes::from(vec![7; 16 << 20]);

@@ -43,6 +43,17 @@ async fn the_admin_listener_takes_events_of_every_type_once() {
     let binary = host.send(binary.expect("a request")).await;
     assert_eq!(binary.json(), json!({"accepted": 1, "repeated": 0}));
 
+    // The same event by HTTP/2, where nobody took the blanks away that are none of the values.
+    let padded = Request::post(&url)
+        .header("ce-specversion", " 1.0 ")
+        .header("ce-id", " 3\t")
+        .header("ce-source", "/tests ")
+        .header("ce-type", " a.b")
+        .header("content-type", " text/plain ")
+        .body(Full::new(Bytes::from_static(b"data")));
+    let padded = Client::h2c().send(padded.expect("a request")).await.expect("an answer");
+    assert_eq!(padded.json(), json!({"accepted": 0, "repeated": 1, "repeats": [0]}));
+
     let wrong = format!("[{},{}]", event(4, "a.b"), event(5, ""));
     let wrong = post(&host, &url, BATCH, wrong).await;
     assert_eq!(wrong.problem(400, "invalid-event"), "event 1: type: must not be empty");

@@ -160,7 +160,7 @@ fn commands_are_such_as_there_are() {
                 }
                 let mut words = command.split_whitespace().skip_while(|word| is_assignment(word));
                 let program = words.next().unwrap_or_default();
-                match program.strip_prefix("target/release/").unwrap_or(program) {
+                match program.strip_prefix("target/debug/").unwrap_or(program) {
                     "" => {}
                     "hotdock" => assert!(is_understood(words), "{path}: {command}"),
                     "make" => {

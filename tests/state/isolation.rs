@@ -67,6 +67,20 @@ async fn slow_invocations_that_conflict_all_come_to_their_end() {
     }
 }
 
+/// Also where new ones begin all the time, each as the one before it ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_invocations_that_come_and_come_beat_none_that_waits() {
+    let host = Host::builder().plugin_with("probe", "[limits]\ndeadline = \"30s\"\n").start().await;
+    let client = async || {
+        for _ in 0..6 {
+            all(&host, ["/probe/increment?key=n&sleep_ms=120".to_owned()].into_iter()).await;
+        }
+    };
+    join_all((0..4).map(|_| client())).await;
+    let last = host.post("/probe/increment?key=n", "").await;
+    assert!(last.text().contains("25"), "{last:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_lease_holder_fails_alone_and_holds_nobody_up() {
     let host = Host::builder().plugin("probe").plugin("cart").start().await;

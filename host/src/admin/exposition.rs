@@ -3,47 +3,17 @@
 
 use std::fmt::Write as _;
 
-use axum::http::header::{ACCEPT, HeaderMap};
+use axum::http::HeaderMap;
+
+use super::accept::weight;
 
 pub(super) const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 pub(super) const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Whether a client asks for the text of Prometheus: it prefers that (RFC 9110 §12.5.1).
 pub(super) fn wants_prometheus(headers: &HeaderMap) -> bool {
-    let (mut plain, mut open) = (None::<f32>, None::<f32>);
-    for value in headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()) {
-        for range in value.split(',') {
-            let mut parts = range.split(';').map(str::trim);
-            let name = parts.next().unwrap_or_default().to_ascii_lowercase();
-            let quality = parts.find_map(|part| {
-                let (name, value) = part.split_once('=')?;
-                name.trim().eq_ignore_ascii_case("q").then(|| value.trim().parse::<f32>().ok())?
-            });
-            let quality = Some(quality.unwrap_or(1.0));
-            match name.as_str() {
-                "text/plain" => plain = plain.max_by(quality),
-                "application/openmetrics-text" => open = open.max_by(quality),
-                "text/*" => plain = plain.or(quality),
-                "application/*" => open = open.or(quality),
-                _ => {}
-            }
-        }
-    }
-    let plain = plain.unwrap_or_default();
-    plain > open.unwrap_or_default()
-}
-
-trait MaxBy {
-    fn max_by(self, other: Self) -> Self;
-}
-
-impl MaxBy for Option<f32> {
-    fn max_by(self, other: Self) -> Self {
-        match (self, other) {
-            (Some(one), Some(two)) => Some(one.max(two)),
-            (one, two) => one.or(two),
-        }
-    }
+    let plain = weight(headers, "text/plain").unwrap_or_default();
+    plain > weight(headers, "application/openmetrics-text").unwrap_or_default()
 }
 
 /// OpenMetrics text as the text of Prometheus: a counter is described by the name that its
@@ -88,6 +58,8 @@ pub(super) fn prometheus(open: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::header::ACCEPT;
+
     use super::*;
 
     #[test]

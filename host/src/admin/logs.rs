@@ -9,7 +9,6 @@ use std::convert::Infallible;
 use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
-use axum::http::header::ACCEPT;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use chrono::DateTime;
@@ -21,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use utoipa::IntoParams;
 
 use super::Admin;
+use super::accept::weight;
 use super::operate::limit;
 use super::problem::{Denied, Problem};
 use crate::telemetry::{LogLevel, LogLine, LogPage, Logs, WantedLines};
@@ -155,10 +155,8 @@ fn event(name: &str, data: &impl serde::Serialize) -> Event {
 }
 
 fn wants_stream(headers: &HeaderMap) -> bool {
-    let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    accepted
-        .flat_map(|value| value.split(','))
-        .any(|kind| kind.split(';').next().is_some_and(|kind| kind.trim() == "text/event-stream"))
+    let stream = weight(headers, "text/event-stream").unwrap_or_default();
+    stream > weight(headers, "application/json").unwrap_or_default()
 }
 
 /// In milliseconds since 1970.

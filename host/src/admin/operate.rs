@@ -86,7 +86,8 @@ impl From<OperateError> for Problem {
                 BusError::Full(_) | BusError::ShareFull(_) | BusError::Unavailable(_),
             ) => {
                 tracing::warn!(%error, "a request of the operator's was not done");
-                StatusCode::SERVICE_UNAVAILABLE
+                let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
+                return problem.until(LATE_AGAIN_SECONDS);
             }
             OperateError::Store(..) | OperateError::Bus(_) => {
                 tracing::error!(%error, "a request of the operator's failed");

@@ -52,6 +52,16 @@ pub(super) enum Denied {
     Forbidden(Problem),
 }
 
+/// What a request that looks at the bus or at stores, or changes them, may be answered with.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "the description of what others make")]
+pub(super) enum NotNow {
+    /// A store or the bus has no room or does not answer: the detail names which. `Retry-After` says
+    /// when to come again.
+    #[response(status = 503, content_type = "application/problem+json")]
+    Unavailable(Problem),
+}
+
 /// What a request for a change may be answered with.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "the description of what others make")]

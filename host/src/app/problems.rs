@@ -2,10 +2,17 @@
 //! `up --check` says what `up` says.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
+
+use super::OF_THE_BUS;
+use crate::bus::Bus;
 use crate::config::{Config, TOKEN_VARIABLE};
 use crate::events::webhook::{KeyError, WebhookTarget};
+use crate::{deploy, machine};
 
 /// What a host has in its data folder, of which one at least is there from its first start on.
 const OWN: [&str; 6] = ["lock", "host.db", "bus.db", "stores", "components", "compiled"];
@@ -89,22 +96,78 @@ fn is_folder(path: &Path, what: &str, way_out: &str) -> Option<String> {
     Some(format!("{what} {} {wrong}; {way_out}", path.display()))
 }
 
-/// Why this cannot become a host's data folder. One that others have files in is not taken from
-/// them.
+/// Why this cannot become, or be, a host's data folder. One that others have files in is not taken
+/// from them.
 pub(super) fn of_data(data: &Path) -> Option<String> {
     let name = data.display();
-    if data.exists() && !data.is_dir() {
-        return Some(format!("the data folder {name} is no folder: name another with --data"));
+    match std::fs::metadata(data) {
+        Ok(metadata) if !metadata.is_dir() => {
+            return Some(format!("the data folder {name} is no folder: name another with --data"));
+        }
+        Ok(_) => {}
+        Err(_) if std::fs::symlink_metadata(data).is_err() => return of_place(data),
+        Err(error) => {
+            return Some(format!(
+                "the data folder {name} is a link that cannot be followed ({error}): name another with --data"
+            ));
+        }
+    }
+    if let Err(error) = access(data, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK) {
+        return Some(denied(&format!("the data folder {name}"), data, error));
     }
     let is_empty = std::fs::read_dir(data)
         .is_ok_and(|entries| entries.flatten().all(|entry| entry.file_name() == OF_A_NEW_DISK));
     let is_hosts = OWN.iter().any(|name| data.join(name).exists());
-    (data.is_dir() && !is_empty && !is_hosts).then(|| {
-        format!(
+    if !is_empty && !is_hosts {
+        return Some(format!(
             "the data folder {name} has files, and none of them is a host's: name a folder that \
              is empty, or not there yet, with --data; the host makes it its own"
-        )
+        ));
+    }
+    OWN.iter().map(|name| data.join(name)).filter(|path| path.exists()).find_map(|path| {
+        let error = access(&path, Access::READ_OK | Access::WRITE_OK).err()?;
+        Some(denied(&path.display().to_string(), &path, error))
     })
+}
+
+/// Why a folder cannot be made here.
+fn of_place(data: &Path) -> Option<String> {
+    let above = data.ancestors().skip(1).map(|folder| match folder.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => folder,
+    });
+    let parent = above.into_iter().find(|folder| folder.exists())?;
+    let name = data.display();
+    if !parent.is_dir() {
+        let parent = parent.display();
+        return Some(format!(
+            "the data folder {name} cannot be made, since {parent} is no folder: name another with --data"
+        ));
+    }
+    let error = access(parent, Access::WRITE_OK | Access::EXEC_OK).err()?;
+    let what = format!("the data folder {name} cannot be made: {}", parent.display());
+    Some(denied(&what, parent, error))
+}
+
+fn denied(what: &str, path: &Path, error: Errno) -> String {
+    if error != Errno::ACCESS {
+        return format!("{what} cannot be used: {error}; name another with --data");
+    }
+    let owner = std::fs::metadata(path).ok().map(|metadata| machine::user(metadata.uid()));
+    let owner = owner.map_or_else(String::new, |owner| format!(", it is {owner}'s"));
+    format!(
+        "{what} cannot be used: permission denied{owner}; run hotdock as who may, or name another with --data"
+    )
+}
+
+/// What of the files that are there a host would refuse when it opens them. Another host may
+/// have them open.
+#[must_use]
+pub fn problems_of_files(config: &Config) -> Vec<String> {
+    let (record, bus) = (config.data.join("host.db"), config.data.join("bus.db"));
+    let record = deploy::check_record(&record).err().map(|error| error.to_string());
+    let bus = Bus::check(&bus).err().map(|error| format!("{OF_THE_BUS}: {error}"));
+    record.into_iter().chain(bus).collect()
 }
 
 #[cfg(test)]

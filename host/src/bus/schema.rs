@@ -122,6 +122,14 @@ impl From<FormatError> for OpenError {
     }
 }
 
+/// Looks at a file that may be there.
+pub(super) fn check(path: &Path) -> Result<(), OpenError> {
+    if path.exists() {
+        FORMATS.of(&sqlite::open(path, Access::Read)?)?;
+    }
+    Ok(())
+}
+
 /// Opens the file for writing; makes it, with its tables, where it is new.
 pub(super) fn open_writer(path: &Path, options: &BusOptions) -> Result<Connection, OpenError> {
     let mut connection = sqlite::open(path, Access::Make)?;

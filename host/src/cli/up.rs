@@ -145,6 +145,9 @@ impl Up {
             };
             let problems = app::problems(config).into_iter().filter(is_set);
             found.extend(problems.map(|problem| problem.words));
+            if self.check && found.is_empty() {
+                found.extend(app::problems_of_files(config));
+            }
         }
         match config {
             Some(config) if found.is_empty() => Ok(config),

@@ -23,7 +23,7 @@ use super::no_room::{self, NO_ROOM};
 use super::notice::Notice;
 use super::parts::Parts;
 use super::receive::Candidate;
-use super::refusal::Stop;
+use super::refusal::{CHANGED, Stop};
 use super::status::Step;
 use crate::digest::Digest;
 use crate::runtime::LoadedComponent;
@@ -50,7 +50,7 @@ pub(super) async fn compile(parts: &Arc<Parts>, candidate: &Candidate) -> Result
     let mut place = parts.compiles.enter(service, urgency);
     place.turn().await;
     if candidate.is_superseded(parts) {
-        return Err(Stop::Superseded("its file changed meanwhile".to_owned()));
+        return Err(Stop::Superseded(CHANGED.to_owned()));
     }
     // Another candidate of the same bytes may have been compiled meanwhile.
     if let Some(component) = load_cached(parts, parts.blobs.compiled(&candidate.digest)).await {

@@ -61,6 +61,8 @@ pub(super) struct Parts {
     pub(super) settling: Mutex<Settling>,
     /// Something was noted in `settling`.
     pub(super) noted: Notify,
+    /// The same, for those who are at work.
+    superseding: Notify,
     /// Events were missed, or may have come from behind a link.
     pub(super) rescan: Notify,
     /// Files with a worker, and whether they changed again since it began.
@@ -127,6 +129,7 @@ impl Parts {
             swapping: Arc::default(),
             settling: Mutex::new(settling),
             noted: Notify::new(),
+            superseding: Notify::new(),
             rescan: Notify::new(),
             working: Mutex::default(),
             acted_on: Mutex::default(),
@@ -218,10 +221,27 @@ impl Parts {
         settling.note(file, part, change, Instant::now());
         drop(settling);
         self.noted.notify_one();
+        self.superseding.notify_waiters();
     }
 
-    /// Whether the file changed again since its worker began.
+    /// Resolves when the file changes again.
+    pub(super) async fn superseded(&self, file: &Stem) {
+        loop {
+            // Registered before it is looked at, so that nothing is missed in between.
+            let mut told = std::pin::pin!(self.superseding.notified());
+            told.as_mut().enable();
+            if self.is_superseded(file) {
+                return;
+            }
+            told.await;
+        }
+    }
+
+    /// Whether the file changed again since its worker began, as far as anybody has noted.
     pub(super) fn is_superseded(&self, file: &Stem) -> bool {
+        if self.settling.lock().unwrap_or_else(PoisonError::into_inner).is_pending(file) {
+            return true;
+        }
         let working = self.working.lock().unwrap_or_else(PoisonError::into_inner);
         working.get(file).copied().unwrap_or_default()
     }

@@ -90,6 +90,14 @@ impl Candidate {
     pub(super) fn is_superseded(&self, parts: &Parts) -> bool {
         self.origin.file().is_some_and(|file| parts.is_superseded(file))
     }
+
+    /// Resolves when its files change; never, where it has none.
+    pub(super) async fn superseded(&self, parts: &Parts) {
+        match self.origin.file() {
+            Some(file) => parts.superseded(file).await,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// Reads and keeps what the files hold now. Whoever comes to look because the host starts, at

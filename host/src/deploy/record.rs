@@ -13,6 +13,7 @@ use rusqlite::ErrorCode;
 use serde::{Deserialize, Serialize};
 
 pub(super) use file::RecordFile;
+pub use schema::check_record;
 pub(super) use thread::Record;
 
 use super::origin::Origin;

@@ -32,6 +32,9 @@ pub(super) fn bounded(mut reasons: Vec<String>) -> Vec<String> {
     reasons
 }
 
+/// Why a candidate is superseded by what its file has now.
+pub(super) const CHANGED: &str = "its file changed meanwhile";
+
 /// Why a flow ends before its swap.
 #[derive(Debug)]
 pub(super) enum Stop {

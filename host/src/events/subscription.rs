@@ -7,18 +7,19 @@
 
 mod commands;
 mod failing;
+mod news;
+mod reading;
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::command::{Command, Reply};
+use super::command::Command;
 use super::delivery::{Attempt, Ending};
 use super::held::{Held, Waiting};
 use super::lanes::Lanes;
@@ -26,17 +27,12 @@ use super::settling::{self, Settling};
 use super::status::Status;
 use super::target::Target;
 use super::window::{Load, Positioned, Window};
-use crate::bus::{Bus, ReadLimit};
-use crate::event::Event;
+use crate::bus::Bus;
 use crate::manifest::Subscription;
 use crate::name::ServiceName;
 use crate::state::{Consumption, Store};
 
-/// Events that are read ahead of the handlers, and those on their way among the held.
-const MAX_WINDOW: Load = Load { events: 1_024, bytes: 16 << 20 };
-
-/// What is read off the bus at once.
-const READ: ReadLimit = ReadLimit { max_events: 512, max_bytes: 4 << 20 };
+pub(super) use news::{Change, News};
 
 /// How long a store that could not take a settlement is left alone.
 const SETTLE_PAUSE: Duration = Duration::from_secs(1);
@@ -81,31 +77,6 @@ pub(super) struct Dispatcher {
     news: mpsc::UnboundedReceiver<News>,
     // Bounded by what is under way.
     tell: mpsc::UnboundedSender<News>,
-}
-
-/// What the tasks that a dispatcher starts tell it.
-pub(super) enum News {
-    Ended(Attempt, Ending),
-    /// A settlement is durable: what that changes.
-    Settled(Vec<Change>),
-    /// A settlement was given up, since all of this ends.
-    Unsettled,
-}
-
-pub(super) enum Change {
-    /// It is among the held.
-    Held { key: Arc<str>, position: u64, waiting: Waiting },
-    /// A held event waits on.
-    Deferred { key: Arc<str>, position: u64, waiting: Waiting },
-    /// A held event is no longer there.
-    Left { key: Arc<str>, position: u64 },
-    /// The first event of a key in the window is finished.
-    Finished { key: Arc<str> },
-    /// It is given up; there is a dead letter of it, unless there is no room for one.
-    /// `unread`: it was on its way, and no handler had it.
-    GivenUp { kept: Arc<AtomicBool>, unread: Option<Arc<Event>> },
-    /// A command is done.
-    Answer(Reply),
 }
 
 impl Dispatcher {
@@ -212,71 +183,6 @@ impl Dispatcher {
         }
     }
 
-    /// Reads on, as far as there is room.
-    async fn refill(&mut self) {
-        while self.wants_more() && self.scanned < self.parts.bus.last() {
-            let batch = match self.parts.bus.read(self.scanned, READ).await {
-                Ok(batch) => batch,
-                Err(error) => {
-                    let (service, subscription) = self.parts.labels();
-                    tracing::error!(service, subscription, %error, "the bus cannot be read");
-                    self.rest(SETTLE_PAUSE);
-                    return;
-                }
-            };
-            let upto = self.parts.until.map_or(batch.upto, |until| until.min(batch.upto));
-            let mut events = batch.events;
-            events.truncate(events.partition_point(|recorded| recorded.position <= upto));
-            // Positions have no holes but what the bus lost or let go of.
-            let missing = (upto - self.scanned).saturating_sub(events.len() as u64);
-            self.note_missing(missing);
-            let wanted = events
-                .into_iter()
-                .filter(|recorded| self.settings.wants(&recorded.event.event_type))
-                .map(Positioned::from);
-            self.scan(upto, wanted.collect());
-        }
-    }
-
-    fn note_missing(&self, missing: u64) {
-        if missing > 0 {
-            self.parts.status.count_missed(missing);
-            let (subscription, after) = (&*self.parts.name, self.scanned);
-            let (service, _) = self.parts.labels();
-            tracing::error!(
-                service,
-                subscription,
-                after,
-                missing,
-                "the bus no longer has these events"
-            );
-        }
-    }
-
-    /// Takes in what was read: to the window, or to the held where the key waits.
-    fn scan(&mut self, upto: u64, wanted: Vec<Positioned>) {
-        let positions: Vec<u64> = wanted.iter().map(|event| event.position).collect();
-        let mut fresh = self.parts.store.scan(&self.parts.name, upto, &positions).into_iter();
-        let mut next = fresh.next();
-        let mut late = Vec::new();
-        for event in wanted {
-            if next != Some(event.position) {
-                continue;
-            }
-            next = fresh.next();
-            let key: Arc<str> = Arc::from(event.event.key());
-            if self.held.has(&key) || self.settling.contains_key(&key) {
-                late.push((key, event));
-            } else {
-                self.window.push(&key, event);
-            }
-        }
-        self.scanned = upto;
-        if !late.is_empty() {
-            self.hold_behind(late);
-        }
-    }
-
     /// Starts what may be started; with `permit`, if there is one, first.
     fn start_deliveries(&mut self, mut permit: Option<OwnedSemaphorePermit>) {
         while self.may_start() {
@@ -325,9 +231,9 @@ impl Dispatcher {
 
     /// What is due later than any wait is long is due now: the clock was set back.
     fn take_back(&mut self) {
-        let longest = self.settings.backoff.max.max(self.parts.target.longest_wait());
+        let longest = self.settings.backoff.max.as_millis();
         let now = self.now_ms();
-        let latest = now.saturating_add(u64::try_from(longest.as_millis()).unwrap_or(u64::MAX));
+        let latest = now.saturating_add(u64::try_from(longest).unwrap_or(u64::MAX));
         let taken = self.held.take_back(latest, now);
         if taken > 0 {
             let (service, subscription) = self.parts.labels();
@@ -345,18 +251,6 @@ impl Dispatcher {
         let admits = |origin: &str| self.lanes.admits(origin, now);
         let is_due = || self.held.next_due(admits).is_some_and(|due| due <= self.now_ms());
         !self.rests() && (self.window.has_ready(admits) || is_due())
-    }
-
-    fn wants_more(&self) -> bool {
-        let ended = self.parts.until.is_some_and(|until| self.scanned >= until);
-        let rests = self.rests();
-        let ahead = self.window.load().with(self.on_their_way);
-        !ended && !rests && ahead.is_below(MAX_WINDOW) && !self.is_full()
-    }
-
-    /// Whether as many events are held as may be.
-    fn is_full(&self) -> bool {
-        self.held.len() >= self.settings.held || self.lanes.is_full()
     }
 
     /// A replay that has nothing left to do.
@@ -389,102 +283,6 @@ impl Dispatcher {
 
     fn rest(&mut self, pause: Duration) {
         self.rests_until = Some(Instant::now() + pause);
-    }
-
-    fn take(&mut self, news: News) {
-        self.under_way -= 1;
-        match news {
-            News::Ended(attempt, ending) => self.ended(attempt, ending),
-            News::Settled(changes) => changes.into_iter().for_each(|change| self.change(change)),
-            News::Unsettled => {}
-        }
-        if !self.revived.is_empty() {
-            self.free_revived();
-        }
-    }
-
-    fn ended(&mut self, attempt: Attempt, ending: Ending) {
-        let status = &self.parts.status;
-        match ending {
-            Ending::Finished => {
-                status.count_delivered();
-                self.lanes.succeeded(&attempt.origin);
-                if attempt.held {
-                    self.leave(&attempt.key, attempt.position);
-                } else {
-                    self.window.finished(&attempt.key);
-                }
-            }
-            Ending::Rejected(reason) => {
-                status.count_failed(&reason);
-                self.lanes.rejected(&attempt.origin);
-                self.bury(attempt, format!("rejected: {reason}"));
-            }
-            Ending::Failed { reason, after } => {
-                status.count_failed(&reason);
-                if self.lanes.failed(&attempt.origin, &attempt.key, Instant::now()) {
-                    let (service, subscription) = self.parts.labels();
-                    tracing::warn!(
-                        service,
-                        subscription,
-                        source = &*attempt.origin,
-                        reason,
-                        "deliveries of one source's events fail in a row: they are paused"
-                    );
-                }
-                self.failed(attempt, reason, after);
-            }
-            Ending::Undelivered { reason, pause } => {
-                let (service, subscription) = self.parts.labels();
-                tracing::debug!(service, subscription, reason, "not delivered");
-                status.count_undelivered(&reason);
-                self.lanes.undecided(&attempt.origin);
-                if !pause.is_zero() {
-                    self.rest(pause);
-                }
-                if attempt.held {
-                    self.held.again(&attempt.key, 0);
-                } else {
-                    self.window.again(&attempt.key);
-                }
-            }
-        }
-    }
-
-    fn change(&mut self, change: Change) {
-        match change {
-            Change::Held { key, position, waiting } => {
-                if let Some(count) = self.settling.get_mut(&key) {
-                    *count -= 1;
-                    if *count == 0 {
-                        self.settling.remove(&key);
-                    }
-                }
-                if let Some(event) = &waiting.event {
-                    self.on_their_way.remove(event);
-                }
-                self.held.insert(&key, position, waiting);
-            }
-            Change::Deferred { key, position, waiting } => {
-                self.held.insert(&key, position, waiting);
-            }
-            Change::Left { key, position } => self.leave(&key, position),
-            Change::Finished { key } => self.window.finished(&key),
-            Change::GivenUp { kept, unread } => {
-                if let Some(event) = unread {
-                    self.on_their_way.remove(&event);
-                }
-                self.parts.status.count_given_up(kept.load(Ordering::Relaxed));
-            }
-            Change::Answer(reply) => drop(reply.send(Ok(()))),
-        }
-    }
-
-    /// A held event is no longer there.
-    fn leave(&mut self, key: &Arc<str>, position: u64) {
-        if let Some(left) = self.held.remove(key, position) {
-            self.lanes.release(&left.origin, left.bytes);
-        }
     }
 
     fn consumption(&self, position: u64, held: bool) -> Consumption {

@@ -44,14 +44,6 @@ impl Target {
         Ok(Some((webhook::GONE, webhook::GONE_PAUSE)))
     }
 
-    /// How long it may ask for, beside the subscription's own wait.
-    pub(super) fn longest_wait(&self) -> Duration {
-        match self {
-            Self::Service { .. } => Duration::ZERO,
-            Self::Webhook(_) => webhook::MAX_RETRY_AFTER,
-        }
-    }
-
     /// Delivers again, whatever an endpoint said.
     pub(super) fn wake(&self) {
         if let Self::Webhook(target) = self {

@@ -31,7 +31,6 @@ use crate::event::Event;
 use crate::event::binding::{self, Message};
 use crate::outbound::{AskError, Outbound};
 
-pub(super) use answer::MAX_RETRY_AFTER;
 pub use signature::KeyError;
 
 /// How long an endpoint rests that cannot be reached for a reason that only

@@ -19,6 +19,8 @@ use hyper::body::Incoming;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use crate::listen::trim;
+
 /// How long the next request waits for who reads the last one's body to see its end, which has
 /// come.
 const ITS_END: Duration = Duration::from_secs(5);
@@ -130,6 +132,7 @@ fn without_heads_fields(frame: Frame<Bytes>) -> Frame<Bytes> {
     for name in HEADS_FIELDS {
         trailers.remove(name);
     }
+    trim(&mut trailers);
     Frame::trailers(trailers)
 }
 

@@ -19,7 +19,7 @@ use super::request;
 use super::uploads::Uploads;
 use crate::config::HttpLimits;
 use crate::events::receive::Intake;
-use crate::listen::{Answering, Exchange, Listener, State, Streams};
+use crate::listen::{Answering, Exchange, Listener, State, Streams, trim};
 use crate::service::Registry;
 
 /// Serves connections, with what all of them have in common.
@@ -77,10 +77,13 @@ impl Connections {
     {
         let client = Arc::new(Client::new(peer, Arc::clone(&self.common)));
         let (registry, intake) = (Arc::clone(&self.registry), self.intake.clone());
-        let service = service_fn(move |request: http::Request<_>| {
+        let service = service_fn(move |mut request: http::Request<_>| {
             let exchange = Exchange::begin(&state, request.version());
             let (registry, intake) = (Arc::clone(&registry), intake.clone());
             let client = Arc::clone(&client);
+            if request.version() >= Version::HTTP_2 {
+                trim(request.headers_mut());
+            }
             // Boxed: hyper moves it into the connection, and it has some kilobytes.
             Answering::new(Box::pin(async move {
                 // The connection ends; its client asks again on another.

@@ -1,10 +1,11 @@
 //! The form that HTTP wants an answer to have.
 
 use http::header::{ALLOW, CONTENT_LENGTH, TRAILER};
-use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
+use http::{HeaderValue, Response, StatusCode, Version};
 
 use super::request;
 use crate::invocation::ResponseBody;
+use crate::listen::trim;
 use crate::runtime::{content_length, has_content};
 
 /// What a host takes at all (RFC 9110 §9.3.7); a service may take less.
@@ -22,18 +23,6 @@ pub(super) fn make_hosts(response: &mut Response<ResponseBody>) {
     // HTTP/1.1 has room for them only where it does not say how long the body is.
     if response.headers().contains_key(TRAILER) {
         response.headers_mut().remove(CONTENT_LENGTH);
-    }
-}
-
-/// Blanks around a value are none of it (RFC 9110 §5.5), and over HTTP/2 malformed (RFC 9113
-/// §8.2.1).
-fn trim(headers: &mut HeaderMap) {
-    for value in headers.values_mut() {
-        let (bytes, is_blank) = (value.as_bytes(), |byte: &u8| matches!(byte, b' ' | b'\t'));
-        if bytes.first().is_some_and(is_blank) || bytes.last().is_some_and(is_blank) {
-            let trimmed = bytes.trim_ascii();
-            *value = HeaderValue::from_bytes(trimmed).expect("a part of a value is one");
-        }
     }
 }
 

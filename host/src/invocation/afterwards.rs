@@ -103,6 +103,13 @@ impl Sending {
         }
     }
 
+    /// Its guest failed: what it made of it is cut off, unless that is all.
+    async fn fail(&self) {
+        if let Self::Coming(link) = self {
+            link.fail().await;
+        }
+    }
+
     /// Resolves where nobody reads on, before the body's end.
     async fn gone(&self) -> End {
         match self {
@@ -204,7 +211,10 @@ impl Afterwards {
         };
         match ended {
             Err(OverBudget) => End::OutOfCpu,
-            Ok(ended) if ended.result.is_err() => End::Returned(ended),
+            Ok(ended) if ended.result.is_err() => {
+                body.fail().await;
+                End::Returned(ended)
+            }
             Ok(ended) => match body.close().await {
                 Made::All => End::Returned(ended),
                 // Its instance must not serve another: it has a handle on the body.

@@ -4,11 +4,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use crate::runtime::Pool;
 use bytes::Bytes;
 use http_body::{Body as _, Frame};
 use tokio::sync::Notify;
 use wasmtime_wasi_http::WasiBody;
+
+use crate::listen::trim;
+use crate::runtime::Pool;
 
 /// A guest's body that ends at its limit, and says when it was read to its end
 /// or dropped.
@@ -57,7 +59,7 @@ impl GuestBody {
                 if is_too_much || frame.is_trailers() && !self.is_complete() {
                     return Poll::Ready(Some(Err(self.give_up())));
                 }
-                Poll::Ready(Some(Ok(frame)))
+                Poll::Ready(Some(Ok(as_sent(frame))))
             }
             Some(Err(_)) => Poll::Ready(Some(Err(self.give_up()))),
             None if !self.is_complete() => Poll::Ready(Some(Err(self.give_up()))),
@@ -110,5 +112,16 @@ impl GuestBody {
 impl Drop for GuestBody {
     fn drop(&mut self) {
         self.sent.notify_one();
+    }
+}
+
+/// As all protocols have it: without blanks around the values of trailers.
+fn as_sent(frame: Frame<Bytes>) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Ok(mut trailers) => {
+            trim(&mut trailers);
+            Frame::trailers(trailers)
+        }
+        Err(frame) => frame,
     }
 }

@@ -263,7 +263,10 @@ impl Work for Request {
                 let length = announced(&head.headers, has_content);
                 let frames = read_whole(&mut running, &mut ended, body, limit, length);
                 let frames = Box::pin(frames).await;
-                if let Some(trapped) = ended.take_if(|ended| ended.result.is_err()) {
+                // One that ended its answer and failed then has answered.
+                if frames.is_err()
+                    && let Some(trapped) = ended.take_if(|ended| ended.result.is_err())
+                {
                     return Err(unanswered(trapped, running.exchange()));
                 }
                 let frames = frames.map_err(|unreadable| unreadable.failure(limits));

@@ -101,7 +101,8 @@ async fn stream(
     let mut body = body.announced(announced);
     let mut frames = VecDeque::new();
     let whole = collect(&mut running, &mut ended, &mut body, &mut frames, limits).await;
-    if whole && ended.as_ref().is_none_or(|ended| ended.result.is_ok()) {
+    // Whatever its guest comes to after that.
+    if whole {
         Afterwards::new(hold, Sending::Whole, failed).go_on(running, ended, bounds.deadline());
         return ResponseBody::finished(frames);
     }

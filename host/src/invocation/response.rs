@@ -322,6 +322,13 @@ impl Link {
         unconstrained(poll_fn(|context| Poll::Ready(self.lock().close(context)))).await
     }
 
+    /// The same where its guest failed: what has no end then is cut off there.
+    pub(super) async fn fail(&self) {
+        if self.close().await == Made::Left {
+            self.lock().made = Made::Part;
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Linked> {
         lock(&self.shared)
     }

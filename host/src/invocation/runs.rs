@@ -24,7 +24,7 @@ use crate::runtime::{
     words,
 };
 use crate::service::{ServiceMetrics, Version};
-use crate::state::{self, Budget, Fate, Rerun, Store, Transaction};
+use crate::state::{self, Budget, Fate, Rerun, Store, Transaction, Turn};
 
 /// How often an invocation that sends requests is run before it is given up: it
 /// cannot be run leased, where no other could make it conflict again.
@@ -103,9 +103,11 @@ impl Mode {
     /// How an invocation is run to begin with.
     pub(super) const FIRST: Self = Self::Optimistic { alone: false };
 
-    /// The same for a run that took so long: it would not end within the time of a lease.
-    fn after(self, took: Duration, lease_timeout: Duration) -> Self {
-        if took > lease_timeout / 2 { Self::InLine } else { self }
+    /// The same where the run before took so long that it would not end within the time of a
+    /// lease; one that somebody in a hurry beat in the line gets as much of that as there is.
+    fn after(self, before: Self, took: Duration, lease_timeout: Duration) -> Self {
+        let long = if before == Self::InLine { lease_timeout } else { lease_timeout / 2 };
+        if took > long { Self::InLine } else { self }
     }
 
     /// How it is run once another's statement undid it.
@@ -136,10 +138,16 @@ impl<W: Work> Runs<W> {
     ) -> Result<W::Outcome, Failure> {
         self.fate.reopen();
         let mut optimistic_runs = 0;
-        let (mut turn, mut leases_expired) = (None, 0);
+        let (mut turn, mut runs_in_line) = (None, 0);
         loop {
-            if mode == Mode::InLine && turn.is_none() {
-                turn = Some(bounds.within(self.store.line()).await?);
+            if mode == Mode::InLine {
+                if runs_in_line == MAX_OPTIMISTIC_RUNS {
+                    return Err(Failure::Conflict);
+                }
+                runs_in_line += 1;
+                if turn.is_none() {
+                    turn = Some(bounds.within(self.store.line()).await?);
+                }
             }
             if matches!(mode, Mode::Optimistic { .. }) {
                 if optimistic_runs == MAX_OPTIMISTIC_RUNS {
@@ -149,7 +157,7 @@ impl<W: Work> Runs<W> {
             }
             let begun = Instant::now();
             // Pinned here and lent: moved, it would be copied whole at each request.
-            let mut run = std::pin::pin!(self.run(mode));
+            let mut run = std::pin::pin!(self.run(mode, &mut turn));
             let (came_to, over) = match unless(run.as_mut(), || bounds.over()).await {
                 Ok(came_to) => (came_to, None),
                 Err(failure) if self.fate.withdraw() => return Err(failure),
@@ -158,9 +166,8 @@ impl<W: Work> Runs<W> {
             match (came_to, over) {
                 (Ok(outcome), _) => return Ok(outcome),
                 (Err(Unanswered::Failed(Failure::LeaseExpired)), None)
-                    if self.may_line_up(mode) && leases_expired < MAX_OPTIMISTIC_RUNS =>
+                    if self.may_line_up(mode) && runs_in_line < MAX_OPTIMISTIC_RUNS =>
                 {
-                    leases_expired += 1;
                     self.metrics.count_rerun();
                     mode = Mode::InLine;
                 }
@@ -169,11 +176,7 @@ impl<W: Work> Runs<W> {
                 (Err(Unanswered::Rerun(rerun)), None) => {
                     tracing::debug!(version = %self.version.id, ?rerun, "running again");
                     self.metrics.count_rerun();
-                    mode = match mode {
-                        // Somebody who takes less was first: with a lease nobody is.
-                        Mode::InLine => rerun,
-                        _ => rerun.after(begun.elapsed(), self.store.lease_timeout()),
-                    };
+                    mode = rerun.after(mode, begun.elapsed(), self.store.lease_timeout());
                 }
             }
         }
@@ -189,11 +192,15 @@ impl<W: Work> Runs<W> {
     }
 
     /// One run of the guest, up to the validation of its transaction.
-    async fn run(self: &Arc<Self>, mode: Mode) -> Result<W::Outcome, Unanswered> {
+    async fn run(
+        self: &Arc<Self>,
+        mode: Mode,
+        turn: &mut Option<Turn>,
+    ) -> Result<W::Outcome, Unanswered> {
         let alone = match mode {
             Mode::Leased { alone } => alone,
-            Mode::Optimistic { alone } => return self.optimistic(alone).await,
-            Mode::InLine => return self.optimistic(true).await,
+            Mode::Optimistic { alone } => return self.optimistic(alone, turn).await,
+            Mode::InLine => return self.optimistic(true, turn).await,
         };
         let body = self.work.body();
         // Nobody waits for a client while holding the writer.
@@ -212,9 +219,26 @@ impl<W: Work> Runs<W> {
 
     /// Runs optimistically; goes on with the writer lease, on the writer's
     /// thread, where the guest wants to write by SQL.
-    async fn optimistic(self: &Arc<Self>, alone: bool) -> Result<W::Outcome, Unanswered> {
+    ///
+    /// One that took long waits behind those in the line before its transaction ends: whoever has
+    /// its turn there took as long, and could never end before others who come and come. It keeps
+    /// the turn that it gets, for its next run.
+    async fn optimistic(
+        self: &Arc<Self>,
+        alone: bool,
+        turn: &mut Option<Turn>,
+    ) -> Result<W::Outcome, Unanswered> {
+        let begun = Instant::now();
         let mut running = self.start(self.store.begin());
-        match running.until_answer().await {
+        let step = running.until_answer().await;
+        let writes = match &step {
+            Step::Answered(_) => running.exchange().answers_with_writes(),
+            step => matches!(step, Step::WantsLease(_)),
+        };
+        if writes && turn.is_none() && begun.elapsed() > self.store.lease_timeout() / 2 {
+            *turn = self.store.behind_the_line().await;
+        }
+        match step {
             // Boxed, so that those who don't write by SQL don't carry it.
             Step::WantsLease(request) => Box::pin(self.go_on_leased(running, request, alone)).await,
             step => self.conclude(running, step).await,

@@ -6,11 +6,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE};
 use http::{HeaderValue, Response, Version};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::date;
 use super::state::State;
 use super::unsent::{counted, counts};
 use super::waits::note;
@@ -81,6 +82,7 @@ impl Exchange {
 
     /// This is its answer.
     pub fn answers<B: Body>(self, mut response: Response<B>) -> Response<Sent<B, B::Error>> {
+        response.headers_mut().entry(DATE).or_insert_with(date::now);
         // To HTTP/1.0 its end is the connection's, where its head does not say how long it is.
         let ends_so = self.version < Version::HTTP_11
             && response.body().size_hint().exact().is_none()

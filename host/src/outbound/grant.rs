@@ -13,12 +13,17 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 use super::asker::{Asker, Client};
 use super::request::{self, Sent, Timeouts};
 use super::{Outbound, headers};
+use crate::escape::cut;
 use crate::manifest::{Manifest, Origin};
 use crate::name::VersionId;
 use crate::tally::Tally;
 
 /// How many different refusals of one version are logged.
 const MAX_TOLD: usize = 100;
+
+/// Bytes of a warning, and of the name of a host in it.
+const MAX_TOLD_BYTES: usize = 2 << 10;
+const MAX_NAME: usize = 300;
 
 /// One version's right to send requests.
 pub(crate) struct Grant {
@@ -99,12 +104,14 @@ impl Grant {
                 let authority = uri.authority().map_or("", http::uri::Authority::as_str);
                 // A user's name may come with a password.
                 let host = authority.rsplit('@').next().unwrap_or_default();
+                let host = cut(host, MAX_NAME);
                 self.warn_once(&format!("a request to `{host}` is denied: {error}"));
                 return Err(Error::HttpRequestDenied);
             }
         };
         let mut patterns = self.manifest.capabilities.outbound.iter();
         let Some(pattern) = patterns.find(|pattern| pattern.grants(&origin)) else {
+            let origin = cut(&origin, MAX_NAME);
             self.warn_once(&format!(
                 "a request to {origin} is denied: write `outbound = [\"{origin}\"]` under \
                  `[capabilities]` in the manifest to grant it"
@@ -167,7 +174,8 @@ impl Grant {
     /// Logs what a service's author has to change; each message once a version.
     pub(crate) fn warn_once(&self, message: &str) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.len() < MAX_TOLD && told.insert(message.to_owned()) {
+        let message = cut(message, MAX_TOLD_BYTES);
+        if told.len() < MAX_TOLD && told.insert(message.clone()) {
             let VersionId { service, number } = &self.version;
             tracing::warn!(%service, version = number, "{message}");
         }

@@ -2,6 +2,8 @@
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
+use crate::listen::trim;
+
 /// Fields of one connection (RFC 9110 §7.6.1, RFC 9113 §8.2.2), and those that
 /// say where a request goes or how its body is framed.
 const OF_THE_CONNECTION: [HeaderName; 9] = [
@@ -16,7 +18,7 @@ const OF_THE_CONNECTION: [HeaderName; 9] = [
     header::UPGRADE,
 ];
 
-/// Removes them, and what `Connection` names besides.
+/// Removes them, and what `Connection` names besides, and the blanks around values.
 pub(super) fn strip(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
@@ -34,6 +36,7 @@ pub(super) fn strip(headers: &mut HeaderMap) {
     if trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
+    trim(headers);
 }
 
 #[cfg(test)]

@@ -144,6 +144,13 @@ impl Exchange {
         Ok(Held { exchange: self, transaction: Some(transaction), is_late: true })
     }
 
+    /// Whether it has answered, and its transaction has writes.
+    pub(crate) fn answers_with_writes(&self) -> bool {
+        let state = self.lock();
+        let answer = state.answer.as_ref();
+        answer.and_then(|answer| answer.transaction.as_ref()).is_some_and(Transaction::has_writes)
+    }
+
     /// Whether what it answered with is on its way to the disk.
     pub(crate) fn is_committing(&self) -> bool {
         self.lock().is_committing

@@ -186,7 +186,8 @@ fn is_the_files(code: ErrorCode) -> bool {
 /// What SQLite says of a statement that it does not prepare. For its limits it has no code
 /// of their own.
 fn kind_of_input_error(message: &str) -> SqlErrorKind {
-    const OF_LIMITS: [&str; 9] = [
+    const OF_LIMITS: [&str; 10] = [
+        "Recursion limit",
         "must be between",
         "too many ",
         "too large",

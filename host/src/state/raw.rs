@@ -15,6 +15,8 @@ pub(super) struct Asked<'a> {
     /// tells. What is no UTF-8 in them is replaced: a text that a statement computes is named, too,
     /// where it is the argument of a pragma's table.
     pub(super) names: (Option<Cow<'a, str>>, Option<Cow<'a, str>>),
+    /// Where the thing is: `main` or `temp`, where it is in a database.
+    pub(super) database: Option<Cow<'a, str>>,
 }
 
 /// What SQLite is answered.
@@ -39,14 +41,15 @@ where
         action: c_int,
         first: *const c_char,
         second: *const c_char,
-        _database: *const c_char,
+        database: *const c_char,
         _inner: *const c_char,
     ) -> c_int {
         // SAFETY: SQLite passes a text that outlives the call, or none.
         let name = |text: *const c_char| unsafe {
             (!text.is_null()).then(|| CStr::from_ptr(text).to_string_lossy())
         };
-        let asked = Asked { action, names: (name(first), name(second)) };
+        let names = (name(first), name(second));
+        let asked = Asked { action, names, database: name(database) };
         // SAFETY: it is what was given below, which the connection keeps for as long as it is.
         let decide = unsafe { &*decide.cast_const().cast::<D>() };
         catch_unwind(AssertUnwindSafe(|| decide(&asked))).unwrap_or(Verdict::Deny) as c_int

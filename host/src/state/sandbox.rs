@@ -322,6 +322,12 @@ impl Entered<'_> {
             return Error::sql(SqlErrorKind::Denied, denied);
         }
         let ended = self.sandbox.shared.watch.ended();
+        // Of a function it says so with another code.
+        if let (rusqlite::Error::SqlInputError { msg, .. }, Some(ended)) = (&error, ended)
+            && msg.starts_with("not authorized")
+        {
+            return limit(self.why(ended));
+        }
         match error.sqlite_error_code() {
             // Also while it was prepared.
             Some(

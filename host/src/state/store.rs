@@ -35,6 +35,9 @@ use crate::{deadline, failpoint};
 /// How often the log says that the store is full, however many it refuses.
 const TELLS_FULL: Duration = Duration::from_secs(60);
 
+/// A place in a store's line, see [`Store::line`]. Until it is dropped, nobody else has the turn.
+pub type Turn = OwnedMutexGuard<()>;
+
 /// One service's durable state. Its file is opened at first use.
 pub struct Store {
     pub(super) core: Arc<Core>,
@@ -92,8 +95,13 @@ impl Store {
 
     /// A place in the line of invocations that take longer than they may hold the writer: the
     /// first has its turn until what is returned is dropped.
-    pub async fn line(&self) -> OwnedMutexGuard<()> {
+    pub async fn line(&self) -> Turn {
         Arc::clone(&self.line).lock_owned().await
+    }
+
+    /// The same, where there is anybody in it.
+    pub async fn behind_the_line(&self) -> Option<Turn> {
+        if self.line.try_lock().is_ok() { None } else { Some(self.line().await) }
     }
 
     /// How long one may hold the writer that has it alone.

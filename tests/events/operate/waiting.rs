@@ -101,7 +101,7 @@ async fn a_pause_is_ended_by_an_operator() {
     let manifest = "[[subscribe]]\ntype = \"test.>\"\nfrom = \"beginning\"\n\
         backoff = { first = \"1h\", max = \"1h\" }\n";
     let host = consumer_as(manifest).await;
-    let fails = json!([{"do": "retry", "reason": "not now"}]);
+    let fails = json!([{"do": "fail", "times": 1}]);
     let events: Vec<Value> =
         (0..5).map(|number| event(&format!("k{number}"), fails.clone())).collect();
     publish(&host, Value::Array(events)).await;
@@ -109,11 +109,14 @@ async fn a_pause_is_ended_by_an_operator() {
     host.until_metric(&state_series("test.>", "paused"), 1).await;
     let status = get(&host, SUBSCRIPTION).await.json();
     assert_eq!((&status["attempts"], &status["failed"]), (&json!(5), &json!(5)));
-    assert_eq!(status["last_error"], "not now");
+    let error = status["last_error"].as_str().expect("an error");
+    assert!(error.contains("attempt 1 fails"), "{error}");
     assert!(status["oldest_age_ms"].is_u64(), "{status}");
     assert_eq!(post(&host, &format!("{SUBSCRIPTION}/resume"), Value::Null).await.status, 204);
     until(&host, SUBSCRIPTION, "state", json!("running")).await;
     host.until_metric(&state_series("test.>", "running"), 1).await;
+    // It is delivered at once, and not after that hour.
+    until(&host, SUBSCRIPTION, "delivered", json!(5)).await;
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::subscriptions::Named;
 use crate::admin::Admin;
-use crate::admin::problem::{Denied, Problem, of_body};
+use crate::admin::problem::{Denied, NotNow, Problem, of_body};
 use crate::events::{Replay, ReplayFrom};
 
 /// Which event.
@@ -54,7 +54,7 @@ enum Begin {
          content_type = "application/problem+json"),
         (status = 409, description = "No event waits there, or its handler runs", body = Problem,
          content_type = "application/problem+json"),
-        Denied,
+        Denied, NotNow,
 ))]
 pub(super) async fn skip(
     State(admin): State<Admin>,
@@ -81,7 +81,7 @@ pub(super) async fn skip(
          content_type = "application/problem+json"),
         (status = 409, description = "No event is held there, or its handler runs", body = Problem,
          content_type = "application/problem+json"),
-        Denied,
+        Denied, NotNow,
 ))]
 pub(super) async fn retry(
     State(admin): State<Admin>,
@@ -101,7 +101,7 @@ pub(super) async fn retry(
         (status = 204, description = "It delivers again"),
         (status = 404, description = "There is no such subscription", body = Problem,
          content_type = "application/problem+json"),
-        Denied,
+        Denied, NotNow,
 ))]
 pub(super) async fn resume(
     State(admin): State<Admin>,
@@ -127,7 +127,7 @@ pub(super) async fn resume(
          content_type = "application/problem+json"),
         (status = 409, description = "The bus has no such event", body = Problem,
          content_type = "application/problem+json"),
-        Denied,
+        Denied, NotNow,
 ))]
 pub(super) async fn replay(
     State(admin): State<Admin>,
@@ -149,7 +149,7 @@ pub(super) async fn replay(
          content_type = "application/problem+json"),
         (status = 409, description = "A version that serves wants it", body = Problem,
          content_type = "application/problem+json"),
-        Denied,
+        Denied, NotNow,
 ))]
 pub(super) async fn remove(
     State(admin): State<Admin>,

@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::limit;
 use crate::admin::Admin;
-use crate::admin::problem::{Denied, Problem};
+use crate::admin::problem::{Denied, NotNow, Problem};
 use crate::events::{DeadLetterId, DeadLetterPage, DeadLetterView, DeadLettersOf};
 use crate::name::ServiceName;
 
@@ -53,7 +53,7 @@ pub(super) struct Retried {
      content_type = "application/problem+json"),
     (status = 404, description = "There is no such service", body = Problem,
      content_type = "application/problem+json"),
-    Denied,
+    Denied, NotNow,
 ))]
 pub(super) async fn list(
     State(admin): State<Admin>,
@@ -77,7 +77,7 @@ pub(super) async fn list(
         (status = 200, description = "With its event", body = DeadLetterView),
         (status = 404, description = "It is not there", body = Problem,
          content_type = "application/problem+json"),
-        Denied,
+        Denied, NotNow,
 ))]
 pub(super) async fn get(
     State(admin): State<Admin>,
@@ -95,7 +95,7 @@ pub(super) async fn get(
          content_type = "application/problem+json"),
         (status = 409, description = "No version that serves wants it", body = Problem,
          content_type = "application/problem+json"),
-        Denied,
+        Denied, NotNow,
 ))]
 pub(super) async fn retry(
     State(admin): State<Admin>,
@@ -112,7 +112,7 @@ pub(super) async fn retry(
         (status = 204, description = "It is gone"),
         (status = 404, description = "It is not there", body = Problem,
          content_type = "application/problem+json"),
-        Denied,
+        Denied, NotNow,
 ))]
 pub(super) async fn remove(
     State(admin): State<Admin>,

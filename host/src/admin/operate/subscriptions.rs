@@ -7,7 +7,7 @@ use utoipa::IntoParams;
 
 use super::limit;
 use crate::admin::Admin;
-use crate::admin::problem::{Denied, Problem};
+use crate::admin::problem::{Denied, NotNow, Problem};
 use crate::events::{HeldPage, SubscriptionPage, SubscriptionStatus};
 
 /// A subscription.
@@ -57,7 +57,7 @@ impl Named {
     (status = 200, description = "A page, as of now", body = SubscriptionPage),
     (status = 400, description = "A parameter is wrong", body = Problem,
      content_type = "application/problem+json"),
-    Denied,
+    Denied, NotNow,
 ))]
 pub(super) async fn list(
     State(admin): State<Admin>,
@@ -72,7 +72,7 @@ pub(super) async fn list(
         (status = 200, description = "As of now", body = SubscriptionStatus),
         (status = 404, description = "There is none of the name", body = Problem,
          content_type = "application/problem+json"),
-        Denied,
+        Denied, NotNow,
 ))]
 pub(super) async fn get(
     State(admin): State<Admin>,
@@ -91,7 +91,7 @@ pub(super) async fn get(
          content_type = "application/problem+json"),
         (status = 404, description = "There is no such subscription", body = Problem,
          content_type = "application/problem+json"),
-        Denied,
+        Denied, NotNow,
 ))]
 pub(super) async fn held(
     State(admin): State<Admin>,

@@ -148,7 +148,6 @@ impl Show {
                 without_data,
                 ..
             } = entry;
-            let event: Value = serde_json::from_str(entry.event.get())?;
             let mut lines = vec![
                 format!("dead letter   {id}"),
                 format!("subscription  {subscription}"),
@@ -162,7 +161,7 @@ impl Show {
                 let why = "not kept: its source has too much here; retry takes it from the bus";
                 lines.push(format!("data          {why}"));
             }
-            lines.extend(format!("{event:#}").lines().map(|line| escape::json(line).into_owned()));
+            lines.extend(pretty(entry.event).lines().map(|line| escape::json(line).into_owned()));
             console::lines(&lines)?;
             Ok(ExitCode::SUCCESS)
         })
@@ -205,6 +204,13 @@ impl std::fmt::Display for Letter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.service, self.number)
     }
+}
+
+/// An event, a member a line; as it came, where it has what JSON allows and few read: very deep data, a number
+/// beyond all that computers count, half a character.
+fn pretty(event: &RawValue) -> String {
+    let read: Result<Value, _> = serde_json::from_str(event.get());
+    read.map_or_else(|_| event.get().to_owned(), |event| format!("{event:#}"))
 }
 
 fn in_rows(entries: &[Box<RawValue>]) -> Result<Vec<String>, serde_json::Error> {

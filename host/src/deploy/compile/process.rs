@@ -81,7 +81,11 @@ fn spawn(
     Command::new(compiler)
         .arg("compile")
         .args((processor == Processor::Any).then_some("--portable"))
-        .args([input, output])
+        // In full: a file may be called like an option.
+        .args(
+            [input, output]
+                .map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned())),
+        )
         // Held open until the child is done: it ends itself when the host is gone.
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

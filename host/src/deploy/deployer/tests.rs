@@ -185,6 +185,21 @@ async fn a_newer_file_supersedes_one_that_waits_for_the_compiler() {
     assert_eq!(bench.version("order").expect("a version").digest.to_string(), digest("three"));
 }
 
+/// What is taken back while it is compiled is not migrated.
+#[tokio::test]
+async fn a_newer_file_supersedes_one_that_is_compiled() {
+    let mut bench = Bench::start().await;
+    bench.close_compiler(true);
+    bench.drop_component("cart", "one");
+    bench.until(|notice| matches!(notice, Notice::Compiling { .. })).await;
+    bench.drop_component("cart", "two");
+    bench.drop_bytes("later.wasm", b"garbage");
+    bench.refused().await;
+    bench.close_compiler(false);
+    assert_eq!(bench.serving().await, "cart v1 /cart");
+    assert_eq!(bench.version("cart").expect("a version").digest.to_string(), digest("two"));
+}
+
 #[tokio::test]
 async fn migrations_are_tried_before_and_applied_while_warming() {
     let mut bench = Bench::start().await;

@@ -7,7 +7,7 @@ use rusqlite::{Connection, Transaction, params};
 use super::RecordError;
 use crate::digest::Digest;
 use crate::journal;
-use crate::sqlite::Formats;
+use crate::sqlite::{self, Access, Formats};
 
 /// `hotd` in ASCII: whose file this is (SQLite, `PRAGMA application_id`).
 const APPLICATION: i64 = 0x686f_7464;
@@ -101,6 +101,17 @@ const FORMAT_5: &str = "
     ALTER TABLE service ADD COLUMN last_revision INTEGER NOT NULL DEFAULT 0; -- stays, as last_number
     UPDATE service SET last_revision = revision FROM deployed WHERE deployed.service = service.name;
 ";
+
+/// Looks whether the file could be opened, and changes nothing. One that is not there can be made.
+///
+/// # Errors
+/// As a deployer's start.
+pub fn check_record(path: &Path) -> Result<(), RecordError> {
+    if path.exists() {
+        FORMATS.of(&sqlite::open(path, Access::Read)?)?;
+    }
+    Ok(())
+}
 
 /// Makes an empty file this format's, and upgrades an older one; refuses newer
 /// formats.

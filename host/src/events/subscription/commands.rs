@@ -34,7 +34,11 @@ impl Dispatcher {
                 let done = self.retry(position);
                 self.do_or_refuse(done, reply);
             }
-            Command::Resume => self.resume(),
+            Command::Resume => {
+                self.resume();
+                let now = self.now_ms();
+                self.held.take_back(now, now);
+            }
         }
     }
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use super::{Change, Dispatcher, MAX_WINDOW, Settling};
+use super::reading::MAX_WINDOW;
+use super::{Change, Dispatcher, Settling};
 use crate::event::Event;
 use crate::events::backoff;
 use crate::events::delivery::Attempt;
@@ -30,7 +31,9 @@ impl Dispatcher {
             WhenFailed::Park if used_up => Due::Parked,
             _ => {
                 let wait = backoff::wait(self.settings.backoff, attempt.number, fastrand::f64());
-                Due::At(self.now_ms() + millis(wait.max(after.unwrap_or_default())))
+                // No endpoint has more than the operator's longest wait.
+                let after = after.unwrap_or_default().min(self.settings.backoff.max);
+                Due::At(self.now_ms() + millis(wait.max(after)))
             }
         };
         if !attempt.held && self.is_over_its_part(&attempt.origin) {

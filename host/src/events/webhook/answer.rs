@@ -10,7 +10,7 @@ use super::{REST, WebhookOutcome};
 use crate::clock;
 
 /// The longest time that an endpoint may ask for.
-pub(in crate::events) const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The shortest time that one rests that has too many: what it asks for is not counted as an
 /// attempt, and would come to no end.
@@ -22,7 +22,7 @@ const LEAST_REST: Duration = Duration::from_secs(1);
 /// | 410 | the endpoint is gone |
 /// | 413, 415 | it will never take this event |
 /// | 429 | it takes none until `Retry-After`, for a second at the least, else for a minute |
-/// | any other | another attempt, not before `Retry-After` |
+/// | any other | another attempt, not before `Retry-After`, as far as `backoff` goes |
 pub(super) fn read(answer: &Parts) -> Result<(), WebhookOutcome> {
     let status = answer.status;
     if status.is_success() {

@@ -45,7 +45,21 @@ impl Preparing {
     }
 
     fn refusal(&mut self, asked: &Asked<'_>, modules: &[String]) -> Option<String> {
-        let Asked { action, names: (first, second) } = asked;
+        let Asked { action, names: (first, second), database } = asked;
+        let place = match *action {
+            ffi::SQLITE_ALTER_TABLE => first,
+            _ => database,
+        };
+        // By where it is and not by the words: `CREATE TABLE temp.t` is asked about as any other table.
+        if place.as_deref().is_some_and(|database| !database.eq_ignore_ascii_case("main"))
+            && !self.renames(asked)
+        {
+            return Some(
+                "there is nothing temporary: the next invocation would see it; use a common \
+                 table expression (WITH)"
+                    .to_owned(),
+            );
+        }
         match (*action, first.as_deref(), second.as_deref()) {
             (ffi::SQLITE_SELECT | ffi::SQLITE_RECURSIVE, ..) => None,
             (ffi::SQLITE_READ, Some(table), _) => self.readable(table, modules),
@@ -94,21 +108,6 @@ impl Preparing {
             (ffi::SQLITE_ATTACH | ffi::SQLITE_DETACH, ..) => {
                 Some("no other file can be reached: a service has one store".to_owned())
             }
-            (
-                ffi::SQLITE_CREATE_TEMP_TABLE
-                | ffi::SQLITE_CREATE_TEMP_INDEX
-                | ffi::SQLITE_CREATE_TEMP_TRIGGER
-                | ffi::SQLITE_CREATE_TEMP_VIEW
-                | ffi::SQLITE_DROP_TEMP_TABLE
-                | ffi::SQLITE_DROP_TEMP_INDEX
-                | ffi::SQLITE_DROP_TEMP_TRIGGER
-                | ffi::SQLITE_DROP_TEMP_VIEW,
-                ..,
-            ) => Some(
-                "there is nothing temporary: the next invocation would see it; use a common \
-                 table expression (WITH)"
-                    .to_owned(),
-            ),
             (ffi::SQLITE_CREATE_VTABLE | ffi::SQLITE_DROP_VTABLE, _, Some(module)) => {
                 Some(format!("no virtual tables are offered, {module} is one"))
             }
@@ -119,6 +118,12 @@ impl Preparing {
     fn changes_schema(&mut self, drops: bool) {
         self.changes_schema = true;
         self.drops |= drops;
+    }
+
+    /// Whether it is what ALTER TABLE asks of temporary triggers and views, which might name what it
+    /// renames. There are none.
+    fn renames(&self, asked: &Asked<'_>) -> bool {
+        self.alters && asked.names.0.as_deref().is_some_and(|table| has(TEMPORARY_SCHEMA, table))
     }
 
     /// The statements that make up CREATE, ALTER, DROP and ANALYZE write to SQLite's own

@@ -47,6 +47,16 @@ async fn what_is_not_offered_is_denied_and_the_text_says_what_it_is() {
         ("CREATE VIRTUAL TABLE v USING fts5(x)", "virtual tables"),
         ("CREATE VIRTUAL TABLE v USING rtree(a, b, c)", "virtual tables"),
         ("CREATE TEMP TABLE u (x)", "temporary"),
+        ("CREATE TEMPORARY VIEW u AS SELECT 1", "temporary"),
+        ("CREATE TEMP TRIGGER u AFTER INSERT ON t BEGIN SELECT 1; END", "temporary"),
+        ("CREATE TABLE temp.u (x)", "temporary"),
+        ("CREATE TABLE IF NOT EXISTS \"Temp\".t AS SELECT 1", "temporary"),
+        ("CREATE VIEW temp.u AS SELECT 1", "temporary"),
+        ("CREATE TRIGGER temp.u AFTER INSERT ON t BEGIN SELECT 1; END", "temporary"),
+        ("CREATE TRIGGER temp.u AFTER INSERT ON main.t BEGIN SELECT 1; END", "temporary"),
+        ("SELECT * FROM temp.sqlite_schema", "temporary"),
+        ("SELECT * FROM sqlite_temp_schema", "temporary"),
+        ("PRAGMA temp.table_list", "temporary"),
         ("ATTACH 'other.db' AS other", "one store"),
         ("BEGIN", "hotdock:transaction"),
         ("SAVEPOINT a", "hotdock:transaction"),
@@ -394,7 +404,8 @@ async fn what_sqlite_says_of_its_limits_is_told_as_a_limit() {
         format!("CREATE TABLE y ({}, {})", columns.join(", "), keys.join(", "))
     };
     let compound = ["SELECT 1"; 6].join(" UNION ");
-    for statement in [&keys(1_600), "SELECT ?101", &compound, "SELECT max(1"] {
+    let deep = format!("{}t{}", "SELECT * FROM (".repeat(200), ")".repeat(200));
+    for statement in [&keys(1_600), "SELECT ?101", &compound, &deep, "SELECT max(1"] {
         let (kind, message) = refusal(&store, statement).await;
         let expected = if message.contains("incomplete") || message.contains("syntax") {
             SqlErrorKind::Syntax
