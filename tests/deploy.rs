@@ -20,6 +20,7 @@ mod logs;
 mod migrations;
 mod notices;
 pub mod operator;
+mod providers;
 mod refusals;
 mod registries;
 mod settings;

@@ -2,6 +2,7 @@
 //! that were made to be difficult. One binary, so that it links once.
 
 mod bench_invoke;
+mod calls;
 mod deploy;
 mod ends;
 mod events;

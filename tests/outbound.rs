@@ -1,5 +1,6 @@
 //! Outgoing requests, to servers that the tests start themselves.
 
+mod by_name;
 mod denied;
 mod floods;
 mod limits;

@@ -1,5 +1,7 @@
 //! Cart and order keep the contract that clients of the original rely on.
 
+mod calls;
+
 use http::Method;
 use serde_json::json;
 

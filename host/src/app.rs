@@ -23,11 +23,13 @@ use self::stop::Stopping;
 use crate::admin::{self, access::Access};
 use crate::alarm::Alarm;
 use crate::bus::{Bus, BusOptions};
+use crate::calls::Calls;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::deploy::{DeployConfig, Deployer, Notice, Operator, StatusReader};
 use crate::events::receive::{Intake, IntakeCollector, IntakeLimits};
 use crate::events::{Events, EventsCollector, schedule};
+use crate::http::ByName;
 use crate::http::connection::Connections;
 use crate::http::uploads::UploadsCollector;
 use crate::listen::{ConnectionsCollector, Listener, Side};
@@ -110,6 +112,8 @@ impl App {
         };
         let runtime = Runtime::with(outbound.clone(), options)?;
         let registry = Arc::new(Registry::default());
+        runtime.answers_by_name(Arc::new(ByName::new(&registry, &config.http)));
+        runtime.connect(Arc::new(Calls::new(&registry)));
         let (alarm, clock) = (Alarm::default(), Clock::default());
         let stores = StoreOptions {
             idempotency_ttl: config.http.idempotency_ttl,

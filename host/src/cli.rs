@@ -5,6 +5,7 @@ mod bench_invoke;
 mod check;
 mod completions;
 mod console;
+mod dependents;
 mod deploy;
 mod deployments;
 mod diff;
@@ -12,6 +13,7 @@ mod drain;
 mod elapsed;
 mod events;
 mod exit;
+mod graph;
 mod inspect;
 mod logs;
 mod man;
@@ -56,6 +58,8 @@ enum Command {
     Deploy(deploy::Deploy),
     /// Show the services of a running host, and how their traffic is shared
     Status(status::Status),
+    /// Show which services call which, and whose events they get
+    Graph(graph::GraphCommand),
     /// Show the deployments since a host's start, or one with its steps
     Deployments(deployments::Deployments),
     /// Show the versions of a service that are kept
@@ -104,6 +108,7 @@ pub fn main() -> ExitCode {
         Command::BenchInvoke(bench) => bench.run(),
         Command::Deploy(deploy) => deploy.run(),
         Command::Status(status) => status.run(),
+        Command::Graph(graph) => graph.run(),
         Command::Deployments(deployments) => deployments.run(),
         Command::Versions(versions) => versions.run(),
         Command::Promote(promote) => promote.run(),

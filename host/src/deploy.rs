@@ -32,6 +32,8 @@ mod deployments;
 mod description;
 mod diff;
 mod drain;
+mod exports;
+mod gathering;
 mod inspect;
 mod no_room;
 mod notice;
@@ -43,9 +45,11 @@ mod pair;
 mod parts;
 mod plugin_file;
 mod preamble;
+mod providers;
 mod receive;
 mod record;
 mod refusal;
+mod relations;
 mod restore;
 mod revive;
 mod secrets;
@@ -73,19 +77,22 @@ pub use deployer::{Deployer, StartError, StatusReader};
 pub use deployments::{Deployment, DeploymentState, StepTime};
 pub use description::Description;
 pub use diff::{Diff, diff};
+pub use exports::{exported, lost};
 pub use inspect::{Asked, Inspection, inspect};
 pub use notice::Notice;
 pub use operator::{Asking, Changed, Condition, NotDone, Operator};
 pub use pack::pack;
 pub use pair::Pair;
 pub use record::{RecordError, check_record};
+pub use relations::{ProvidedInterface, UsedInterface};
 pub use status::{
-    CanaryStatus, CandidateStatus, DrainingStatus, FileStatus, KeptVersion, RefusalStatus,
-    ServiceState, ServiceStatus, Status, Step, VersionOrigin, VersionStatus,
+    CanaryStatus, CandidateStatus, DrainingStatus, FileStatus, KeptVersion, PendingStatus,
+    RefusalStatus, ServiceState, ServiceStatus, Status, Step, VersionOrigin, VersionStatus,
 };
 pub use upload::{Spool, Takeover, Upload};
 
 use claims::Claim;
+use gathering::Entry;
 use parts::Parts;
 use plugin_file::Part;
 use receive::Candidate;
@@ -96,9 +103,14 @@ use crate::failpoint;
 /// Takes a candidate through its deployment, in its service's turn, up to its
 /// traffic; a canary goes on from there by itself.
 async fn run(parts: &Arc<Parts>, candidate: Candidate) -> Result<(), Stop> {
-    let result = steps(parts, &candidate).await;
+    let mut entry = None;
+    let result = steps(parts, &candidate, &mut entry).await;
     let (state, reasons) = match &result {
         Ok(()) => return result,
+        Err(Stop::Refused(refusal)) if refusal.waits => {
+            providers::wait(parts, &candidate, entry.take());
+            (DeploymentState::Pending, refusal.reasons.clone())
+        }
         Err(Stop::Refused(refusal)) => (DeploymentState::Refused, refusal.reasons.clone()),
         Err(Stop::Superseded(reason)) => (DeploymentState::Superseded, vec![reason.clone()]),
         Err(Stop::Stopping) => {
@@ -111,13 +123,18 @@ async fn run(parts: &Arc<Parts>, candidate: Candidate) -> Result<(), Stop> {
     result
 }
 
-async fn steps(parts: &Arc<Parts>, candidate: &Candidate) -> Result<(), Stop> {
+/// `entry` is the candidate's place among those that others may need, as soon as it has one.
+async fn steps(
+    parts: &Arc<Parts>,
+    candidate: &Candidate,
+    entry: &mut Option<Entry>,
+) -> Result<(), Stop> {
     let claim = claim(parts, candidate)?;
     let compiled = wanted(parts, candidate, compile::compile(parts, candidate));
     let compiled = unless_stopped(parts, compiled).await?;
     failpoint::pass("after compiling");
     let program =
-        wanted(parts, candidate, validate::validate(parts, candidate, compiled.component));
+        wanted(parts, candidate, validate::validate(parts, candidate, compiled.component, entry));
     let program = unless_stopped(parts, program).await?;
     failpoint::pass("after validating");
     // What is migrated is migrated for good: not what its file no longer has.
@@ -127,6 +144,11 @@ async fn steps(parts: &Arc<Parts>, candidate: &Candidate) -> Result<(), Stop> {
         warmed = wanted(parts, candidate, warm::warm(parts, candidate, program)) => warmed,
     }?;
     failpoint::pass("after warming");
+    if let Some(entry) = entry {
+        let gathered = wanted(parts, candidate, providers::gather(parts, candidate, entry));
+        let gathered = unless_stopped(parts, gathered).await;
+        gathered.inspect_err(|_| warmed.version.retire())?;
+    }
     let replaced = match swap::swap(parts, candidate, claim, &warmed).await {
         Ok(replaced) => replaced,
         Err(stop) => {

@@ -1,8 +1,8 @@
-//! One invocation from its instance to its answer: a request or a delivery is run, its
+//! One invocation from its instance to its answer: a request, a delivery or a call is run, its
 //! transaction ends, it is run again where the transaction asks for that, and everything is
 //! given back.
 //!
-//! The path: [`invoke`] (a request) or [`deliver`] (an event) takes an instance from the
+//! The path: [`invoke`] (a request), [`deliver`] (an event) or `call` (a function) takes an instance from the
 //! version's [`Pool`](crate::runtime::Pool), drives it until it hands over its answer, ends its
 //! transaction, runs it again where the transaction asks for that, and gives the instance
 //! back. Nothing of an answer leaves before its transaction is durable.
@@ -12,6 +12,7 @@ mod again;
 mod bounds;
 mod delivery;
 mod failure;
+mod function;
 mod guest_body;
 mod idempotent;
 mod probe;
@@ -23,6 +24,7 @@ mod stages;
 
 pub use delivery::{Delivery, Verdict, deliver};
 pub use failure::Failure;
+pub(crate) use function::{Called, Uncalled, call};
 pub use probe::{ProbeError, probe};
 pub use request::{Invocation, invoke};
 pub use response::ResponseBody;

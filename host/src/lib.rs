@@ -15,9 +15,13 @@
 //! | deployment | a candidate's way to its traffic, with its steps and times |
 //! | canary | a version on trial: given more of the traffic step by step |
 //! | lease | a request's hold on a version; a version drains when its leases are gone |
+//! | dependent | a service that imports an interface which another service exports |
+//! | pending | of a file: it waits for a service to export what its candidate imports |
 //! | writer lease | the right to run alone on a store's writer connection |
 //! | instance | one instantiation of a version: its own memory, one invocation at a time |
-//! | invocation | one call into an instance: a request, or a delivery |
+//! | invocation | one run of a guest for somebody: a request, a delivery, or a call |
+//! | call | an invocation of a service's exported function by another service |
+//! | caller, callee | the service that calls, and the one that is called |
 //! | transaction | the state reads and writes and the published events of one invocation |
 //! | store | a service's own SQLite file |
 //! | event | a CloudEvents 1.0 record; routed by its type, ordered by its partition key |
@@ -44,6 +48,9 @@
 //! bytes say of its interfaces, [`oci`] brings components from registries and
 //! takes them there.
 //!
+//! A call: the guest's import ([`runtime`]) leaves by `calls`, which finds the service that exports
+//! the function, and is run by [`invocation`] as one of that service's own.
+//!
 //! A service's own requests: [`outbound`] checks where they go and sends them.
 //!
 //! What ends all of them: [`alarm`] rings where a file fails.
@@ -63,6 +70,7 @@ pub mod allocator;
 pub mod app;
 pub mod bench;
 pub mod bus;
+mod calls;
 pub mod cli;
 pub mod clock;
 pub mod component;

@@ -6,6 +6,7 @@
 //! Every key is optional. Unknown keys are refused with file, line and the
 //! nearest known key, so that a typing error never changes what is deployed.
 
+mod calls;
 mod canary;
 mod cron;
 mod embedded;
@@ -53,6 +54,9 @@ pub struct Manifest {
     pub instances: Instances,
     /// `[capabilities]`.
     pub capabilities: Capabilities,
+    /// `[imports]`: which of the services that it calls an imported interface leads to, by the
+    /// interface's name without its version: `shop:cart/carts`.
+    pub imports: BTreeMap<String, ServiceName>,
     /// `[deploy]`.
     pub deploy: Deploy,
     /// `[[migration]]`, in the order they are applied.
@@ -146,6 +150,8 @@ pub struct Capabilities {
     /// `secrets`: names of what the operator supplies and `wasi:config` returns
     /// to it by name only.
     pub secrets: BTreeSet<String>,
+    /// `calls`: services whose exported interfaces it may import; none by default.
+    pub calls: BTreeSet<ServiceName>,
 }
 
 /// How a version comes in and goes out.
@@ -226,6 +232,7 @@ impl Manifest {
             limits: Limits::default(),
             instances: Instances::default(),
             capabilities: Capabilities::default(),
+            imports: BTreeMap::new(),
             deploy: Deploy::default(),
             subscriptions: Vec::new(),
             schedules: Vec::new(),

@@ -6,6 +6,9 @@
 //! client sees it. The *addresses* of every new connection must be public, or in
 //! a network that the operator opened: `address`, after the name was looked up.
 //!
+//! A request to `http://NAME.internal` goes to the service NAME of this host, in memory: `by_name`
+//! checks it in the place of both gates, and who answers it is not known here.
+//!
 //! Each service has a pool of connections of its own: what one does with an answer, such as
 //! leaving it unread, and how many connections it takes, is no other's trouble. The address
 //! rule is the host's, the same for all; what differs between services, the origins, is
@@ -14,6 +17,7 @@
 mod address;
 mod asker;
 mod body;
+mod by_name;
 mod connect;
 mod failure;
 mod grant;
@@ -40,7 +44,7 @@ use crate::config::OutboundConfig;
 use crate::manifest::Manifest;
 use crate::name::{ServiceName, VersionId};
 
-pub(crate) use grant::Grant;
+pub(crate) use grant::{Grant, Granted};
 pub(crate) use lasting::Lasting;
 pub(crate) use own::AskError;
 pub(crate) use request::Sent;

@@ -5,11 +5,13 @@
 //! stores it in one step, so a request sees either the old state or the new.
 
 mod admission;
+pub mod contracts;
 mod downloads;
 mod lease;
 mod leavers;
 mod metrics;
 pub mod path;
+mod providers;
 mod registry;
 pub(crate) mod routes;
 mod traffic;
@@ -21,6 +23,7 @@ pub use downloads::{Downloads, Taking};
 pub use lease::Lease;
 pub use leavers::Leavers;
 pub use metrics::{Outcome, RequestCount, ServiceCollector, ServiceMetrics};
+pub(crate) use providers::provider;
 pub use registry::{Registry, Service, Snapshot};
 pub use routes::{RouteConflict, RouteMatch, RouteTable};
 pub use traffic::{Rule, Share, Ticket, Traffic, TrafficError, TrafficPlan};

@@ -78,7 +78,7 @@ async fn a_bad_manifest_is_refused_with_its_line_and_the_nearest_key() {
 
 #[tokio::test]
 async fn a_failing_or_changed_migration_is_refused() {
-    let host = Host::builder().plugin("order").start().await;
+    let host = Host::builder().plugin("cart").plugin("order").start().await;
     let (_, manifest) = component("order");
     let manifest = manifest.expect("order has one");
     let broken = format!("{manifest}\n[[migration]]\nname = \"9999\"\nsql = \"CREATE TABL x\"\n");

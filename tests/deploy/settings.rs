@@ -80,7 +80,7 @@ fn what_a_host_refuses_at_its_start_is_refused_without_one() {
     let file = file.path().to_str().expect("text");
     let folder = tempfile::tempdir().expect("a folder");
     let data = |name: &str| folder.path().join(name).to_str().expect("text").to_owned();
-    std::os::unix::fs::symlink("nowhere", data("link")).expect("a link");
+    symlink("nowhere", data("link")).expect("a link");
     for name in ["newer", "other", "broken"] {
         std::fs::create_dir_all(data(name)).expect("a folder");
     }

@@ -284,11 +284,19 @@ impl Host {
 
     /// The reasons why a file is refused, once it is.
     pub async fn until_refused(&self, file: &str) -> String {
-        eventually(&format!("{file} is refused"), async || {
+        self.until_said(file, "refusal").await
+    }
+
+    /// What a file waits for, once it does.
+    pub async fn until_pending(&self, file: &str) -> String {
+        self.until_said(file, "pending").await
+    }
+
+    async fn until_said(&self, file: &str, what: &str) -> String {
+        eventually(&format!("there is a {what} of {file}"), async || {
             let status = self.status().await;
             let all = status["services"].as_array()?.iter().chain(status["files"].as_array()?);
-            let refusal =
-                all.map(|entry| &entry["refusal"]).find(|refusal| refusal["file"] == file)?;
+            let refusal = all.map(|entry| &entry[what]).find(|refusal| refusal["file"] == file)?;
             let reasons = refusal["reasons"].as_array()?.iter();
             Some(
                 reasons.map(|reason| reason.as_str().expect("text")).collect::<Vec<_>>().join("\n"),

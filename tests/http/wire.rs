@@ -275,7 +275,7 @@ async fn a_body_in_a_coding_that_is_not_understood_is_refused() {
 
 #[tokio::test]
 async fn one_key_by_both_versions_of_http_is_one_order() {
-    let host = Host::builder().plugin("order").start().await;
+    let host = Host::builder().plugin("cart").plugin("order").start().await;
     let order = |target: &str| {
         let body = "{\"user_id\": 7, \"product_id\": 42, \"quantity\": 2}";
         Asked::new("POST", target).header("idempotency-key", "\"one\"").body(body)

@@ -2,14 +2,24 @@
 //! `GET /v1/services/{name}/versions`.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use serde::Deserialize;
 
 use super::Admin;
 use super::condition::{asked, tagged_for};
 use super::problem::{Denied, Problem, Unchanged};
 use crate::deploy::{KeptVersion, ServiceStatus, Status};
+
+/// How a service is undeployed.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Undeployment {
+    /// `true`: also where other services import from it. Their calls fail from then on.
+    #[serde(default)]
+    force: bool,
+}
 
 /// Every service with its versions, and what was refused of the plugin folder.
 #[utoipa::path(get, path = "/v1/services", tag = "services", responses(
@@ -46,19 +56,22 @@ pub(super) async fn get(
 }
 
 /// Ends a service. Its store, its versions and its plugin file are kept; the file
-/// acts again when it changes. Only a deployment brings the service back.
+/// acts again when it changes. Only a deployment brings the service back. Refused where other
+/// services import from it, unless by `force`.
 #[utoipa::path(delete, path = "/v1/services/{name}", tag = "services",
     params(
         ("name" = String, Path, description = "The service", example = "cart"),
+        Undeployment,
         ("If-Match" = Option<String>, Header, description = "Only if its entity tag is this"),
     ),
     responses((status = 204, description = "It is gone"), Unchanged))]
 pub(super) async fn undeploy(
     State(admin): State<Admin>,
     Path(name): Path<String>,
+    Query(Undeployment { force }): Query<Undeployment>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
-    admin.operator.undeploy(&name, asked(&headers)?).await?;
+    admin.operator.undeploy(&name, force, asked(&headers)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

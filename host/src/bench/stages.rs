@@ -243,7 +243,17 @@ async fn admit(
     let (service, lease) = chosen.context("the service has no version")?;
     let body = ReplayBody::new(body, limits.request_body, limits.replay_body, Unread::Drain);
     let (store, metrics) = (Arc::clone(&service.store), Arc::clone(&service.metrics));
-    Ok(Invocation { lease, permit, store, metrics, head: Arc::new(head), body, key })
+    Ok(Invocation {
+        lease,
+        permit,
+        store,
+        metrics,
+        head: Arc::new(head),
+        body,
+        key,
+        ticket: Ticket::default(),
+        lineage: None,
+    })
 }
 
 fn row((stage, what): (&'static str, &'static str), laps: &Laps) -> Row {

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
+use super::dependents::Dependents;
 use super::inspect::{description, lines};
 use super::{console, exit};
 use crate::config::OutboundConfig;
@@ -21,18 +22,27 @@ pub(super) struct Check {
     /// Print one JSON object a file
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    dependents: Dependents,
 }
 
 impl Check {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let lost = self.files.iter().map(|file| self.dependents.of(file));
+        let lost: Vec<Vec<String>> = lost.collect::<anyhow::Result<_>>()?;
         let tokio = tokio::runtime::Runtime::new().context("the asynchronous runtime")?;
         tokio.block_on(async {
             let runtime = Runtime::new(Outbound::new(OutboundConfig::default()))?;
             let DeployConfig { compiler, compile_timeout, .. } = DeployConfig::default();
             let mut code = ExitCode::SUCCESS;
-            for file in &self.files {
+            for (file, lost) in self.files.iter().zip(lost) {
                 let checked =
                     crate::deploy::check(&runtime, &compiler, compile_timeout, file).await;
+                let checked = match checked {
+                    Ok(description) if lost.is_empty() => Ok(description),
+                    Ok(_) => Err(lost),
+                    Err(reasons) => Err([reasons, lost].concat()),
+                };
                 if checked.is_err() {
                     code = ExitCode::from(exit::REFUSED);
                 }

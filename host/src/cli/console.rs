@@ -297,6 +297,12 @@ pub(super) fn notice(notice: &Notice) -> Option<Vec<String>> {
             let reasons = reasons.iter().flat_map(|each| indented("      - ", "        ", each));
             return Some([said].into_iter().chain(reasons).collect());
         }
+        Notice::Pending { service, file, reasons } => {
+            let name = service.as_ref().map_or(file.as_str(), |service| service.as_str());
+            let said = format!("  {name}: {file} is pending");
+            let reasons = reasons.iter().flat_map(|each| indented("      - ", "        ", each));
+            return Some([said].into_iter().chain(reasons).collect());
+        }
         Notice::Serving { version, routes, compile_time, restored } => {
             let how = match compile_time {
                 Some(time) => format!("compiled in {}", duration(*time)),
@@ -304,7 +310,7 @@ pub(super) fn notice(notice: &Notice) -> Option<Vec<String>> {
                 None => "compiled before".to_owned(),
             };
             let what = if routes.is_empty() {
-                "handles events".to_owned()
+                "handles events or calls".to_owned()
             } else {
                 format!("serves {}", routes.join(", "))
             };

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::dependents::Dependents;
 use super::{console, exit};
 use crate::deploy::Diff;
 
@@ -23,17 +24,20 @@ pub(super) struct DiffCommand {
     /// Print a JSON object
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    dependents: Dependents,
 }
 
 impl DiffCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let found = match crate::deploy::diff(&self.old, &self.new) {
+        let mut found = match crate::deploy::diff(&self.old, &self.new) {
             Ok(found) => found,
             Err(reasons) => {
                 console::refused("they cannot be compared", &reasons);
                 return Ok(ExitCode::from(exit::REFUSED));
             }
         };
+        found.breaking.extend(self.dependents.of(&self.new)?);
         let code = if found.breaking.is_empty() { exit::DONE } else { exit::BREAKING };
         if self.json {
             console::json(&serde_json::to_string(&found)?)?;

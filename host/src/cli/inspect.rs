@@ -49,6 +49,7 @@ fn text(found: &Inspection) -> Vec<String> {
         ("outbound", asked.outbound.clone()),
         ("config", asked.config.clone()),
         ("secrets", asked.secrets.clone()),
+        ("calls", asked.calls.clone()),
         ("sizes", sizes(found)),
     ]);
     let mut lines = lines(&rows);
@@ -86,6 +87,7 @@ pub(super) fn description(found: &Description) -> Vec<(&'static str, Vec<String>
         ("subscribes", found.subscriptions.clone()),
         ("schedules", found.schedules.clone()),
         ("migrations", found.migrations.clone()),
+        ("provides", found.provides.clone()),
         ("imports", found.imports.iter().map(import).collect()),
     ];
     rows.extend(found.notes.iter().map(|note| ("note", vec![note.clone()])));

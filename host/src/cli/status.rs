@@ -258,6 +258,10 @@ fn news(name: &str, of: &Value) -> Vec<String> {
     if of["deployment"]["state"] == "refused" && of["deployment"]["file"].is_null() {
         news.push(format!("{name}: an upload was refused: {}", reasons(&of["deployment"])));
     }
+    if of["pending"].is_object() {
+        let pending = &of["pending"];
+        news.push(format!("{} is pending: {}", text(&pending["file"]), reasons(pending)));
+    }
     if of["refusal"].is_object() {
         let refusal = &of["refusal"];
         news.push(format!("{} is refused: {}", text(&refusal["file"]), reasons(refusal)));

@@ -89,6 +89,9 @@ pub(super) struct Undeploy {
     /// The service
     #[arg(value_parser = argument::service)]
     service: ServiceName,
+    /// Also where other services import from it: their calls fail from then on
+    #[arg(long)]
+    force: bool,
 }
 
 impl Promote {
@@ -158,7 +161,7 @@ impl Traffic {
 impl Undeploy {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         self.remote.run(async |host| {
-            let path = path(&self.service, "");
+            let path = path(&self.service, if self.force { "?force=true" } else { "" });
             host.send(Method::DELETE, &path, &[], bytes::Bytes::new()).await?;
             console::print(&format!("{}: undeployed; its state is kept", self.service))?;
             Ok(ExitCode::SUCCESS)

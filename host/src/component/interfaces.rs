@@ -64,6 +64,17 @@ impl Interfaces {
         Ok(Self { resolve, exports, imports })
     }
 
+    /// The types that its items name.
+    #[must_use]
+    pub fn resolve(&self) -> &Resolve {
+        &self.resolve
+    }
+
+    /// What it exports, by its name with its version.
+    pub fn exported(&self) -> impl Iterator<Item = (&str, &WorldItem)> {
+        self.exports.values().map(|named| (named.name.as_str(), &named.item))
+    }
+
     /// The names of what it exports, with versions.
     #[must_use]
     pub fn exports(&self) -> Vec<String> {

@@ -4,6 +4,8 @@
 use serde::Serialize;
 
 use crate::manifest::Manifest;
+use crate::name::ServiceName;
+use crate::runtime::functions::{is_of_services, unversioned};
 
 /// An import, and what stands behind it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -37,6 +39,17 @@ pub(super) fn unused(interfaces: &[String], manifest: &Manifest) -> Vec<String> 
         (!capabilities.config.is_empty(), "config", CONFIG),
         (!capabilities.secrets.is_empty(), "secrets", CONFIG),
     ];
+    let calls_nobody = !interfaces.iter().any(|name| is_of_services(name));
+    let calls = (!capabilities.calls.is_empty() && calls_nobody).then(|| {
+        "[capabilities] calls has no use: the component imports no interface of another service"
+            .to_owned()
+    });
+    let imported =
+        |interface: &&String| interfaces.iter().any(|name| unversioned(name) == **interface);
+    let unimported = manifest.imports.keys().filter(|interface| !imported(interface));
+    let unimported = unimported.map(|interface| {
+        format!("[imports] \"{interface}\" has no use: the component does not import it")
+    });
     asked
         .into_iter()
         .filter(|(asked, _, prefixes)| *asked && !imports(prefixes))
@@ -44,6 +57,8 @@ pub(super) fn unused(interfaces: &[String], manifest: &Manifest) -> Vec<String> 
             let wanted = prefixes[0].trim_end_matches('@');
             format!("[capabilities] {key} has no use: the component does not import {wanted}")
         })
+        .chain(calls)
+        .chain(unimported)
         .collect()
 }
 
@@ -95,6 +110,20 @@ fn access(interface: &str, manifest: &Manifest) -> Option<String> {
     if is(&["hotdock:events/publisher@"]) {
         return Some("the bus".to_owned());
     }
+    if is_of_services(interface) {
+        let callee = manifest.imports.get(unversioned(interface));
+        let callees: Vec<&str> = match callee {
+            Some(callee) => vec![callee.as_str()],
+            None => capabilities.calls.iter().map(ServiceName::as_str).collect(),
+        };
+        return match callees.as_slice() {
+            [] => denied("[capabilities] calls names no service"),
+            [only] => Some(format!("the service {only}")),
+            several => {
+                Some(format!("the one of the services {} that exports it", several.join(", ")))
+            }
+        };
+    }
     None
 }
 
@@ -122,6 +151,24 @@ mod tests {
         assert_eq!(access(outgoing, &open).as_deref(), Some("requests to https://api.example.com"));
         assert_eq!(access("wasi:config/store@0.2.0-rc.1", &open).as_deref(), Some("KEY (secret)"));
         assert_eq!(access("wasi:clocks/wall-clock@0.2.0", &open), None);
+    }
+
+    #[test]
+    fn an_import_of_another_service_says_which_one() {
+        let carts = "shop:cart/carts@1.0.0";
+        assert_eq!(
+            access(carts, &manifest("")).as_deref(),
+            Some("denied: [capabilities] calls names no service")
+        );
+        let calls = "[capabilities]\ncalls = [\"order\", \"stock\"]\n";
+        assert_eq!(
+            access(carts, &manifest(calls)).as_deref(),
+            Some("the one of the services order, stock that exports it")
+        );
+        let chosen = manifest(&format!("{calls}[imports]\n\"shop:cart/carts\" = \"stock\"\n"));
+        assert_eq!(access(carts, &chosen).as_deref(), Some("the service stock"));
+        assert_eq!(unused(&[carts.to_owned()], &chosen), [""; 0]);
+        assert_eq!(unused(&[], &chosen).len(), 2);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What is known of every plugin file and every service, for status and for the
 //! decisions that hang on it. `host.db` has the part that outlives the host.
 
+mod shown;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,19 +11,22 @@ use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::shown::{
+    canary_status, candidate_of, draining_status, may_call, pending_status, refusal_status,
+    version_statuses,
+};
 use super::config::NOTICE_BACKLOG;
 use super::deployments::{Deployment, Deployments, Progress};
 use super::notice::Notice;
 use super::origin::Origin;
 use super::plugin_file::{Part, Stem};
 use super::record::{CanaryRecord, RecordError, RecordFile, RefusalRecord, Seen, VersionRecord};
-use super::status::{
-    CanaryStatus, CandidateStatus, DrainingStatus, FileStatus, RefusalStatus, ServiceState,
-    ServiceStatus, Status, VersionStatus,
-};
+use super::relations::{Relations, relations};
+use super::status::{FileStatus, ServiceState, ServiceStatus, Status};
 use crate::digest::Digest;
 use crate::name::ServiceName;
-use crate::service::{Service, Snapshot, Version};
+use crate::service::contracts::Contracts;
+use crate::service::{Snapshot, Version};
 
 /// What is known; readers and writers hold its lock for moments only.
 #[derive(Debug)]
@@ -314,9 +319,18 @@ impl Board {
         let draining = known.draining.iter().map(|draining| &draining.version.id.service);
         let names = snapshot.services.keys().chain(draining).chain(known.lost.keys());
         let names: BTreeSet<&ServiceName> = names.collect();
-        let services = names.into_iter().map(|name| ServiceStatus {
-            deployment: self.deployments.latest(name.as_str()),
-            ..known.service(name, snapshot, &candidates)
+        let mut relations = relations(&Contracts::of(snapshot));
+        let services = names.into_iter().map(|name| {
+            let Relations { provides, uses, callers, callees } =
+                relations.remove(name).unwrap_or_default();
+            ServiceStatus {
+                deployment: self.deployments.latest(name.as_str()),
+                provides,
+                uses,
+                callers,
+                callees,
+                ..known.service(name, snapshot, &candidates)
+            }
         });
         let services = services.collect();
         let shown: BTreeSet<String> = known
@@ -333,7 +347,8 @@ impl Board {
         let files = files.into_iter().filter(|(file, _)| !shown.contains(file));
         let files = files.map(|(file, refusal)| FileStatus {
             candidate: candidate_of(&candidates, |each| each.file.as_ref() == Some(&file)),
-            refusal: refusal.map(|refusal| refusal_status(&file, refusal)),
+            refusal: refusal.and_then(|refusal| refusal_status(&file, refusal)),
+            pending: refusal.and_then(|refusal| pending_status(&file, refusal)),
             file,
         });
         Status { services, files: files.collect() }
@@ -371,42 +386,27 @@ impl Known {
             sharing: versions,
             traffic: service.map(|service| service.traffic.plan().clone()),
             revision: known.map(|serving| serving.revision),
+            provides: Vec::new(),
+            uses: Vec::new(),
+            callers: Vec::new(),
+            callees: Vec::new(),
+            may_call: service.map(|service| may_call(service)).unwrap_or_default(),
             canary: known.and_then(|serving| serving.canary.as_ref()).map(canary_status),
             deployment: None,
             candidate: candidate_of(candidates, |each| each.service == name.as_str()),
-            refusal: file.and_then(|file| self.refusal(file)),
+            refusal: file.and_then(|file| self.refused(file, refusal_status)),
+            pending: file.and_then(|file| self.refused(file, pending_status)),
             draining: draining.map(draining_status).collect(),
         }
     }
 
-    fn refusal(&self, file: &Stem) -> Option<RefusalStatus> {
-        Some(refusal_status(&file.file(Part::Component), self.refusals.get(file)?))
+    fn refused<T>(
+        &self,
+        file: &Stem,
+        shown: impl FnOnce(&str, &RefusalRecord) -> Option<T>,
+    ) -> Option<T> {
+        shown(&file.file(Part::Component), self.refusals.get(file)?)
     }
-}
-
-fn refusal_status(file: &str, refusal: &RefusalRecord) -> RefusalStatus {
-    RefusalStatus {
-        file: file.to_owned(),
-        digest: refusal.seen.component.map(|digest| digest.to_string()),
-        reasons: refusal.reasons.clone(),
-        at: refusal.at.clone(),
-    }
-}
-
-fn candidate_of(
-    candidates: &[Deployment],
-    wanted: impl Fn(&Deployment) -> bool,
-) -> Option<CandidateStatus> {
-    let deployment = candidates.iter().rev().find(|each| wanted(each))?;
-    let last = deployment.steps.last()?;
-    Some(CandidateStatus {
-        deployment: deployment.id.clone(),
-        file: deployment.file.clone(),
-        service: deployment.service.clone(),
-        digest: deployment.digest.clone(),
-        step: last.step,
-        since: last.at.clone(),
-    })
 }
 
 /// The present time as RFC 3339.
@@ -417,49 +417,4 @@ pub(super) fn now() -> String {
 /// The time after so long from now.
 fn moment(from_now: Duration) -> String {
     humantime::format_rfc3339_millis(crate::clock::now() + from_now).to_string()
-}
-
-fn version_statuses((service, known): (&Arc<Service>, &Serving)) -> Vec<VersionStatus> {
-    let record = |version: &Arc<Version>| {
-        known.versions.iter().find(|record| record.id.number == version.id.number)
-    };
-    let versions = service.traffic.versions();
-    let with_record = versions.filter_map(|version| record(version).map(|found| (version, found)));
-    with_record
-        .map(|(version, record)| {
-            let measured = version.metrics.read();
-            VersionStatus {
-                version: version.id.number,
-                digest: version.digest.to_string(),
-                manifest_digest: version.manifest.digest.to_string(),
-                routes: version.routes().iter().map(ToString::to_string).collect(),
-                weight: service.traffic.plan().weight(version.id.number),
-                deployed_at: record.deployed_at.clone(),
-                origin: (&record.origin).into(),
-                file: record.origin.file_name(),
-                reference: record.origin.reference().map(str::to_owned),
-                who: record.who.clone(),
-                leases: version.lease_count(),
-                requests: measured.requests.all(),
-                errors: measured.requests.errors(),
-                deliveries: measured.deliveries.all(),
-                delivery_errors: measured.deliveries.errors(),
-            }
-        })
-        .collect()
-}
-
-fn canary_status(canary: &RunningCanary) -> CanaryStatus {
-    let CanaryRecord { deployment, old, new, settings, step, held, .. } = canary.record.clone();
-    CanaryStatus { deployment, old, new, steps: settings.steps, step, held }
-}
-
-fn draining_status(draining: &Draining) -> DrainingStatus {
-    DrainingStatus {
-        version: draining.version.id.number,
-        digest: draining.version.digest.to_string(),
-        leases: draining.version.lease_count(),
-        since: draining.since.clone(),
-        until: draining.until.clone(),
-    }
 }

@@ -137,7 +137,8 @@ async fn watch(parts: &Parts, service: &ServiceName, canary: &RunningCanary) -> 
 fn takes(version: &Version) -> Vec<Kind> {
     let requests = (!version.routes().is_empty()).then_some(Kind::Request);
     let events = (!version.manifest.subscriptions.is_empty()).then_some(Kind::Delivery);
-    requests.into_iter().chain(events).collect()
+    let calls = (!version.provides().is_empty()).then_some(Kind::Call);
+    requests.into_iter().chain(events).chain(calls).collect()
 }
 
 /// The time that both versions are compared over.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::alone;
 use super::compile::run_child;
 use super::description::Description;
+use super::inspect::uncalled;
 use super::pair::Pair;
 use super::plugin_file::{Part, named};
 use super::preamble;
@@ -41,7 +42,10 @@ pub async fn check(
         .and_then(|loaded| runtime.link(&loaded).map(|program| (loaded, program.servable())));
     match (manifest, linked) {
         (Ok((_, manifest)), Ok((loaded, servable))) => {
-            let reasons = unserved(servable, &loaded.exports(), &manifest);
+            let mut reasons = unserved(servable, &loaded.exports(), &manifest);
+            let uses = loaded.uses();
+            let uses: Vec<_> = uses.iter().map(|used| used.name.clone()).collect();
+            reasons.extend(uncalled(&uses, &manifest));
             if !reasons.is_empty() {
                 return Err(reasons);
             }

@@ -1,8 +1,7 @@
 //! What a newer version would break for those who rely on the one before it: its
 //! clients, by the requests that it answers; the bus, by the events that it
-//! takes; and whoever calls its other exports. No service can import from another
-//! yet, so there are no imports of others to compare with: what the older version
-//! exports is what somebody may rely on.
+//! takes; and whoever calls its other exports. What deployed services import from it is
+//! looked at in `providers`; what the older version exports is what somebody else may rely on.
 
 use std::fs::File;
 use std::io::BufReader;

@@ -286,13 +286,25 @@ async fn scan(parts: &Arc<Parts>, done: &mpsc::UnboundedSender<Stem>) -> BTreeSe
     found.into_keys().collect()
 }
 
+/// A file has been looked at. One that waits for what other services are to export stays among
+/// those that are awaited: one that comes may bring it. Once all that are left only wait, nothing
+/// comes by itself any more.
 fn dealt_with(parts: &Arc<Parts>, awaited: &mut BTreeSet<Stem>, file: &Stem) {
     if awaited.is_empty() {
         return;
     }
-    let settling = parts.settling.lock().unwrap_or_else(PoisonError::into_inner).is_pending(file);
-    // One that changed while it was read is still to come.
-    if !settling && awaited.remove(file) && awaited.is_empty() {
+    let is_coming = |file: &Stem| {
+        let settling = parts.settling.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that changed while it was read is still to come.
+        settling.is_pending(file)
+            || parts.working.lock().unwrap_or_else(PoisonError::into_inner).contains_key(file)
+    };
+    let waits = |file: &Stem| parts.board.refusal(file).is_some_and(|refusal| refusal.waits);
+    if !is_coming(file) && !waits(file) {
+        awaited.remove(file);
+    }
+    if awaited.iter().all(|file| !is_coming(file) && waits(file)) {
+        awaited.clear();
         ready(parts);
     }
 }

@@ -41,7 +41,7 @@ pub struct Deployment {
     pub state: DeploymentState,
     /// Its steps so far, in order.
     pub steps: Vec<StepTime>,
-    /// Why it is held, was refused, was rolled back or was ended.
+    /// Why it is held, waits, was refused, was rolled back or was ended.
     pub reasons: Vec<String>,
     /// When it ended (RFC 3339).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -58,6 +58,9 @@ pub enum DeploymentState {
     Held,
     /// Its version has the traffic.
     Serving,
+    /// It never got any traffic: it imports what no service exports yet. Its file waits, and is
+    /// deployed anew once one does.
+    Pending,
     /// It never got any traffic.
     Refused,
     /// Its version had a share and lost it.

@@ -6,6 +6,7 @@ use super::access::{self, Import};
 use crate::digest::Digest;
 use crate::manifest::Manifest;
 use crate::runtime::Servable;
+use crate::runtime::functions::is_of_services;
 
 /// What a component and its manifest are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -21,6 +22,8 @@ pub struct Description {
     pub serves: String,
     /// The interfaces that it exports.
     pub exports: Vec<String>,
+    /// Those of them that other services may import.
+    pub provides: Vec<String>,
     /// The interfaces that it imports, and what each of them reaches.
     pub imports: Vec<Import>,
     /// What its manifest asks for without need.
@@ -59,6 +62,7 @@ impl Description {
             digest: Digest::of(component).to_string(),
             bytes: component.len(),
             serves: servable.map_or_else(|| "nothing".to_owned(), |servable| servable.to_string()),
+            provides: exports.iter().filter(|export| is_of_services(export)).cloned().collect(),
             exports,
             notes,
             imports: access::imports(imports, manifest),

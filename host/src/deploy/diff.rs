@@ -11,6 +11,7 @@ use super::pair::Pair;
 use crate::component::{self, Interfaces};
 use crate::manifest::Sticky;
 use crate::manifest::{Canary, Deploy, Manifest};
+use crate::runtime::functions::is_of_services;
 use crate::runtime::provides;
 
 /// What differs between two components.
@@ -33,7 +34,9 @@ pub struct Diff {
 pub fn diff(old: &Path, new: &Path) -> Result<Diff, Vec<String>> {
     let (old, new) = (Version::read(old)?, Version::read(new)?);
     let mut found = offered(&old.side(), &new.side());
-    let imports = component::imports(&old.interfaces, &new.interfaces, provides);
+    // Another service may provide it: a candidate waits for that.
+    let provided = |import: &str| provides(import) || is_of_services(import);
+    let imports = component::imports(&old.interfaces, &new.interfaces, provided);
     found.breaking.extend(imports.breaking);
     found.compatible.extend(imports.compatible);
     found.breaking.extend(changed_migrations(&old.manifest, &new.manifest));
@@ -119,6 +122,15 @@ fn declared(old: &Version, new: &Version) -> Vec<String> {
         version.manifest.capabilities.secrets.iter().cloned().collect()
     };
     list("secret", &secrets(old), &secrets(new));
+    let calls = |version: &Version| -> Vec<String> {
+        version.manifest.capabilities.calls.iter().map(ToString::to_string).collect()
+    };
+    list("called service", &calls(old), &calls(new));
+    let imports = |version: &Version| -> Vec<String> {
+        let imports = version.manifest.imports.iter();
+        imports.map(|(interface, service)| format!("{interface} from {service}")).collect()
+    };
+    list("import", &imports(old), &imports(new));
     let differ = |word: &str, before: Vec<(String, String)>, after: Vec<(String, String)>| {
         let pairs = before.into_iter().zip(after);
         let changed = pairs.filter(|((_, before), (_, after))| before != after);

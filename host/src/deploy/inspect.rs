@@ -9,7 +9,9 @@ use super::pair::Pair;
 use super::validate::unserved;
 use crate::component::{Interfaces, Sizes};
 use crate::manifest::Manifest;
+use crate::runtime::functions::is_of_services;
 use crate::runtime::{Servable, missing_import, not_servable, provides};
+use crate::service::contracts::NoCallee;
 
 /// A component, looked at from all sides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -38,6 +40,8 @@ pub struct Asked {
     pub config: Vec<String>,
     /// Secrets that the operator supplies.
     pub secrets: Vec<String>,
+    /// Services that it calls.
+    pub calls: Vec<String>,
 }
 
 /// Looks at a component and the manifest beside it, or embedded in it.
@@ -55,8 +59,10 @@ pub fn inspect(file: &Path) -> Result<Inspection, Vec<String>> {
     let problems = problems(&interfaces, &manifest);
     let mut description = Description::of(&component, &manifest, exports, imports);
     let missing = missing(&interfaces);
+    let nobody_may_be_called = manifest.capabilities.calls.is_empty();
     for import in &mut description.imports {
-        import.provided = !missing.contains(&import.interface);
+        let of_nobody = is_of_services(&import.interface) && nobody_may_be_called;
+        import.provided = !missing.contains(&import.interface) && !of_nobody;
     }
     Ok(Inspection {
         description,
@@ -73,6 +79,7 @@ pub(super) fn problems(interfaces: &Interfaces, manifest: &Manifest) -> Vec<Stri
     let exports = interfaces.exports();
     let mut problems: Vec<String> =
         missing(interfaces).iter().map(|import| missing_import(import)).collect();
+    problems.extend(uncalled(&interfaces.needs(), manifest));
     match Servable::of(&exports) {
         Some(servable) => problems.extend(unserved(servable, &exports, manifest)),
         None => problems.push(not_servable(&exports)),
@@ -80,9 +87,23 @@ pub(super) fn problems(interfaces: &Interfaces, manifest: &Manifest) -> Vec<Stri
     problems
 }
 
-/// Imports that the host does not provide.
+/// Imports that neither the host nor another service can provide.
 fn missing(interfaces: &Interfaces) -> Vec<String> {
-    interfaces.needs().into_iter().filter(|import| !provides(import)).collect()
+    let nobody = |import: &String| !provides(import) && !is_of_services(import);
+    interfaces.needs().into_iter().filter(nobody).collect()
+}
+
+/// Why imports of other services lead nowhere, whatever is deployed.
+pub(super) fn uncalled(imports: &[String], manifest: &Manifest) -> Vec<String> {
+    if !manifest.capabilities.calls.is_empty() {
+        return Vec::new();
+    }
+    let of_services = imports.iter().filter(|import| is_of_services(import));
+    let no_callee = |import: &String| NoCallee::NotGranted {
+        interface: import.clone(),
+        exported_by: Vec::new(),
+    };
+    of_services.map(|import| no_callee(import).to_string()).collect()
 }
 
 impl Asked {
@@ -92,6 +113,7 @@ impl Asked {
             outbound: capabilities.outbound.iter().map(ToString::to_string).collect(),
             config: capabilities.config.keys().cloned().collect(),
             secrets: capabilities.secrets.iter().cloned().collect(),
+            calls: capabilities.calls.iter().map(ToString::to_string).collect(),
         }
     }
 }

@@ -66,6 +66,15 @@ pub enum Notice {
         #[serde(skip_serializing_if = "Option::is_none")]
         who: Option<String>,
     },
+    /// A candidate's file waits for other services to export what it imports.
+    Pending {
+        /// Its service.
+        service: Option<ServiceName>,
+        /// The plugin file.
+        file: String,
+        /// What it waits for.
+        reasons: Vec<String>,
+    },
     /// A canary waits for the operator.
     Held {
         /// The version on trial.
@@ -111,6 +120,7 @@ impl Notice {
             Self::Serving { .. } => "serving",
             Self::Shared { .. } => "shared",
             Self::RolledBack { .. } => "rolled-back",
+            Self::Pending { .. } => "pending",
             Self::Held { .. } => "held",
             Self::Draining { .. } => "draining",
             Self::Drained { .. } => "drained",

@@ -14,6 +14,7 @@ use super::deployments::Deployment;
 use super::no_room::{self, NO_ROOM};
 use super::notice::Notice;
 use super::parts::{Parts, SwapLate};
+use super::providers::unless_imported;
 use super::record::{RecordError, VersionRecord};
 use super::revive::NotRevived;
 use super::share::NotShared;
@@ -243,14 +244,19 @@ impl Operator {
         self.decide(name, asked, &Word::RollBack { to: version, reason }).await
     }
 
-    /// Ends a service; its store and its versions are kept, and so is its file.
+    /// Ends a service; its store and its versions are kept, and so is its file. Only by `force`
+    /// where others import from it.
     ///
     /// # Errors
-    /// When it is not deployed, a deployment of it does not end in time, or the condition
-    /// does not hold.
-    pub async fn undeploy(&self, name: &str, asked: Asking) -> Result<(), NotDone> {
+    /// When it is not deployed, others import from it, a deployment of it does not end in time,
+    /// or the condition does not hold.
+    pub async fn undeploy(&self, name: &str, force: bool, asked: Asking) -> Result<(), NotDone> {
         let service: ServiceName = name.parse().map_err(|_| no_service(name))?;
         check(&service, self.parts.board.serving(&service).as_ref(), &asked.condition)?;
+        // Before anything is called off.
+        if !force {
+            unless_imported(&self.parts, &service, force)?;
+        }
         // What is on its way would bring it back.
         let reason = format!("{} undeployed {service} meanwhile", asked.by());
         let called_off = self.parts.board.call_off(&service, &reason);
@@ -264,6 +270,7 @@ impl Operator {
             return Ok(());
         };
         check(&service, Some(&serving), &asked.condition)?;
+        unless_imported(&self.parts, &service, force)?;
         undeploy_service(&self.parts, (turn, swapping), &service, asked.by()).await
     }
 
@@ -417,6 +424,7 @@ impl From<NotShared> for NotDone {
             NotShared::Routes(conflicts) => {
                 Self::Refused(conflicts.iter().map(ToString::to_string).collect())
             }
+            NotShared::Calls(reasons) => Self::Refused(reasons),
             NotShared::Traffic(_) | NotShared::Revive(_) => Self::Refused(vec![error.to_string()]),
         }
     }

@@ -18,6 +18,7 @@ use super::config::{
     CONCURRENT_LARGE_READS, CONCURRENT_READS, CONCURRENT_SECOND_LOOKS, CONCURRENT_UPLOADS,
     DeployConfig,
 };
+use super::gathering::Gathering;
 use super::no_room::NO_ROOM;
 use super::notice::Notice;
 use super::plugin_file::{PairSignature, Part, Stem};
@@ -45,6 +46,8 @@ pub(super) struct Parts {
     pub(super) blobs: Arc<Blobs>,
     pub(super) board: Board,
     pub(super) claims: Arc<Claims>,
+    /// The candidates that others may need.
+    pub(super) gathering: Arc<Gathering>,
     pub(super) turns: Turns,
     pub(super) stores: Stores,
     pub(super) events: Events,
@@ -116,6 +119,7 @@ impl Parts {
             board,
             record,
             claims: Arc::default(),
+            gathering: Arc::default(),
             turns: Turns::default(),
             compiles: Arc::default(),
             costly: Costly::default(),
@@ -250,7 +254,7 @@ impl Parts {
     /// for as long as the file stays as it is in the status.
     pub(super) async fn refuse(self: &Arc<Self>, file: &Stem, refusal: Refusal) {
         let name = file.file(Part::Component);
-        let Refusal { service, seen, reasons, blocked } = refusal;
+        let Refusal { service, seen, reasons, blocked, waits } = refusal;
         // For want of room it is no fault of the file's: it is tried again when there is some.
         let (room, no_room) = (self.stores.room(), reasons.iter().any(|reason| reason == NO_ROOM));
         // Looked at in any case: it is what notes that the disk is full.
@@ -261,7 +265,9 @@ impl Parts {
         let shown = service.as_ref().map_or("-", |service| service.as_str());
         // The disk's is said once for all of them.
         let is_told = no_room && room.was_full();
-        if !is_told && told::one_by_one(self) {
+        if waits {
+            tracing::info!(service = shown, file = name, reasons = reasons.join("; "), "pending");
+        } else if !is_told && told::one_by_one(self) {
             tracing::warn!(
                 service = shown,
                 file = name,
@@ -275,6 +281,7 @@ impl Parts {
             service: service.clone(),
             reasons: reasons.clone(),
             blocked,
+            waits,
             host: host(self.blobs.key()),
             at: board::now(),
         };
@@ -283,7 +290,10 @@ impl Parts {
         if seen.component.is_some() {
             self.record_file(file, Some(record)).await;
         }
-        self.board.announce(Notice::Refused { service, file: Some(name), reasons });
+        self.board.announce(match waits {
+            true => Notice::Pending { service, file: name, reasons },
+            false => Notice::Refused { service, file: Some(name), reasons },
+        });
     }
 
     /// Records of a file that serves nothing that it was refused, or is gone; with what others

@@ -68,7 +68,8 @@ impl Candidate {
     /// The refusal of this candidate for these reasons.
     pub(super) fn refused(&self, reasons: Vec<String>) -> Refusal {
         let service = Some(self.manifest.service.clone());
-        Refusal { service, seen: self.seen, reasons: bounded(reasons), blocked: false }
+        let (seen, reasons) = (self.seen, bounded(reasons));
+        Refusal { service, seen, reasons, blocked: false, waits: false }
     }
 
     /// The refusal of this candidate for what may not be so later: it is looked at again.
@@ -216,7 +217,8 @@ fn try_read_pair(parts: &Parts, file: &Stem, most: u64) -> Result<Received, Unre
 
 fn refused(parts: &Parts, file: &Stem, seen: Seen, reasons: Vec<String>) -> Received {
     let service = parts.board.service_of(file);
-    Received::Refused(Refusal { service, seen, reasons: bounded(reasons), blocked: false })
+    let reasons = bounded(reasons);
+    Received::Refused(Refusal { service, seen, reasons, blocked: false, waits: false })
 }
 
 fn candidate(

@@ -81,6 +81,8 @@ pub(super) struct RefusalRecord {
     pub(super) reasons: Vec<String>,
     /// Whether what other services have is among the reasons.
     pub(super) blocked: bool,
+    /// Whether all that it lacks is what other services may come to export.
+    pub(super) waits: bool,
     /// The host that refused it; another may accept it.
     pub(super) host: String,
     /// RFC 3339.

@@ -12,6 +12,8 @@ pub(super) struct Refusal {
     pub(super) reasons: Vec<String>,
     /// Whether what other services have is among the reasons.
     pub(super) blocked: bool,
+    /// Whether all that it lacks is what other services may come to export: its file waits.
+    pub(super) waits: bool,
 }
 
 /// How many reasons are worth reading, and how many bytes of one.

@@ -8,6 +8,7 @@ use super::carried::{Carried, Unsettled};
 use super::drain::drain;
 use super::notice::Notice;
 use super::parts::{Parts, SwapLate, SwapTurn};
+use super::providers;
 use super::record::{CanaryRecord, RecordError, VersionRecord};
 use super::revive::NotRevived;
 use crate::failpoint;
@@ -39,6 +40,8 @@ pub(super) enum NotShared {
     Revive(#[from] NotRevived),
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Routes(Vec<RouteConflict>),
+    #[error("{}", .0.join("; "))]
+    Calls(Vec<String>),
     #[error(transparent)]
     Late(#[from] SwapLate),
     #[error(transparent)]
@@ -100,6 +103,10 @@ pub(super) async fn share(
             return Err(NotShared::Routes(own));
         }
     }
+    let refused = providers::refused_traffic(parts, service, traffic.versions());
+    if !refused.is_empty() {
+        return Err(NotShared::Calls(refused));
+    }
     let (within, service) = (Arc::clone(parts), service.clone());
     let Change { plan, canary, rolled_back, who, .. } = change;
     Ok(parts.carry(async move {
@@ -115,6 +122,8 @@ pub(super) async fn share(
             drain(parts, version);
         }
         then(parts, swapping);
+        // Others may wait for what the versions export that have the traffic now.
+        parts.look_at_blocked();
         Ok(())
     }))
 }

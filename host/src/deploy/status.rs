@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 use super::deployments::Deployment;
 use super::origin::Origin;
+use super::relations::{ProvidedInterface, UsedInterface};
 use crate::service::TrafficPlan;
 
 /// The answer of `GET /v1/services`. Field names are stable.
@@ -40,6 +41,21 @@ pub struct ServiceStatus {
     /// Counts the changes of the traffic; the entity tag that `If-Match` takes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<u64>,
+    /// The interfaces that its versions with traffic export for other services.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub provides: Vec<ProvidedInterface>,
+    /// The interfaces that they import from other services.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub uses: Vec<UsedInterface>,
+    /// The services that import from it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub callers: Vec<String>,
+    /// The services that it imports from.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub callees: Vec<String>,
+    /// The services that it may call (`[capabilities] calls`), whether or not it does.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub may_call: Vec<String>,
     /// A canary under way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub canary: Option<CanaryStatus>,
@@ -52,6 +68,9 @@ pub struct ServiceStatus {
     /// Why the file's newest content does not serve.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refusal: Option<RefusalStatus>,
+    /// What the file's newest content waits for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pending: Option<PendingStatus>,
     /// Versions without traffic whose last requests go on.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub draining: Vec<DrainingStatus>,
@@ -184,6 +203,9 @@ pub struct FileStatus {
     /// Why it does not serve.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refusal: Option<RefusalStatus>,
+    /// What it waits for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pending: Option<PendingStatus>,
 }
 
 /// A version on its way in.
@@ -241,6 +263,21 @@ pub struct RefusalStatus {
     /// Every reason.
     pub reasons: Vec<String>,
     /// When (RFC 3339).
+    pub at: String,
+}
+
+/// Content of a plugin file that imports what no service exports yet. It is deployed by itself
+/// once one does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct PendingStatus {
+    /// The plugin file.
+    pub file: String,
+    /// The component's SHA-256.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// What it waits for.
+    pub reasons: Vec<String>,
+    /// When it was last looked at (RFC 3339).
     pub at: String,
 }
 

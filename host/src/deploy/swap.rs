@@ -13,6 +13,7 @@ use super::notice::Notice;
 use super::operator;
 use super::parts::Parts;
 use super::plugin_file::Part;
+use super::providers;
 use super::receive::Candidate;
 use super::record::{CanaryRecord, VersionRecord};
 use super::refusal::{Refusal, Stop};
@@ -54,6 +55,15 @@ pub(super) async fn swap(
     let old = parts.compared_with(service).map(|old| old.id.number);
     let canary = old.and_then(|old| begun(candidate, old, new));
     let plan = plan(current.as_deref(), canary.as_ref(), new);
+    let mut versions = vec![Arc::clone(&warmed.version)];
+    versions.extend(current.iter().flat_map(|current| current.traffic.versions().cloned()));
+    let is_in = |version: &&Arc<Version>| {
+        plan.versions.iter().any(|share| share.version == version.id.number)
+    };
+    let with_traffic: Vec<_> = versions.iter().filter(is_in).cloned().collect();
+    if let Some(refusal) = providers::refused_now(parts, candidate, &with_traffic) {
+        return Err(refusal.into());
+    }
     let weight = plan.weight(new);
     let lost = canary.as_ref().and_then(|_| lost_by_others(current.as_deref(), &plan));
     let record = VersionRecord {
@@ -82,8 +92,6 @@ pub(super) async fn swap(
     }
     overrule(before.as_ref(), format!("version {new} was deployed meanwhile"));
     let mut replaced = give_up_renamed(parts, candidate);
-    let mut versions = vec![Arc::clone(&warmed.version)];
-    versions.extend(current.iter().flat_map(|current| current.traffic.versions().cloned()));
     let traffic = Traffic::new(plan.clone(), &versions).expect("it names these versions only");
     let shared = parts.registry.share(service, traffic, &warmed.store);
     replaced.extend(shared.expect("its routes were free, and nothing else shares traffic now"));

@@ -8,6 +8,7 @@ use super::notice::Notice;
 use super::operator::NotDone;
 use super::parts::{Parts, SwapTurn};
 use super::plugin_file::{Part, Stem};
+use super::providers;
 use super::settle::Change;
 use super::swap::overrule;
 use crate::failpoint;
@@ -30,13 +31,23 @@ pub(super) async fn undeploy(parts: &Arc<Parts>, file: &Stem) {
         // at again.
         return;
     }
-    let Some(service) = service else {
+    let Some(service) = &service else {
         drop(swapping);
         if parts.board.forget_file(file) {
             parts.record_file(file, None).await;
         }
         return;
     };
+    let dependents = providers::dependents(parts, service);
+    if !dependents.is_empty() {
+        // Nobody can be refused: it is gone. They have it again once it is back.
+        let dependents: Vec<_> = dependents.iter().map(ToString::to_string).collect();
+        tracing::warn!(
+            service = service.as_str(),
+            reasons = dependents.join("; "),
+            "its file is gone, and other services import from it: their calls fail"
+        );
+    }
     parts.board.forget_file(file);
     let recorded = {
         let file = file.clone();
@@ -47,7 +58,7 @@ pub(super) async fn undeploy(parts: &Arc<Parts>, file: &Stem) {
     if let Err(error) = recorded {
         error.log(Some(&name), "the removal could not be recorded");
     }
-    take_out(parts, swapping, &service, Some(name), None);
+    take_out(parts, swapping, service, Some(name), None);
 }
 
 /// Ends a service by the operator's word. Its file, if it has one, stays where it

@@ -4,8 +4,11 @@
 use std::sync::Arc;
 
 use super::compatibility::broken;
+use super::gathering::Entry;
+use super::inspect::uncalled;
 use super::no_room;
 use super::parts::Parts;
+use super::providers::{self, judge};
 use super::receive::Candidate;
 use super::refusal::{Refusal, Stop};
 use super::status::Step;
@@ -28,10 +31,12 @@ pub(super) async fn validate(
     parts: &Arc<Parts>,
     candidate: &Candidate,
     component: LoadedComponent,
+    entry: &mut Option<Entry>,
 ) -> Result<Validated, Stop> {
     let service = &candidate.manifest.service;
     candidate.progress.step(Step::Validating);
     let exports = component.exports();
+    let uses: Vec<_> = component.uses().into_iter().map(|used| used.name).collect();
     let linked = parts.blocking(move |parts| parts.runtime.link(&component)).await;
     let manifest = &candidate.manifest;
     let (mut reasons, routes) = match &linked {
@@ -39,7 +44,10 @@ pub(super) async fn validate(
             let servable = program.servable();
             (unserved(servable, &exports, manifest), servable.routes(manifest))
         }
-        Err(reasons) => (reasons.clone(), &*manifest.routes),
+        Err(reasons) => {
+            let uncalled = uncalled(&uses, manifest);
+            (reasons.iter().cloned().chain(uncalled).collect(), &*manifest.routes)
+        }
     };
     let conflicts = route_conflicts(parts, candidate, routes);
     reasons.extend(conflicts.iter().map(ToString::to_string));
@@ -61,10 +69,21 @@ pub(super) async fn validate(
         reasons.extend(missing);
         Secrets::default()
     });
+    let judged = linked.as_ref().ok().map(|program| judge(parts, candidate, program));
+    let standing = judged.map(|judged| {
+        *entry = Some(judged.entry);
+        judged.standing
+    });
+    let standing = standing.unwrap_or_default();
     match linked {
-        Ok(program) if reasons.is_empty() => Ok(Validated { program, secrets, on_trial }),
+        Ok(program) if reasons.is_empty() && standing.is_good() => {
+            Ok(Validated { program, secrets, on_trial })
+        }
+        _ if reasons.is_empty() => Err(providers::refusal(candidate, &standing).into()),
         _ => {
             let blocked = !conflicts.is_empty();
+            let standing = providers::refusal(candidate, &standing).reasons;
+            let reasons = standing.into_iter().chain(reasons).collect();
             Err(Refusal { blocked, ..candidate.refused(reasons) }.into())
         }
     }

@@ -58,7 +58,12 @@ pub(super) fn work(
 }
 
 async fn look(parts: &Arc<Parts>, file: &Stem, occasion: Occasion) {
-    match receive(parts, file, occasion).await {
+    let received = receive(parts, file, occasion).await;
+    if matches!(received, Received::Absent | Received::Refused(_)) {
+        // What it held before does not come any more.
+        parts.gathering.forget(file);
+    }
+    match received {
         Received::Absent => undeploy(parts, file).await,
         Received::Unsettled => parts.note(file, Part::Component, Change::Other),
         Received::Large | Received::Stopping => {}
@@ -87,12 +92,22 @@ async fn deploy(parts: &Arc<Parts>, file: &Stem, candidate: Candidate) {
         return tracing::debug!(%file, "superseded by a newer file");
     }
     candidate.progress.step(Step::Received);
+    let mut deployed = parts.registry.changed();
+    deployed.borrow_and_update();
     let result = Box::pin(super::run(parts, candidate)).await;
     drop(turn);
     match result {
         Ok(()) => parts.look_at_blocked(),
         Err(Stop::Refused(refusal)) => {
+            let waits = refusal.waits;
+            if !waits {
+                parts.gathering.forget(file);
+            }
             parts.refuse(file, refusal).await;
+            // What it waits for may have come before it was known to wait.
+            if waits && deployed.has_changed().unwrap_or(false) {
+                parts.note(file, Part::Component, Change::Other);
+            }
             close_store(parts, &service).await;
             parts.sweep();
             // The file that this one was renamed from has its service back, and
@@ -107,6 +122,7 @@ async fn deploy(parts: &Arc<Parts>, file: &Stem, candidate: Candidate) {
 }
 
 async fn unchanged(parts: &Arc<Parts>, file: &Stem) {
+    parts.gathering.forget(file);
     tracing::debug!(%file, "nothing changed");
     if parts.board.forget_refusal(file) {
         let file = file.clone();
@@ -121,6 +137,8 @@ async fn unchanged(parts: &Arc<Parts>, file: &Stem) {
 fn was_refused(parts: &Parts, file: &Stem, seen: Seen) -> bool {
     parts.board.refusal(file).is_some_and(|refusal| {
         seen.component.is_some()
+            // What it waits for may be there now, or come with others that wait.
+            && !refusal.waits
             && refusal.seen == seen
             && refusal.host == parts::host(parts.blobs.key())
     })

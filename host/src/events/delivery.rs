@@ -102,6 +102,7 @@ pub(super) async fn to_service(
         store: Arc::clone(store),
         metrics: Arc::clone(&found.metrics),
         event,
+        key: Arc::clone(&attempt.key),
         subscription: subscription.to_string(),
         position: attempt.position,
         attempt: attempt.number,

@@ -26,7 +26,7 @@ use crate::listen::trim;
 const ITS_END: Duration = Duration::from_secs(5);
 
 /// How a message is framed and routed, who it is from, and how it is to be read.
-const HEADS_FIELDS: [&str; 23] = [
+const HEADS_FIELDS: [&str; 24] = [
     "authorization",
     "connection",
     "content-encoding",
@@ -37,6 +37,7 @@ const HEADS_FIELDS: [&str; 23] = [
     "expect",
     "forwarded",
     "host",
+    "hotdock-caller",
     "idempotency-key",
     "keep-alive",
     "max-forwards",
@@ -124,7 +125,7 @@ impl Drop for Arriving {
 
 /// Trailers without what only a head may say (RFC 9110 §6.5.1): the host has looked at that, or
 /// said it itself, when the guest has it already.
-fn without_heads_fields(frame: Frame<Bytes>) -> Frame<Bytes> {
+pub(super) fn without_heads_fields(frame: Frame<Bytes>) -> Frame<Bytes> {
     let mut trailers = match frame.into_trailers() {
         Ok(trailers) => trailers,
         Err(frame) => return frame,

@@ -5,6 +5,7 @@ use http::header::{AUTHORIZATION, COOKIE, HeaderName};
 use http::request::Parts;
 use http::{HeaderMap, Method};
 
+use super::by_name::CALLER;
 use super::problem::Problem;
 use crate::digest::Digest;
 use crate::service::{path, routes};
@@ -50,8 +51,17 @@ pub fn scope(head: &Parts) -> Result<Option<Digest>, Problem> {
     ])))
 }
 
-/// Who asks, as far as the request says: by `Authorization`, else by `Cookie`.
+/// Who asks, as far as the request says: by `Authorization`, else by `Cookie`. Of a service that
+/// asks by name, whichever it is besides: its keys are no client's, and no other service's.
 fn caller(headers: &HeaderMap) -> Digest {
+    let client = client(headers);
+    match headers.get(CALLER) {
+        Some(name) => Digest::of_parts(&[b"hotdock-caller", name.as_bytes(), client.as_bytes()]),
+        None => client,
+    }
+}
+
+fn client(headers: &HeaderMap) -> Digest {
     let by = |name: HeaderName| {
         let mut parts: Vec<&[u8]> = vec![name.as_str().as_bytes()];
         parts.extend(headers.get_all(&name).iter().map(|value| value.as_bytes()));
@@ -185,11 +195,14 @@ mod tests {
             scope(post().header(AUTHORIZATION, "Bearer 2")),
             scope(post().header(COOKIE, "Bearer 1")),
             scope(post().header(AUTHORIZATION, HeaderValue::from_static(""))),
+            scope(post().header(CALLER, "cart")),
+            scope(post().header(CALLER, "order")),
+            scope(post().header(CALLER, "cart").header(COOKIE, "a=b")),
         ];
         let with_both = post().header(AUTHORIZATION, "Bearer 1").header(COOKIE, "a=b");
         assert_eq!(scope(with_both), scopes[7], "a cookie says nothing more");
         scopes.sort_unstable();
         scopes.dedup();
-        assert_eq!(scopes.len(), 11);
+        assert_eq!(scopes.len(), 14);
     }
 }

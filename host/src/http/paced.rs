@@ -9,24 +9,22 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 use wasmtime_wasi_http::Error;
 
-use super::arriving::Arriving;
-
 /// A body that ends with [`Error::ConnectionReadTimeout`] when nothing comes of it while
 /// somebody waits for it.
-pub(super) struct Paced {
-    body: Arriving,
+pub(super) struct Paced<B> {
+    body: B,
     idle: Duration,
     /// When it is given up unless something comes; while it is waited for.
     gives_up: Option<Pin<Box<Sleep>>>,
 }
 
-impl Paced {
-    pub(super) fn new(body: Arriving, idle: Duration) -> Self {
+impl<B> Paced<B> {
+    pub(super) fn new(body: B, idle: Duration) -> Self {
         Self { body, idle, gives_up: None }
     }
 }
 
-impl Body for Paced {
+impl<B: Body<Data = Bytes, Error: Into<Error>> + Unpin> Body for Paced<B> {
     type Data = Bytes;
     type Error = Error;
 
@@ -43,7 +41,7 @@ impl Body for Paced {
                     continue;
                 }
                 this.gives_up = None;
-                return Poll::Ready(frame.map(|frame| frame.map_err(Error::Hyper)));
+                return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
             }
             let idle = this.idle;
             let gives_up =

@@ -186,6 +186,10 @@ impl Problem {
             Failure::NoRoom(_) => {
                 Self::unavailable("overloaded", "the host has no room for another instance")
             }
+            // Of calls, which have no client.
+            Failure::QueueFull(_) | Failure::CallerLeft => {
+                Self::unavailable("overloaded", "the call could not be run")
+            }
             Failure::NoAnswer => failed("no-answer", "the service gave no answer"),
             Failure::ErrorCode(_) => failed("failed", "the service answered with an error"),
             Failure::OutOfCpu(_) => late("out-of-cpu"),

@@ -8,8 +8,8 @@ use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 
 use super::authority::{authority, is_same};
 use super::client::Client;
-use super::forwarded;
 use super::problem::Problem;
+use super::{by_name, forwarded};
 
 /// The target of a request about the host as a whole.
 const ASTERISK: &str = "*";
@@ -30,6 +30,7 @@ pub struct Fields {
     has_expect: bool,
     has_hop_by_hop: bool,
     claims_origin: bool,
+    claims_caller: bool,
     /// Bytes of all lines.
     bytes: usize,
 }
@@ -49,6 +50,7 @@ impl Fields {
                 "content-length" if fields.content_length.is_none() => {
                     fields.content_length = value.to_str().ok().and_then(|text| text.parse().ok());
                 }
+                "hotdock-caller" => fields.claims_caller = true,
                 "expect" if !fields.has_expect => {
                     fields.has_expect = true;
                     let value = value.as_bytes();
@@ -123,6 +125,9 @@ pub fn prepare(head: &mut Parts, fields: &Fields, client: &Client) -> Result<(),
     if fields.has_hop_by_hop {
         remove_hop_by_hop(&mut head.headers);
     }
+    if fields.claims_caller {
+        head.headers.remove(by_name::CALLER);
+    }
     if fields.cookies > 1 {
         join_cookies(&mut head.headers);
     }
@@ -171,8 +176,8 @@ pub fn is_about_host(head: &Parts) -> bool {
     head.method == Method::OPTIONS && head.uri.path() == ASTERISK
 }
 
-/// How many bytes an HTTP/1 head had.
-fn size(head: &Parts, fields: &Fields) -> usize {
+/// How many bytes an HTTP/1 head had, or would have.
+pub(super) fn size(head: &Parts, fields: &Fields) -> usize {
     const AROUND_TARGET: usize = "  HTTP/1.1\r\n\r\n".len();
     let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
     let authority = head.uri.authority().map_or(0, |authority| authority.as_str().len());
@@ -254,7 +259,7 @@ fn told_host<'a>(head: &'a Parts, fields: &Fields) -> Result<Option<Told<'a>>, P
 }
 
 /// One line of all cookies: HTTP/2 sends them in crumbs (RFC 9113 §8.2.3).
-fn join_cookies(headers: &mut HeaderMap) {
+pub(super) fn join_cookies(headers: &mut HeaderMap) {
     let mut cookies = headers.get_all(COOKIE).iter();
     let (Some(first), Some(second)) = (cookies.next(), cookies.next()) else { return };
     let mut all = first.as_bytes().to_vec();

@@ -1,8 +1,11 @@
-//! What ends an invocation from outside: its deadline, or its version's drain.
+//! What ends an invocation from outside: its deadline, its version's drain, or the end of who
+//! called it.
 
-use std::future::Future;
+use std::future::{Future, pending};
+use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use super::failure::Failure;
 use crate::deadline::unless;
@@ -14,6 +17,10 @@ use crate::service::Version;
 pub(super) struct Bounds<'a> {
     version: &'a Version,
     deadline: Instant,
+    /// How long that was from its beginning.
+    time: Duration,
+    /// Is cancelled when the invocation is over that called this one.
+    caller: Option<&'a CancellationToken>,
 }
 
 impl<'a> Bounds<'a> {
@@ -23,7 +30,18 @@ impl<'a> Bounds<'a> {
     }
 
     pub(super) fn new(version: &'a Version, deadline: Instant) -> Self {
-        Self { version, deadline }
+        Self { version, deadline, time: version.manifest.limits.deadline, caller: None }
+    }
+
+    /// Those of a call: its caller waits no longer than until `deadline`, and until it is over.
+    pub(super) fn of_call(
+        version: &'a Version,
+        deadline: Instant,
+        caller: &'a CancellationToken,
+    ) -> Self {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let time = left.min(version.manifest.limits.deadline);
+        Self { version, deadline: Instant::now() + time, time, caller: Some(caller) }
     }
 
     pub(super) fn deadline(&self) -> Instant {
@@ -39,7 +57,15 @@ impl<'a> Bounds<'a> {
         tokio::select! {
             biased;
             () = self.version.ended() => Failure::Drained,
-            () = sleep_until(self.deadline) => Failure::Deadline(self.limits().deadline),
+            () = self.caller_left() => Failure::CallerLeft,
+            () = sleep_until(self.deadline) => Failure::Deadline(self.time),
+        }
+    }
+
+    async fn caller_left(&self) {
+        match self.caller {
+            Some(caller) => caller.cancelled().await,
+            None => pending().await,
         }
     }
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use compact_str::CompactString;
+use tokio::time::Instant;
 
 use super::afterwards::{Afterwards, Hold, Sending};
 use super::bounds::Bounds;
@@ -11,6 +12,7 @@ use super::failure::Failure;
 use super::runs::{Answered, Before, Mode, Runs, Unanswered, Work, interrupted};
 use crate::event::{Event, PARTITION_KEY, Value};
 use crate::manifest::Limits;
+use crate::runtime::calls::{Lineage, Place};
 use crate::runtime::{
     Call, Ended, Given, Occasion, ReplayBody, RequestKeys, Running, Servable, event_types,
 };
@@ -32,6 +34,8 @@ pub struct Delivery {
     pub metrics: Arc<ServiceMetrics>,
     /// The event.
     pub event: Arc<Event>,
+    /// What its place in the traffic goes by.
+    pub key: Arc<str>,
     /// The name of the subscription.
     pub subscription: String,
     /// Where the event is in the bus.
@@ -57,6 +61,7 @@ pub enum Verdict {
 /// An event to be handled.
 struct Handling {
     event: Arc<Event>,
+    key: Arc<str>,
     subscription: String,
     position: u64,
     attempt: u32,
@@ -84,7 +89,7 @@ struct Outcome {
 /// others and cannot be run again. Nothing was written then.
 pub async fn deliver(delivery: Delivery) -> Result<Verdict, Failure> {
     let Delivery { lease, permit, store, metrics, .. } = delivery;
-    let Delivery { event, subscription, position, attempt, consumption, .. } = delivery;
+    let Delivery { event, key, subscription, position, attempt, consumption, .. } = delivery;
     let version = Arc::clone(lease.version());
     let hold =
         Hold { lease, permit: Some(permit), metrics: Arc::clone(&metrics), kind: Kind::Delivery };
@@ -95,8 +100,9 @@ pub async fn deliver(delivery: Delivery) -> Result<Verdict, Failure> {
         store,
         metrics,
         keys: RequestKeys::of(&[&event.source, &event.id, &subscription]),
+        deadline: bounds.deadline(),
         fate: Fate::default(),
-        work: Handling { event, subscription, position, attempt, consumption, body },
+        work: Handling { event, key, subscription, position, attempt, consumption, body },
     });
     let Outcome { running, ended, verdict } = runs.outcome(Mode::FIRST, &bounds).await?;
     let failed = !matches!(verdict, Verdict::Handled(_) | Verdict::Repeated);
@@ -118,8 +124,12 @@ impl Work for Handling {
         Call::Delivery(Box::new(delivery))
     }
 
-    fn occasion(&self, keys: RequestKeys) -> Occasion {
-        Occasion::Delivery(keys)
+    fn occasion(&self, keys: RequestKeys, lineage: Option<Box<Lineage>>) -> Occasion {
+        Occasion::Delivery(keys, lineage)
+    }
+
+    fn lineage(&self, deadline: Instant) -> Lineage {
+        Lineage::first(deadline, Place::Key(Arc::clone(&self.key)))
     }
 
     fn body(&self) -> &ReplayBody {

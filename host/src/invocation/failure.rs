@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::manifest::Limits;
 use crate::runtime::{Fault, Limit, ReplayBody};
-use crate::service::Outcome;
+use crate::service::{Outcome, QueueFull};
 use crate::state::{Error, Store};
 
 /// Why an invocation has no answer.
@@ -71,6 +71,12 @@ pub enum Failure {
     /// Its version was replaced, or the host ends, and the time to finish is over.
     #[error("the service's version was replaced, or the host ends, and its drain is over")]
     Drained,
+    /// As many calls of the service run and wait as may.
+    #[error("its queue is full: {0}")]
+    QueueFull(QueueFull),
+    /// The invocation that called it is over.
+    #[error("its caller is over")]
+    CallerLeft,
     /// Others changed what it had read, and it cannot run again.
     #[error("the request conflicts with others and cannot be run again")]
     Conflict,
@@ -115,12 +121,12 @@ impl Failure {
             Self::OverLimit { limit: Limit::Memory(_), .. } => Outcome::Memory,
             Self::OverLimit { .. } => Outcome::OverLimit,
             Self::Panicked(_) => Outcome::HostFailed,
-            Self::NoRoom(_) => Outcome::Overloaded,
+            Self::NoRoom(_) | Self::QueueFull(_) => Outcome::Overloaded,
             Self::OutOfCpu(_) => Outcome::Cpu,
             Self::Deadline(_) => Outcome::Deadline,
             Self::NoAnswer | Self::ErrorCode(_) => Outcome::NoAnswer,
             Self::BodyTooLarge(_) | Self::KeyedBodyTooLarge(_) => Outcome::BodyTooLarge,
-            Self::BodyBroken | Self::BodyLate(_) => Outcome::ClientLeft,
+            Self::BodyBroken | Self::BodyLate(_) | Self::CallerLeft => Outcome::ClientLeft,
             Self::KeyInUse | Self::KeyReused => Outcome::KeyRefused,
             Self::AnswerTooLarge(_) | Self::AnswerBroken => Outcome::AnswerCut,
             Self::Drained => Outcome::Drained,

@@ -86,6 +86,11 @@ async fn request_digest(
 }
 
 impl Keyed {
+    /// What the request goes by, however often it is repeated.
+    pub(super) fn name(&self) -> String {
+        format!("{} {}", self.claim.scope(), self.request)
+    }
+
     /// The kept answer as a response, if this is the request that it answers.
     pub(super) fn repeat(&self, kept: KeptAnswer) -> Result<Response<ResponseBody>, Failure> {
         if kept.request != self.request {

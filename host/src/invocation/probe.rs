@@ -151,7 +151,7 @@ async fn ask(
         // The transaction is dropped with the answer: nothing of it stays.
         Step::Answered(_) => match running.exchange().take_answer().map(|answer| answer.given) {
             Some(Given::Response(response)) => response.map_err(failed)?.status(),
-            Some(Given::Verdict(_)) | None => {
+            Some(Given::Verdict(_) | Given::Returned { .. }) | None => {
                 return Err(failed("it answered as to an event".to_owned()));
             }
         },

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::request::Parts;
 use http::{Method, Response};
+use tokio::time::Instant;
 
 use super::afterwards::Hold;
 use super::again::Again;
@@ -19,16 +20,17 @@ use super::runs::{Answered, Before, Mode, Runs, Unanswered, Work, interrupted, u
 use crate::deadline::{Late, within};
 use crate::digest::Digest;
 use crate::manifest::Limits;
+use crate::runtime::calls::Lineage;
 use crate::runtime::{
     AnswerBody, Call, Ended, Given, Occasion, ReplayBody, RequestKeys, Running, Servable,
     announced, has_content,
 };
-use crate::service::{Kind, Lease, Permit, ServiceMetrics};
+use crate::service::{Kind, Lease, Permit, ServiceMetrics, Ticket};
 use crate::state::{self, Committed, Fate, Store, Transaction};
 
 /// How long a validated transaction may take until it is on disk; only a disk that hangs
 /// takes as long.
-const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Everything one invocation holds while it runs.
 pub struct Invocation {
@@ -46,6 +48,10 @@ pub struct Invocation {
     pub body: ReplayBody,
     /// The scope of the request's idempotency key, if it has one.
     pub key: Option<Digest>,
+    /// Its place in the traffic, which those have, too, that it calls.
+    pub ticket: Ticket,
+    /// What it has of the service that sent it; none of a client's.
+    pub(crate) lineage: Option<Box<Lineage>>,
 }
 
 /// A request to be answered.
@@ -53,6 +59,8 @@ pub(super) struct Request {
     pub(super) head: Arc<Parts>,
     pub(super) body: ReplayBody,
     pub(super) keyed: Option<Keyed>,
+    pub(super) ticket: Ticket,
+    pub(super) lineage: Option<Box<Lineage>>,
 }
 
 /// A run's validated answer.
@@ -89,7 +97,7 @@ pub(super) struct Repeated {
 /// When there is no answer. Nothing was written then, unless it is
 /// [`Failure::Uncertain`] or [`Failure::Partly`].
 pub async fn invoke(invocation: Invocation) -> Result<Response<ResponseBody>, Failure> {
-    let Invocation { lease, permit, store, metrics, head, body, key } = invocation;
+    let Invocation { lease, permit, store, metrics, head, body, key, ticket, lineage } = invocation;
     let version = Arc::clone(lease.version());
     let kind = Kind::Request;
     let hold = Hold { lease, permit: Some(permit), metrics: Arc::clone(&metrics), kind };
@@ -112,10 +120,13 @@ pub async fn invoke(invocation: Invocation) -> Result<Response<ResponseBody>, Fa
         version: Arc::clone(&version),
         store,
         metrics,
-        // All its runs'.
-        keys: RequestKeys::default(),
+        // All its runs', and where it may be repeated, all its repetitions'.
+        keys: keyed.as_ref().map_or_else(RequestKeys::default, |keyed| {
+            RequestKeys::of(&[version.id.service.as_str(), &keyed.name()])
+        }),
+        deadline: bounds.deadline(),
         fate: Fate::default(),
-        work: Request { head, body, keyed },
+        work: Request { head, body, keyed, ticket, lineage },
     });
     let answered = answer(&runs, hold, &bounds).await;
     match answered.map_err(|failure| failure.unless_of_client(&runs.work.body, limits)) {
@@ -196,7 +207,7 @@ pub(super) async fn durable(committed: Committed) -> Result<(), Failure> {
         .map_err(Failure::from)
 }
 
-fn too_long() -> Failure {
+pub(super) fn too_long() -> Failure {
     Failure::Uncertain(format!("its commit took over {COMMIT_TIMEOUT:?}"))
 }
 
@@ -207,8 +218,18 @@ impl Work for Request {
         Call::of_request(servable, &self.head)
     }
 
-    fn occasion(&self, keys: RequestKeys) -> Occasion {
-        Occasion::Request(keys)
+    fn occasion(&self, keys: RequestKeys, lineage: Option<Box<Lineage>>) -> Occasion {
+        Occasion::Request(keys, lineage)
+    }
+
+    fn lineage(&self, deadline: Instant) -> Lineage {
+        match &self.lineage {
+            None => Lineage::first(deadline, self.ticket.place(&self.head)),
+            Some(lineage) => {
+                let deadline = lineage.deadline.min(deadline);
+                Lineage { deadline, ..Lineage::clone(lineage) }
+            }
+        }
     }
 
     fn body(&self) -> &ReplayBody {

@@ -10,14 +10,16 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use wasmtime::PoolConcurrencyLimitError;
 
 use super::bounds::Bounds;
 use super::failure::Failure;
 use crate::deadline::unless;
 use crate::manifest::Limits;
+use crate::runtime::calls::Lineage;
 use crate::runtime::{
     Abort, Answer, Call, Ended, Exchange, Fault, Given, LeaseRequest, LimitReached, NoMemory,
     Occasion, OverShare, Panicked, ReplayBody, RequestKeys, Running, Servable, Step, TooMuchHeld,
@@ -30,7 +32,7 @@ use crate::state::{self, Budget, Fate, Rerun, Store, Transaction, Turn};
 /// cannot be run leased, where no other could make it conflict again.
 const MAX_OPTIMISTIC_RUNS: usize = 4;
 
-/// What is run: a request or a delivery.
+/// What is run: a request, a delivery or a call.
 pub(super) trait Work: Send + Sync + 'static {
     /// What a run comes to when its transaction has ended.
     type Outcome: Send + 'static;
@@ -39,7 +41,10 @@ pub(super) trait Work: Send + Sync + 'static {
     fn call(&self, servable: Servable) -> Call;
 
     /// What kind of invocation it is.
-    fn occasion(&self, keys: RequestKeys) -> Occasion;
+    fn occasion(&self, keys: RequestKeys, lineage: Option<Box<Lineage>>) -> Occasion;
+
+    /// What those have of it that it calls; its time is over at `deadline`.
+    fn lineage(&self, deadline: Instant) -> Lineage;
 
     /// The request's body; a delivery has an empty one.
     fn body(&self) -> &ReplayBody;
@@ -120,6 +125,8 @@ pub(super) struct Runs<W> {
     pub(super) store: Arc<Store>,
     pub(super) metrics: Arc<ServiceMetrics>,
     pub(super) keys: RequestKeys,
+    /// When its time is over.
+    pub(super) deadline: Instant,
     /// Whether its transaction is its own yet, or the store's.
     pub(super) fate: Fate,
     pub(super) work: W,
@@ -309,7 +316,10 @@ impl<W: Work> Runs<W> {
     pub(super) fn start(&self, mut transaction: Transaction) -> Running {
         let budget = Budget::new(self.limits().cpu);
         transaction.count_against(&budget);
-        let occasion = self.work.occasion(self.keys.clone());
+        // Most call nobody, and have nothing to hand on.
+        let calls = self.version.calls();
+        let lineage = calls.then(|| Box::new(self.work.lineage(self.deadline)));
+        let occasion = self.work.occasion(self.keys.clone(), lineage);
         let exchange = Exchange::new(transaction, self.work.body().clone(), occasion);
         let pool = &self.version.pool;
         Running::start(pool, self.work.call(pool.servable()), exchange, &budget)

@@ -39,7 +39,7 @@ pub async fn invoke_in_stages(
     invocation: Invocation,
     mut ended: impl FnMut(Stage),
 ) -> Result<Response<ResponseBody>, Failure> {
-    let Invocation { lease, permit, store, metrics, head, body, .. } = invocation;
+    let Invocation { lease, permit, store, metrics, head, body, ticket, lineage, .. } = invocation;
     let version = Arc::clone(lease.version());
     let kind = Kind::Request;
     let hold = Hold { lease, permit: Some(permit), metrics: Arc::clone(&metrics), kind };
@@ -49,8 +49,9 @@ pub async fn invoke_in_stages(
         store: Arc::clone(&store),
         metrics,
         keys: RequestKeys::default(),
+        deadline: bounds.deadline(),
         fate: Fate::default(),
-        work: Request { head, body, keyed: None },
+        work: Request { head, body, keyed: None, ticket, lineage },
     });
     let mut running = runs.start(store.begin());
     let step = bounds.within(running.until_answer()).await?;
@@ -86,7 +87,7 @@ pub async fn instantiate(version: &Version, store: &Arc<Store>) -> Result<(), Fa
     let exchange = Exchange::new(
         store.begin(),
         ReplayBody::empty(),
-        Occasion::Request(RequestKeys::default()),
+        Occasion::Request(RequestKeys::default(), None),
     );
     let limits = &version.manifest.limits;
     let mut running = Running::warm(&version.pool, exchange, &Budget::new(limits.cpu));

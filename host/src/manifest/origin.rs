@@ -12,6 +12,10 @@ use url::Host;
 /// What stands for plain HTTP/2 in a manifest, in the place of a scheme.
 const H2C: &str = "h2c";
 
+/// What follows a service's name where a request goes to that: the domain that is kept free for
+/// private use, in which nobody else has a name.
+const NEIGHBOURS: &str = ".internal";
+
 /// Bytes of a host name (RFC 1035 §2.3.4).
 const MAX_NAME_BYTES: usize = 253;
 /// Bytes of one of its labels.
@@ -97,6 +101,20 @@ impl Origin {
         Ok(Self { scheme, host: host_of(host)?, port })
     }
 
+    /// The name in `http://NAME.internal`, which no resolver is asked for: a service of this
+    /// host. Names of more labels, as some networks have them, are none.
+    #[must_use]
+    pub fn neighbour(&self) -> Option<&str> {
+        let Host::Domain(name) = &self.host else { return None };
+        name.strip_suffix(NEIGHBOURS).filter(|label| !label.contains('.'))
+    }
+
+    /// Whether it is the one that its scheme has where none is named.
+    #[must_use]
+    pub fn has_default_port(&self) -> bool {
+        self.port == self.scheme.default_port()
+    }
+
     /// Whether it is asked over TLS.
     #[must_use]
     pub fn is_https(&self) -> bool {
@@ -106,7 +124,7 @@ impl Origin {
     /// Host and port as they are put into a URI: without the default port.
     #[must_use]
     pub fn authority(&self) -> String {
-        if self.port == self.scheme.default_port() {
+        if self.has_default_port() {
             self.host.to_string()
         } else {
             format!("{}:{}", self.host, self.port)

@@ -7,8 +7,8 @@ use toml::de::{DeTable, DeValue};
 use super::fields::{Field, Fields};
 use super::problem::{ManifestError, Problem, Problems};
 use super::{
-    Capabilities, Deploy, Instances, Limits, Manifest, Migration, OriginPattern, canary, quantity,
-    route, schedule, subscribe,
+    Capabilities, Deploy, Instances, Limits, Manifest, Migration, OriginPattern, calls, canary,
+    quantity, route, schedule, subscribe,
 };
 use crate::digest::Digest;
 use crate::name::{InvalidServiceName, ServiceName};
@@ -73,6 +73,8 @@ fn manifest(stem: &str, document: &DeTable<'_>, problems: &mut Problems<'_>) -> 
     let limits = section(&mut fields, "limits", problems, limits);
     let instances = section(&mut fields, "instances", problems, instances);
     let capabilities = section(&mut fields, "capabilities", problems, capabilities);
+    let imports = fields.take("imports");
+    let imports = imports.map(|field| calls::imports(&field, &capabilities.calls, problems));
     let deploy = section(&mut fields, "deploy", problems, deploy);
     let subscriptions =
         fields.take("subscribe").map(|field| subscribe::subscriptions(&field, problems));
@@ -86,6 +88,7 @@ fn manifest(stem: &str, document: &DeTable<'_>, problems: &mut Problems<'_>) -> 
         limits,
         instances,
         capabilities,
+        imports: imports.unwrap_or_default(),
         deploy,
         subscriptions: subscriptions.unwrap_or_default(),
         schedules: schedules.unwrap_or_default(),
@@ -203,9 +206,13 @@ fn capabilities(table: &DeTable<'_>, problems: &mut Problems<'_>) -> Capabilitie
     let config = fields.take("config").and_then(|field| field.table(problems));
     let environment = fields.take("environment").and_then(|field| field.table(problems));
     let secrets = fields.take("secrets").and_then(|field| field.elements(problems));
+    let calls = fields.take("calls").map(|field| calls::granted(&field, problems));
     fields.finish(problems);
-    let mut capabilities =
-        Capabilities { outbound: outbound.unwrap_or_default(), ..Capabilities::default() };
+    let mut capabilities = Capabilities {
+        outbound: outbound.unwrap_or_default(),
+        calls: calls.unwrap_or_default(),
+        ..Capabilities::default()
+    };
     for field in secrets.into_iter().flatten() {
         let Some(name) = field.text(problems) else { continue };
         if !is_secret_name(name) {

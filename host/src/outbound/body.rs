@@ -10,12 +10,10 @@ use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 use wasmtime_wasi_http::{Error, WasiBody};
 
-use super::failure;
 use super::grant::InFlight;
 
 /// A request's body; tells when it was sent or given up.
@@ -28,8 +26,10 @@ pub(super) struct RequestBody {
 
 /// An answer's body. The task of its request takes it away when the invocation
 /// is over, even if the guest's instance still holds on to it.
-pub(super) struct ResponseBody {
-    incoming: Taken,
+pub(super) struct ResponseBody<B: Body> {
+    incoming: Taken<B>,
+    /// What the guest is told of an error in it.
+    named: fn(&B::Error) -> Error,
     over: Pin<Box<WaitForCancellationFutureOwned>>,
     between_bytes: Option<Duration>,
     /// Since when the guest waits for the next frame.
@@ -40,7 +40,7 @@ pub(super) struct ResponseBody {
 
 /// A body that may be gone, and its request's place among those under way, which
 /// is free again as soon as the body is gone.
-pub(super) type Taken = Arc<Mutex<Option<(Incoming, InFlight)>>>;
+pub(super) type Taken<B> = Arc<Mutex<Option<(B, InFlight)>>>;
 
 impl RequestBody {
     pub(super) fn new(body: WasiBody, sent: CancellationToken) -> Self {
@@ -57,15 +57,17 @@ impl RequestBody {
     }
 }
 
-impl ResponseBody {
+impl<B: Body> ResponseBody<B> {
     pub(super) fn new(
-        incoming: Taken,
+        incoming: Taken<B>,
+        named: fn(&B::Error) -> Error,
         over: CancellationToken,
         done: CancellationToken,
         between_bytes: Option<Duration>,
     ) -> Self {
         Self {
             incoming,
+            named,
             over: Box::pin(over.cancelled_owned()),
             between_bytes,
             pause: None,
@@ -74,19 +76,19 @@ impl ResponseBody {
         }
     }
 
-    fn read<T>(&self, read: impl FnOnce(&Incoming) -> T) -> Option<T> {
+    fn read<T>(&self, read: impl FnOnce(&B) -> T) -> Option<T> {
         let taken = self.incoming.lock().unwrap_or_else(PoisonError::into_inner);
         taken.as_ref().map(|(incoming, _)| read(incoming))
     }
 }
 
 /// Takes a body away, and its connection with it if it wasn't read to its end.
-pub(super) fn take(taken: &Taken) {
+pub(super) fn take<B>(taken: &Taken<B>) {
     let rest = taken.lock().unwrap_or_else(PoisonError::into_inner).take();
     drop(rest);
 }
 
-impl Drop for ResponseBody {
+impl<B: Body> Drop for ResponseBody<B> {
     fn drop(&mut self) {
         take(&self.incoming);
     }
@@ -115,7 +117,7 @@ impl Body for RequestBody {
     }
 }
 
-impl Body for ResponseBody {
+impl<B: Body<Data = Bytes> + Unpin> Body for ResponseBody<B> {
     type Data = Bytes;
     type Error = Error;
 
@@ -139,7 +141,7 @@ impl Body for ResponseBody {
                 this.ended = true;
                 take(&this.incoming);
             }
-            let frame = frame.map(|frame| frame.map_err(|error| failure::of_body(&error)));
+            let frame = frame.map(|frame| frame.map_err(|error| (this.named)(&error)));
             return Poll::Ready(frame);
         }
         let Some(limit) = this.between_bytes else { return Poll::Pending };
@@ -148,11 +150,11 @@ impl Body for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended || self.read(Incoming::is_end_stream).unwrap_or_default()
+        self.ended || self.read(B::is_end_stream).unwrap_or_default()
     }
 
     fn size_hint(&self) -> SizeHint {
         let left = if self.ended { SizeHint::with_exact(0) } else { SizeHint::default() };
-        self.read(Incoming::size_hint).unwrap_or(left)
+        self.read(B::size_hint).unwrap_or(left)
     }
 }

@@ -5,17 +5,17 @@ use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http::{Method, Request, Uri};
+use http::{Method, Request, Response, Uri};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
 use super::asker::{Asker, Client};
 use super::request::{self, Sent, Timeouts};
-use super::{Outbound, headers};
+use super::{Outbound, by_name, headers};
 use crate::escape::cut;
 use crate::manifest::{Manifest, Origin};
-use crate::name::VersionId;
+use crate::name::{ServiceName, VersionId};
 use crate::tally::Tally;
 
 /// How many different refusals of one version are logged.
@@ -29,11 +29,11 @@ const MAX_NAME: usize = 300;
 pub(crate) struct Grant {
     outbound: Outbound,
     version: VersionId,
-    manifest: Arc<Manifest>,
+    pub(super) manifest: Arc<Manifest>,
     /// The service, all its versions together.
     asker: Arc<Asker>,
     told: Mutex<HashSet<String>>,
-    requests: Tally,
+    pub(super) requests: Tally,
 }
 
 /// One request under way.
@@ -43,9 +43,31 @@ pub(crate) struct InFlight {
 
 /// A request that may be sent.
 pub(crate) struct Granted {
-    origin: Origin,
-    h2c: bool,
+    to: To,
     in_flight: InFlight,
+}
+
+/// Whom it goes to.
+enum To {
+    Origin {
+        origin: Origin,
+        h2c: bool,
+    },
+    /// Another service of the host, or the same.
+    Service {
+        name: ServiceName,
+        origin: Origin,
+    },
+}
+
+impl Granted {
+    /// The service that it goes to, where it leaves by no network.
+    pub(crate) fn service(&self) -> Option<&ServiceName> {
+        match &self.to {
+            To::Origin { .. } => None,
+            To::Service { name, .. } => Some(name),
+        }
+    }
 }
 
 impl Grant {
@@ -67,20 +89,21 @@ impl Grant {
 
     /// Whether the version may send anything at all.
     pub(crate) fn grants_any(&self) -> bool {
-        !self.manifest.capabilities.outbound.is_empty()
+        let capabilities = &self.manifest.capabilities;
+        !capabilities.outbound.is_empty() || !capabilities.calls.is_empty()
     }
 
     /// Checks where a request goes, by the manifest, and how many there are.
     ///
     /// # Errors
-    /// `HTTP-request-denied` where the manifest doesn't name the origin, and
+    /// `HTTP-request-denied` where the manifest doesn't name the origin or the service, and
     /// `connection-limit-reached`.
     pub(crate) fn check(&self, method: &Method, uri: &Uri) -> Result<Granted, Error> {
         // It would make the peer a proxy to anywhere.
         if method == Method::CONNECT {
             return Err(Error::HttpRequestMethodInvalid);
         }
-        let checked = self.check_origin(uri).and_then(|(origin, h2c)| {
+        let checked = self.check_target(uri).and_then(|to| {
             let in_flight = self.begin().ok_or_else(|| {
                 self.requests.note("over-limit");
                 self.warn_once(&format!(
@@ -89,7 +112,7 @@ impl Grant {
                 ));
                 Error::ConnectionLimitReached
             })?;
-            Ok(Granted { origin, h2c, in_flight })
+            Ok(Granted { to, in_flight })
         });
         if matches!(checked, Err(Error::HttpRequestDenied)) {
             self.requests.note("denied");
@@ -97,7 +120,7 @@ impl Grant {
         checked
     }
 
-    fn check_origin(&self, uri: &Uri) -> Result<(Origin, bool), Error> {
+    fn check_target(&self, uri: &Uri) -> Result<To, Error> {
         let origin = match Origin::of(uri) {
             Ok(origin) => origin,
             Err(error) => {
@@ -109,6 +132,10 @@ impl Grant {
                 return Err(Error::HttpRequestDenied);
             }
         };
+        if let Some(name) = origin.neighbour() {
+            let name = self.check_service(&origin, name)?;
+            return Ok(To::Service { name, origin });
+        }
         let mut patterns = self.manifest.capabilities.outbound.iter();
         let Some(pattern) = patterns.find(|pattern| pattern.grants(&origin)) else {
             let origin = cut(&origin, MAX_NAME);
@@ -118,7 +145,8 @@ impl Grant {
             ));
             return Err(Error::HttpRequestDenied);
         };
-        Ok((origin, pattern.is_h2c()))
+        let h2c = pattern.is_h2c();
+        Ok(To::Origin { origin, h2c })
     }
 
     /// How often a request was sent, and not, and why.
@@ -127,20 +155,36 @@ impl Grant {
     }
 
     /// Sends it, until `over`; redirects are the guest's to follow, request by
-    /// request.
-    pub(crate) fn send(
+    /// request. One that goes to a service has `neighbours` answer it.
+    pub(crate) fn send<N, F>(
         self: &Arc<Self>,
         granted: Granted,
         mut request: Request<WasiBody>,
         options: Option<RequestOptions>,
         over: CancellationToken,
-    ) -> Result<impl Future<Output = Result<Sent, Error>> + Send + use<>, Error> {
-        let Granted { origin, h2c, in_flight } = granted;
+        neighbours: N,
+    ) -> Result<impl Future<Output = Result<Sent, Error>> + Send + use<N, F>, Error>
+    where
+        N: FnOnce(ServiceName, Request<WasiBody>) -> F + Send + 'static,
+        F: Future<Output = Result<Response<WasiBody>, Error>> + Send + 'static,
+    {
+        let Granted { to, in_flight } = granted;
         headers::strip(request.headers_mut());
-        *request.uri_mut() = target(&origin, request.uri())?;
-        let timeouts = Timeouts::new(self.outbound.config(), options);
-        self.requests.note("sent");
-        Ok(request::send(Arc::clone(self), request, h2c, timeouts, over, in_flight))
+        let (To::Origin { origin, .. } | To::Service { origin, .. }) = &to;
+        *request.uri_mut() = target(origin, request.uri())?;
+        let answer = match to {
+            To::Origin { h2c, .. } => {
+                self.requests.note("sent");
+                let timeouts = Timeouts::new(self.outbound.config(), options);
+                request::send(Arc::clone(self), request, h2c, timeouts, over, in_flight)
+            }
+            To::Service { name, .. } => {
+                self.requests.note("sent-by-name");
+                let ask = |request| neighbours(name, request);
+                by_name::send(&self.runtime(), request, options, over, in_flight, ask)
+            }
+        };
+        Ok(request::answered(answer))
     }
 
     /// Where requests run, whoever sends them: a connection outlives its request.
@@ -152,7 +196,8 @@ impl Grant {
         self.asker.client(h2c)
     }
 
-    pub(super) fn version(&self) -> &VersionId {
+    /// Who sends them.
+    pub(crate) fn version(&self) -> &VersionId {
         &self.version
     }
 

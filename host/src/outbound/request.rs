@@ -6,10 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
+use http_body::Body;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::capture_connection;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -75,7 +78,10 @@ impl Interim {
     }
 }
 
-/// Sends the request, until `over`. Dropping the future gives it up.
+/// What a request under way comes to. Dropping it gives the request up.
+pub(super) type Answer = oneshot::Receiver<Result<Sent, Error>>;
+
+/// Sends the request, until `over`.
 pub(super) fn send(
     grant: Arc<Grant>,
     request: Request<WasiBody>,
@@ -83,23 +89,57 @@ pub(super) fn send(
     timeouts: Timeouts,
     over: CancellationToken,
     in_flight: InFlight,
-) -> impl Future<Output = Result<Sent, Error>> + Send {
-    let (reply, answer) = oneshot::channel();
-    let runtime = grant.runtime();
-    runtime.spawn(run(grant, request, h2c, timeouts, over, in_flight, reply));
-    // Only the end of the invocation ends the task without an answer.
-    async move { answer.await.unwrap_or(Err(Error::HttpResponseTimeout)) }
+) -> Answer {
+    let (runtime, between_bytes) = (grant.runtime(), timeouts.between_bytes);
+    let ask = move |request| async move { head(&grant, request, h2c, timeouts).await };
+    let way = Way { over, between_bytes, in_flight, named: failure::of_body };
+    on_its_way(&runtime, request, ask, way)
 }
 
-async fn run(
-    grant: Arc<Grant>,
+/// What a request goes with, whoever answers it.
+pub(super) struct Way<B: Body> {
+    /// Is cancelled when the invocation is over.
+    pub(super) over: CancellationToken,
+    pub(super) between_bytes: Option<Duration>,
+    pub(super) in_flight: InFlight,
+    /// What the guest is told of an error in the answer's body.
+    pub(super) named: fn(&B::Error) -> Error,
+}
+
+/// Has `ask` send it, in a task of its own.
+pub(super) fn on_its_way<A, F, B>(
+    runtime: &Handle,
     request: Request<WasiBody>,
-    h2c: bool,
-    timeouts: Timeouts,
-    over: CancellationToken,
-    in_flight: InFlight,
+    ask: A,
+    way: Way<B>,
+) -> Answer
+where
+    A: FnOnce(Request<RequestBody>) -> F + Send + 'static,
+    F: Future<Output = Result<Response<B>, Error>> + Send + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
+    let (reply, answer) = oneshot::channel();
+    runtime.spawn(run(request, ask, way, reply));
+    answer
+}
+
+/// What it comes to.
+pub(super) async fn answered(answer: Answer) -> Result<Sent, Error> {
+    // Only the end of the invocation ends the task without an answer.
+    answer.await.unwrap_or(Err(Error::HttpResponseTimeout))
+}
+
+async fn run<A, F, B>(
+    request: Request<WasiBody>,
+    ask: A,
+    way: Way<B>,
     mut reply: oneshot::Sender<Result<Sent, Error>>,
-) {
+) where
+    A: FnOnce(Request<RequestBody>) -> F,
+    F: Future<Output = Result<Response<B>, Error>>,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
+    let Way { over, between_bytes, in_flight, named } = way;
     let sent = CancellationToken::new();
     let (parts, body) = request.into_parts();
     let body = RequestBody::of(&parts, body, sent.clone());
@@ -108,7 +148,7 @@ async fn run(
         biased;
         () = over.cancelled() => return,
         () = reply.closed() => return,
-        answer = head(&grant, request, h2c, timeouts) => answer,
+        answer = ask(request) => answer,
     };
     let (mut head, incoming) = match answer {
         Ok(response) => response.into_parts(),
@@ -121,12 +161,8 @@ async fn run(
     headers::strip(&mut head.headers);
     let incoming = Arc::new(Mutex::new(Some((incoming, in_flight))));
     let done = CancellationToken::new();
-    let answered = ResponseBody::new(
-        Arc::clone(&incoming),
-        over.clone(),
-        done.clone(),
-        timeouts.between_bytes,
-    );
+    let answered =
+        ResponseBody::new(Arc::clone(&incoming), named, over.clone(), done.clone(), between_bytes);
     let response = Response::from_parts(head, answered.boxed_unsync());
     let until_sent = async move {
         sent.cancelled().await;

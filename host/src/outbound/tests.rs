@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Empty, StreamBody};
 use hyper::body::Incoming;
@@ -13,7 +13,7 @@ use hyper_util::server::conn::auto;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use wasmtime_wasi_http::Error;
+use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::*;
 
@@ -71,8 +71,13 @@ async fn ask_of(
     let request = Request::get(url).body(body).expect("a request");
     let granted = grant.check(&Method::GET, request.uri())?;
     let over = CancellationToken::new();
-    let (response, _sent) = grant.send(granted, request, None, over)?.await?;
+    let (response, _sent) = grant.send(granted, request, None, over, nobody)?.await?;
     Ok(response.status())
+}
+
+/// There are no other services.
+async fn nobody(_: ServiceName, _: Request<WasiBody>) -> Result<Response<WasiBody>, Error> {
+    Err(Error::DestinationNotFound)
 }
 
 #[tokio::test]
@@ -180,7 +185,7 @@ async fn reader() -> SocketAddr {
                 let read = request.into_body().collect().await;
                 let status = if read.is_ok() { StatusCode::OK } else { StatusCode::BAD_REQUEST };
                 let body = Empty::<bytes::Bytes>::new();
-                http::Response::builder().status(status).body(body)
+                Response::builder().status(status).body(body)
             });
             tokio::spawn(async move {
                 let server = auto::Builder::new(TokioExecutor::new());
@@ -213,7 +218,8 @@ async fn a_request_without_content_may_drop_its_body() {
             }
             let request = request.body(body).expect("a request");
             let granted = grant.check(request.method(), request.uri())?;
-            let answer = grant.send(granted, request, None, CancellationToken::new())?.await;
+            let answer =
+                grant.send(granted, request, None, CancellationToken::new(), nobody)?.await;
             answer.map(|(response, _)| response.status())
         };
         for method in [Method::GET, Method::HEAD, Method::OPTIONS] {
@@ -245,7 +251,7 @@ async fn counting() -> SocketAddr {
             status += 1;
             let answer = service_fn(move |_: Request<Incoming>| {
                 let body = Empty::<bytes::Bytes>::new();
-                std::future::ready(http::Response::builder().status(status).body(body))
+                std::future::ready(Response::builder().status(status).body(body))
             });
             tokio::spawn(async move {
                 let server = auto::Builder::new(TokioExecutor::new());

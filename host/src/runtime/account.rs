@@ -239,9 +239,19 @@ fn runs_guest() -> bool {
     RUNS_GUEST.get()
 }
 
-/// Does what is the host's own: what it takes and what it frees is on no account.
+/// Changes that, and returns what it was.
+#[inline(never)]
+fn set_runs_guest(runs: bool) -> bool {
+    RUNS_GUEST.replace(runs)
+}
+
+/// Does what is the host's own: what it takes and what it frees is on no account. No guest runs
+/// meanwhile: a body that one guest reads may be another's, which has it from somewhere else.
 pub(super) fn outside<T>(work: impl FnOnce() -> T) -> T {
-    measured(work).0
+    let ran = set_runs_guest(false);
+    let done = measured(work).0;
+    set_runs_guest(ran);
+    done
 }
 
 /// The same, and how much more it holds after it.

@@ -18,13 +18,14 @@ use super::answer::{AnswerBody, has_content};
 use super::component::{RequestInterface, Servable};
 use super::entry::{EventGuest, Guest, RequestGuest};
 use super::exchange::{Exchange, Given};
+use super::function::FunctionCall;
 use super::handlers::AsyncHandling;
 use super::handlers::types::Delivery;
 use super::instance::InstanceState;
 use super::limits::LimitReached;
 use super::pool::Pool;
 use super::run::Ended;
-use super::{trace, whole};
+use super::{function, trace, whole};
 use crate::escape::cut;
 
 /// Bytes of an error of `wasi:http` that a guest answers with.
@@ -37,6 +38,8 @@ pub(crate) enum Call {
     /// The same of one that is handed over whole.
     Whole(whole::Head),
     Delivery(Box<Delivery>),
+    /// Of a function by another service.
+    Function(Box<FunctionCall>),
 }
 
 impl Call {
@@ -58,6 +61,7 @@ impl Call {
             Self::Request(head) => trace::of_request(&head.headers),
             Self::Whole(head) => head.trace.clone(),
             Self::Delivery(delivery) => trace::of_delivery(delivery),
+            Self::Function(call) => call.trace.clone(),
         }
     }
 }
@@ -76,7 +80,7 @@ pub(crate) async fn call(
             Ok(body) => body,
             Err(broken) => return Ended { instance: None, result: Err(broken.into()) },
         },
-        Call::Request(_) | Call::Delivery(_) => Bytes::new(),
+        Call::Request(_) | Call::Delivery(_) | Call::Function(_) => Bytes::new(),
     };
     let mut instance = match pool.take().await {
         Ok(instance) => instance,
@@ -115,6 +119,12 @@ pub(crate) async fn call(
                         Box::pin(call_async(store, guest, *delivery, exchange)).await
                     }
                 },
+                // Boxed, so that requests don't carry it.
+                (Call::Function(call), Guest { instance, .. }) => {
+                    let program = pool.program();
+                    Box::pin(function::call(store, program, instance, call, &exchange, &account))
+                        .await
+                }
                 (Call::Request(_) | Call::Whole(_), _) => {
                     Err(wasmtime::Error::msg("the component takes no requests"))
                 }

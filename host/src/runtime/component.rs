@@ -1,14 +1,17 @@
 //! From a compiled component to a program that makes instances.
 
 use std::fmt;
+use std::sync::Arc;
 
 use wasmtime::Engine;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, InstancePre};
 
+use super::calls::Wanted;
 use super::compile::{Abi, Facts};
 use super::engine::{Runtime, slots_of};
-use super::entry::Entries;
+use super::entry::{Entries, FunctionEntry};
+use super::functions::{Interface, is_of_services};
 use super::instance::InstanceState;
 use super::limits::{MAX_COMPONENT_INSTANCES, MAX_MEMORIES};
 use super::words::words;
@@ -39,6 +42,8 @@ pub struct Program {
     pub(super) pre: InstancePre<InstanceState>,
     pub(super) entries: Entries,
     servable: Servable,
+    provides: Arc<[Interface]>,
+    uses: Arc<[Interface]>,
     is_concurrent: bool,
     /// How many of the host's slots an instance takes.
     pub(super) slots: u32,
@@ -46,13 +51,15 @@ pub struct Program {
     pub(super) steps: Steps,
 }
 
-/// What makes a component worth deploying: one of the two at least.
+/// What makes a component worth deploying: one of the three at least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Servable {
     /// How requests reach it, if at all.
     pub requests: Option<RequestInterface>,
     /// How events reach it, if at all.
     pub events: Option<EventInterface>,
+    /// Whether other services may call it, by interfaces of its own.
+    pub calls: bool,
 }
 
 /// The interface through which a component takes requests.
@@ -78,6 +85,10 @@ pub enum EventInterface {
 impl LoadedComponent {
     pub(super) fn new(component: Component, facts: Facts) -> Self {
         Self { component, facts }
+    }
+
+    pub(super) fn component(&self) -> &Component {
+        &self.component
     }
 
     /// The names of what it exports, with versions.
@@ -123,7 +134,9 @@ impl Servable {
         } else {
             None
         };
-        (requests.is_some() || events.is_some()).then_some(Self { requests, events })
+        let calls = exports.iter().any(|export| is_of_services(export));
+        let is_servable = requests.is_some() || events.is_some() || calls;
+        is_servable.then_some(Self { requests, events, calls })
     }
 
     /// Whether it is the host that calls this export.
@@ -149,6 +162,28 @@ impl Program {
         self.servable
     }
 
+    /// The interfaces through which other services may call it.
+    #[must_use]
+    pub fn provides(&self) -> &[Interface] {
+        &self.provides
+    }
+
+    /// The interfaces that other services provide to it.
+    #[must_use]
+    pub fn uses(&self) -> &[Interface] {
+        &self.uses
+    }
+
+    /// Whether it has the function that another service wants.
+    pub(crate) fn serves(&self, wanted: &Wanted) -> bool {
+        self.function(wanted).is_some()
+    }
+
+    /// Where its function is that another service wants.
+    pub(super) fn function(&self, wanted: &Wanted) -> Option<&FunctionEntry> {
+        self.entries.function(wanted)
+    }
+
     /// Whether it awaits and streams by the component model's own means.
     pub(super) fn is_concurrent(&self) -> bool {
         self.is_concurrent
@@ -162,6 +197,8 @@ impl Runtime {
     /// Every reason why it cannot be served, in words, not only the first.
     pub fn link(&self, loaded: &LoadedComponent) -> Result<Program, Vec<String>> {
         let mut reasons = missing_imports(loaded);
+        let (provides, uses) = (loaded.provides(), loaded.uses());
+        reasons.extend(uses.iter().flat_map(uncallable));
         let Some(servable) = loaded.servable() else {
             reasons.push(not_servable(&loaded.exports()));
             return Err(reasons);
@@ -175,15 +212,26 @@ impl Runtime {
             return Err(reasons);
         }
         let failed = |error: wasmtime::Error| vec![words(&error)];
-        let pre = linker.instantiate_pre(&loaded.component).map_err(failed)?;
-        let entries = Entries::of(servable, &pre).map_err(failed)?;
+        let pre = match uses.as_slice() {
+            [] => linker.instantiate_pre(&loaded.component).map_err(failed)?,
+            _ => {
+                // Another component's imports of the same name may have other types.
+                let mut linker = linker.clone();
+                super::imports::link_services(&mut linker, &uses, self.callees())
+                    .map_err(failed)?;
+                linker.instantiate_pre(&loaded.component).map_err(failed)?
+            }
+        };
+        let entries = Entries::of(servable, &provides, &pre).map_err(failed)?;
         let required = loaded.component.resources_required();
         // Unknown only where modules are imported, which the host provides none of.
         let memories = required.map_or(MAX_MEMORIES, |required| required.num_memories);
         let abi = if is_concurrent { Abi::Async } else { Abi::Sync };
         let slots =
             slots_of(abi, memories, loaded.facts.instances.unwrap_or(MAX_COMPONENT_INSTANCES));
-        Ok(Program { pre, entries, servable, is_concurrent, slots, steps: loaded.facts.steps })
+        let (provides, uses) = (provides.into(), uses.into());
+        let steps = loaded.facts.steps;
+        Ok(Program { pre, entries, servable, provides, uses, is_concurrent, slots, steps })
     }
 }
 
@@ -201,6 +249,14 @@ fn too_many_instances(instances: Option<u32>) -> Option<String> {
                 .to_owned(),
         ),
     }
+}
+
+/// What stands against an interface of another service's.
+fn uncallable(used: &Interface) -> impl Iterator<Item = String> {
+    let name = &used.name;
+    used.uncallable
+        .iter()
+        .map(move |(function, why)| format!("import {name}: {function} cannot be called: {why}"))
 }
 
 fn missing_imports(loaded: &LoadedComponent) -> Vec<String> {
@@ -223,6 +279,8 @@ fn provides(engine: &Engine, name: &str, item: &ComponentItem) -> bool {
         ComponentItem::ComponentInstance(instance) => {
             instance.exports(engine).all(|(_, item)| matches!(item.ty, ComponentItem::Type(_)))
                 || super::imports::provides(name)
+                // Another service provides it.
+                || is_of_services(name)
         }
         ComponentItem::Type(_) => true,
         _ => super::imports::provides(name),
@@ -262,7 +320,9 @@ pub fn not_servable(exports: &[String]) -> String {
     format!(
         "it exports {found}; a service exports any of wasi:http/incoming-handler@0.2.x \
          (world wasi:http/proxy), wasi:http/handler@0.3.x (world wasi:http/service), \
-         hotdock:http/handler@0.1.x, hotdock:events/handler@0.1.x and hotdock:events/async-handler@0.1.x"
+         hotdock:http/handler@0.1.x, hotdock:events/handler@0.1.x, \
+         hotdock:events/async-handler@0.1.x and interfaces of its own (shop:cart/carts@1.0.0) for \
+         other services"
     )
 }
 
@@ -278,13 +338,14 @@ impl fmt::Debug for Program {
     }
 }
 
-/// `wasi:http 0.2, hotdock:events`
+/// `wasi:http 0.2, hotdock:events, calls`
 impl fmt::Display for Servable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let requests = self.requests.map(|requests| requests.to_string());
         let events = self.events.map(|events| events.to_string());
-        let both: Vec<_> = requests.into_iter().chain(events).collect();
-        f.write_str(&both.join(", "))
+        let calls = self.calls.then(|| "calls".to_owned());
+        let all: Vec<_> = requests.into_iter().chain(events).chain(calls).collect();
+        f.write_str(&all.join(", "))
     }
 }
 

@@ -12,6 +12,7 @@ use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Engine, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use super::account::Total;
+use super::calls::{Callees, CalleesCell};
 use super::compile::{Abi, compile_config, facts_of};
 use super::component::LoadedComponent;
 use super::imports;
@@ -20,6 +21,7 @@ use super::instance::InstanceState;
 use super::lane::SlowLane;
 use super::limits::{MAX_CORE_MODULES, MAX_MEMORIES, MAX_TABLES};
 use super::memories::Memories;
+use super::neighbours::{Neighbours, NeighboursCell};
 use super::pool::WeakPool;
 use super::pools::Pools;
 use super::slots::{NoSlot, OverShare, Slot, Slots};
@@ -60,6 +62,8 @@ struct Inner {
     plain: Serving,
     asynchronous: Serving,
     outbound: Outbound,
+    neighbours: NeighboursCell,
+    callees: CalleesCell,
     slots: Slots,
     services: Services,
     slow_lane: SlowLane,
@@ -145,6 +149,8 @@ impl Runtime {
             plain,
             asynchronous,
             outbound,
+            neighbours: NeighboursCell::default(),
+            callees: CalleesCell::default(),
             slots,
             services: Services::default(),
             slow_lane,
@@ -177,6 +183,26 @@ impl Runtime {
         let component = component.map_err(RuntimeError::Load)?;
         let facts = facts_of(compiled).map_err(|error| RuntimeError::Load(error.into()))?;
         Ok(LoadedComponent::new(component, facts))
+    }
+
+    /// Has requests to services by name answered so. Until then there are no such services;
+    /// only the first to be named answers.
+    pub(crate) fn answers_by_name(&self, neighbours: Arc<dyn Neighbours>) {
+        _ = self.inner.neighbours.set(neighbours);
+    }
+
+    pub(super) fn neighbours(&self) -> &NeighboursCell {
+        &self.inner.neighbours
+    }
+
+    /// Has `callees` run the calls of services by services from here on.
+    pub(crate) fn connect(&self, callees: Arc<dyn Callees>) {
+        let is_first = self.inner.callees.set(callees).is_ok();
+        debug_assert!(is_first, "calls are connected once");
+    }
+
+    pub(super) fn callees(&self) -> &CalleesCell {
+        &self.inner.callees
     }
 
     pub(super) fn outbound(&self) -> &Outbound {

@@ -1,20 +1,38 @@
-//! The exports through which a program takes requests and events.
+//! The exports through which a program takes requests, events and calls.
 
-use wasmtime::component::{Instance, InstancePre};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use wasmtime::component::{ComponentExportIndex, Func, Instance, InstancePre};
 use wasmtime_wasi_http::{p2, p3};
 
+use super::calls::{Wanted, print};
 use super::component::{EventInterface, RequestInterface, Servable};
+use super::functions::{Interface, Signature, semver_key};
 use super::handlers::{
     AsyncHandling, AsyncHandlingIndices, Handling, HandlingIndices, WholeService,
     WholeServiceIndices,
 };
 use super::instance::InstanceState;
+use crate::digest::Digest;
 
 /// Where a program's exports are, looked up by name once.
 #[derive(Clone)]
 pub(super) struct Entries {
     requests: Option<RequestEntry>,
     events: Option<EventEntry>,
+    functions: Arc<Functions>,
+}
+
+/// By what versions of an interface have in common, and by the function's name. A component may
+/// have several versions of one.
+type Functions = BTreeMap<String, BTreeMap<String, Vec<FunctionEntry>>>;
+
+/// A function that other services may call.
+pub(super) struct FunctionEntry {
+    index: ComponentExportIndex,
+    pub(super) signature: Signature,
+    print: Digest,
 }
 
 #[derive(Clone)]
@@ -34,6 +52,8 @@ enum EventEntry {
 pub(super) struct Guest {
     pub(super) requests: Option<RequestGuest>,
     pub(super) events: Option<EventGuest>,
+    /// Where its functions are.
+    pub(super) instance: Instance,
 }
 
 /// Takes requests.
@@ -52,6 +72,7 @@ pub(super) enum EventGuest {
 impl Entries {
     pub(super) fn of(
         servable: Servable,
+        provided: &[Interface],
         pre: &InstancePre<InstanceState>,
     ) -> wasmtime::Result<Self> {
         let requests = match servable.requests {
@@ -71,7 +92,14 @@ impl Entries {
             Some(EventInterface::Sync) => Some(EventEntry::Sync(HandlingIndices::new(pre)?)),
             Some(EventInterface::Async) => Some(EventEntry::Async(AsyncHandlingIndices::new(pre)?)),
         };
-        Ok(Self { requests, events })
+        let functions = Arc::new(functions(provided, pre)?);
+        Ok(Self { requests, events, functions })
+    }
+
+    /// Where the function is that another service wants, of the same type.
+    pub(super) fn function(&self, wanted: &Wanted) -> Option<&FunctionEntry> {
+        let entries = self.functions.get(wanted.key())?.get(&wanted.function)?;
+        entries.iter().find(|entry| entry.print == wanted.print)
     }
 
     /// The exports of an instance of the program.
@@ -97,6 +125,37 @@ impl Entries {
             Some(EventEntry::Sync(entry)) => Some(EventGuest::Sync(entry.load(store, instance)?)),
             Some(EventEntry::Async(entry)) => Some(EventGuest::Async(entry.load(store, instance)?)),
         };
-        Ok(Guest { requests, events })
+        Ok(Guest { requests, events, instance: *instance })
     }
+}
+
+impl FunctionEntry {
+    /// The function in an instance.
+    pub(super) fn load(
+        &self,
+        store: &mut wasmtime::Store<InstanceState>,
+        instance: &Instance,
+    ) -> Option<Func> {
+        instance.get_func(store, self.index)
+    }
+}
+
+fn functions(
+    provided: &[Interface],
+    pre: &InstancePre<InstanceState>,
+) -> wasmtime::Result<Functions> {
+    let mut functions = Functions::new();
+    for interface in provided {
+        let component = pre.component();
+        let missing = || wasmtime::Error::msg("an export of the component is not where it was");
+        let within = component.get_export_index(None, &*interface.name).ok_or_else(missing)?;
+        for (name, signature) in &interface.functions {
+            let index = component.get_export_index(Some(&within), &**name).ok_or_else(missing)?;
+            let (signature, print) = (signature.clone(), print(signature));
+            let entry = FunctionEntry { index, signature, print };
+            let of_interface = functions.entry(semver_key(&interface.name).to_owned()).or_default();
+            of_interface.entry(name.clone()).or_default().push(entry);
+        }
+    }
+    Ok(functions)
 }

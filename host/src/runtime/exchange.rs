@@ -4,18 +4,24 @@
 //! The guest's store is inside the future that runs it, so the driver cannot
 //! look into it; it looks here after each poll.
 
+mod departing;
+
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
-use http::{Method, Response};
+use bytes::Bytes;
+use http::Response;
 use tokio::sync::oneshot;
 
 use super::answer::AnswerBody;
+use super::calls::Lineage;
 use super::handlers::types::Failure;
-use super::outside::{self, Departure, Outside, RequestKeys, Withheld};
+use super::outside::{Outside, RequestKeys};
 use super::replay::ReplayBody;
 use crate::state::{Budget, Store, Transaction};
+
+pub(crate) use departing::Departing;
 
 /// One invocation's meeting place. Clones are the same place.
 #[derive(Clone)]
@@ -26,10 +32,13 @@ pub(crate) struct Exchange {
 
 /// What is invoked.
 pub(crate) enum Occasion {
-    /// A request, with the keys of the requests that it may send.
-    Request(RequestKeys),
+    /// A request, with the keys of the requests that it may send, and what it hands on to
+    /// those that it calls, where it may call any.
+    Request(RequestKeys, Option<Box<Lineage>>),
     /// A delivery, with the same.
-    Delivery(RequestKeys),
+    Delivery(RequestKeys, Option<Box<Lineage>>),
+    /// A call by another service, with the same; `is_read_only`: it may not write.
+    Function { keys: RequestKeys, lineage: Option<Box<Lineage>>, is_read_only: bool },
     /// A candidate's health path, which nothing must notice.
     Probe,
 }
@@ -42,6 +51,8 @@ pub(crate) enum CommitRefused {
          that the event is done; publish an event for the rest instead"
     )]
     Delivery,
+    #[error("a call is not committed before its end: its effect would be there without its result")]
+    Call,
     #[error("nothing is committed while a candidate is asked for its health")]
     Probe,
 }
@@ -66,6 +77,10 @@ struct State {
     /// Its outgoing requests; `None` for a probe.
     outside: Option<Outside>,
     commit_refused: Option<CommitRefused>,
+    /// What it hands on to those that it calls; `None` where it calls none.
+    lineage: Option<Box<Lineage>>,
+    /// Whether it may not write.
+    is_read_only: bool,
 }
 
 /// A guest that is to go on leased: its transaction so far, and where it waits
@@ -89,11 +104,31 @@ pub(crate) enum Given {
     Response(Result<Response<AnswerBody>, String>),
     /// Whether it handled the event.
     Verdict(Result<(), Failure>),
+    /// The result of a call, and whether that says that it failed.
+    Returned { result: Bytes, is_err: bool },
 }
 
 /// The answer already left; nothing can be read or written in its transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Answered;
+
+/// Why nothing can be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unwritable {
+    #[error("answered: the answer already left, nothing can be written")]
+    Answered,
+    #[error(
+        "this call only reads, as its caller has uncommitted writes, which may still be undone: \
+         the caller is to call before it writes, or to commit first, or to publish an event"
+    )]
+    ReadOnly,
+}
+
+impl From<Answered> for Unwritable {
+    fn from(_: Answered) -> Self {
+        Self::Answered
+    }
+}
 
 /// The transaction, taken out for one call into the store; goes back when dropped.
 pub(crate) struct Held {
@@ -105,10 +140,17 @@ pub(crate) struct Held {
 
 impl Exchange {
     pub(crate) fn new(transaction: Transaction, body: ReplayBody, occasion: Occasion) -> Self {
-        let (keys, commit_refused) = match occasion {
-            Occasion::Request(keys) => (Some(keys), None),
-            Occasion::Delivery(keys) => (Some(keys), Some(CommitRefused::Delivery)),
-            Occasion::Probe => (None, Some(CommitRefused::Probe)),
+        let mut may_only_read = false;
+        let (keys, lineage, commit_refused) = match occasion {
+            Occasion::Request(keys, lineage) => (Some(keys), lineage, None),
+            Occasion::Delivery(keys, lineage) => {
+                (Some(keys), lineage, Some(CommitRefused::Delivery))
+            }
+            Occasion::Function { keys, lineage, is_read_only } => {
+                may_only_read = is_read_only;
+                (Some(keys), lineage, Some(CommitRefused::Call))
+            }
+            Occasion::Probe => (None, None, Some(CommitRefused::Probe)),
         };
         let state = State {
             transaction: Some(transaction),
@@ -124,14 +166,34 @@ impl Exchange {
             readers: Vec::new(),
             outside: keys.map(Outside::new),
             commit_refused,
+            lineage,
+            is_read_only: may_only_read,
         };
         Self { state: Arc::new(Mutex::new(state)), body }
     }
 
     /// The transaction, for one call into the store.
     pub(crate) fn hold(&self) -> Result<Held, Answered> {
-        let transaction = self.lock().transaction.take().ok_or(Answered)?;
+        self.lend(&mut self.lock())
+    }
+
+    /// The same for one call that writes.
+    pub(crate) fn hold_to_write(&self) -> Result<Held, Unwritable> {
+        let mut state = self.lock();
+        if state.is_read_only {
+            return Err(Unwritable::ReadOnly);
+        }
+        Ok(self.lend(&mut state)?)
+    }
+
+    fn lend(&self, state: &mut State) -> Result<Held, Answered> {
+        let transaction = state.transaction.take().ok_or(Answered)?;
         Ok(Held { exchange: self.clone(), transaction: Some(transaction), is_late: false })
+    }
+
+    /// Whether it may write at all.
+    pub(crate) fn may_write(&self) -> Result<(), Unwritable> {
+        if self.lock().is_read_only { Err(Unwritable::ReadOnly) } else { Ok(()) }
     }
 
     /// After the answer: another transaction, for one call that only reads. It sees what is
@@ -196,7 +258,7 @@ impl Exchange {
         let has_writes = transaction.as_ref().is_some_and(Transaction::has_writes);
         state.is_committing = has_writes && matches!(given, Given::Response(Ok(_)));
         // That an event is done is a write, too.
-        state.answered_writes = matches!(given, Given::Verdict(_))
+        state.answered_writes = matches!(given, Given::Verdict(_) | Given::Returned { .. })
             || transaction.as_ref().is_none_or(Transaction::has_writes);
         state.answer = Some(Answer { given, transaction });
         let waiting = state.waiting.take();
@@ -291,22 +353,6 @@ impl Exchange {
     /// Notes that an explicit commit met a conflict.
     pub(crate) fn note_commit_conflict(&self) {
         self.lock().commit_conflicted = true;
-    }
-
-    /// Lets an outgoing request go, as far as the transaction is concerned.
-    pub(crate) fn depart(&self, method: &Method) -> Result<Departure, Withheld> {
-        let mut state = self.lock();
-        let State { transaction, outside, answered, answered_writes, .. } = &mut *state;
-        let Some(outside) = outside else { return Err(Withheld::Probe) };
-        if outside.is_over() {
-            return Err(Withheld::NoInvocation);
-        }
-        match transaction {
-            Some(transaction) => outside::check(transaction)?,
-            None if *answered && !*answered_writes => {}
-            None => return Err(Withheld::Writes),
-        }
-        Ok(outside.depart(method))
     }
 
     /// Whether the invocation may run again: nothing outside was told, and its

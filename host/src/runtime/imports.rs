@@ -8,15 +8,17 @@ mod keyvalue;
 mod logging;
 mod outbound;
 mod publisher;
+mod services;
 mod sql;
 mod transaction;
 
 pub(super) use outbound::OutboundHooks;
+pub(super) use services::link as link_services;
 
 use wasmtime::component::{HasData, Linker};
 
 use super::compile::Abi;
-use super::exchange::{Answered, Held};
+use super::exchange::{Answered, Held, Unwritable};
 use super::instance::InstanceState;
 use crate::state;
 
@@ -140,6 +142,11 @@ fn is_release(wanted: &str, version: &str) -> bool {
 /// The transaction of the current invocation, for one call into the store.
 fn hold(state: &InstanceState) -> Result<Held, Answered> {
     state.exchange.as_ref().ok_or(Answered)?.hold()
+}
+
+/// The same for one call that writes.
+fn hold_to_write(state: &InstanceState) -> Result<Held, Unwritable> {
+    state.exchange.as_ref().ok_or(Answered)?.hold_to_write()
 }
 
 /// The same for one call that reads, which may come after the answer.

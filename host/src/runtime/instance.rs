@@ -91,6 +91,8 @@ impl InstanceState {
             .allow_udp(false)
             .allow_ip_name_lookup(false)
             .max_random_size(MAX_RANDOM_BYTES);
+        let neighbours = Arc::clone(runtime.neighbours());
+        let hooks = OutboundHooks::new(Arc::clone(outbound), neighbours, Arc::clone(&account));
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(MAX_FIELD_BYTES);
         let mut table = ResourceTable::new();
@@ -99,7 +101,7 @@ impl InstanceState {
             table,
             wasi: wasi.build(),
             http,
-            hooks: OutboundHooks::new(Arc::clone(outbound), Arc::clone(&account)),
+            hooks,
             stdout,
             stderr,
             limits: ResourceLimits::new(&manifest.limits, runtime.memories().share(in_use)),
@@ -120,7 +122,7 @@ impl InstanceState {
         self.log_budget.reset();
         self.limits.enter();
         self.account.begin();
-        self.hooks.set_exchange(Some(exchange.clone()));
+        self.hooks.enter(exchange.clone(), trace.clone());
         self.exchange = Some(exchange);
         self.trace = trace;
     }
@@ -129,7 +131,7 @@ impl InstanceState {
     pub(super) fn leave(&mut self) {
         self.stdout.flush_line();
         self.stderr.flush_line();
-        self.hooks.set_exchange(None);
+        self.hooks.leave();
         self.exchange = None;
     }
 }

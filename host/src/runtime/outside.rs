@@ -4,10 +4,13 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
+
 use http::Method;
 use tokio_util::sync::CancellationToken;
 use uuid::{Builder, Uuid};
 
+use super::calls::{Known, Past, Remembered, Wanted};
 use crate::digest::Digest;
 use crate::state::Transaction;
 
@@ -25,6 +28,10 @@ struct Shared {
     id: OnceLock<Uuid>,
     /// [`TOLD`] and the like.
     stands: AtomicU8,
+    /// Whether it may be repeated, also by another process, under the same id.
+    is_repeatable: bool,
+    /// The calls that it made of other services; made with the first.
+    calls: OnceLock<Arc<Remembered>>,
 }
 
 /// An unsafe request was sent.
@@ -39,6 +46,8 @@ pub(crate) struct Outside {
     keys: RequestKeys,
     sent: bool,
     unsafe_requests: u64,
+    /// Its calls of other services, if it made any.
+    past: Option<Box<Past>>,
     is_over: bool,
     /// Made with the first request: most invocations send none.
     over: Option<CancellationToken>,
@@ -68,6 +77,12 @@ pub(crate) enum Withheld {
          first SQL write"
     )]
     Leased,
+    /// It would tell others what may be undone.
+    #[error(
+        "an unsafe request is not sent in a call whose caller has uncommitted writes: such a call \
+         only reads; call before writing, or commit first, or publish an event"
+    )]
+    ReadOnly,
     /// A candidate must not be noticed.
     #[error("a request is not sent while a candidate is asked for its health")]
     Probe,
@@ -85,7 +100,7 @@ impl RequestKeys {
         let (bytes, _) = digest.as_bytes().split_at(16);
         let bytes = bytes.try_into().expect("16 of a digest's bytes");
         let id = Builder::from_custom_bytes(bytes).into_uuid().into();
-        Self { shared: Arc::new(Shared { id, stands: AtomicU8::new(0) }) }
+        Self { shared: Arc::new(Shared { id, is_repeatable: true, ..Shared::default() }) }
     }
 
     /// A commit of the guest's begins. Noted before it does: the run may be dropped
@@ -105,6 +120,7 @@ impl RequestKeys {
     /// Whether something of it may stand, however it ends.
     pub(crate) fn has_effects(&self) -> bool {
         self.shared.stands.load(Ordering::Acquire) != 0
+            || self.shared.calls.get().is_some_and(|calls| calls.has_effects())
     }
 
     /// The key of the invocation's unsafe request with this number.
@@ -115,7 +131,7 @@ impl RequestKeys {
 
 impl Outside {
     pub(crate) fn new(keys: RequestKeys) -> Self {
-        Self { keys, sent: false, unsafe_requests: 0, is_over: false, over: None }
+        Self { keys, sent: false, unsafe_requests: 0, past: None, is_over: false, over: None }
     }
 
     /// What of the invocation stands.
@@ -137,6 +153,34 @@ impl Outside {
         Departure { idempotency_key, over }
     }
 
+    /// Looks a call of another service up that is about to leave, and notes that it does: what
+    /// an earlier run's came to, if there was one; and under what the callee is to keep the
+    /// result, where this invocation can be repeated.
+    pub(crate) fn depart_to_call(
+        &mut self,
+        wanted: &Arc<Wanted>,
+        arguments: &Bytes,
+        is_read_only: bool,
+    ) -> (Known, Option<Digest>, CancellationToken) {
+        self.sent = true;
+        let shared = &self.keys.shared;
+        let is_kept = shared.is_repeatable && !is_read_only;
+        let past = self.past.get_or_insert_default();
+        let remembered = shared.calls.get_or_init(Arc::default);
+        let known = remembered.look_up(past, wanted, arguments, is_kept || is_read_only);
+        let over = self.over.get_or_insert_default().child_token();
+        // It is looked up once more.
+        let is_waited_for = matches!(known, Known::GoesOn(_));
+        let id = (is_kept && !is_waited_for).then(|| {
+            let names = [wanted.key().as_bytes(), wanted.function.as_bytes(), arguments];
+            let digest = Digest::of_parts(&names);
+            let ordinal = past.ordinal(digest);
+            let id = shared.id.get_or_init(Uuid::new_v4);
+            Digest::of_parts(&[id.as_bytes(), &ordinal.to_be_bytes(), digest.as_bytes()])
+        });
+        (known, id, over)
+    }
+
     /// The invocation is over. Returns what is to be cancelled: it ends what is still
     /// under way.
     pub(crate) fn end(&mut self) -> Option<CancellationToken> {
@@ -153,9 +197,11 @@ impl Outside {
         self.sent
     }
 
-    /// Whether a request left that may have changed something.
+    /// Whether a request left that may have changed something, or a call that another run would
+    /// make again.
     pub(crate) fn was_told(&self) -> bool {
-        self.unsafe_requests > 0
+        let calls = self.keys.shared.calls.get();
+        self.unsafe_requests > 0 || calls.is_some_and(|calls| calls.is_incomplete())
     }
 }
 

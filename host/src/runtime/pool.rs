@@ -107,6 +107,12 @@ impl Pool {
         self.inner.program.servable()
     }
 
+    /// Its program.
+    #[must_use]
+    pub fn program(&self) -> &Program {
+        &self.inner.program
+    }
+
     /// What its instances run on.
     pub(super) fn runtime(&self) -> &Runtime {
         &self.inner.runtime

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName};
 use super::handlers::types::{Delivery, ExtensionValue};
 
 /// The attribute of an event.
-pub(super) const TRACEPARENT: &str = "traceparent";
+pub(in crate::runtime) const TRACEPARENT: &str = "traceparent";
 
 /// The header of a request (W3C Trace Context). Each request is looked through for it, so
 /// it is not to be made of a text each time.

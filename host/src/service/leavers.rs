@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 
 use crate::config::site;
+use crate::name::ServiceName;
 
 /// So many are known at the most; who comes then does not count.
 const MOST: usize = 4096;
@@ -17,19 +18,35 @@ const MOST: usize = 4096;
 /// The clients that left since they were forgotten.
 #[derive(Debug, Default)]
 pub struct Leavers {
-    seen: Mutex<HashSet<Ipv6Addr>>,
+    seen: Mutex<HashSet<Leaver>>,
+}
+
+/// Who may leave.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Leaver {
+    Site(Ipv6Addr),
+    Service(ServiceName),
 }
 
 impl Leavers {
     /// One left. Returns whether it, or one of its site, had not done so before.
     pub fn is_first(&self, client: IpAddr) -> bool {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.len() < MOST && seen.insert(site(client))
+        self.left(Leaver::Site(site(client)))
+    }
+
+    /// The same of a service that asked by name.
+    pub fn is_first_of(&self, service: &ServiceName) -> bool {
+        self.left(Leaver::Service(service.clone()))
     }
 
     /// Each counts again.
     pub fn forget(&self) {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = HashSet::new();
+    }
+
+    fn left(&self, leaver: Leaver) -> bool {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.len() < MOST && seen.insert(leaver)
     }
 }
 
@@ -46,6 +63,8 @@ mod tests {
         assert!(leavers.is_first(address("192.0.2.2")));
         assert!(leavers.is_first(address("2001:db8::1")));
         assert!(!leavers.is_first(address("2001:db8::2")), "of the same site");
+        let cart = "cart".parse().expect("a name");
+        assert!(leavers.is_first_of(&cart) && !leavers.is_first_of(&cart));
         leavers.forget();
         assert!(leavers.is_first(address("192.0.2.1")));
     }

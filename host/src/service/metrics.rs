@@ -69,6 +69,7 @@ pub enum Outcome {
 pub struct ServiceMetrics {
     requests: Ended,
     deliveries: Ended,
+    calls: Ended,
     /// Of those that were answered, how they ended after it, where they did not end well.
     after_answer: [AtomicU64; Outcome::ALL.len()],
     reruns: AtomicU64,
@@ -190,6 +191,7 @@ impl ServiceMetrics {
         match kind {
             Kind::Request => &self.requests,
             Kind::Delivery => &self.deliveries,
+            Kind::Call => &self.calls,
         }
     }
 }
@@ -311,7 +313,7 @@ impl Collector for ServiceCollector {
 /// What is counted, the counter's name and help text, and those of its durations.
 type ReadKind = (Kind, &'static str, &'static str, &'static str, &'static str);
 
-const KINDS: [ReadKind; 2] = [
+const KINDS: [ReadKind; 3] = [
     (
         Kind::Request,
         "hotdock_requests",
@@ -325,6 +327,13 @@ const KINDS: [ReadKind; 2] = [
         "Deliveries to a service's handler by how they ended",
         "hotdock_handler_duration_seconds",
         "From a delivery to its handler until its effect is durable",
+    ),
+    (
+        Kind::Call,
+        "hotdock_calls",
+        "Calls of a service by others, by how they ended",
+        "hotdock_call_duration_seconds",
+        "From a call by another service until its effect is durable",
     ),
 ];
 

@@ -19,6 +19,9 @@ pub struct Service {
     pub name: ServiceName,
     /// Which version gets which requests.
     pub traffic: Traffic,
+    /// What of it another service reaches that asks for it by name: the routes of its versions,
+    /// at whatever host.
+    pub routes: RouteTable,
     /// Its permits and queue; shared by its versions.
     pub admission: Arc<Admission>,
     /// Its durable state; shared by its versions.
@@ -110,7 +113,8 @@ impl Registry {
         let lost = had_traffic.filter(|version| !has_it(version)).cloned().collect();
         let mut services = current.services.clone();
         let store = Arc::clone(store);
-        let service = Service { name: name.clone(), traffic, admission, store, metrics };
+        let routes = RouteTable::of_service(name, traffic.versions().map(|each| each.routes()));
+        let service = Service { name: name.clone(), traffic, routes, admission, store, metrics };
         services.insert(name.clone(), Arc::new(service));
         self.store(services, name)?;
         Ok(lost)

@@ -80,6 +80,20 @@ impl RouteTable {
         (table, conflicts)
     }
 
+    /// The routes of one service's versions, by path and method alone: who asks for the service
+    /// by its name does not ask for a host.
+    pub fn of_service<'a>(
+        name: &ServiceName,
+        routes: impl IntoIterator<Item = &'a [Route]>,
+    ) -> Self {
+        let mut table = Self::default();
+        for route in routes.into_iter().flatten() {
+            let anywhere = Route { host: None, ..route.clone() };
+            table.insert(name, &anywhere).expect("a service is in nobody's way but others'");
+        }
+        table
+    }
+
     /// Whether the host makes a difference to any of them.
     #[must_use]
     pub fn names_hosts(&self) -> bool {
@@ -183,7 +197,8 @@ fn allow(allowed: &mut Vec<Method>, method: &Method) {
 }
 
 /// Whether one of a version's routes leads to it with this request.
-pub(super) fn leads_to(routes: &[Route], head: &Parts) -> bool {
+/// `at_any_host`: whatever host it is for.
+pub(super) fn leads_to(routes: &[Route], head: &Parts, at_any_host: bool) -> bool {
     let path = path::normal(head.uri.path());
     let path = without_slash(&path);
     let host = head.uri.host().map(canonical);
@@ -191,7 +206,8 @@ pub(super) fn leads_to(routes: &[Route], head: &Parts) -> bool {
         let prefix = path::normal(&route.path);
         let rest = path.strip_prefix(without_slash(&prefix));
         let at_host = route.host.as_deref().map(canonical);
-        let at_host = at_host.is_none() || is_host(at_host.as_deref(), host.as_deref());
+        let at_host =
+            at_any_host || at_host.is_none() || is_host(at_host.as_deref(), host.as_deref());
         let method = route.methods.as_ref().is_none_or(|methods| takes(methods, &head.method));
         at_host && method && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     })
@@ -375,6 +391,22 @@ mod tests {
             assert_eq!(found(&table, Some(name), "/").as_deref(), Some("six"), "{name}");
         }
         assert_eq!(found(&table, Some("shop.example.."), "/"), None);
+    }
+
+    #[test]
+    fn by_its_name_a_service_has_its_own_routes_at_any_host() {
+        let name = "shop".parse().expect("a name");
+        let methods = Some(vec![Method::GET]);
+        let at_host = Route { host: Some("shop.example".to_owned()), methods, ..route("/shop") };
+        let more = [at_host.clone(), route("/more")];
+        let table = RouteTable::of_service(&name, [&[at_host][..], &more]);
+        for path in ["/shop", "/shop/7", "/more"] {
+            assert_eq!(found(&table, None, path).as_deref(), Some("shop"), "{path}");
+        }
+        assert_eq!(found(&table, None, "/other"), None);
+        assert_eq!(table.find(None, "/x/../more", &Method::GET), RouteMatch::Ambiguous);
+        let refused = table.find(None, "/shop", &Method::POST);
+        assert_eq!(refused, RouteMatch::MethodNotAllowed(vec![Method::GET, Method::HEAD]));
     }
 
     #[test]

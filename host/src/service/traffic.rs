@@ -8,6 +8,7 @@ mod ticket;
 
 use std::sync::Arc;
 
+use http::HeaderMap;
 use http::request::Parts;
 
 use super::Version;
@@ -15,6 +16,7 @@ use super::routes::leads_to;
 use crate::digest::Digest;
 use crate::manifest::Sticky;
 use crate::name::ServiceName;
+use crate::runtime::calls::Place;
 
 pub use plan::{Rule, Share, TrafficError, TrafficPlan};
 pub use ticket::Ticket;
@@ -87,6 +89,44 @@ impl Traffic {
         }
     }
 
+    /// The version that a call goes to from an invocation with this place, among those that
+    /// have what it calls.
+    pub(crate) fn choose_for_call(
+        &self,
+        place: &Place,
+        takes: impl Fn(&Version) -> bool,
+    ) -> Option<&Arc<Version>> {
+        let version = match (self.shares.as_slice(), place) {
+            ([(only, _)], _) => only,
+            (_, Place::Key(key)) => self.at(self.point(key.as_bytes()), &takes),
+            (_, Place::Request { head, token, point }) => {
+                let ruled = self.ruled(&head.headers, &takes);
+                ruled.unwrap_or_else(|| {
+                    let sticky = match &self.plan.sticky {
+                        Some(Sticky::Cookie) => token.map(|token| self.point(&token.to_be_bytes())),
+                        Some(Sticky::Header(name)) => {
+                            let value = head.headers.get(name.as_str());
+                            value.map(|value| self.point(value.as_bytes()))
+                        }
+                        None => None,
+                    };
+                    self.at(sticky.unwrap_or(*point), &takes)
+                })
+            }
+        };
+        takes(version).then_some(version)
+    }
+
+    /// The version that the first rule names that applies, if there is one.
+    fn ruled(
+        &self,
+        headers: &HeaderMap,
+        takes: impl Fn(&Version) -> bool,
+    ) -> Option<&Arc<Version>> {
+        let rule = self.plan.rules.iter().find(|rule| rule.applies(headers))?;
+        self.versions().find(|version| version.id.number == rule.version && takes(version))
+    }
+
     /// The version that deliveries of this partition key go to: the same one for
     /// as long as the weights stay.
     #[must_use]
@@ -108,12 +148,9 @@ impl Traffic {
     }
 
     fn choose_among(&self, head: &Parts, ticket: &mut Ticket) -> &Arc<Version> {
-        let takes = |version: &Version| leads_to(version.routes(), head);
-        let ruled = self.plan.rules.iter().find(|rule| rule.applies(&head.headers));
-        let ruled = ruled.and_then(|rule| {
-            self.versions().find(|version| version.id.number == rule.version && takes(version))
-        });
-        if let Some(version) = ruled {
+        let at_any_host = ticket.is_by_name();
+        let takes = |version: &Version| leads_to(version.routes(), head, at_any_host);
+        if let Some(version) = self.ruled(&head.headers, takes) {
             return version;
         }
         let point = match &self.plan.sticky {

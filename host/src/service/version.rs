@@ -10,6 +10,7 @@ use crate::digest::Digest;
 use crate::manifest::{Manifest, Route};
 use crate::name::VersionId;
 use crate::runtime::Pool;
+use crate::runtime::functions::Interface;
 
 /// A loaded version. Immutable; shared by all who hold a lease on it.
 #[derive(Debug)]
@@ -47,6 +48,24 @@ impl Version {
     #[must_use]
     pub fn routes(&self) -> &[Route] {
         self.pool.servable().routes(&self.manifest)
+    }
+
+    /// The interfaces through which other services may call it.
+    #[must_use]
+    pub fn provides(&self) -> &[Interface] {
+        self.pool.program().provides()
+    }
+
+    /// The interfaces that other services provide to it.
+    #[must_use]
+    pub fn uses(&self) -> &[Interface] {
+        self.pool.program().uses()
+    }
+
+    /// Whether it may call or ask any other service.
+    #[must_use]
+    pub fn calls(&self) -> bool {
+        !(self.manifest.capabilities.calls.is_empty() && self.uses().is_empty())
     }
 
     /// Takes a lease, or `None` when the version is retired.

@@ -24,6 +24,7 @@ const BUCKETS: usize = PER_OCTAVE * OCTAVES;
 pub struct VersionMetrics {
     requests: Counters,
     deliveries: Counters,
+    calls: Counters,
 }
 
 /// What a version is asked to do.
@@ -33,6 +34,8 @@ pub enum Kind {
     Request,
     /// To handle an event; each attempt is one.
     Delivery,
+    /// To run a function for another service.
+    Call,
 }
 
 /// How one of them ended, as far as versions are compared by it.
@@ -81,6 +84,8 @@ pub struct Measurement {
     pub requests: Series,
     /// Until what they did is durable.
     pub deliveries: Series,
+    /// The same, with the result.
+    pub calls: Series,
 }
 
 /// The same of one kind.
@@ -147,7 +152,11 @@ impl VersionMetrics {
     /// What was counted up to now.
     #[must_use]
     pub fn read(&self) -> Measurement {
-        Measurement { requests: self.requests.read(), deliveries: self.deliveries.read() }
+        Measurement {
+            requests: self.requests.read(),
+            deliveries: self.deliveries.read(),
+            calls: self.calls.read(),
+        }
     }
 
     /// One ended so after its answer, of which it is `known` to be an error already,
@@ -162,13 +171,14 @@ impl VersionMetrics {
         match kind {
             Kind::Request => &self.requests,
             Kind::Delivery => &self.deliveries,
+            Kind::Call => &self.calls,
         }
     }
 
-    /// A request for this version ended so before it had a lease.
-    pub fn count_refused(&self, outcome: Outcome) {
+    /// One for this version ended so before it had a lease.
+    pub fn count_refused(&self, kind: Kind, outcome: Outcome) {
         if let Some(ending) = Ending::of(outcome, false) {
-            self.requests.endings[ending as usize].fetch_add(1, Ordering::Relaxed);
+            self.counters(kind).endings[ending as usize].fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -233,6 +243,7 @@ impl Measurement {
         Self {
             requests: self.requests.since(&earlier.requests),
             deliveries: self.deliveries.since(&earlier.deliveries),
+            calls: self.calls.since(&earlier.calls),
         }
     }
 }
@@ -370,7 +381,7 @@ mod tests {
         metrics.begin(Kind::Delivery).ended(Outcome::Answered, None);
         metrics.begin(Kind::Delivery).ended(Outcome::NoAnswer, None);
         drop(metrics.begin(Kind::Delivery));
-        let Measurement { requests, deliveries } = metrics.read();
+        let Measurement { requests, deliveries, calls: _ } = metrics.read();
         let counts = |series: &Series| Ending::ALL.map(|ending| series.count(ending));
         assert_eq!(counts(&requests), [1, 2, 1, 1, 1, 1, 0]);
         assert_eq!(counts(&deliveries), [1, 1, 0, 0, 0, 0, 0]);

@@ -117,7 +117,9 @@ impl Keys {
 }
 
 impl KeyClaim {
-    pub(super) fn scope(&self) -> &Digest {
+    /// What it claims.
+    #[must_use]
+    pub fn scope(&self) -> &Digest {
         &self.0.scope
     }
 }

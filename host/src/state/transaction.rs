@@ -329,6 +329,11 @@ impl Transaction {
         self.finish_unless_withdrawn(&Fate::default()).await
     }
 
+    /// Ends it with nothing of it done.
+    pub fn finish_with_nothing(self) -> Committed {
+        Committed { durable: None, leased: false }
+    }
+
     /// Ends it, unless it is withdrawn before the writer has taken it.
     ///
     /// # Errors

@@ -60,17 +60,11 @@ impl Cart {
     }
 }
 
-/// The key under which a user's cart is stored. The prefix keeps a user named
-/// "anonymous" apart from the anonymous one.
-pub(crate) fn key(user: Option<&Id>) -> String {
-    user.map_or_else(|| "anonymous".to_owned(), |user| format!("user/{user}"))
-}
-
 #[cfg(test)]
 mod tests {
     use shop::Id;
 
-    use super::{Cart, MAX_PRODUCTS, MAX_TOTAL, key};
+    use super::{Cart, MAX_PRODUCTS, MAX_TOTAL};
 
     fn json(cart: &Cart) -> String {
         serde_json::to_string(cart).expect("a cart has a JSON form")
@@ -128,12 +122,5 @@ mod tests {
         assert!(cart.remove(&Id::from("42")));
         assert!(!cart.remove(&Id::from("42")));
         assert!(cart.is_empty());
-    }
-
-    #[test]
-    fn users_have_keys_of_their_own() {
-        assert_eq!(key(Some(&Id::Integer(7))), key(Some(&Id::from("7"))));
-        assert_ne!(key(Some(&Id::from("anonymous"))), key(None));
-        assert_ne!(key(Some(&Id::from("user/7"))), key(Some(&Id::from("7"))));
     }
 }

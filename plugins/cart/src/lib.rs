@@ -20,13 +20,27 @@
 //!
 //! A cart has at most 1 000 products.
 //!
-//! In the order a request meets them: `service` (answers and handles), `call` (what is asked
-//! for), `cart` (a cart and what changes it), `events` (what is published and handled).
+//! Other services call `shop:cart/carts` (`wit/shop-cart`): `get`, `add`, `remove` and
+//! `check-out`, which hands over what was in the cart and publishes nothing.
+//!
+//! In the order a request meets them: `service` (answers and handles), `request` (what is asked
+//! for), `store` (users' carts), `cart` (a cart and what changes it), `events` (what is published
+//! and handled); and `calls` (what other services call).
 
-mod call;
+mod calls;
 mod cart;
 mod events;
+mod request;
 mod service;
+mod store;
 
 hotdock_sdk::http_handler!(service::answer);
 hotdock_sdk::event_handler! { "shop.order.placed" => service::ordered }
+hotdock_sdk::export! {
+    mod carts = shop::cart::carts in "../../wit/shop-cart" {
+        fn get(user: Option<Id>) -> Result<Vec<Item>, Error> = calls::get;
+        fn add(user: Option<Id>, product: Id, quantity: u64) -> Result<(), Error> = calls::add;
+        fn remove(user: Option<Id>, product: Id) -> Result<bool, Error> = calls::remove;
+        fn check_out(user: Id) -> Result<CheckedOut, Error> = calls::check_out;
+    }
+}

@@ -2,15 +2,14 @@
 
 use hotdock_sdk::events::{self, Delivery, Failure};
 use hotdock_sdk::http::{Request, Response, json};
-use hotdock_sdk::kv::{self, Bucket};
 use hotdock_sdk::problem::Problem;
 use hotdock_sdk::routes;
 use serde_json::json as object;
 use shop::Id;
 
-use crate::call::{Add, Remove};
-use crate::cart::{Cart, key};
 use crate::events::{Placed, checked_out};
+use crate::request::{Add, Remove};
+use crate::store::Carts;
 
 pub(crate) fn answer(request: &Request) -> Response {
     routes!(request, {
@@ -26,25 +25,25 @@ fn health() -> Result<Response, Problem> {
 
 fn show(request: &Request) -> Result<Response, Problem> {
     let user: Option<Id> = request.query().optional("user_id")?;
-    json(&object!({ "cart": load(&bucket()?, user.as_ref())? }))
+    json(&object!({ "cart": Carts::open()?.load(user.as_ref())? }))
 }
 
 /// Read, modify, write: if another request was first, the host runs this again.
 fn add(request: &Request) -> Result<Response, Problem> {
     let Add { user, product, quantity } = Add::of(request)?;
-    let carts = bucket()?;
-    let mut cart = load(&carts, user.as_ref())?;
+    let carts = Carts::open()?;
+    let mut cart = carts.load(user.as_ref())?;
     cart.add(&product, quantity)?;
-    carts.set_json(&key(user.as_ref()), &cart)?;
+    carts.save(user.as_ref(), &cart)?;
     success()
 }
 
 fn remove(request: &Request) -> Result<Response, Problem> {
     let Remove { user, product } = Remove::of(request)?;
-    let carts = bucket()?;
-    let mut cart = load(&carts, user.as_ref())?;
+    let carts = Carts::open()?;
+    let mut cart = carts.load(user.as_ref())?;
     if cart.remove(&product) {
-        save(&carts, user.as_ref(), &cart)?;
+        carts.save(user.as_ref(), &cart)?;
     }
     success()
 }
@@ -53,41 +52,28 @@ fn remove(request: &Request) -> Result<Response, Problem> {
 /// visitors.
 fn check_out(request: &Request) -> Result<Response, Problem> {
     let user: Id = request.fields()?.required("user_id")?;
-    let carts = bucket()?;
-    let cart = load(&carts, Some(&user))?;
+    let carts = Carts::open()?;
+    let cart = carts.load(Some(&user))?;
     if cart.is_empty() {
         return Err(Problem::conflict("the cart is empty"));
     }
     let checkout_id = events::publish(&checked_out(&user, &cart)?)?;
-    carts.delete(&key(Some(&user)))?;
+    carts.delete(Some(&user))?;
     json(&object!({ "message": "success", "checkout_id": checkout_id }))
 }
 
 /// An order was placed: what was ordered need not be in the cart any more.
 pub(crate) fn ordered(_: &Delivery, placed: &Placed) -> Result<(), Failure> {
-    let (carts, user) = (bucket()?, Some(&placed.user_id));
-    let mut cart = load(&carts, user)?;
+    let (carts, user) = (Carts::open()?, Some(&placed.user_id));
+    let mut cart = carts.load(user)?;
     if placed.take_from(&mut cart) {
-        save(&carts, user, &cart)?;
+        carts.save(user, &cart)?;
     }
     Ok(())
 }
 
 fn success() -> Result<Response, Problem> {
     json(&object!({ "message": "success" }))
-}
-
-/// One key per user, so that different users' requests never conflict.
-fn bucket() -> Result<Bucket, kv::Error> {
-    Bucket::open("carts")
-}
-
-fn load(carts: &Bucket, user: Option<&Id>) -> Result<Cart, kv::Error> {
-    Ok(carts.get_json(&key(user))?.unwrap_or_default())
-}
-
-fn save(carts: &Bucket, user: Option<&Id>, cart: &Cart) -> Result<(), kv::Error> {
-    if cart.is_empty() { carts.delete(&key(user)) } else { carts.set_json(&key(user), cart) }
 }
 
 #[cfg(test)]

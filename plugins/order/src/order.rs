@@ -7,15 +7,15 @@ use shop::Id;
 /// An order, as the table has it and as it is sent.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub(crate) struct Order {
-    id: i64,
-    user_id: Id,
-    product_id: Id,
-    quantity: i64,
+    pub(crate) id: i64,
+    pub(crate) user_id: Id,
+    pub(crate) product_id: Id,
+    pub(crate) quantity: i64,
     /// The checkout that it comes from, if it does.
     #[serde(skip_serializing_if = "Option::is_none")]
-    checkout_id: Option<String>,
+    pub(crate) checkout_id: Option<String>,
     /// RFC 3339, UTC, whole seconds.
-    created_at: String,
+    pub(crate) created_at: String,
 }
 
 /// An order's number, as its path has it.
@@ -32,10 +32,10 @@ impl Parameter for OrderId {
 /// Some of a user's orders, newest first.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Page {
-    orders: Vec<Order>,
+    pub(crate) orders: Vec<Order>,
     /// The `before` of the next page, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    next: Option<i64>,
+    pub(crate) next: Option<i64>,
 }
 
 impl Page {

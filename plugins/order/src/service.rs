@@ -1,25 +1,16 @@
 //! Answers requests, and handles what others did.
 
-use hotdock_sdk::events::{self, Delivery, Failure};
+use hotdock_sdk::events::{Delivery, Failure};
 use hotdock_sdk::http::{Request, Response, json};
 use hotdock_sdk::problem::Problem;
-use hotdock_sdk::{params, routes, sql};
+use hotdock_sdk::routes;
 use serde_json::json as object;
 use shop::Id;
 
-use crate::call::{List, Place};
-use crate::events::{CheckedOut, Item, Placed};
-use crate::order::{Order, OrderId, Page};
-
-const INSERT: &str = "INSERT INTO orders (user_id, product_id, quantity, checkout_id, created_at)
-    VALUES (?1, ?2, ?3, ?4, strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))";
-
-const SELECT: &str = "SELECT id, user_id, product_id, quantity, checkout_id, created_at
-    FROM orders WHERE id = ?1";
-
-/// The cast is the index's: it makes 7 and '7' one user.
-const SELECT_PAGE: &str = "SELECT id, user_id, product_id, quantity, checkout_id, created_at
-    FROM orders WHERE CAST(user_id AS TEXT) = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3";
+use crate::events::CheckedOut;
+use crate::order::OrderId;
+use crate::request::{List, Place};
+use crate::{calls, store};
 
 pub(crate) fn answer(request: &Request) -> Response {
     routes!(request, {
@@ -34,49 +25,47 @@ fn health() -> Result<Response, Problem> {
 }
 
 fn list(request: &Request) -> Result<Response, Problem> {
-    let List { user, limit, before } = List::of(request)?;
-    // One more than asked for: it says whether another page follows.
-    let orders = sql::query(SELECT_PAGE, &params![user.to_string(), before, limit + 1])?;
-    let limit = usize::try_from(limit).expect("a page's limit is small and positive");
-    json(&Page::of(orders, limit))
+    json(&store::page(List::of(request)?)?)
 }
 
-fn show(_: &Request, OrderId(id): OrderId) -> Result<Response, Problem> {
-    let orders: Vec<Order> = sql::query(SELECT, &params![id])?;
-    match orders.first() {
-        Some(order) => json(order),
-        None => Err(Problem::not_found(format!("there is no order {id}"))),
+fn show(_: &Request, id: OrderId) -> Result<Response, Problem> {
+    match store::find(id)? {
+        Some(order) => json(&order),
+        None => Err(Problem::not_found(format!("there is no order {}", id.0))),
     }
 }
 
 fn order(request: &Request) -> Result<Response, Problem> {
-    let Place { user, item } = Place::of(request)?;
-    let placed = place(&user, &item, None)?;
-    events::publish(&placed.event()?)?;
-    json(&object!({ "message": "success", "order_id": placed.order_id }))
+    match Place::of(request)? {
+        Place::Item { user, item } => {
+            let order_id = store::place::<Problem>(&user, &item)?;
+            json(&object!({ "message": "success", "order_id": order_id }))
+        }
+        Place::Cart { user } => order_cart(&user),
+    }
+}
+
+/// The call comes before anything is written, as calls have to. From it on only this service
+/// knows what is to be ordered, so it answers nothing but that it was: an answer would be kept
+/// under the request's key. Where it ends without one, a repetition under the key gets the same
+/// checkout and tries again.
+fn order_cart(user: &Id) -> Result<Response, Problem> {
+    let (checkout_id, items) = calls::check_out(user)?;
+    let order_ids =
+        store::place_all::<Problem>(user, &items, &checkout_id).unwrap_or_else(|problem| {
+            panic!("checkout {checkout_id} cannot be ordered: {}", problem.detail())
+        });
+    json(&object!({
+        "message": "success",
+        "checkout_id": checkout_id,
+        "order_ids": order_ids,
+    }))
 }
 
 /// A checkout becomes an order for each of its items.
 pub(crate) fn checked_out(delivery: &Delivery, checked_out: &CheckedOut) -> Result<(), Failure> {
     checked_out.check()?;
-    let checkout_id = &delivery.event.id;
-    let mut published = Vec::with_capacity(checked_out.items.len());
-    for item in &checked_out.items {
-        published.push(place(&checked_out.user_id, item, Some(checkout_id))?.event()?);
-    }
-    events::publish_all(&published)?;
-    Ok(())
-}
-
-fn place<'a>(
-    user: &'a Id,
-    item: &'a Item,
-    checkout_id: Option<&'a str>,
-) -> Result<Placed<'a>, sql::Error> {
-    let Item { product_id, quantity } = item;
-    let row = params![user.clone(), product_id.clone(), *quantity, checkout_id];
-    let order_id = sql::execute(INSERT, &row)?.last_insert_id;
-    Ok(Placed { order_id, user_id: user, product_id, quantity: *quantity, checkout_id })
+    store::place_all(&checked_out.user_id, &checked_out.items, &delivery.event.id).map(drop)
 }
 
 #[cfg(test)]
@@ -85,6 +74,7 @@ mod tests {
     use hotdock_sdk::testing::{refusal, request};
 
     use super::answer;
+    use crate::carts;
 
     fn answered(method: &str, uri: &str, body: &str) -> Response {
         answer(&request(method, uri, body))
@@ -122,6 +112,16 @@ mod tests {
         for (uri, field) in cases {
             assert_eq!(refused("GET", uri, ""), (400, Some(field.to_owned())), "{uri}");
         }
+    }
+
+    #[test]
+    fn a_cart_that_cannot_be_checked_out_is_not_ordered() {
+        let refused = || refused("POST", "/order", r#"{"user_id":7}"#);
+        let _cart = carts::double::check_out(|_| Err(carts::Error::Empty));
+        assert_eq!(refused(), (409, None));
+        let reason = || carts::Error::Unavailable("cart is not deployed".to_owned());
+        let _cart = carts::double::check_out(move |_| Err(reason()));
+        assert_eq!(refused(), (503, None));
     }
 
     #[test]

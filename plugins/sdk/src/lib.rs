@@ -30,6 +30,7 @@
 //! - [`sql`]: tables in the same store
 //! - [`transaction`]: commit now, or give up what was written
 //! - [`events`]: publishing events, and handling those of others
+//! - [`calls`]: functions for other services, and theirs
 //! - [`problem`]: what a client is told when it doesn't work (RFC 9457)
 //! - [`testing`]: what the native tests of a service use
 //!
@@ -38,6 +39,7 @@
 //! with an error *status* still commits: check first and write last, or call
 //! [`transaction::rollback`].
 
+pub mod calls;
 pub mod events;
 pub mod http;
 pub mod kv;

@@ -78,6 +78,13 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "the store could not do it; try again later")
     }
 
+    /// 503: another service could not do what it was called for. The cause goes to the log.
+    pub(crate) fn unavailable_callee(cause: &dyn std::error::Error) -> Self {
+        eprintln!("{cause}");
+        let detail = "another service could not do its part; try again later";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+    }
+
     /// The status of the answer.
     #[must_use]
     pub fn status(&self) -> StatusCode {

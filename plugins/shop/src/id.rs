@@ -24,6 +24,22 @@ pub enum Id {
     Text(String),
 }
 
+impl Id {
+    /// This identifier, where it did not come as JSON or in a query and nobody has looked at
+    /// it yet: as an argument of a call.
+    ///
+    /// # Errors
+    /// It is none. The text says so with the argument's name.
+    pub fn checked(self, argument: &str) -> Result<Self, String> {
+        match self {
+            Self::Integer(_) => Ok(self),
+            Self::Text(text) => {
+                Self::of_text(&text).map_err(|wrong| format!("`{argument}` {wrong}"))
+            }
+        }
+    }
+}
+
 impl Field for Id {
     fn of_text(text: &str) -> Result<Self, Wrong> {
         let wrong = if text.is_empty() {
@@ -127,6 +143,15 @@ mod tests {
             );
         }
         assert!(Id::of_text(&"x".repeat(MAX_ID_BYTES)).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_id_in_a_call_is_refused_with_its_name_and_why() {
+        assert_eq!(Id::Integer(-7).checked("user"), Ok(Id::Integer(-7)));
+        assert_eq!(Id::from("7").checked("user"), Ok(Id::from("7")));
+        let refused = |text: &str| Id::from(text).checked("user");
+        assert_eq!(refused(""), Err("`user` must not be empty".to_owned()));
+        assert_eq!(refused("\n"), Err("`user` must have no control characters".to_owned()));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Whether a version does as well as the one before it. Only numbers, no time.
 //!
-//! Requests and events are compared apart. A difference must be more than is borne, and
+//! Requests, events and calls are compared apart. A difference must be more than is borne, and
 //! such that versions that are alike would show it by chance in one canary of a thousand at
 //! most, with all of its looks, at whatever distribution of errors and times. What matters is
 //! only which of two versions each request went to.
@@ -36,16 +36,20 @@ const ENDINGS: [(Ending, &str); 4] = [
     (Ending::Left, "were left by clients, each counted once"),
 ];
 
-/// What one look may use up is shared among what is compared, each kind half: the version's
-/// own errors have as much as three others.
-const TESTS: f64 = (ENDINGS.len() + QUANTILES.len() + 2) as f64 * 2.0;
+/// What one look may use up is shared among what is compared of each kind: the version's own
+/// errors have as much as three others.
+const TESTS: f64 = (ENDINGS.len() + QUANTILES.len() + 2) as f64;
+
+/// Among how many kinds it is shared, and among how many for a version that others call.
+const KINDS: f64 = 2.0;
+const KINDS_WITH_CALLS: f64 = 3.0;
 
 /// What two measurements say of the new version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::deploy) enum Verdict {
     /// It does worse, and how.
     Failed(String),
-    /// Too few requests or events to tell.
+    /// Too few requests, events or calls to tell.
     TooFew(String),
     /// It does as well.
     Passed,
@@ -98,8 +102,10 @@ impl Look<'_> {
         self.kinds().iter().find_map(Compared::worse)
     }
 
-    fn kinds(&self) -> [Compared<'_>; 2] {
-        let Self { settings, old, new, chance, .. } = self;
+    fn kinds(&self) -> Vec<Compared<'_>> {
+        let Self { settings, old, new, chance, takes } = self;
+        let is_called = takes.contains(&Kind::Call);
+        let tests = TESTS * if is_called { KINDS_WITH_CALLS } else { KINDS };
         let compared = |kind, what, done, old, new| Compared {
             settings,
             what,
@@ -107,12 +113,16 @@ impl Look<'_> {
             kind,
             old,
             new,
-            chance: chance / TESTS,
+            chance: chance / tests,
         };
-        [
+        let mut kinds = vec![
             compared(Kind::Request, "requests", "answered", &old.requests, &new.requests),
             compared(Kind::Delivery, "events", "handled", &old.deliveries, &new.deliveries),
-        ]
+        ];
+        if is_called {
+            kinds.push(compared(Kind::Call, "calls", "answered", &old.calls, &new.calls));
+        }
+        kinds
     }
 }
 

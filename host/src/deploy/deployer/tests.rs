@@ -57,7 +57,7 @@ async fn what_is_refused_changes_nothing_that_serves() {
         (b"\0asm\x01\0\0\0", "cart.wasm is a core module"),
         (&component("nothing"), "it exports nothing"),
         (&whole[..whole.len() / 2], "cart.wasm is cut short"),
-        (&component("unlinkable"), "import nobody:has/this is not provided by the host"),
+        (&component("unlinkable"), "import wasi:nobody/this is not provided by the host"),
     ] {
         bench.drop_bytes("cart.wasm", content);
         let reasons = bench.refused().await;
@@ -81,7 +81,7 @@ async fn every_reason_is_reported() {
     bench.drop_bytes("other.wasm", &component("unlinkable"));
     let reasons = bench.refused().await;
     assert_eq!(reasons.len(), 2, "{reasons:?}");
-    assert!(reasons[0].contains("nobody:has/this"), "{reasons:?}");
+    assert!(reasons[0].contains("wasi:nobody/this"), "{reasons:?}");
     assert_eq!(reasons[1], "route /cart is already served by cart");
     let files = bench.status().files;
     assert_eq!((files.len(), files[0].file.as_str()), (1, "other.wasm"));

@@ -124,7 +124,7 @@ pub(super) fn insert_refusal(
             refusal.seen.manifest.map(|digest| digest.to_string()),
             refusal.service.as_ref().map(ServiceName::as_str),
             json(&refusal.reasons),
-            refusal.blocked,
+            u8::from(refusal.blocked) + u8::from(refusal.waits),
             refusal.host,
             refusal.at,
         ],
@@ -225,6 +225,7 @@ pub(super) fn refusals(connection: &Connection) -> rusqlite::Result<BTreeMap<Ste
             service: parsed_if_any(row, 3)?,
             reasons: from_json(row, 4)?.unwrap_or_default(),
             blocked: row.get(5)?,
+            waits: row.get::<_, u8>(5)? > 1,
             host: row.get(6)?,
             at: row.get(7)?,
         };

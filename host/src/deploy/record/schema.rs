@@ -47,7 +47,7 @@ const FORMAT_1: &str = "
         manifest TEXT,
         service TEXT,
         reasons TEXT NOT NULL,            -- JSON, a list of texts
-        blocked INTEGER NOT NULL,
+        blocked INTEGER NOT NULL,         -- by what others have: 1; by what they lack, and it waits: 2
         host TEXT NOT NULL,
         at TEXT NOT NULL
     ) STRICT;

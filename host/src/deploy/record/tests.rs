@@ -38,6 +38,7 @@ fn refusal(content: &[u8]) -> RefusalRecord {
         service: None,
         reasons: vec!["it is \"bad\"".to_owned(), "twice".to_owned()],
         blocked: true,
+        waits: true,
         host: "0.1.0".to_owned(),
         at: "2026-01-01T00:00:00Z".to_owned(),
     }

@@ -100,3 +100,22 @@ fn an_origin_is_written_without_its_default_port() {
     assert_eq!(shown("https://[0::1]:8443/"), "https://[::1]:8443");
     assert_eq!(pattern("https://*.Example.com:8443").to_string(), "https://*.example.com:8443");
 }
+
+#[test]
+fn a_name_of_one_label_in_internal_is_a_service_of_this_host_however_it_is_spelled() {
+    for (uri, name) in [
+        ("http://cart.internal/x", Some("cart")),
+        ("http://CART.Internal.:80/", Some("cart")),
+        ("https://cart.internal:8443/", Some("cart")),
+        ("http://a.cart.internal/", None),
+        ("http://internal/", None),
+        ("http://cartinternal/", None),
+        ("http://cart.internal.example/", None),
+        ("http://127.0.0.1/", None),
+    ] {
+        let origin = origin(uri).expect("an origin");
+        assert_eq!(origin.neighbour(), name, "{uri}");
+    }
+    assert!(origin("http://cart.internal:80/").expect("an origin").has_default_port());
+    assert!(!origin("http://cart.internal:443/").expect("an origin").has_default_port());
+}

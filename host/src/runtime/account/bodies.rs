@@ -184,6 +184,7 @@ impl Body for Leaving {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Scope;
     use super::*;
     use http_body_util::Full;
 
@@ -221,6 +222,22 @@ mod tests {
         assert!(body.frame().await.is_some());
         assert!(format!("{account:?}").contains("held: 0"), "{account:?}");
         assert_eq!(total.bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_goes_past_one_guest_to_another_was_never_the_firsts() {
+        let (total, account) = account();
+        let content = Bytes::from(vec![7; 150_000]);
+        let source = Full::new(content.clone()).map_err(|never| match never {}).boxed_unsync();
+        let passes = Leaving::body(Arriving::new(source).boxed_unsync(), &account);
+        let mut body = Arriving::new(passes);
+        let other = Account::new(1 << 20, &total, &Arc::default());
+        let scope = Scope::enter(&other);
+        let frame = body.frame().await.expect("a frame").expect("a good one");
+        drop(scope);
+        assert!(format!("{account:?}").contains("held: 0"), "{account:?}");
+        let data = frame.into_data().expect("data");
+        assert!(data == content && data.as_ptr() != content.as_ptr(), "the other has a copy");
     }
 
     #[tokio::test]

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use wasmtime::component::{Linker, Resource, ResourceTableError};
 use wasmtime_wasi::WasiView as _;
 
-use super::{Abort, hold, hold_to_read};
+use super::{Abort, hold_to_read, hold_to_write};
 use crate::runtime::account::TooMuchHeld;
 use crate::runtime::instance::InstanceState;
 use crate::runtime::pace::Pace;
@@ -97,12 +97,12 @@ async fn set(
     value: Bytes,
 ) -> Result<()> {
     let name = name(state, bucket)?;
-    Ok(hold(state)?.transaction().set(&name, key, value).await?)
+    Ok(hold_to_write(state)?.transaction().set(&name, key, value).await?)
 }
 
 async fn delete(state: &mut InstanceState, bucket: &Resource<Bucket>, key: &str) -> Result<()> {
     let name = name(state, bucket)?;
-    Ok(hold(state)?.transaction().delete(&name, key).await?)
+    Ok(hold_to_write(state)?.transaction().delete(&name, key).await?)
 }
 
 async fn list(
@@ -183,7 +183,13 @@ impl From<state::Error> for KeyValueError {
 
 impl From<super::Answered> for KeyValueError {
     fn from(_: super::Answered) -> Self {
-        Self::Other("answered: the answer already left, nothing can be written".to_owned())
+        super::Unwritable::Answered.into()
+    }
+}
+
+impl From<super::Unwritable> for KeyValueError {
+    fn from(unwritable: super::Unwritable) -> Self {
+        Self::Other(unwritable.to_string())
     }
 }
 

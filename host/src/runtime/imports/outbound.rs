@@ -4,15 +4,18 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use http::HeaderValue;
 use http::header::HeaderName;
+use http::{HeaderMap, HeaderValue};
 use http_body_util::BodyExt as _;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-use crate::outbound::{Grant, Lasting, Sent};
+use crate::outbound::{Grant, Granted, Lasting, Sent};
 use crate::runtime::account::{Account, Leaving};
+use crate::runtime::calls::{Lineage, MAX_DEPTH};
 use crate::runtime::exchange::Exchange;
+use crate::runtime::neighbours::{Addressed, NeighboursCell};
 use crate::runtime::outside::{Departure, Withheld};
+use crate::runtime::trace::TRACEPARENT;
 
 /// How many writes of a guest's body the host takes before anyone reads them.
 const BODY_BUFFER_CHUNKS: usize = 4;
@@ -43,19 +46,61 @@ fn is_forbidden(name: &str) -> bool {
 /// Sends an instance's requests.
 pub(in crate::runtime) struct OutboundHooks {
     grant: Arc<Grant>,
+    neighbours: NeighboursCell,
     account: Arc<Account>,
     /// The current invocation; `None` between invocations.
     exchange: Option<Exchange>,
+    /// The trace that it is part of, if it is part of one.
+    trace: Option<String>,
 }
 
 impl OutboundHooks {
-    pub(in crate::runtime) fn new(grant: Arc<Grant>, account: Arc<Account>) -> Self {
-        Self { grant, account, exchange: None }
+    pub(in crate::runtime) fn new(
+        grant: Arc<Grant>,
+        neighbours: NeighboursCell,
+        account: Arc<Account>,
+    ) -> Self {
+        Self { grant, neighbours, account, exchange: None, trace: None }
     }
 
-    /// The invocation that requests belong to from here on.
-    pub(in crate::runtime) fn set_exchange(&mut self, exchange: Option<Exchange>) {
-        self.exchange = exchange;
+    /// The invocation that requests belong to from here on, and its trace.
+    pub(in crate::runtime) fn enter(&mut self, exchange: Exchange, trace: Option<String>) {
+        self.exchange = Some(exchange);
+        self.trace = trace;
+    }
+
+    /// Requests belong to none.
+    pub(in crate::runtime) fn leave(&mut self) {
+        self.exchange = None;
+        self.trace = None;
+    }
+
+    /// What a request has of its invocation that goes to a service, which has to be there.
+    fn lineage(&self, granted: &Granted) -> Result<Option<Lineage>, Error> {
+        let Some(service) = granted.service() else { return Ok(None) };
+        let trace = self.trace.as_deref();
+        let lineage = match &self.exchange {
+            Some(exchange) => exchange.lineage_by_name(trace),
+            None => Ok(None),
+        };
+        let Ok(lineage) = lineage else {
+            return Err(self.grant.tell_too_deep(service, MAX_DEPTH));
+        };
+        if !self.neighbours.get().is_some_and(|neighbours| neighbours.has(service)) {
+            return Err(self.grant.tell_not_deployed(service));
+        }
+        Ok(lineage)
+    }
+
+    /// A service of the host goes on with the trace of who asks it.
+    fn trace(&self, granted: &Granted, headers: &mut HeaderMap) {
+        if granted.service().is_some()
+            && let Some(trace) = &self.trace
+            && !headers.contains_key(TRACEPARENT)
+        {
+            let trace = HeaderValue::try_from(trace).expect("it was one");
+            headers.insert(TRACEPARENT, trace);
+        }
     }
 
     fn begin(
@@ -68,6 +113,8 @@ impl OutboundHooks {
         let mut request =
             request.map(|body| Lasting::new(Leaving::body(body, &self.account)).boxed_unsync());
         let granted = self.grant.check(request.method(), request.uri())?;
+        let lineage = self.lineage(&granted)?;
+        self.trace(&granted, request.headers_mut());
         // What was answered with may still be on its way to the disk.
         let waits = self.exchange.as_ref().filter(|exchange| exchange.is_committing()).cloned();
         // Last, because from here on the invocation counts as one that was noticed.
@@ -76,6 +123,7 @@ impl OutboundHooks {
             None => Some(depart(self.exchange.as_ref(), &self.grant, &request)?),
         };
         let (grant, account) = (Arc::clone(&self.grant), Arc::clone(&self.account));
+        let neighbours = Arc::clone(&self.neighbours);
         Ok(async move {
             let departure = match at_once {
                 Some(departure) => departure,
@@ -95,7 +143,13 @@ impl OutboundHooks {
                     HeaderValue::try_from(key).expect("a UUID and a number are visible ASCII");
                 headers.insert(IDEMPOTENCY_KEY, key);
             }
-            let (response, io) = grant.send(granted, request, options, over)?.await?;
+            let caller = grant.version().clone();
+            let answer = move |service, request| async move {
+                let found = neighbours.get().zip(lineage);
+                let (neighbours, lineage) = found.ok_or(Error::DestinationNotFound)?;
+                neighbours.answer(Addressed { service, request, caller, lineage }).await
+            };
+            let (response, io) = grant.send(granted, request, options, over, answer)?.await?;
             Ok((account.arrive(response), io))
         })
     }

@@ -6,7 +6,7 @@ use wasmtime::component::Linker;
 
 use super::bindings::hotdock::events::publisher::{self, Error, NewEvent};
 use super::bindings::hotdock::events::types::{Extension, ExtensionValue};
-use super::{Abort, Host, hold};
+use super::{Abort, Host, Unwritable, hold_to_write};
 use crate::bus::SEQUENCE;
 use crate::event::{Event, Extensions, MAX_EVENT_BYTES, MAX_EXTENSIONS, PARTITION_KEY, Value};
 use crate::runtime::account::TooMuchHeld;
@@ -30,7 +30,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<InstanceState>) -> wasmtime::Res
 
 impl publisher::Host for InstanceState {
     async fn publish(&mut self, event: NewEvent) -> Result<String, PublishError> {
-        let mut held = hold(self).map_err(|_| Error::Answered)?;
+        let mut held = hold_to_write(self)?;
         let event = self.event_of(event).map_err(Refused::into_error)?;
         let id = event.id.to_string();
         publish(&mut held, event)?;
@@ -38,7 +38,7 @@ impl publisher::Host for InstanceState {
     }
 
     async fn publish_many(&mut self, events: Vec<NewEvent>) -> Result<Vec<String>, PublishError> {
-        let mut held = hold(self).map_err(|_| Error::Answered)?;
+        let mut held = hold_to_write(self)?;
         let mut pace = Pace::start();
         // All of them before the first is published.
         let mut checked = Vec::with_capacity(events.len());
@@ -159,6 +159,15 @@ impl Refused {
 impl From<TooMuchHeld> for PublishError {
     fn from(error: TooMuchHeld) -> Self {
         Self::Trap(error.into())
+    }
+}
+
+impl From<Unwritable> for PublishError {
+    fn from(unwritable: Unwritable) -> Self {
+        Self::Guest(match unwritable {
+            Unwritable::Answered => Error::Answered,
+            Unwritable::ReadOnly => Error::Unavailable(unwritable.to_string()),
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 use wasmtime::component::Linker;
 
 use super::bindings::hotdock::sql::sql::{self, Error, Execution, Rows, Value};
-use super::{Abort, Host, hold, hold_to_read};
+use super::{Abort, Host, Unwritable, hold_to_read, hold_to_write};
 use crate::runtime::account::{Account, TooMuchHeld, outside, outside_async};
 use crate::runtime::exchange::Held;
 use crate::runtime::instance::InstanceState;
@@ -31,6 +31,7 @@ impl sql::Host for InstanceState {
             if held.is_late() {
                 return Err(Error::Answered.into());
             }
+            held.exchange().may_write()?;
             take_lease(&mut held, &self.account).await?;
             result = query(&mut held, &statement, &parameters).await;
         }
@@ -42,7 +43,7 @@ impl sql::Host for InstanceState {
         statement: String,
         parameters: Vec<Value>,
     ) -> Result<Execution, SqlError> {
-        let mut held = hold(self).map_err(|_| Error::Answered)?;
+        let mut held = hold_to_write(self)?;
         let parameters: Vec<state::Value> = parameters.into_iter().map(Into::into).collect();
         let mut result = execute(&mut held, &statement, &parameters).await;
         if matches!(result, Err(state::Error::NeedsLease)) {
@@ -118,6 +119,15 @@ async fn take_lease(held: &mut Held, account: &Account) -> Result<(), SqlError> 
     let kept = held.transaction().buffered_bytes();
     account.subtract(buffered.saturating_sub(kept));
     Ok(())
+}
+
+impl From<Unwritable> for SqlError {
+    fn from(unwritable: Unwritable) -> Self {
+        Self::Guest(match unwritable {
+            Unwritable::Answered => Error::Answered,
+            Unwritable::ReadOnly => Error::Denied(unwritable.to_string()),
+        })
+    }
 }
 
 impl From<Error> for SqlError {

@@ -192,3 +192,39 @@ fn a_plan_that_cannot_be_is_refused() {
         assert!(error(&plan).contains(said), "{plan}: {}", error(&plan));
     }
 }
+
+#[test]
+fn a_call_goes_where_its_callers_request_would_go_or_where_the_function_is() {
+    let versions = [version(1, ""), version(2, "")];
+    let to = |traffic: &Traffic, place: &Place, takes: &dyn Fn(&Version) -> bool| {
+        traffic.choose_for_call(place, takes).map(|version| version.id.number)
+    };
+    let any = |_: &Version| true;
+    let place = |headers: &[(&str, &str)], token| {
+        Ticket::new(token).place(&Arc::new(request("/order", headers)))
+    };
+    let rule = r#""rules": [{"header": "x-try", "value": "yes", "version": 2}]"#;
+    let ruled = split(
+        &format!(
+            r#"{{"versions": [{{"version": 1, "weight": 100}}, {{"version": 2, "weight": 0}}], {rule}}}"#
+        ),
+        &versions,
+    );
+    assert_eq!(to(&ruled, &place(&[("x-try", "yes")], None), &any), Some(2));
+    assert_eq!(to(&ruled, &place(&[], None), &any), Some(1));
+    let only_one = |version: &Version| version.id.number == 1;
+    assert_eq!(to(&ruled, &place(&[("x-try", "yes")], None), &only_one), Some(1));
+    assert_eq!(to(&ruled, &place(&[], None), &|_: &Version| false), None);
+
+    let by_cookie = split(&HALVES.replacen('{', r#"{"sticky": "cookie", "#, 1), &versions);
+    for token in 0..100 {
+        let as_request = chosen(&by_cookie, &request("/cart", &[]), &mut Ticket::new(Some(token)));
+        assert_eq!(to(&by_cookie, &place(&[], Some(token)), &any), Some(as_request));
+    }
+    let halves = split(HALVES, &versions);
+    for key in 0..100 {
+        let key = key.to_string();
+        let as_delivery = halves.version_for_key(&key).id.number;
+        assert_eq!(to(&halves, &Place::Key(key.as_str().into()), &any), Some(as_delivery));
+    }
+}

@@ -34,6 +34,12 @@ impl Fields {
         if body.is_empty() { Ok(Self::default()) } else { Self::of(body) }
     }
 
+    /// Whether `field` is there, whatever is in it.
+    #[must_use]
+    pub fn has(&self, field: &str) -> bool {
+        self.0.contains_key(field)
+    }
+
     /// What is in `field`.
     ///
     /// # Errors
@@ -91,6 +97,7 @@ mod tests {
         assert_eq!(fields.required("b"), Ok(true));
         assert_eq!(fields.required("c"), Ok(-7));
         assert_eq!(fields.optional::<bool>("e"), Ok(None));
+        assert_eq!(["d", "e"].map(|field| fields.has(field)), [true, false]);
         let detail = |read: Result<String, Problem>| {
             let problem = read.expect_err("it is wrong");
             (problem.field().map(str::to_owned), problem.detail().to_owned())

@@ -11,7 +11,8 @@
 //!      &times=n                       sends it n times at once; a list of the above
 //!      &leak=1                        keeps the answer unread for as long as the instance lives
 //!      &after=1                       sends it after the answer's head, and after these writes
-//! /relay?url=                         POSTs the request's body as it comes, answers as it is answered
+//! /relay?url=                         sends the request's body on as it comes, by the request's
+//!                                     method, and answers as it is answered
 //! ```
 
 use crate::answer;
@@ -75,7 +76,7 @@ pub fn send(call: &Call, outparam: ResponseOutparam) {
 }
 
 pub fn relay(call: &Call, request: &IncomingRequest, outparam: ResponseOutparam) {
-    let (outgoing, body) = match build(call, &Method::Post) {
+    let (outgoing, body) = match build(call, &request.method()) {
         Ok(built) => built,
         Err(error) => return answer::json(outparam, Err(error)),
     };

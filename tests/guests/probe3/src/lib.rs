@@ -9,7 +9,7 @@
 //! /spin            computes forever
 //! /trap            traps before the answer
 //! /count           how many times this instance was asked, from 1
-//! /relay?url=      sends the body on by POST, and back what comes back
+//! /relay?url=      sends the body on by its method, and back what comes back
 //! /kv?op=get|set&key=&value=   {"value": text or null}, {}
 //! /increment?key=  get and set one more; the new value
 //! /late?ms=&key=   answers `ok`; a task left behind waits, then sets the key in bucket `late` and

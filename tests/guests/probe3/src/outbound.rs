@@ -1,10 +1,10 @@
-//! `/relay?url=`: sends the request's body on by POST and answers as it is
+//! `/relay?url=`: sends the request's body on by the request's method and answers as it is
 //! answered; both bodies are handed on without being read.
 
 use crate::answer;
 use crate::call::Call;
 use wasip3::http::client;
-use wasip3::http::types::{ErrorCode, Fields, Method, Request, Response, Scheme};
+use wasip3::http::types::{ErrorCode, Fields, Request, Response, Scheme};
 use wasip3::wit_future;
 
 pub async fn relay(call: &Call, request: Request) -> Response {
@@ -15,6 +15,7 @@ pub async fn relay(call: &Call, request: Request) -> Response {
 }
 
 async fn relayed(url: &str, request: Request) -> Result<Response, ErrorCode> {
+    let method = request.get_method();
     // Dropping the writer's end of a future leaves its default.
     let (_, handled) = wit_future::new(|| Ok(()));
     let (body, trailers) = Request::consume_body(request, handled);
@@ -27,7 +28,7 @@ async fn relayed(url: &str, request: Request) -> Result<Response, ErrorCode> {
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     outgoing
         .set_scheme(Some(&scheme))
-        .and_then(|()| outgoing.set_method(&Method::Post))
+        .and_then(|()| outgoing.set_method(&method))
         .and_then(|()| outgoing.set_authority(Some(authority)))
         .and_then(|()| outgoing.set_path_with_query(Some(path)))
         .map_err(|()| ErrorCode::HttpRequestUriInvalid)?;

@@ -51,7 +51,7 @@ static PREPARED: LazyLock<BTreeMap<&str, Prepared>> = LazyLock::new(|| {
 });
 
 const UNLINKABLE: &str = r#"(component
-    (import "nobody:has/this" (instance (export "f" (func))))
+    (import "wasi:nobody/this" (instance (export "f" (func))))
     (import "wasi:http/types@0.2.0" (instance $types
         (export "incoming-request" (type (sub resource)))
         (export "response-outparam" (type (sub resource)))))
@@ -245,7 +245,7 @@ fn is_outcome(notice: &Notice) -> bool {
 /// A component that can be served; `name` makes its bytes its own.
 fn servable(name: &str) -> Vec<u8> {
     let text = UNLINKABLE
-        .replace("(import \"nobody:has/this\" (instance (export \"f\" (func))))", "")
+        .replace("(import \"wasi:nobody/this\" (instance (export \"f\" (func))))", "")
         .replace("(component", &format!("(component (@custom \"test\" \"{name}\")"));
     wat::parse_str(text).expect("a component")
 }

@@ -1,11 +1,13 @@
 //! What requests ask for, where it takes more than one look.
 
+use std::ops::RangeInclusive;
+
 use hotdock_sdk::http::{Fields, Query, Request};
 use hotdock_sdk::problem::Problem;
 use shop::Id;
 
-/// How much one request may add.
-const MAX_QUANTITY: i64 = 1_000_000;
+/// How much one request, or one call, may add.
+pub(crate) const QUANTITIES: RangeInclusive<i64> = 1..=1_000_000;
 
 /// A user that is `None` is the anonymous one.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,7 +29,7 @@ impl Add {
         Ok(Self {
             user: user(&fields, request.query())?,
             product: fields.required("product_id")?,
-            quantity: fields.integer("quantity", &(1..=MAX_QUANTITY))?,
+            quantity: fields.integer("quantity", &QUANTITIES)?,
         })
     }
 }

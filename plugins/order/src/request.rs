@@ -1,22 +1,31 @@
 //! What requests ask for.
 
+use std::ops::RangeInclusive;
+
 use hotdock_sdk::http::Request;
 use hotdock_sdk::problem::Problem;
 use shop::Id;
 
 use crate::events::Item;
 
-/// How much one order may have.
-const MAX_QUANTITY: i64 = 1_000_000;
-/// Orders on a page, where the client doesn't say.
-const DEFAULT_LIMIT: i64 = 50;
-/// Orders on a page, at most.
-const MAX_LIMIT: i64 = 500;
+/// How much one order may have, where a client or a caller says.
+pub(crate) const QUANTITIES: RangeInclusive<i64> = 1..=1_000_000;
+/// Orders on a page, where nobody says.
+pub(crate) const DEFAULT_LIMIT: i64 = 50;
+/// Orders on a page.
+pub(crate) const LIMITS: RangeInclusive<i64> = 1..=500;
 
+/// What a user orders.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) user: Id,
-    pub(crate) item: Item,
+pub(crate) enum Place {
+    Item {
+        user: Id,
+        item: Item,
+    },
+    /// All that is in the user's cart.
+    Cart {
+        user: Id,
+    },
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -30,9 +39,12 @@ impl Place {
     pub(crate) fn of(request: &Request) -> Result<Self, Problem> {
         let fields = request.fields()?;
         let user = fields.required("user_id")?;
+        if !fields.has("product_id") && !fields.has("quantity") {
+            return Ok(Self::Cart { user });
+        }
         let product_id = fields.required("product_id")?;
-        let quantity = fields.integer("quantity", &(1..=MAX_QUANTITY))?;
-        Ok(Self { user, item: Item { product_id, quantity } })
+        let quantity = fields.integer("quantity", &QUANTITIES)?;
+        Ok(Self::Item { user, item: Item { product_id, quantity } })
     }
 }
 
@@ -41,7 +53,7 @@ impl List {
         let query = request.query();
         Ok(Self {
             user: query.required("user_id")?,
-            limit: query.integer("limit", &(1..=MAX_LIMIT))?.unwrap_or(DEFAULT_LIMIT),
+            limit: query.integer("limit", &LIMITS)?.unwrap_or(DEFAULT_LIMIT),
             before: query.integer("before", &(1..=i64::MAX))?.unwrap_or(i64::MAX),
         })
     }
@@ -59,8 +71,16 @@ mod tests {
     fn post_places_an_order_with_the_ids_as_they_came() {
         let body = r#"{"user_id":7,"product_id":"7","quantity":1000000}"#;
         let item = Item { product_id: "7".into(), quantity: 1_000_000 };
-        let place = Place { user: Id::Integer(7), item };
+        let place = Place::Item { user: Id::Integer(7), item };
         assert_eq!(Place::of(&request("POST", "/order", body)), Ok(place));
+    }
+
+    #[test]
+    fn post_of_a_user_alone_orders_the_cart() {
+        for body in [r#"{"user_id":7}"#, r#"{"user_id":7,"note":"soon"}"#] {
+            let place = Place::Cart { user: Id::Integer(7) };
+            assert_eq!(Place::of(&request("POST", "/order", body)), Ok(place), "{body}");
+        }
     }
 
     #[test]

@@ -1,0 +1,111 @@
+//! What a guest sends out of its invocation: requests, and calls of other services. Neither can be
+//! taken back when its transaction is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Method;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{Exchange, State};
+use crate::runtime::calls::{
+    CallDeparture, CallWithheld, Known, Lineage, MAX_DEPTH, Terms, Wanted,
+};
+use crate::runtime::outside::{self, Departure, Withheld};
+
+/// As good as no deadline: longer than any that a manifest can have.
+const LONG: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// What comes of a call that a guest is about to make.
+pub(crate) enum Departing {
+    /// An earlier run made it, and it came to this.
+    Known(Bytes),
+    /// An earlier run's goes on until this is cancelled; it is to be looked at again then.
+    GoesOn(CancellationToken),
+    /// It is to be made.
+    Call(CallDeparture),
+}
+
+impl Exchange {
+    /// Lets an outgoing request go, as far as the transaction is concerned.
+    pub(crate) fn depart(&self, method: &Method) -> Result<Departure, Withheld> {
+        let mut state = self.lock();
+        let State { transaction, outside, answered, answered_writes, is_read_only, .. } =
+            &mut *state;
+        let Some(outside) = outside else { return Err(Withheld::Probe) };
+        if outside.is_over() {
+            return Err(Withheld::NoInvocation);
+        }
+        match transaction {
+            Some(transaction) => outside::check(transaction)?,
+            None if *answered && !*answered_writes => {}
+            None => return Err(Withheld::Writes),
+        }
+        if *is_read_only && !method.is_safe() {
+            return Err(Withheld::ReadOnly);
+        }
+        Ok(outside.depart(method))
+    }
+
+    /// What a request to another service has of this invocation; `None` where there is none that
+    /// it could belong to. Whether it may leave, [`depart`](Self::depart) says.
+    ///
+    /// # Errors
+    /// When it would be too deep.
+    pub(crate) fn lineage_by_name(
+        &self,
+        trace: Option<&str>,
+    ) -> Result<Option<Lineage>, CallWithheld> {
+        let state = self.lock();
+        let Some(lineage) = &state.lineage else { return Ok(None) };
+        if lineage.depth >= MAX_DEPTH {
+            return Err(CallWithheld::TooDeep);
+        }
+        // Where it has answered its answer may still stream, for longer than that.
+        let deadline = match state.answered {
+            true => Instant::now() + LONG,
+            false => lineage.deadline,
+        };
+        let trace = trace.map(str::to_owned);
+        let depth = lineage.depth + 1;
+        Ok(Some(Lineage { deadline, depth, trace, ..Lineage::clone(lineage) }))
+    }
+
+    /// Lets a call of another service go, as far as the transaction is concerned; `trace` is what
+    /// it is part of.
+    pub(crate) fn depart_to_call(
+        &self,
+        wanted: &Arc<Wanted>,
+        arguments: &Bytes,
+        trace: Option<&str>,
+    ) -> Result<Departing, CallWithheld> {
+        let mut state = self.lock();
+        let State { transaction, outside, lineage, is_read_only, .. } = &mut *state;
+        let Some(outside) = outside else { return Err(CallWithheld::Probe) };
+        let Some(lineage) = lineage.as_ref().filter(|_| !outside.is_over()) else {
+            return Err(CallWithheld::NoInvocation);
+        };
+        let Some(transaction) = transaction else { return Err(CallWithheld::Answered) };
+        if transaction.is_leased() {
+            return Err(CallWithheld::Leased);
+        }
+        if lineage.depth >= MAX_DEPTH {
+            return Err(CallWithheld::TooDeep);
+        }
+        let is_read_only = *is_read_only || transaction.has_writes();
+        let (known, id, over) = outside.depart_to_call(wanted, arguments, is_read_only);
+        Ok(match known {
+            Known::Result(result) => Departing::Known(result),
+            Known::GoesOn(ended) => Departing::GoesOn(ended),
+            Known::New(left) => {
+                let trace = trace.map(str::to_owned);
+                let depth = lineage.depth + 1;
+                let lineage = Lineage { depth, trace, ..Lineage::clone(lineage) };
+                let terms = Terms { lineage, id, is_read_only };
+                Departing::Call(CallDeparture { terms, over, left })
+            }
+        })
+    }
+}
