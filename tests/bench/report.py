@@ -107,6 +107,11 @@ def fact_rows(results):
     if found := results.get("saturation"):
         fact(f"{found['path']}: answers at twice the peak's rate ÷ peak",
              [result["good"] / result["peak"] for result in found["rounds"]], "×", "≥ 0.9")
+    if found := results.get("calls"):
+        fact("a typed call that reads one key, in all", found["typed_us"], "µs", "≤ 6")
+        for name, key, wanted in (("a typed call", "typed_us", 15), ("a request by name", "by_name_us", 5)):
+            ratios = [far / near for far, near in zip(found["loopback_us"], found[key])]
+            fact(f"loopback HTTP ÷ {name}", ratios, "×", f"≥ {wanted}")
     if found := results.get("growth"):
         fact(f"start with {found['services']} services in the cache", found["startup_s"], "s", "≤ 2")
         fact("anonymous memory per idle service", found["idle_kib"], "KiB", "≤ 300")

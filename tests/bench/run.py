@@ -17,6 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import calls
 import computing
 import deployments
 import events
@@ -30,7 +31,7 @@ import works
 from load import Failed
 from settings import GUESTS, ONLY, TARGET
 
-PARTS = ["works", "neighbours", "computing", "events", "swaps", "deployments", "saturation", "growth"]
+PARTS = ["works", "neighbours", "computing", "events", "swaps", "deployments", "saturation", "growth", "calls"]
 REUSED = "[instances]\nreuse = 1000000\n"
 
 
@@ -77,6 +78,8 @@ def main():
                 servers.stop(server)
         if "growth" in wanted:
             results["growth"] = growth.measure(folder)
+        if "calls" in wanted:
+            results["calls"] = calls.measure(folder)
     report.report(results)
 
 

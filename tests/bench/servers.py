@@ -41,12 +41,12 @@ class Server:
     paths: list = ()
 
 
-def hotdock(folder, plugins, paths, name="hotdock"):
-    """The host, serving the folder `plugins`, with its data in `folder`."""
+def hotdock(folder, plugins, paths, name="hotdock", port=None, more=()):
+    """The host, serving the folder `plugins`, with its data in `folder`, and with `more` arguments."""
     admin = free_port()
     server = start(name, paths, lambda port: [
         HOTDOCK, "up", plugins, "--listen", f"127.0.0.1:{port}",
-        "--admin", f"127.0.0.1:{admin}", "--data", folder / "data"], folder / f"{name}.log")
+        "--admin", f"127.0.0.1:{admin}", "--data", folder / "data", *more], folder / f"{name}.log", port=port)
     server.admin, server.folder = admin, plugins
     return server
 
@@ -136,9 +136,9 @@ def install_flask():
     return gunicorn
 
 
-def start(name, paths, command, log, environment=None):
-    """Starts a server on a free port and waits until it answers all these paths."""
-    port = free_port()
+def start(name, paths, command, log, environment=None, port=None):
+    """Starts a server on a free port, or this one, and waits until it answers all these paths."""
+    port = port or free_port()
     with open(log, "ab") as output:
         process = subprocess.Popen(
             [str(part) for part in command(port)], stdout=output, stderr=output, env=environment)

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{SUBSCRIPTION, consumer_as, hopeless, until};
 use crate::deploy::operator::hotdock;
 use crate::events::{event, publish, until_value, value};
-use crate::harness::Host;
+use crate::harness::{Host, eventually};
 
 /// What fails waits for an hour.
 const MANIFEST: &str = "[[subscribe]]\ntype = \"test.>\"\nfrom = \"beginning\"\nattempts = 2\n\
@@ -67,8 +67,12 @@ async fn an_operator_sees_and_decides_by_command_line() {
     done(&host, &[&["skip", "3"][..], &of].concat());
     done(&host, &[&["retry", "2"][..], &of].concat());
     until(&host, SUBSCRIPTION, "parked", json!(0)).await;
-    done(&host, &[&["resume"][..], &of].concat());
     assert_eq!(value(&host, "counts", "n").await, None, "it fails at each first attempt");
+    done(&host, &[&["resume"][..], &of].concat());
+    eventually("it is delivered at once", async || {
+        (value(&host, "counts", "n").await.as_deref() == Some("1")).then_some(())
+    })
+    .await;
 
     let said = done(&host, &[&["replay", "--from", "3"][..], &of].concat());
     assert!(said.starts_with("consumer/test.>@") && said.ends_with(": from 3 to 3\n"), "{said}");

@@ -103,7 +103,14 @@ pub fn insert(request: &Request) -> Answer {
 }
 
 pub fn get(request: &Request) -> Answer {
-    json(&work::get(&text(request, "key")?))
+    let key = text(request, "key")?;
+    // As often as it is asked for: once, where that is not said.
+    let times = request.query().integer("times", &(0..=10_000))?.unwrap_or(1);
+    let mut got = 0;
+    for _ in 0..times {
+        got = work::get(&key);
+    }
+    json(&got)
 }
 
 pub fn end(request: &Request) -> Answer {

@@ -13,7 +13,7 @@
 //! POST /relay/fail?key=                `fail`
 //! POST /relay/commit                   `commit`
 //! POST /relay/insert?text=             `insert`
-//! GET  /relay/get?key=                 `get`
+//! GET  /relay/get?key=&times=          `get`, as often as that (1)
 //! POST /relay/end?how=&by=             `end`, `end-in-words` or `end-in-a-case`
 //! GET  /relay/down?left=               `down`, of itself
 //! GET  /relay/calls                    the rows of `calls`, as ["key=result", …]
