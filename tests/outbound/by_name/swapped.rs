@@ -11,7 +11,7 @@ use crate::harness::client::Client;
 use crate::harness::{component, eventually, hello};
 
 const CALLERS: usize = 16;
-const SWAPS: u32 = 20;
+const SWAPS: u32 = 10;
 const BUILDS: u32 = 5;
 
 /// A busy machine is not what this test is about.
