@@ -68,4 +68,5 @@ pub use outbox::{OutgoingLimit, StoreIdentity};
 pub use positions::last_position;
 pub use sql::{Execution, Rows, Value};
 pub use store::{Store, Turn};
+pub(crate) use threads::NICER;
 pub use transaction::{Committed, Transaction};

@@ -3,11 +3,16 @@
 import re
 import shutil
 import subprocess
+import time
+import urllib.request
 
 from load import load
 from settings import ROUNDS, SECONDS, say
 
-# More than the service runs and lets wait at once (64 and 256), so that some are turned away.
+# How many requests a service runs at once.
+PERMITS = 64
+
+# More than it runs and lets wait (256), so that some are turned away.
 CLIENTS = 400
 
 
@@ -22,9 +27,21 @@ def measure(server, path):
         seconds = max(SECONDS, 4)
         peak = load(server, path, seconds)["per_second"]
         good, refused = offer(server, path, 2 * peak, seconds)
+        worked_off(server, path)
         rounds.append({"peak": peak, "offered": 2 * peak, "good": good, "refused": refused})
         say(f"saturation: {peak:.0f}/s at the peak, {good:.0f}/s answered of {2 * peak:.0f}/s")
     return {"path": path, "rounds": rounds}
+
+
+def worked_off(server, path):
+    """Waits until nothing is left of what was offered: its clients are gone, their requests are not."""
+    service = path.strip("/")
+    free = None
+    while free != PERMITS:
+        time.sleep(0.1)
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.admin}/metrics", timeout=10) as response:
+            text = response.read().decode()
+        free = int(re.search(rf'^hotdock_permits_free{{service="{service}"}} (\d+)$', text, re.MULTILINE).group(1))
 
 
 def offer(server, path, rate, seconds):

@@ -291,12 +291,18 @@ async fn is_between(host: &Host, user: u64, had: usize, sent: &[Sent]) -> bool {
         && orders(host, user).await.len() == had + sent.iter().filter(answered).count()
 }
 
+/// Whether nothing was done, and the same may be sent again: a busy machine takes its time, and a
+/// service's store is nobody's for long.
+fn is_to_be_repeated(head: &str) -> bool {
+    head.starts_with("HTTP/1.1 503") && head.contains("retry-after: ")
+}
+
 /// Fills and orders one cart until the host is gone, and after an order always fills it again.
 async fn shops(address: SocketAddr, cycle: u64, user: u64) -> Vec<Sent> {
     let mut all = Vec::new();
-    for number in 0.. {
+    loop {
         let Some(mut raw) = Raw::try_connect(address).await else { break };
-        let mut request = one(cycle, user, number);
+        let mut request = one(cycle, user, all.len() as u64);
         let text = format!(
             "POST {} HTTP/1.1\r\nHost: {address}\r\nIdempotency-Key: {}\r\nContent-Length: {}\r\n\
              Connection: close\r\n\r\n{}",
@@ -311,6 +317,9 @@ async fn shops(address: SocketAddr, cycle: u64, user: u64) -> Vec<Sent> {
             if let Some((head, body)) = answer.split_once("\r\n\r\n")
                 && head.contains(&format!("content-length: {}", body.len()))
             {
+                if is_to_be_repeated(head) {
+                    continue;
+                }
                 assert!(head.starts_with("HTTP/1.1 200"), "{answer}");
                 request.answer = Some(Bytes::from(body.to_owned()));
             }
@@ -338,7 +347,7 @@ async fn repeat(host: &Host, request: &Sent) -> Reply {
             .header("idempotency-key", &request.key)
             .body(Full::new(Bytes::from(request.body.clone())));
         let reply = host.send(repeated.expect("a request")).await;
-        (reply.status != 409).then_some(reply)
+        (reply.status != 409 && reply.status != 503).then_some(reply)
     })
     .await
 }

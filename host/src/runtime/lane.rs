@@ -1,7 +1,7 @@
 //! Where guests compute. An invocation begins on the runtime that serves its
 //! connection; one that goes on computing is handed to the *slow lane*, a second
-//! runtime whose threads the system prefers least, so that guests that spin
-//! take from other services only what those leave.
+//! runtime whose threads the system prefers less, so that guests that spin
+//! take from other services little more than those leave.
 
 use std::cell::Cell;
 use std::fmt;
@@ -15,10 +15,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
 use super::engine::TICK;
-use crate::state::Budget;
-
-/// The niceness of the slow lane's threads: the least preferred there is.
-const SLOW_NICENESS: i32 = 19;
+use crate::state::{Budget, NICER};
 
 /// How much a guest computes after it was first found computing, before it is
 /// handed over. (A tick can come right after a guest began.) On a busy machine whoever is
@@ -69,7 +66,7 @@ impl SlowLane {
             .thread_name("slow-lane")
             .on_thread_start(|| {
                 // On Linux this is one thread's own.
-                if let Err(error) = rustix::process::nice(SLOW_NICENESS) {
+                if let Err(error) = rustix::process::nice(NICER) {
                     tracing::warn!(%error, "the slow lane's priority could not be lowered");
                 }
             })

@@ -17,8 +17,11 @@ use std::time::Duration;
 /// How long a thread waits for work before it ends.
 const KEEP: Duration = Duration::from_secs(10);
 
-/// The niceness of a thread whose statement computes for long.
-const SLOW_NICENESS: i32 = 19;
+/// How much nicer than the host's others a thread is on which a guest, or its SQL, computes for
+/// long. Where all processors are wanted by others such threads have a tenth of each (sched(7): a
+/// weight of 110 beside 1024): at 19, with 15, whoever had little left to do got to it after its
+/// deadline.
+pub(crate) const NICER: i32 = 10;
 
 /// For statements that read: with the default of four a store, 128 stores can have all of
 /// theirs at once.
@@ -28,7 +31,8 @@ pub(super) static READING: LazyLock<Pool> = LazyLock::new(|| Pool::new("sql-read
 pub(super) static WRITING: LazyLock<Pool> = LazyLock::new(|| Pool::new("store-writing", 512));
 
 thread_local! {
-    static SLOWED: Cell<bool> = const { Cell::new(false) };
+    /// The niceness that a thread which is slowed down had before.
+    static SLOWED: Cell<Option<i32>> = const { Cell::new(None) };
     static SPOILED: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -125,19 +129,25 @@ impl Pool {
     }
 }
 
-/// Has the system prefer all other threads to this one.
+/// Has the system prefer other threads to this one.
 pub(super) fn slow_down() {
-    if !SLOWED.replace(true)
-        && let Err(error) = rustix::process::setpriority_process(None, SLOW_NICENESS)
-    {
+    if SLOWED.get().is_some() {
+        return;
+    }
+    // On Linux both are of one thread.
+    let slowed = rustix::process::getpriority_process(None).and_then(|before| {
+        SLOWED.set(Some(before));
+        rustix::process::setpriority_process(None, before + NICER)
+    });
+    if let Err(error) = slowed {
         tracing::debug!(%error, "a thread's priority could not be lowered");
     }
 }
 
 /// Takes that back. False where this thread is not allowed to.
 pub(super) fn speed_up() -> bool {
-    if SLOWED.replace(false) {
-        SPOILED.set(rustix::process::setpriority_process(None, 0).is_err());
+    if let Some(before) = SLOWED.take() {
+        SPOILED.set(rustix::process::setpriority_process(None, before).is_err());
     }
     !SPOILED.get()
 }
