@@ -42,6 +42,17 @@ fn texts(value: &Value) -> Vec<&str> {
 }
 
 #[test]
+fn a_file_may_be_called_like_an_option() {
+    let files = Files::new();
+    files.put("--portable.wasm", hello(1));
+    files.put("--portable.toml", "[service]\nname = \"hello\"\n");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hotdock"));
+    command.args(["check", "--json", "--", "--portable.wasm"]).current_dir(files.0.path());
+    let checked = json(&command.output().expect("it ends"));
+    assert_eq!(checked["deployable"], true, "{checked}");
+}
+
+#[test]
 fn inspect_shows_what_a_component_is_and_asks_for() {
     let files = Files::new();
     let (order, manifest) = component("order");

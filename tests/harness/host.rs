@@ -325,6 +325,20 @@ impl Host {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it runs").count()
     }
 
+    /// The names of its threads, each with how nice it is (proc_pid_stat(5)).
+    pub fn nice_by_thread(&self) -> Vec<(String, i32)> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("it runs");
+        let stats =
+            tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok());
+        let parsed = stats.map(|stat| {
+            let (start, fields) = stat.rsplit_once(") ").expect("a name in parentheses");
+            let (_, name) = start.split_once(" (").expect("a name in parentheses");
+            let nice = fields.split(' ').nth(16).expect("its niceness");
+            (name.to_owned(), nice.parse().expect("a number"))
+        });
+        parsed.collect()
+    }
+
     /// Waits until nothing runs.
     pub async fn until_idle(&self) {
         eventually("nothing runs any more", async || {

@@ -68,3 +68,17 @@ async fn one_that_computes_on_after_its_answer_is_stopped_and_its_answer_stands(
     host.is_cut_off("begun", "it used its CPU time up").await;
     host.ends_as_it_began().await;
 }
+
+/// At 19, the least preferred there is, it would get on only where nobody else wants a processor.
+#[tokio::test]
+async fn what_computes_is_ten_nicer_than_what_serves() {
+    let host = Hostile::start(&[("spin", SPINS, handling(&forever("")))]).await;
+    host.fails("spin", 504, "out-of-cpu", USED_UP, USED_UP).await;
+    let nice = host.host.nice_by_thread();
+    let least = |name: &str| {
+        let of_name = nice.iter().filter(|(thread, _)| thread.starts_with(name));
+        of_name.map(|(_, nice)| *nice).min().unwrap_or_else(|| panic!("no {name} in {nice:?}"))
+    };
+    assert_eq!(least("slow-lane"), (least("tokio") + 10).min(19), "{nice:?}");
+    host.ends_as_it_began().await;
+}

@@ -27,3 +27,33 @@ pub(super) fn weight(headers: &HeaderMap, kind: &str) -> Option<f32> {
     }
     exact.or(of_class)
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::http::header::{ACCEPT, HeaderMap, HeaderValue};
+
+    use super::weight;
+
+    fn weighed(accepts: &[&'static str], kind: &str) -> Option<f32> {
+        let values = accepts.iter().map(|accept| (ACCEPT, HeaderValue::from_static(accept)));
+        weight(&values.collect::<HeaderMap>(), kind)
+    }
+
+    #[test]
+    fn the_more_exact_range_counts() {
+        let all = ["text/*;q=0.3, text/plain ; Q=0.7", "*/*;q=0.9", "application/json"];
+        assert_eq!(weighed(&all, "text/plain"), Some(0.7));
+        assert_eq!(weighed(&all, "text/event-stream"), Some(0.3));
+        assert_eq!(weighed(&all, "Application/JSON"), Some(1.0));
+        assert_eq!(weighed(&all, "image/png"), None);
+    }
+
+    #[test]
+    fn a_weight_of_nought_is_one_and_none_is_the_most() {
+        assert_eq!(weighed(&["text/plain;q=0"], "text/plain"), Some(0.0));
+        assert_eq!(weighed(&["text/plain;version=0.0.4"], "text/plain"), Some(1.0));
+        assert_eq!(weighed(&["text/plain;q=no"], "text/plain"), Some(1.0));
+        assert_eq!(weighed(&["text/plain;q=0.2, text/plain;q=0.4"], "text/plain"), Some(0.4));
+        assert_eq!(weighed(&[], "text/plain"), None);
+    }
+}

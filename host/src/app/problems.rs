@@ -186,4 +186,21 @@ mod tests {
         std::fs::write(data.join("host.db"), "").expect("a file");
         assert_eq!(of_data(data), None);
     }
+
+    #[test]
+    fn a_folder_of_another_user_is_said_to_be_theirs() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let uid = std::fs::metadata(folder.path()).expect("a folder").uid();
+        let said = denied("the data folder x", folder.path(), Errno::ACCESS);
+        let theirs =
+            format!("x cannot be used: permission denied, it is {}'s; ", machine::user(uid));
+        assert!(said.contains(&theirs), "{said}");
+        let said = denied("the data folder x", folder.path(), Errno::ROFS);
+        assert!(
+            said.ends_with(
+                "cannot be used: Read-only file system (os error 30); name another with --data"
+            ),
+            "{said}"
+        );
+    }
 }

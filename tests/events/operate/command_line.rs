@@ -3,6 +3,9 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
 use serde_json::{Value, json};
 
 use super::{SUBSCRIPTION, consumer_as, hopeless, until};
@@ -29,6 +32,26 @@ fn done(host: &Host, arguments: &[&str]) -> String {
 
 fn json_lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect("JSON on each line")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn data_is_shown_however_deep_it_is() {
+    let host = consumer_as(MANIFEST).await;
+    let deep = format!("{}0{}", "[".repeat(500), "]".repeat(500));
+    let request = Request::post(host.admin_url("/events"))
+        .header("ce-specversion", "1.0")
+        .header("ce-id", "1")
+        .header("ce-source", "/tests")
+        .header("ce-type", "test.steps")
+        .header("content-type", "application/json")
+        .body(Full::new(Bytes::from(deep.clone())));
+    let taken = host.send(request.expect("a request")).await;
+    assert_eq!(taken.status, 202, "{taken:?}");
+    until(&host, SUBSCRIPTION, "dead", json!(1)).await;
+    for json in [&[][..], &["--json"][..]] {
+        let shown = done(&host, &[&["dead", "show", "consumer/1"], json].concat());
+        assert!(shown.replace(char::is_whitespace, "").contains(&deep), "{shown}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
