@@ -99,6 +99,21 @@ async fn head_is_get_without_the_body() {
     assert_eq!((head.status.as_u16(), head.body.len()), (404, 0));
 }
 
+/// RFC 9112 §4: the reason may be nothing.
+#[tokio::test]
+async fn a_status_without_a_name_has_no_reason() {
+    let host = probes().await;
+    for (code, line) in [(299, "HTTP/1.1 299 \r\n"), (404, "HTTP/1.1 404 Not Found\r\n")] {
+        let path = format!("/probe/status?code={code}");
+        let mut raw = Raw::connect(host.address).await;
+        raw.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).await;
+        let answer = raw.read_to_end().await;
+        assert!(answer.starts_with(line), "{answer}");
+        let answer = Client::h2c().try_request(Method::GET, &host.url(&path), "").await;
+        assert_eq!(answer.expect("an answer").status, code);
+    }
+}
+
 #[tokio::test]
 async fn http_1_0_is_answered() {
     let host = Host::builder().plugin("probe").file("hello.wasm", hello(1)).start().await;

@@ -9,6 +9,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use url::form_urlencoded;
 use utoipa::openapi::OpenApi;
@@ -80,6 +81,9 @@ pub(super) async fn check(
 fn wrong(query: &str, known: &Parameters) -> Vec<String> {
     let mut said = BTreeMap::<String, u32>::new();
     let mut wrong = Vec::new();
+    if percent_decode_str(query).decode_utf8().is_err() {
+        wrong.push("the query is not UTF-8 once its percent-encoding is undone".to_owned());
+    }
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         let times = said.entry(name.to_string()).or_default();
         *times += 1;
@@ -173,6 +177,11 @@ mod tests {
             "name: it is said more than once",
         ];
         assert_eq!(found, expected);
+        assert_eq!(
+            wrong("name=%ff", &known),
+            ["the query is not UTF-8 once its percent-encoding is undone"]
+        );
+        assert_eq!(wrong("name=%c3%a9", &known), [""; 0]);
         assert_eq!(wrong("a", &BTreeMap::new()), ["`a` is no parameter of this: there are none"]);
     }
 }

@@ -2,6 +2,7 @@
 
 use http::header::{ALLOW, CONTENT_LENGTH, TRAILER};
 use http::{HeaderValue, Response, StatusCode, Version};
+use hyper::ext::ReasonPhrase;
 
 use super::request;
 use crate::invocation::ResponseBody;
@@ -17,6 +18,10 @@ const METHODS: HeaderValue =
 pub(super) fn make_hosts(response: &mut Response<ResponseBody>) {
     request::remove_hop_by_hop(response.headers_mut());
     trim(response.headers_mut());
+    if response.status().canonical_reason().is_none() {
+        // HTTP/1.1 needs none (RFC 9112 §4), and hyper would make one up.
+        response.extensions_mut().insert(ReasonPhrase::from_static(b""));
+    }
     if let Some(names) = response.body().trailer_names() {
         response.headers_mut().entry(TRAILER).or_insert(names);
     }

@@ -203,6 +203,10 @@ fn methods_of(field: &Field<'_, '_>, problems: &mut Problems<'_>) -> Option<Vec<
             Ok(method) if methods.contains(&method) => {
                 element.report(problems, format_args!("has `{text}` twice"));
             }
+            Ok(Method::CONNECT) => element.report(
+                problems,
+                "has `CONNECT`, which asks a proxy for a tunnel and never reaches a service",
+            ),
             Ok(method) => methods.push(method),
             Err(_) => {
                 element.report(problems, format_args!("has `{text}`, which is no HTTP method"))

@@ -172,6 +172,8 @@ fn broken_toml_and_wrong_types_are_refused() {
         "cart.toml:1:10: `limits` must be a table: `[limits]`; found: integer"
     );
     assert!(refusal("[route]\npath = \"/a\"\n")[0].contains("an array of tables: `[[route]]`"));
+    let tunnel = refusal("[[route]]\npath = \"/a\"\nmethods = [\"GET\", \"connect\"]\n");
+    assert!(tunnel[0].contains("has `CONNECT`, which asks a proxy for a tunnel"), "{tunnel:?}");
     assert!(refusal("[service]\nname = \"A B\"\n")[0].contains("cannot name a service"));
     assert!(
         refusal("[capabilities]\nconfig = { n = 1 }\n")[0].contains("`[capabilities] config.n`")
