@@ -263,7 +263,7 @@ async fn coordinate(parts: &Arc<Parts>) {
 async fn scan(parts: &Arc<Parts>, done: &mpsc::UnboundedSender<Stem>) -> BTreeSet<Stem> {
     let found = parts.blocking(|parts| {
         let folder = &parts.config.folder;
-        let mut files = plugin_file::scan(folder)?;
+        let mut files = plugin_file::scan(folder)?.stems;
         files.extend(parts.board.files());
         let signatures = files.into_iter().map(|file| {
             let signature = file.signature(folder).unwrap_or_default();

@@ -145,22 +145,36 @@ pub(super) fn named(path: &Path) -> Option<(Stem, Part)> {
     ours.then(|| (Stem::new(stem), part))
 }
 
-/// The stems of all components in the folder.
+/// The components in the folder.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) stems: BTreeSet<Stem>,
+    /// Those whose names are no UTF-8, which no service can have.
+    pub(super) unnamed: BTreeSet<PathBuf>,
+}
+
+/// Finds the components in the folder.
 ///
 /// # Errors
 /// When the folder cannot be read.
-pub(super) fn scan(folder: &Path) -> io::Result<BTreeSet<Stem>> {
-    let mut stems = BTreeSet::new();
+pub(super) fn scan(folder: &Path) -> io::Result<Found> {
+    let mut found = Found::default();
     for entry in std::fs::read_dir(folder)? {
-        if let Some((stem, Part::Component)) = named(&entry?.path()) {
-            stems.insert(stem);
+        let path = entry?.path();
+        if let Some((stem, Part::Component)) = named(&path) {
+            found.stems.insert(stem);
+        } else if path.to_str().is_none() && path.extension().is_some_and(|it| it == "wasm") {
+            found.unnamed.insert(path);
         }
     }
-    Ok(stems)
+    Ok(found)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+
     use super::*;
 
     #[test]
@@ -199,6 +213,13 @@ mod tests {
         std::fs::remove_file(&link).expect("removed");
         std::os::unix::fs::symlink("two", &link).expect("a link");
         assert_ne!(stem.signature(folder.path()).expect("a signature"), before);
-        assert_eq!(scan(folder.path()).expect("a scan"), BTreeSet::from([stem]));
+        let unnamed = folder.path().join(OsStr::from_bytes(b"caf\xe9.wasm"));
+        std::fs::write(&unnamed, "").expect("a file");
+        std::fs::write(folder.path().join(OsStr::from_bytes(b"caf\xe9.toml")), "").expect("a file");
+        let found = scan(folder.path()).expect("a scan");
+        assert_eq!(
+            (found.stems, found.unnamed),
+            (BTreeSet::from([stem]), BTreeSet::from([unnamed]))
+        );
     }
 }

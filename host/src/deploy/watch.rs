@@ -7,9 +7,10 @@
 //! is an event of the folder and leads to a look around at once; for the rest
 //! there is one every `rescan`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
 use notify::event::{
@@ -18,7 +19,7 @@ use notify::event::{
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
 
 use super::parts::Parts;
-use super::plugin_file::{self, PairSignature, Part, Stem};
+use super::plugin_file::{self, Found, PairSignature, Part, Stem};
 use super::settle::Change;
 
 /// Watches until it is dropped.
@@ -28,7 +29,15 @@ pub(super) struct Watch {
     folder: Option<Identity>,
     /// What the last look around found changed.
     changed: HashMap<Stem, PairSignature>,
+    /// Components that cannot be deployed for their names, which was said.
+    unnamed: BTreeSet<PathBuf>,
     unreadable: bool,
+}
+
+/// What a look around found.
+struct Seen {
+    changed: HashMap<Stem, PairSignature>,
+    unnamed: BTreeSet<PathBuf>,
 }
 
 /// How sure a look around must be.
@@ -46,17 +55,21 @@ type Identity = (u64, u64);
 impl Watch {
     /// Begins to watch. Where the system gives no watch, looking around remains.
     pub(super) fn begin(parts: &Arc<Parts>) -> Self {
-        let mut watch =
-            Self { watcher: None, folder: None, changed: HashMap::new(), unreadable: false };
+        let mut watch = Self {
+            watcher: None,
+            folder: None,
+            changed: HashMap::new(),
+            unnamed: BTreeSet::new(),
+            unreadable: false,
+        };
         watch.attach(parts);
         watch
     }
 
     /// Takes note of every pair that isn't as it was when it was last acted on.
     pub(super) async fn look_around(&mut self, parts: &Arc<Parts>, look: Look) {
-        let found = parts.blocking(changed_pairs).await;
-        let changed = match found {
-            Ok(changed) => changed,
+        let Seen { changed, unnamed } = match parts.blocking(see).await {
+            Ok(seen) => seen,
             Err(error) => {
                 // The folder may be about to be mounted again: nothing is undeployed.
                 if !self.unreadable {
@@ -67,6 +80,10 @@ impl Watch {
             }
         };
         self.unreadable = false;
+        for path in unnamed.difference(&self.unnamed) {
+            tracing::error!(file = %path.display(), "not deployed: the file's name is not UTF-8; rename it");
+        }
+        self.unnamed = unnamed;
         if self.folder != identity(parts) {
             self.attach(parts);
         }
@@ -97,11 +114,11 @@ impl Watch {
     }
 }
 
-/// Pairs that aren't as they were when they were last acted on, and about which
+/// Finds pairs that aren't as they were when they were last acted on, and about which
 /// no event is being waited out.
-fn changed_pairs(parts: &Parts) -> io::Result<HashMap<Stem, PairSignature>> {
+fn see(parts: &Parts) -> io::Result<Seen> {
     let folder = &parts.config.folder;
-    let mut files = plugin_file::scan(folder)?;
+    let Found { stems: mut files, unnamed } = plugin_file::scan(folder)?;
     let acted_on = parts.acted_on.lock().unwrap_or_else(PoisonError::into_inner).clone();
     files.extend(acted_on.keys().cloned());
     let mut changed = HashMap::new();
@@ -114,7 +131,7 @@ fn changed_pairs(parts: &Parts) -> io::Result<HashMap<Stem, PairSignature>> {
             changed.insert(file, signature);
         }
     }
-    Ok(changed)
+    Ok(Seen { changed, unnamed })
 }
 
 fn identity(parts: &Parts) -> Option<Identity> {
