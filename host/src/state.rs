@@ -58,7 +58,7 @@ pub use dead::{DeadLetter, DeadLetters, Revival};
 pub use error::{Error, Rerun, SqlError, SqlErrorKind};
 pub use fate::Fate;
 pub use held::{Due, HeldEntry, Settlement};
-pub use idempotency::{KeptAnswer, KeyClaim};
+pub use idempotency::{Claimant, KeptAnswer, KeyClaim};
 pub use inbox::{Consumption, Cursor, Progress};
 pub use kept::KeptStores;
 pub use keyvalue::KeyPage;

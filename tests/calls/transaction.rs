@@ -1,11 +1,16 @@
 //! A call and the transactions on both sides of it.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
+use hotdock::config::Config;
 use http::Method;
 use serde_json::json;
 
 use super::{asked, both, clients, get, post};
-use crate::harness::Reply;
+use crate::harness::in_process::Folders;
+use crate::harness::valve::Valve;
+use crate::harness::{Reply, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_call_wrote_is_durable_when_it_returns_whatever_becomes_of_its_caller() {
@@ -20,6 +25,31 @@ async fn what_a_call_wrote_is_durable_when_it_returns_whatever_becomes_of_its_ca
     host.kill();
     host.start().await;
     assert_eq!(get(&host, "/relay/get?key=trapped").await, 2);
+}
+
+/// It looks as though nothing had been done: the call never returned.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_ends_while_its_callee_commits_is_told_what_comes_of_it() {
+    let (folders, valve) = (Folders::new(), Valve::default());
+    folders.deploy("callee");
+    folders.deploy_with("relay", "[limits]\ndeadline = \"1s\"\n");
+    let host = folders.host(Config::default(), valve.options()).await;
+    for (version, client) in clients() {
+        let before = valve.held();
+        valve.set(true);
+        let url = format!("http://{}/relay/count?key=held&by=1", host.address);
+        let asked = tokio::spawn(async move { client.try_request(Method::POST, &url, "").await });
+        eventually("its callee commits", async || (valve.held() > before).then_some(())).await;
+        // The caller's time is over by then, and it was not told of anything.
+        tokio::time::sleep(Duration::from_millis(1_200)).await;
+        assert!(!asked.is_finished(), "{version}: what became of the call is not known");
+        valve.set(false);
+        let reply = asked.await.expect("no panic").expect("an answer");
+        let told = reply.problem(504, "may-have-taken-effect");
+        assert!(told.contains("did not answer within 1s"), "{version}: {told}");
+    }
+    assert_eq!(host.request(Method::GET, "/relay/get?key=held", String::new()).await.text(), "2");
+    host.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -155,7 +155,10 @@ fn failed(failure: &Failure) -> Ending {
     let reason = cut(failure, MAX_REASON);
     match failure {
         // Its version was replaced: the next one gets it.
-        Failure::Drained => Ending::Undelivered { reason, pause: Duration::ZERO },
+        // Or others changed what it had read: of those that conflict one is done.
+        Failure::Drained | Failure::Conflict => {
+            Ending::Undelivered { reason, pause: Duration::ZERO }
+        }
         // Where it took effect after all, it has none the next time.
         Failure::NoRoom(_)
         | Failure::StoreFull

@@ -230,6 +230,9 @@ impl Problem {
                      ([limits] response-buffer)"
                 ),
             ),
+            Failure::ResultTooLarge(_) | Failure::ResultOfOtherType => {
+                failed("failed", &failure.to_string())
+            }
             Failure::AnswerBroken => {
                 failed("failed", "the service stopped before the end of its answer")
             }

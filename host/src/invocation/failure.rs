@@ -65,6 +65,14 @@ pub enum Failure {
     /// The answer to a request with an idempotency key is too large to be kept.
     #[error("the answer is larger than the {0} bytes that are kept under an idempotency key")]
     AnswerTooLarge(u64),
+    /// A call's result is too large to be kept for who may make it once more.
+    #[error("its result cannot be kept for another run of its caller: {0}")]
+    ResultTooLarge(String),
+    /// A call's result is kept, but its function has another type since.
+    #[error(
+        "its result is kept from when the function had another type, and cannot be given again"
+    )]
+    ResultOfOtherType,
     /// The answer to a request with an idempotency key broke off.
     #[error("the service stopped before the end of its answer")]
     AnswerBroken,
@@ -127,8 +135,10 @@ impl Failure {
             Self::NoAnswer | Self::ErrorCode(_) => Outcome::NoAnswer,
             Self::BodyTooLarge(_) | Self::KeyedBodyTooLarge(_) => Outcome::BodyTooLarge,
             Self::BodyBroken | Self::BodyLate(_) | Self::CallerLeft => Outcome::ClientLeft,
-            Self::KeyInUse | Self::KeyReused => Outcome::KeyRefused,
-            Self::AnswerTooLarge(_) | Self::AnswerBroken => Outcome::AnswerCut,
+            Self::KeyInUse | Self::KeyReused | Self::ResultOfOtherType => Outcome::KeyRefused,
+            Self::AnswerTooLarge(_) | Self::ResultTooLarge(_) | Self::AnswerBroken => {
+                Outcome::AnswerCut
+            }
             Self::Drained => Outcome::Drained,
             Self::Conflict => Outcome::Conflict,
             Self::LeaseExpired => Outcome::LeaseExpired,

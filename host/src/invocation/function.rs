@@ -13,7 +13,7 @@ use super::afterwards::{Afterwards, Hold, Sending};
 use super::again::Again;
 use super::bounds::Bounds;
 use super::failure::Failure;
-use super::request::{COMMIT_TIMEOUT, too_long};
+use super::request::{COMMIT_TIMEOUT, has_effects, too_long};
 use super::runs::{Answered, Before, Mode, Runs, Unanswered, Work, interrupted};
 use crate::deadline::{Late, within};
 use crate::digest::Digest;
@@ -23,7 +23,7 @@ use crate::runtime::{
     Call, Ended, FunctionCall, Given, Occasion, ReplayBody, RequestKeys, Running, Servable,
 };
 use crate::service::{Kind, Lease, Permit, ServiceMetrics};
-use crate::state::{self, Committed, Fate, KeptAnswer, KeyClaim, Store, Transaction};
+use crate::state::{self, Claimant, Committed, Fate, KeptAnswer, KeyClaim, Store, Transaction};
 
 /// How long it waits between two looks whether the same call, made before, is over. One is under
 /// way only while its caller's end comes through to it.
@@ -94,7 +94,7 @@ pub(crate) async fn call(called: Called, caller: &CancellationToken) -> Result<R
     let claim = match id {
         None => None,
         Some(id) => {
-            let found = bounds.within(claim(&store, id)).await;
+            let found = bounds.within(claim(&store, id, &wanted.print)).await;
             match found.flatten().map_err(nothing_stands)? {
                 Claimed::First(claim) => Some(claim),
                 Claimed::Repeat(result) => return Ok(Returned { result, stands: false }),
@@ -115,10 +115,13 @@ pub(crate) async fn call(called: Called, caller: &CancellationToken) -> Result<R
         work: Function { wanted, arguments, lineage, claim, is_read_only, body },
     });
     let returned = run(&runs, hold, &bounds).await;
-    let told = runs.keys.has_effects();
     match returned {
-        Ok(returned) => Ok(Returned { stands: returned.stands || told, ..returned }),
+        Ok(returned) => {
+            let stands = returned.stands || runs.keys.has_effects();
+            Ok(Returned { stands, ..returned })
+        }
         Err(failure) => {
+            let told = has_effects(&runs.keys).await;
             let stands = told || matches!(failure, Failure::Uncertain(_) | Failure::Partly(_));
             Err(Uncalled { failure, stands })
         }
@@ -164,15 +167,15 @@ enum Claimed {
     Repeat(Bytes),
 }
 
-async fn claim(store: &Arc<Store>, id: Digest) -> Result<Claimed, Failure> {
+async fn claim(store: &Arc<Store>, id: Digest, print: &Digest) -> Result<Claimed, Failure> {
     let claim = loop {
-        match store.claim_key(id) {
+        match store.claim_key(id, Claimant::Service) {
             Some(claim) => break claim,
             None => sleep(CLAIM_PAUSE).await,
         }
     };
     Ok(match store.begin().kept_answer(&claim).await? {
-        Some(kept) => Claimed::Repeat(kept.body),
+        Some(kept) => Claimed::Repeat(of_type(kept, print)?),
         None => Claimed::First(claim),
     })
 }
@@ -208,8 +211,9 @@ impl Work for Function {
         if let Some(claim) = &self.claim
             && let Some(kept) = transaction.kept_answer(claim).await?
         {
+            let result = of_type(kept, &self.wanted.print).map_err(Unanswered::Failed)?;
             let committed = transaction.finish().await?;
-            let outcome = Outcome { ran: None, result: kept.body, wrote: false, committed };
+            let outcome = Outcome { ran: None, result, wrote: false, committed };
             return Ok(Before::Done(outcome));
         }
         Ok(Before::Run(transaction))
@@ -232,7 +236,7 @@ impl Work for Function {
         } else {
             wrote = transaction.has_writes();
             if let Some(claim) = &self.claim {
-                keep(&mut transaction, claim, &result)?;
+                keep(&mut transaction, claim, &self.wanted.print, &result)?;
             }
             let finished = transaction.finish_unless_withdrawn(fate).await;
             finished.map_err(|error| interrupted(error, running.exchange()))?
@@ -242,18 +246,31 @@ impl Work for Function {
     }
 }
 
+/// The kept result, where it is of a function of this type.
+fn of_type(kept: KeptAnswer, print: &Digest) -> Result<Bytes, Failure> {
+    // Nobody kept the type with those that are older.
+    if !kept.headers.is_empty() && *kept.headers != *print.as_bytes() {
+        return Err(Failure::ResultOfOtherType);
+    }
+    Ok(kept.body)
+}
+
 /// Has the transaction keep the result for who repeats the call.
-fn keep(transaction: &mut Transaction, claim: &KeyClaim, result: &Bytes) -> Result<(), Unanswered> {
+fn keep(
+    transaction: &mut Transaction,
+    claim: &KeyClaim,
+    print: &Digest,
+    result: &Bytes,
+) -> Result<(), Unanswered> {
     let kept = KeptAnswer {
         request: *claim.scope(),
         status: KEPT_STATUS,
-        headers: Bytes::new(),
+        headers: Bytes::copy_from_slice(print.as_bytes()),
         body: result.clone(),
         trailers: None,
     };
-    let size = result.len() as u64;
     transaction.keep_answer(claim.clone(), kept).map_err(|error| match error {
-        state::Error::Limit(_) => Unanswered::Failed(Failure::AnswerTooLarge(size)),
+        state::Error::Limit(limit) => Unanswered::Failed(Failure::ResultTooLarge(limit)),
         error => error.into(),
     })
 }

@@ -20,7 +20,7 @@ use crate::digest::Digest;
 use crate::manifest::Limits;
 use crate::runtime::{ReplayBody, field_lines};
 use crate::service::path;
-use crate::state::{self, KeptAnswer, KeyClaim, Store, Transaction};
+use crate::state::{self, Claimant, KeptAnswer, KeyClaim, Store, Transaction};
 
 /// Says that an answer is the one that was given before.
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -45,13 +45,13 @@ pub(super) enum Claimed {
 /// Reads the request's body, claims its key and looks for the key's answer.
 pub(super) async fn claim(
     store: &Arc<Store>,
-    scope: Digest,
+    (scope, claimant): (Digest, Claimant),
     head: &Parts,
     body: &ReplayBody,
     limits: &Limits,
 ) -> Result<Claimed, Failure> {
     let request = request_digest(head, body, limits).await?;
-    let claim = store.claim_key(scope).ok_or(Failure::KeyInUse)?;
+    let claim = store.claim_key(scope, claimant).ok_or(Failure::KeyInUse)?;
     let kept = store.begin().kept_answer(&claim).await?;
     let keyed = Keyed { claim, request, answer_limit: limits.response_buffer };
     match kept {

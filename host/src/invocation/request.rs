@@ -26,7 +26,7 @@ use crate::runtime::{
     announced, has_content,
 };
 use crate::service::{Kind, Lease, Permit, ServiceMetrics, Ticket};
-use crate::state::{self, Committed, Fate, Store, Transaction};
+use crate::state::{self, Claimant, Committed, Fate, Store, Transaction};
 
 /// How long a validated transaction may take until it is on disk; only a disk that hangs
 /// takes as long.
@@ -109,7 +109,9 @@ pub async fn invoke(invocation: Invocation) -> Result<Response<ResponseBody>, Fa
         None => None,
         Some(scope) => {
             // Boxed, so that requests without a key don't carry it.
-            let claimed = Box::pin(idempotent::claim(&store, scope, &head, &body, limits));
+            let claimant = if lineage.is_some() { Claimant::Service } else { Claimant::Client };
+            let key = (scope, claimant);
+            let claimed = Box::pin(idempotent::claim(&store, key, &head, &body, limits));
             match bounds.within(claimed).await?? {
                 Claimed::First(keyed) => Some(keyed),
                 Claimed::Repeat(response) => return Ok(response),
@@ -130,11 +132,20 @@ pub async fn invoke(invocation: Invocation) -> Result<Response<ResponseBody>, Fa
     });
     let answered = answer(&runs, hold, &bounds).await;
     match answered.map_err(|failure| failure.unless_of_client(&runs.work.body, limits)) {
-        Err(failure) if !matches!(failure, Failure::Uncertain(_)) && runs.keys.has_effects() => {
+        Err(failure)
+            if !matches!(failure, Failure::Uncertain(_)) && has_effects(&runs.keys).await =>
+        {
             Err(Failure::Partly(Box::new(failure)))
         }
         answered => answered,
     }
+}
+
+/// Whether something stands of an invocation that failed. What it called may be about to commit.
+pub(super) async fn has_effects(keys: &RequestKeys) -> bool {
+    // Late or not: what is still under way counts.
+    let _ = within(COMMIT_TIMEOUT, keys.settled()).await;
+    keys.has_effects()
 }
 
 async fn answer(

@@ -1,6 +1,7 @@
 //! What an invocation told the outside, and what it may still tell: outgoing
 //! requests cannot be taken back when its transaction is.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -45,7 +46,8 @@ const COMMITTING: u8 = 1 << 2;
 pub(crate) struct Outside {
     keys: RequestKeys,
     sent: bool,
-    unsafe_requests: u64,
+    /// How many unsafe requests were sent, by method and target.
+    unsafe_requests: HashMap<Digest, u32>,
     /// Its calls of other services, if it made any.
     past: Option<Box<Past>>,
     is_over: bool,
@@ -60,6 +62,17 @@ pub(crate) struct Departure {
     pub(crate) idempotency_key: Option<String>,
     /// Is cancelled when the invocation is over.
     pub(crate) over: CancellationToken,
+}
+
+/// A call as it is known wherever its invocation is repeated.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Numbered {
+    /// What equal calls have in common.
+    call: Digest,
+    /// Which of them it is.
+    number: u32,
+    /// Under what its callee keeps the result.
+    pub(crate) id: Digest,
 }
 
 /// Why a request may not leave now.
@@ -77,10 +90,10 @@ pub(crate) enum Withheld {
          first SQL write"
     )]
     Leased,
-    /// It would tell others what may be undone.
+    /// It would tell others what may be undone: who answers a GET may write, too.
     #[error(
-        "an unsafe request is not sent in a call whose caller has uncommitted writes: such a call \
-         only reads; call before writing, or commit first, or publish an event"
+        "a request is not sent in a call whose caller has uncommitted writes: such a call only \
+         reads; call before writing, or commit first, or publish an event"
     )]
     ReadOnly,
     /// A candidate must not be noticed.
@@ -117,21 +130,37 @@ impl RequestKeys {
         self.shared.stands.fetch_and(!COMMITTING, Ordering::AcqRel);
     }
 
+    /// Waits until it is known what its calls of other services came to.
+    pub(crate) async fn settled(&self) {
+        if let Some(calls) = self.shared.calls.get() {
+            calls.settled().await;
+        }
+    }
+
     /// Whether something of it may stand, however it ends.
     pub(crate) fn has_effects(&self) -> bool {
         self.shared.stands.load(Ordering::Acquire) != 0
             || self.shared.calls.get().is_some_and(|calls| calls.has_effects())
     }
 
-    /// The key of the invocation's unsafe request with this number.
-    fn key(&self, number: u64) -> String {
-        format!("{}-{number}", self.shared.id.get_or_init(Uuid::new_v4))
+    /// The key of the invocation's unsafe request with this method and target, of which it has
+    /// sent so many: the same in whatever order another run sends others.
+    fn key(&self, same: Digest, number: u32) -> String {
+        let id = self.shared.id.get_or_init(Uuid::new_v4);
+        format!("{id}-{}-{number}", &same.to_string()[..16])
     }
 }
 
 impl Outside {
     pub(crate) fn new(keys: RequestKeys) -> Self {
-        Self { keys, sent: false, unsafe_requests: 0, past: None, is_over: false, over: None }
+        Self {
+            keys,
+            sent: false,
+            unsafe_requests: HashMap::new(),
+            past: None,
+            is_over: false,
+            over: None,
+        }
     }
 
     /// What of the invocation stands.
@@ -140,14 +169,16 @@ impl Outside {
     }
 
     /// Notes a request that is about to leave.
-    pub(crate) fn depart(&mut self, method: &Method) -> Departure {
+    pub(crate) fn depart(&mut self, method: &Method, target: &str) -> Departure {
         self.sent = true;
         let mut idempotency_key = None;
         // `is_safe`: GET, HEAD, OPTIONS and TRACE (RFC 9110 §9.2.1).
         if !method.is_safe() {
-            self.unsafe_requests += 1;
+            let same = Digest::of_parts(&[method.as_str().as_bytes(), target.as_bytes()]);
+            let number = self.unsafe_requests.entry(same).or_default();
+            *number += 1;
             self.keys.shared.stands.fetch_or(TOLD, Ordering::AcqRel);
-            idempotency_key = Some(self.keys.key(self.unsafe_requests));
+            idempotency_key = Some(self.keys.key(same, *number));
         }
         let over = self.over.get_or_insert_default().clone();
         Departure { idempotency_key, over }
@@ -161,7 +192,7 @@ impl Outside {
         wanted: &Arc<Wanted>,
         arguments: &Bytes,
         is_read_only: bool,
-    ) -> (Known, Option<Digest>, CancellationToken) {
+    ) -> (Known, Option<Numbered>, CancellationToken) {
         self.sent = true;
         let shared = &self.keys.shared;
         let is_kept = shared.is_repeatable && !is_read_only;
@@ -171,14 +202,22 @@ impl Outside {
         let over = self.over.get_or_insert_default().child_token();
         // It is looked up once more.
         let is_waited_for = matches!(known, Known::GoesOn(_));
-        let id = (is_kept && !is_waited_for).then(|| {
+        let numbered = (is_kept && !is_waited_for).then(|| {
             let names = [wanted.key().as_bytes(), wanted.function.as_bytes(), arguments];
-            let digest = Digest::of_parts(&names);
-            let ordinal = past.ordinal(digest);
+            let call = Digest::of_parts(&names);
+            let number = past.take_number(call);
             let id = shared.id.get_or_init(Uuid::new_v4);
-            Digest::of_parts(&[id.as_bytes(), &ordinal.to_be_bytes(), digest.as_bytes()])
+            let id = Digest::of_parts(&[id.as_bytes(), &number.to_be_bytes(), call.as_bytes()]);
+            Numbered { call, number, id }
         });
-        (known, id, over)
+        (known, numbered, over)
+    }
+
+    /// A call failed: the next that is equal is made in its place.
+    pub(crate) fn note_failed(&mut self, Numbered { call, number, .. }: Numbered) {
+        if let Some(past) = &mut self.past {
+            past.give_number_back(call, number);
+        }
     }
 
     /// The invocation is over. Returns what is to be cancelled: it ends what is still
@@ -201,7 +240,7 @@ impl Outside {
     /// make again.
     pub(crate) fn was_told(&self) -> bool {
         let calls = self.keys.shared.calls.get();
-        self.unsafe_requests > 0 || calls.is_some_and(|calls| calls.is_incomplete())
+        !self.unsafe_requests.is_empty() || calls.is_some_and(|calls| calls.is_incomplete())
     }
 }
 
@@ -226,19 +265,31 @@ mod tests {
         let run = || {
             let mut outside = Outside::new(keys.clone());
             let methods = [Method::GET, Method::POST, Method::PUT];
-            methods.map(|method| outside.depart(&method).idempotency_key)
+            methods.map(|method| outside.depart(&method, "http://a/b").idempotency_key)
         };
         let [get, post, put] = run();
         assert_eq!(get, None);
         assert!(post.is_some() && post != put);
         assert_eq!(run(), [get, post.clone(), put]);
-        let other = Outside::new(RequestKeys::default()).depart(&Method::POST);
+        let other = Outside::new(RequestKeys::default()).depart(&Method::POST, "http://a/b");
         assert_ne!(other.idempotency_key, post);
     }
 
     #[test]
+    fn requests_to_others_do_not_change_a_requests_key() {
+        let keys = RequestKeys::default();
+        let run = |targets: [&'static str; 3]| {
+            let mut outside = Outside::new(keys.clone());
+            targets.map(|target| outside.depart(&Method::POST, target).idempotency_key)
+        };
+        let [one, two, again] = run(["http://a/1", "http://a/2", "http://a/1"]);
+        assert!(one != two && two != again && one != again);
+        assert_eq!(run(["http://a/2", "http://a/1", "http://a/1"]), [two, one, again]);
+    }
+
+    #[test]
     fn an_invocation_with_a_name_sends_under_the_same_keys_whenever_it_runs() {
-        let key = |names: &[&str]| RequestKeys::of(names).key(1);
+        let key = |names: &[&str]| RequestKeys::of(names).key(Digest::of(b"a"), 1);
         assert_eq!(
             key(&["/services/cart", "1", "shop.>"]),
             key(&["/services/cart", "1", "shop.>"])
@@ -266,9 +317,9 @@ mod tests {
     fn only_unsafe_requests_tell_the_outside_something() {
         let mut outside = Outside::new(RequestKeys::default());
         assert!(!outside.was_asked());
-        let departure = outside.depart(&Method::GET);
+        let departure = outside.depart(&Method::GET, "http://a/b");
         assert!(outside.was_asked() && !outside.was_told() && !outside.keys().has_effects());
-        outside.depart(&Method::DELETE);
+        outside.depart(&Method::DELETE, "http://a/b");
         assert!(outside.was_told() && outside.keys().has_effects());
         outside.end().expect("something is under way").cancel();
         assert!(outside.is_over() && departure.over.is_cancelled());

@@ -57,7 +57,17 @@ pub struct KeyClaim(Arc<Claimed>);
 
 struct Claimed {
     scope: Digest,
+    claimant: Claimant,
     core: Arc<Core>,
+}
+
+/// Whose key it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claimant {
+    /// A client's of the service.
+    Client,
+    /// Another service's, by a call or a request: the last quarter is for clients.
+    Service,
 }
 
 /// An answer that its transaction is to commit, and its claim.
@@ -81,10 +91,10 @@ impl Store {
     /// Claims an idempotency key, known by a digest of all that keeps it apart from
     /// others. `None` while another has it.
     #[must_use]
-    pub fn claim_key(&self, scope: Digest) -> Option<KeyClaim> {
+    pub fn claim_key(&self, scope: Digest, claimant: Claimant) -> Option<KeyClaim> {
         let core = &self.core;
         let is_free = core.keys.lock().insert(scope);
-        is_free.then(|| KeyClaim(Arc::new(Claimed { scope, core: Arc::clone(core) })))
+        is_free.then(|| KeyClaim(Arc::new(Claimed { scope, claimant, core: Arc::clone(core) })))
     }
 
     /// Takes out what is kept under expired idempotency keys, when there may be some.
@@ -151,9 +161,14 @@ pub(super) fn find(
         .optional()
 }
 
-/// Whether one more answer may be kept beside those of all claims.
-pub(super) fn has_room(connection: &Connection, core: &Core) -> rusqlite::Result<bool> {
-    let limit = core.options.max_idempotency_keys;
+/// Whether one more answer may be kept beside those of all claims, for whoever has this one.
+pub(super) fn has_room(connection: &Connection, claim: &KeyClaim) -> rusqlite::Result<bool> {
+    let Claimed { claimant, core, .. } = &*claim.0;
+    let most = core.options.max_idempotency_keys;
+    let limit = match claimant {
+        Claimant::Client => most,
+        Claimant::Service => most - most / 4,
+    };
     let claimed = core.keys.lock().len();
     if span(connection, 0)? + claimed <= limit {
         return Ok(true);

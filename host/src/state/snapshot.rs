@@ -200,7 +200,7 @@ impl Snapshot {
         let (core, claim) = (Arc::clone(&self.store.core), claim.clone());
         let find = move |connection: &Connection| {
             let found = idempotency::find(connection, claim.scope(), &core.options)?;
-            let has_room = found.is_some() || idempotency::has_room(connection, &core)?;
+            let has_room = found.is_some() || idempotency::has_room(connection, &claim)?;
             Ok::<_, rusqlite::Error>((found, has_room))
         };
         let found = match self.here(&find).await? {

@@ -51,7 +51,7 @@ async fn a_request_by_name_is_answered_once_for_each_of_its_keys() {
     let sent = send(&host, "http://mirror.internal/mirror", "&method=POST").await;
     let seen = seen(&sent);
     let key = header(&seen, "idempotency-key").expect("a key");
-    assert!(key.ends_with("-1") && key.len() == 38, "{key}");
+    assert!(key.ends_with("-1") && key.len() == 55, "{key}");
     host.until_idle().await;
 }
 

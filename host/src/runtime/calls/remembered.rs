@@ -4,10 +4,12 @@
 //! A run's call is an earlier run's where it is of the same function with the same arguments;
 //! the first of such calls is the first, the second the second.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::Wanted;
@@ -23,6 +25,8 @@ const MAX_CALLS: usize = 10_000;
 #[derive(Default)]
 pub(crate) struct Remembered {
     calls: Mutex<Calls>,
+    /// Told when none is under way that may have an effect.
+    settled: Notify,
 }
 
 #[derive(Default)]
@@ -33,6 +37,8 @@ struct Calls {
     is_incomplete: bool,
     /// Whether one may have had an effect that stands, however the invocation ends.
     has_effects: bool,
+    /// How many are under way that may have one.
+    under_way: usize,
 }
 
 struct Call {
@@ -58,7 +64,9 @@ pub(crate) enum Outcome {
 pub(in crate::runtime) struct Past {
     made: Vec<bool>,
     count: usize,
-    equal: HashMap<Digest, u32>,
+    /// The numbers of equal calls that are done or under way. One that failed gives its number
+    /// back: what it would have done, the next does.
+    equal: HashMap<Digest, BTreeSet<u32>>,
 }
 
 /// A place for a call's outcome.
@@ -87,9 +95,23 @@ impl Remembered {
         self.lock().is_incomplete
     }
 
-    /// Whether one of them may have had an effect that stands, however the invocation ends.
+    /// Whether one of them may have an effect that stands, however the invocation ends.
     pub(in crate::runtime) fn has_effects(&self) -> bool {
-        self.lock().has_effects
+        let calls = self.lock();
+        calls.has_effects || calls.under_way > 0
+    }
+
+    /// Waits until none is under way that may have an effect: whether it has is known then. One
+    /// that was given up ends at once, but for one that is being committed.
+    pub(in crate::runtime) async fn settled(&self) {
+        loop {
+            let mut settled = pin!(self.settled.notified());
+            settled.as_mut().enable();
+            if self.lock().under_way == 0 {
+                return;
+            }
+            settled.await;
+        }
     }
 
     /// What is known of the next such call of the run with this `past`.
@@ -105,12 +127,17 @@ impl Remembered {
         // In the first run there is none that it has not made itself.
         let mut again = None;
         if past.count < calls.all.len() {
-            let found = calls.all.iter_mut().enumerate().find(|(index, call)| {
+            let is_such = |(index, call): &(usize, &mut Call)| {
                 !past.made[*index]
                     && Arc::ptr_eq(&call.wanted, wanted)
                     && call.arguments == arguments
-            });
-            if let Some((index, call)) = found {
+            };
+            let left_nothing =
+                |call: &Call| u8::from(matches!(call.outcome, Some(Outcome::Nothing)));
+            let such = calls.all.iter_mut().enumerate().filter(is_such);
+            // The earlier run may have made one that failed once more: what that did is not to be
+            // done a second time. Of those that are as good the first is found.
+            if let Some((index, call)) = such.min_by_key(|(_, call)| left_nothing(call)) {
                 match &call.outcome {
                     None => return Known::GoesOn(call.ended.clone()),
                     Some(Outcome::Result(result)) => {
@@ -125,6 +152,7 @@ impl Remembered {
                 }
             }
         }
+        calls.under_way += usize::from(!is_harmless);
         let index = again.or_else(|| calls.begin(wanted, arguments));
         if let Some(index) = index {
             past.made.resize(calls.all.len(), false);
@@ -161,11 +189,20 @@ impl Past {
         self.count += 1;
     }
 
-    /// How many calls with this digest the run made before; one more from here on.
-    pub(in crate::runtime) fn ordinal(&mut self, digest: Digest) -> u32 {
-        let count = self.equal.entry(digest).or_default();
-        *count += 1;
-        *count - 1
+    /// The least number that no call with this digest has in this run.
+    pub(in crate::runtime) fn take_number(&mut self, digest: Digest) -> u32 {
+        let taken = self.equal.entry(digest).or_default();
+        let free = (0..).zip(taken.iter()).find(|(number, taken)| number != *taken);
+        let number = free.map_or(taken.len() as u32, |(number, _)| number);
+        taken.insert(number);
+        number
+    }
+
+    /// The call failed.
+    pub(in crate::runtime) fn give_number_back(&mut self, digest: Digest, number: u32) {
+        if let Some(taken) = self.equal.get_mut(&digest) {
+            taken.remove(&number);
+        }
     }
 }
 
@@ -179,6 +216,10 @@ impl Left {
         self.has_ended = true;
         let stands = stands && !self.is_harmless;
         let mut calls = self.remembered.lock();
+        calls.under_way -= usize::from(!self.is_harmless);
+        if calls.under_way == 0 {
+            self.remembered.settled.notify_waiters();
+        }
         let more = if let Outcome::Result(result) = &outcome { result.len() } else { 0 };
         let fits = calls.bytes.saturating_add(more) <= MAX_BYTES;
         let is_known = fits && self.index.is_some() && matches!(outcome, Outcome::Result(_));
@@ -257,6 +298,45 @@ mod tests {
         assert!(ended.is_cancelled() && !remembered.is_incomplete());
         new(look(&mut Past::default())).ended(Outcome::Result(Bytes::new()), true);
         assert!(matches!(look(&mut Past::default()), Known::Result(_)));
+    }
+
+    #[test]
+    fn a_call_that_failed_and_was_made_once_more_is_not_made_a_third_time() {
+        let (remembered, wanted) = (Arc::new(Remembered::default()), wanted());
+        let look = |past: &mut Past| remembered.look_up(past, &wanted, &Bytes::new(), false);
+        let mut past = Past::default();
+        new(look(&mut past)).ended(Outcome::Nothing, false);
+        new(look(&mut past)).ended(Outcome::Result(Bytes::from_static(b"1")), true);
+        let mut past = Past::default();
+        assert!(matches!(look(&mut past), Known::Result(result) if result == "1"));
+        drop(new(look(&mut past)));
+    }
+
+    #[test]
+    fn a_failed_calls_number_is_the_next_ones() {
+        let (mut past, call, other) = (Past::default(), Digest::of(b"a"), Digest::of(b"b"));
+        assert_eq!([0, 1, 2].map(|_| past.take_number(call)), [0, 1, 2]);
+        assert_eq!(past.take_number(other), 0);
+        past.give_number_back(call, 1);
+        assert_eq!([0, 1].map(|_| past.take_number(call)), [1, 3]);
+    }
+
+    #[tokio::test]
+    async fn what_a_call_that_is_given_up_came_to_is_waited_for() {
+        let (remembered, wanted) = (Arc::new(Remembered::default()), wanted());
+        let look = |harmless| {
+            let argument = Bytes::copy_from_slice(&[u8::from(harmless)]);
+            new(remembered.look_up(&mut Past::default(), &wanted, &argument, harmless))
+        };
+        let _reads = look(true);
+        remembered.settled().await;
+        let writes = look(false);
+        assert!(remembered.has_effects(), "it may have one yet");
+        let mut settled = pin!(remembered.settled());
+        assert!(futures_util::poll!(&mut settled).is_pending());
+        writes.ended(Outcome::Nothing, false);
+        settled.await;
+        assert!(!remembered.has_effects());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::{Exchange, State};
 use crate::runtime::calls::{
     CallDeparture, CallWithheld, Known, Lineage, MAX_DEPTH, Terms, Wanted,
 };
-use crate::runtime::outside::{self, Departure, Withheld};
+use crate::runtime::outside::{self, Departure, Numbered, Withheld};
 
 /// As good as no deadline: longer than any that a manifest can have.
 const LONG: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -24,13 +24,13 @@ pub(crate) enum Departing {
     Known(Bytes),
     /// An earlier run's goes on until this is cancelled; it is to be looked at again then.
     GoesOn(CancellationToken),
-    /// It is to be made.
-    Call(CallDeparture),
+    /// It is to be made; where it may be repeated, it is known by this.
+    Call(CallDeparture, Option<Numbered>),
 }
 
 impl Exchange {
     /// Lets an outgoing request go, as far as the transaction is concerned.
-    pub(crate) fn depart(&self, method: &Method) -> Result<Departure, Withheld> {
+    pub(crate) fn depart(&self, method: &Method, target: &str) -> Result<Departure, Withheld> {
         let mut state = self.lock();
         let State { transaction, outside, answered, answered_writes, is_read_only, .. } =
             &mut *state;
@@ -43,10 +43,10 @@ impl Exchange {
             None if *answered && !*answered_writes => {}
             None => return Err(Withheld::Writes),
         }
-        if *is_read_only && !method.is_safe() {
+        if *is_read_only {
             return Err(Withheld::ReadOnly);
         }
-        Ok(outside.depart(method))
+        Ok(outside.depart(method, target))
     }
 
     /// What a request to another service has of this invocation; `None` where there is none that
@@ -95,7 +95,7 @@ impl Exchange {
             return Err(CallWithheld::TooDeep);
         }
         let is_read_only = *is_read_only || transaction.has_writes();
-        let (known, id, over) = outside.depart_to_call(wanted, arguments, is_read_only);
+        let (known, numbered, over) = outside.depart_to_call(wanted, arguments, is_read_only);
         Ok(match known {
             Known::Result(result) => Departing::Known(result),
             Known::GoesOn(ended) => Departing::GoesOn(ended),
@@ -103,9 +103,17 @@ impl Exchange {
                 let trace = trace.map(str::to_owned);
                 let depth = lineage.depth + 1;
                 let lineage = Lineage { depth, trace, ..Lineage::clone(lineage) };
+                let id = numbered.map(|numbered| numbered.id);
                 let terms = Terms { lineage, id, is_read_only };
-                Departing::Call(CallDeparture { terms, over, left })
+                Departing::Call(CallDeparture { terms, over, left }, numbered)
             }
         })
+    }
+
+    /// Notes that a call failed.
+    pub(crate) fn note_failed(&self, call: Numbered) {
+        if let Some(outside) = &mut self.lock().outside {
+            outside.note_failed(call);
+        }
     }
 }

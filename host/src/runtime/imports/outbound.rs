@@ -161,7 +161,8 @@ fn depart(
     request: &http::Request<WasiBody>,
 ) -> Result<Departure, Error> {
     let exchange = exchange.ok_or(Withheld::NoInvocation);
-    exchange.and_then(|exchange| exchange.depart(request.method())).map_err(|withheld| {
+    let (method, target) = (request.method(), request.uri().to_string());
+    exchange.and_then(|exchange| exchange.depart(method, &target)).map_err(|withheld| {
         let message = withheld.to_string();
         grant.warn_once(&message);
         Error::InternalError(Some(message))

@@ -139,11 +139,11 @@ impl Link {
     /// What the call comes to, or came to in an earlier run.
     async fn call(&self, begun: Begun) -> Result<Bytes, NotReturned> {
         let Begun { exchange, manifest, trace, arguments, .. } = begun;
-        let departure = loop {
+        let (departure, numbered) = loop {
             match exchange.depart_to_call(&self.wanted, &arguments, trace.as_deref())? {
                 Departing::Known(result) => return Ok(result),
                 Departing::GoesOn(ended) => ended.cancelled().await,
-                Departing::Call(departure) => break departure,
+                Departing::Call(departure, numbered) => break (departure, numbered),
             }
         };
         let Some(callees) = self.callees.get() else {
@@ -153,7 +153,11 @@ impl Link {
         let _given_up = departure.over.clone().drop_guard();
         let wanted = Arc::clone(&self.wanted);
         let asked = Asked { manifest, wanted, arguments, departure };
-        callees.call(asked).await.map(|returned| returned.result)
+        let returned = callees.call(asked).await;
+        if let (Err(_), Some(numbered)) = (&returned, numbered) {
+            exchange.note_failed(numbered);
+        }
+        returned.map(|returned| returned.result)
     }
 
     fn invalid(&self, invalid: Invalid) -> wasmtime::Error {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rusqlite::Connection;
 
-use super::{EXPIRE_BATCH, KeptAnswer};
+use super::{Claimant, EXPIRE_BATCH, KeptAnswer};
 use crate::clock::Clock;
 use crate::digest::Digest;
 use crate::state::{Error, KeyClaim, Rerun, Store, StoreOptions, Transaction};
@@ -26,7 +26,7 @@ fn scope(name: &str) -> Digest {
 }
 
 fn claim(store: &Store, name: &str) -> KeyClaim {
-    store.claim_key(scope(name)).expect("the key is free")
+    store.claim_key(scope(name), Claimant::Client).expect("the key is free")
 }
 
 fn answer(body: &str) -> KeptAnswer {
@@ -89,10 +89,10 @@ async fn one_at_a_time_has_a_key() {
     let Fixture { store, folder: _folder } = fixture(StoreOptions::default());
     let first = claim(&store, "a");
     let same = first.clone();
-    assert!(store.claim_key(scope("a")).is_none());
+    assert!(store.claim_key(scope("a"), Claimant::Client).is_none());
     let _other = claim(&store, "b");
     drop(first);
-    assert!(store.claim_key(scope("a")).is_none(), "a clone is the same claim");
+    assert!(store.claim_key(scope("a"), Claimant::Client).is_none(), "a clone is the same claim");
     drop(same);
     let _again = claim(&store, "a");
 }
@@ -148,9 +148,9 @@ async fn a_key_stays_claimed_until_its_commit_is_known() {
     transaction.keep_answer(claim(&store, "a"), answer("made")).expect("room");
     // Its client leaves between validation and commit.
     drop(transaction.finish().await.expect("valid"));
-    assert!(store.claim_key(scope("a")).is_none());
+    assert!(store.claim_key(scope("a"), Claimant::Client).is_none());
     open.send(()).expect("a commit waits");
-    eventually(|| store.claim_key(scope("a")).is_some()).await;
+    eventually(|| store.claim_key(scope("a"), Claimant::Client).is_some()).await;
     assert_eq!(kept(&store, "a").await, Some(answer("made")));
 }
 
@@ -204,6 +204,23 @@ async fn there_is_room_for_so_many_keys_and_for_those_that_run() {
     assert!(matches!(full, Err(Error::TooManyKeys)), "{full:?}");
     drop(fourth);
     assert_eq!(kept(&store, "a").await, Some(answer("made")), "those that are kept are answered");
+}
+
+#[tokio::test]
+async fn the_last_quarter_is_for_clients() {
+    let options = StoreOptions { max_idempotency_keys: 4, ..StoreOptions::default() };
+    let Fixture { store, folder: _folder } = fixture(options);
+    for name in ["a", "b", "c"] {
+        keep(&store, name, "made").await.expect("a commit");
+    }
+    let of_service = store.claim_key(scope("d"), Claimant::Service).expect("the key is free");
+    let full = store.begin().kept_answer(&of_service).await;
+    assert!(matches!(full, Err(Error::TooManyKeys)), "{full:?}");
+    drop(of_service);
+    let of_client = claim(&store, "d");
+    assert_eq!(store.begin().kept_answer(&of_client).await.expect("the last one"), None);
+    let known = store.claim_key(scope("a"), Claimant::Service).expect("the key is free");
+    assert!(store.begin().kept_answer(&known).await.expect("it is kept").is_some());
 }
 
 #[tokio::test]
