@@ -353,11 +353,12 @@ impl std::fmt::Display for Broken {
         match why {
             NoCallee::Misfits { misfits, .. } => f.write_str(&misfits.join("; "))?,
             NoCallee::Ambiguous { exported_by, .. } => {
-                write!(
+                return write!(
                     f,
-                    "{} would export it: its `[imports]` says no which",
+                    "{} would export it: deploy a version of {dependent} first whose `[imports]` \
+                     says which",
                     listed(exported_by)
-                )?;
+                );
             }
             NoCallee::Missing { .. } | NoCallee::NotGranted { .. } => {
                 f.write_str("no service that it may call would export it")?;

@@ -95,3 +95,41 @@ async fn what_a_handler_asks_by_name_in_each_of_its_attempts_is_done_once() {
     let labels = "{service=\"consumer\",outcome=\"sent-by-name\"}";
     host.until_metric(&format!("hotdock_outgoing_requests_total{labels}"), 4).await;
 }
+
+/// It cannot be run again at once, as it told another something; that is no failing of its.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_that_asked_another_and_conflicts_is_delivered_again_and_counts_no_attempt() {
+    const EVENTS: u64 = 40;
+    let (probe3, _) = component("probe3");
+    let (consumer, _) = component("consumer");
+    let manifest = "[capabilities]\ncalls = [\"probe3\"]\n\
+        [[subscribe]]\ntype = \"test.>\"\nattempts = 1\n";
+    let host = Host::builder()
+        .file("consumer.toml", manifest)
+        .file("consumer.wasm", consumer)
+        .file("probe3.wasm", probe3)
+        .start()
+        .await;
+    let steps = json!([
+        {"do": "read", "key": "hot"},
+        {"do": "send", "url": INCREMENT},
+        {"do": "sleep", "ms": 20},
+        {"do": "count", "key": "hot"},
+    ]);
+    let event = |key| json!({"type": "test.steps", "key": format!("{key}"), "data": steps});
+    let events: Vec<_> = (0..EVENTS).map(event).collect();
+    let published = host.post("/consumer/publish", json!(events).to_string()).await;
+    assert_eq!(published.status, 200, "{published:?}");
+    eventually("all events are handled", async || {
+        let reply = host.get("/consumer/value?bucket=counts&key=hot").await;
+        (reply.text() == EVENTS.to_string()).then_some(())
+    })
+    .await;
+    assert_eq!(value(&host).await, EVENTS.to_string(), "once for each event");
+    let conflicts = "hotdock_handler_runs_total{service=\"consumer\",outcome=\"conflict\"}";
+    let metrics = host.metrics().await;
+    let conflicted = metrics.lines().any(|line| {
+        line.strip_prefix(conflicts).is_some_and(|count| count.trim().parse::<u64>() != Ok(0))
+    });
+    assert!(conflicted, "{metrics}");
+}
