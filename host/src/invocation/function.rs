@@ -274,3 +274,25 @@ fn keep(
         error => error.into(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kept_result_is_no_value_of_another_type() {
+        let (then, now) = (Digest::of(b"u32"), Digest::of(b"f32"));
+        let kept = |headers: &[u8]| KeptAnswer {
+            request: Digest::of(b"a"),
+            status: KEPT_STATUS,
+            headers: Bytes::copy_from_slice(headers),
+            body: Bytes::from_static(b"1"),
+            trailers: None,
+        };
+        assert_eq!(of_type(kept(then.as_bytes()), &then).expect("it is the same type"), "1");
+        let other = of_type(kept(then.as_bytes()), &now);
+        assert!(matches!(other, Err(Failure::ResultOfOtherType)), "{other:?}");
+        // By a host that kept no types.
+        assert_eq!(of_type(kept(b""), &now).expect("it is kept"), "1");
+    }
+}

@@ -117,3 +117,29 @@ impl Exchange {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Exchange, Occasion, ReplayBody};
+    use super::*;
+    use crate::runtime::RequestKeys;
+    use crate::state::{Store, StoreOptions};
+
+    /// Who answers it by name is an invocation of its own, and may write.
+    #[tokio::test]
+    async fn a_call_that_only_reads_sends_no_request_at_all() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("stock.db");
+        let store = Store::new(path, "stock", StoreOptions::default());
+        let store = Arc::new(store);
+        for (is_read_only, method) in
+            [(true, Method::GET), (true, Method::POST), (false, Method::GET)]
+        {
+            let keys = RequestKeys::default();
+            let occasion = Occasion::Function { keys, lineage: None, is_read_only };
+            let exchange = Exchange::new(store.begin(), ReplayBody::empty(), occasion);
+            let departed = exchange.depart(&method, "http://stock.internal/");
+            assert_eq!(departed.err(), is_read_only.then_some(Withheld::ReadOnly), "{method}");
+        }
+    }
+}
