@@ -140,8 +140,9 @@ async fn call(
 fn words(failure: &Failure) -> (String, Option<String>) {
     match failure {
         Failure::Trapped(_) | Failure::Panicked(_) | Failure::OverLimit { .. } => {
-            ("it failed; its log says why".to_owned(), Some(failure.to_string()))
+            ("it failed; the host's log says why".to_owned(), Some(failure.to_string()))
         }
+        Failure::NoRoom(_) => ("the host has no room for it".to_owned(), Some(failure.to_string())),
         failure => (failure.to_string(), None),
     }
 }

@@ -13,7 +13,7 @@ const SHORT: &str = "[limits]\ndeadline = \"1s\"\ncpu = \"20ms\"\n";
 async fn a_callee_that_traps_or_takes_too_long_is_an_error_where_the_type_has_one() {
     let host = both_with(SHORT).start().await;
     for (how, why) in [
-        ("trap", "it failed; its log says why"),
+        ("trap", "it failed; the host's log says why"),
         ("spin", "used its CPU time of 20ms up"),
         ("wait", "did not answer within 1s"),
     ] {

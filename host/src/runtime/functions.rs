@@ -78,8 +78,10 @@ pub enum Shape {
 #[must_use]
 pub fn semver_key(name: &str) -> &str {
     let Some(at) = name.find('@') else { return name };
+    // What a version was built of does not count (Semantic Versioning §10).
+    let name = name.split('+').next().unwrap_or(name);
     let version = &name[at + 1..];
-    if version.contains(['-', '+']) {
+    if version.contains('-') {
         return name;
     }
     let mut dots = version.match_indices('.').map(|(index, _)| at + 1 + index);
@@ -360,6 +362,8 @@ mod tests {
             ("shop:cart/carts@0.2.7", "shop:cart/carts@0.2"),
             ("shop:cart/carts@0.0.7", "shop:cart/carts@0.0.7"),
             ("shop:cart/carts@1.0.0-rc.1", "shop:cart/carts@1.0.0-rc.1"),
+            ("shop:cart/carts@1.0.0+build.7", "shop:cart/carts@1"),
+            ("shop:cart/carts@0.0.7+b-7", "shop:cart/carts@0.0.7"),
             ("shop:cart/carts", "shop:cart/carts"),
         ] {
             assert_eq!(semver_key(name), key);
