@@ -18,7 +18,7 @@ use super::failure::Failure;
 use super::response::ResponseBody;
 use crate::digest::Digest;
 use crate::manifest::Limits;
-use crate::runtime::{ReplayBody, field_lines};
+use crate::runtime::{ReplayBody, field_lines, is_answer};
 use crate::service::path;
 use crate::state::{self, KeptAnswer, KeyClaim, Store, Transaction};
 
@@ -107,7 +107,7 @@ impl Keyed {
         frames: &VecDeque<Frame<Bytes>>,
     ) -> Result<(), Failure> {
         // No client would get it: nothing to keep.
-        if head.status.is_informational() {
+        if !is_answer(head.status) {
             return Err(Failure::NoAnswer);
         }
         let answer = KeptAnswer {
