@@ -242,8 +242,9 @@ fn news(name: &str, of: &Value) -> Vec<String> {
     }
     if of["canary"]["held"] == true {
         news.push(format!(
-            "{name} v{}: its canary waits for `hotdock promote {name}` or `hotdock rollback {name}`",
-            of["canary"]["new"]
+            "{name} v{new}: its canary waits for `hotdock promote {name} v{new}` or `hotdock rollback \
+             {name}`",
+            new = of["canary"]["new"]
         ));
     }
     let version = &of["deployment"]["version"];
