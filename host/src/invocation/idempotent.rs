@@ -72,7 +72,7 @@ async fn request_digest(
     }
     buffered.map_err(|too_large| Failure::KeyedBodyTooLarge(too_large.limit))?;
     if body.is_late() {
-        return Err(Failure::BodyLate(limits.deadline));
+        return Err(Failure::BodyIdle);
     }
     let body = body.digest().ok_or(Failure::BodyBroken)?;
     let content_type = head.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
