@@ -252,6 +252,9 @@ fn news(name: &str, of: &Value) -> Vec<String> {
     if of["deployment"]["state"] == "rolled-back" && !has_share(of, version) {
         news.push(format!("{name} v{version} was rolled back: {}", reasons(&of["deployment"])));
     }
+    if let Some(reason) = of["store"].as_str() {
+        news.push(format!("{name}: what needs its store fails: {reason}"));
+    }
     if let Some(reason) = of["lost"].as_str() {
         news.push(format!("{name} could not be restored: {reason}"));
     }
