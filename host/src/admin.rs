@@ -61,6 +61,7 @@ use prometheus_client::registry::Registry as Metrics;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service as _;
 use utoipa::OpenApi as _;
+use utoipa::openapi::OpenApi as Api;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -145,8 +146,9 @@ fn without_length(mut answer: Response) -> Response {
     answer
 }
 
-fn router(admin: Admin, access: Access, body_idle: Duration) -> Router {
-    let (router, api) = OpenApiRouter::with_openapi(openapi::Document::openapi())
+/// What is answered, and the document that says so.
+fn endpoints() -> (Router<Admin>, Api) {
+    OpenApiRouter::with_openapi(openapi::Document::openapi())
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))
@@ -164,7 +166,11 @@ fn router(admin: Admin, access: Access, body_idle: Duration) -> Router {
         .routes(routes!(logs::list))
         .routes(routes!(openapi::get))
         .merge(operate::router())
-        .split_for_parts();
+        .split_for_parts()
+}
+
+fn router(admin: Admin, access: Access, body_idle: Duration) -> Router {
+    let (router, api) = endpoints();
     let known = query::known(&api);
     router
         .layer(Extension(Arc::new(api)))
@@ -182,4 +188,24 @@ fn router(admin: Admin, access: Access, body_idle: Duration) -> Router {
         .layer(map_response(problem::from_plain))
         .layer(map_request(unread::read_later))
         .with_state(admin)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    /// OpenAPI 3.1, Operation Object: clients are made with functions that are called so.
+    #[test]
+    fn every_operation_has_an_id_of_its_own() {
+        let (_, api) = endpoints();
+        let api = serde_json::to_value(&api).expect("JSON");
+        let paths = api["paths"].as_object().expect("paths").values();
+        let operations = paths.flat_map(|path| path.as_object().expect("operations").values());
+        let ids: Vec<_> =
+            operations.map(|each| each["operationId"].as_str().expect("an id")).collect();
+        let unique: HashSet<_> = ids.iter().collect();
+        assert!(ids.len() > 20 && unique.len() == ids.len(), "{ids:?}");
+    }
 }

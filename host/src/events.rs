@@ -41,6 +41,6 @@ pub use metrics::EventsCollector;
 pub use operate::{
     DeadLetterId, DeadLetterPage, DeadLetterView, DeadLettersOf, EventPage, EventView, HeldPage,
     HeldView, MAX_PAGE, OperateError, Replay, ReplayFrom, SubscriptionPage, SubscriptionStatus,
-    Wanted,
+    Unread, Wanted,
 };
 pub use subscriber::Webhooks;

@@ -44,7 +44,7 @@ mod words;
 
 pub(crate) use account::TooMuchHeld;
 pub(crate) use answer::{AnswerBody, announced};
-pub use answer::{content_length, has_content};
+pub use answer::{content_length, has_content, is_answer};
 pub(crate) use call::Call;
 pub use compile::{CompileError, Processor, compatibility_key, compile, compile_for};
 pub use component::{

@@ -34,7 +34,7 @@ async fn a_version_is_deployed_tried_promoted_and_rolled_back() {
     let tried = done(&["deploy", &file(2), "--canary", "10%"]);
     assert!(tried.contains("hello v2: 10 % of the traffic"), "{tried}");
     assert!(tried.contains("on trial; it stays at 10 % until you decide"), "{tried}");
-    assert!(tried.contains("`hotdock promote hello` gives it all"), "{tried}");
+    assert!(tried.contains("`hotdock promote hello v2` gives it all"), "{tried}");
     let (_, id) = tried.split_once("`hotdock deployments ").expect("what tells how it goes");
     let id = id.split('`').next().expect("an id");
     let shown = done(&["deployments", id]);

@@ -53,6 +53,16 @@ fn a_file_may_be_called_like_an_option() {
 }
 
 #[test]
+fn a_file_that_is_not_there_is_told_whatever_it_is_called() {
+    let files = Files::new();
+    for name in ["absent", "absent.wasm"] {
+        let checked = json(&hotdock(&["check", "--json"], &[&files.path(name)]));
+        let reasons = texts(&checked["reasons"]);
+        assert!(reasons.len() == 1 && reasons[0].starts_with("there is no file "), "{checked}");
+    }
+}
+
+#[test]
 fn inspect_shows_what_a_component_is_and_asks_for() {
     let files = Files::new();
     let (order, manifest) = component("order");

@@ -113,6 +113,7 @@ async fn check_says_what_deploy_would() {
         (with("0002", "CREATE TABL x"), "migration 0002 failed"),
         ("\n[[route]]\npath = \"/x/...\"\n".to_owned(), "write `/x`"),
         ("\n[[route]]\npath = \"/x/:id\"\n".to_owned(), "write `/x`"),
+        ("\n[[route]]\npath = \"/x%2Fy\"\n".to_owned(), "write `/x/y`"),
     ] {
         let (code, said) = checked(&format!("{manifest}{change}"));
         assert!(code == Some(3) && said.contains(reason), "{reason}: {said}");

@@ -81,7 +81,7 @@ fn what_a_host_refuses_at_its_start_is_refused_without_one() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = |name: &str| folder.path().join(name).to_str().expect("text").to_owned();
     symlink("nowhere", data("link")).expect("a link");
-    for name in ["newer", "other", "broken"] {
+    for name in ["newer", "other", "broken", "damaged"] {
         std::fs::create_dir_all(data(name)).expect("a folder");
     }
     let newer = rusqlite::Connection::open(data("newer/host.db")).expect("a file");
@@ -90,15 +90,25 @@ fn what_a_host_refuses_at_its_start_is_refused_without_one() {
         .expect("set");
     let other = rusqlite::Connection::open(data("other/bus.db")).expect("a file");
     other.execute_batch("CREATE TABLE t (x)").expect("made");
-    std::fs::write(data("broken/bus.db"), [b'x'; 5000]).expect("written");
+    for name in ["broken/bus.db", "damaged/host.db"] {
+        std::fs::write(data(name), [b'x'; 5000]).expect("written");
+    }
     let (link, below, newer, other, broken) =
         (data("link"), format!("{file}/d"), data("newer"), data("other"), data("broken"));
+    let damaged = data("damaged");
     for (arguments, reasons) in [
         (vec!["--data", &link], vec!["is a link that cannot be followed"]),
         (vec!["--data", &below], vec!["cannot be made, since", "is no folder"]),
         (vec!["--data", &newer], vec!["host.db has format 99"]),
-        (vec!["--data", &other], vec!["bus.db cannot be opened: it was not made by hotdock"]),
-        (vec!["--data", &broken], vec!["bus.db cannot be opened: file is not a database"]),
+        (
+            vec!["--data", &other],
+            vec!["bus.db cannot be opened: it was not made by hotdock: bring it back"],
+        ),
+        (
+            vec!["--data", &broken],
+            vec!["bus.db cannot be opened: file is not a database: bring it back"],
+        ),
+        (vec!["--data", &damaged], vec!["host.db is damaged (file is not a database): bring"]),
         (vec!["--data", "/"], vec!["the data folder / has files"]),
         (vec!["--data", "plugins"], vec!["the data folder cannot be the plugin folder"]),
         (vec!["--data", file], vec!["is no folder"]),

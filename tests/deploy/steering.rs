@@ -227,6 +227,21 @@ async fn a_rollback_leads_to_what_served_before_and_not_to_what_was_tried() {
 }
 
 #[tokio::test]
+async fn a_second_rollback_leads_to_what_served_before_too() {
+    let host = after_a_trial().await;
+    for number in 3..=4 {
+        deploy(&host, "hello", &hello(number), "", "serving").await;
+    }
+    assert_eq!(rollback(&host, Value::Null).await, 3);
+    assert_eq!(rollback(&host, Value::Null).await, 1, "v2 was only tried");
+    let none = ask(&host, Method::POST, "/v1/services/hello/rollback", Value::Null).await;
+    assert!(
+        none.status == 409 && none.text().contains("no version of hello before v1"),
+        "{none:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_rollback_leads_to_what_an_earlier_rollback_named() {
     let host = after_a_trial().await;
     deploy(&host, "hello", &hello(3), "", "serving").await;

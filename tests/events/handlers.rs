@@ -87,6 +87,9 @@ async fn nothing_stays_of_a_handler_that_did_not_return_ok() {
         assert_eq!(host.get("/consumer/effects").await.text(), "[]", "{end}");
     }
     host.until_idle().await;
+    let runs = "hotdock_handler_runs_total{service=\"consumer\",outcome";
+    host.until_metric(&format!("{runs}=\"rejected\"}}"), 2).await;
+    host.until_metric(&format!("{runs}=\"no-answer\"}}"), 0).await;
 }
 
 #[tokio::test]

@@ -201,6 +201,7 @@ async fn a_failure_is_not_kept_and_what_the_service_answered_is() {
         ("/probe/spin", 504, "out-of-cpu"),
     ];
     fail_twice(&host, &failures).await;
+    fail_twice(&host, &[("/probe/status?code=600", 502, "no-answer")]).await;
     assert_eq!(host.log().matches("asked to trap").count(), 4, "it ran each time");
     // Its own answer is an answer, whatever its status.
     for code in [201, 404, 500, 503] {

@@ -23,6 +23,27 @@ async fn a_body_that_is_too_large_is_413_however_it_comes() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_late_is_408_with_the_key_that_acted() {
+    let host = Host::builder()
+        .plugin_with("probe", "[limits]\ndeadline = \"1s\"\n")
+        .settings("[http]\nbody-idle = \"600ms\"\n")
+        .start()
+        .await;
+    for (bytes, key) in [(1, "as long as [http] body-idle"), (5, "within 1s ([limits] deadline)")] {
+        let mut raw = Raw::connect(host.address).await;
+        raw.send("POST /probe/upload?key=k HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n")
+            .await;
+        for _ in 0..bytes {
+            raw.send("x").await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        let answer = raw.until(key).await;
+        assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("body-late"), "{answer}");
+    }
+    host.until_idle().await;
+}
+
+#[tokio::test]
 async fn a_trap_is_502_and_says_nothing_of_the_inside() {
     let host = Host::builder().plugin("probe").plugin("probe3").start().await;
     for path in ["/probe/trap", "/probe3/trap", "/probe/error-code"] {

@@ -114,6 +114,25 @@ async fn a_status_without_a_name_has_no_reason() {
     }
 }
 
+/// RFC 9110 §15: a client would take it for a failure of the service. (`wasi:http` 0.3 lets no guest
+/// have one.)
+#[tokio::test]
+async fn a_status_that_there_is_not_is_no_answer() {
+    let host = probes().await;
+    for client in [Client::new(), Client::h2c()] {
+        let ask = async |code: u16| {
+            let path = format!("/probe/status?code={code}");
+            let asked = client.try_request(Method::GET, &host.url(&path), "").await;
+            asked.expect("an answer")
+        };
+        assert_eq!(ask(599).await.status, 599);
+        for code in [600, 999] {
+            ask(code).await.problem(502, "no-answer");
+        }
+    }
+    host.until_metric("hotdock_requests_total{service=\"probe\",outcome=\"no-answer\"}", 4).await;
+}
+
 #[tokio::test]
 async fn http_1_0_is_answered() {
     let host = Host::builder().plugin("probe").file("hello.wasm", hello(1)).start().await;

@@ -18,7 +18,8 @@ pub(super) struct Wanted {
 
 /// The deployments since the host's start, the newest first; those that are over
 /// are forgotten when there are hundreds.
-#[utoipa::path(get, path = "/v1/deployments", tag = "deployments", params(Wanted), responses(
+#[utoipa::path(get, path = "/v1/deployments", operation_id = "list_deployments",
+    tag = "deployments", params(Wanted), responses(
     (status = 200, description = "As of now", body = Vec<Deployment>),
     (status = 400, description = "The query is wrong", body = Problem,
      content_type = "application/problem+json"),
@@ -34,7 +35,8 @@ pub(super) async fn list(
 }
 
 /// One deployment, with its steps and when they began.
-#[utoipa::path(get, path = "/v1/deployments/{id}", tag = "deployments",
+#[utoipa::path(get, path = "/v1/deployments/{id}", operation_id = "get_deployment",
+    tag = "deployments",
     params(("id" = String, Path, description = "The deployment")),
     responses(
         (status = 200, description = "As of now", body = Deployment),

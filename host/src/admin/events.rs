@@ -12,7 +12,8 @@ use crate::http::problem::Problem as PublicProblem;
 
 /// Takes events in binary, structured or batch mode (CloudEvents' HTTP binding);
 /// answered when they are durable.
-#[utoipa::path(post, path = "/events", tag = "events",
+#[utoipa::path(post, path = "/events", operation_id = "take_events",
+    tag = "events",
     request_body(content(
         (String = "application/cloudevents+json"),
         (String = "application/cloudevents-batch+json"),

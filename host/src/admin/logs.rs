@@ -57,7 +57,8 @@ pub(super) struct Parameters {
 /// `Accept: text/event-stream` it goes on with what comes, until the host stops: an
 /// event `line` for each, whose id is its position and whose data is the line, and
 /// `missed`, `{"missed":…}`, where lines were gone before they could be sent.
-#[utoipa::path(get, path = "/v1/logs", tag = "health", params(Parameters), responses(
+#[utoipa::path(get, path = "/v1/logs", operation_id = "list_logs",
+    tag = "health", params(Parameters), responses(
     (status = 200, description = "A page, or the stream", content(
         (LogPage = "application/json"),
         (String = "text/event-stream"),

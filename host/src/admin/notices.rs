@@ -12,7 +12,8 @@ use super::problem::{Denied, Problem};
 
 /// What happens from now on. Each event's name is its kind, and its data is JSON:
 /// `{"<kind>": {…}}`. `missed` counts what a slow reader did not get.
-#[utoipa::path(get, path = "/v1/notices", tag = "deployments", responses(
+#[utoipa::path(get, path = "/v1/notices", operation_id = "follow_notices",
+    tag = "deployments", responses(
     (status = 200, description = "Until the host stops", body = String,
      content_type = "text/event-stream"),
     (status = 503, description = "There is no place for one more that follows; \

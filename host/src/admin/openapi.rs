@@ -32,7 +32,8 @@ use super::problem::Denied;
 pub(super) struct Document;
 
 /// This document (OpenAPI 3.1).
-#[utoipa::path(get, path = "/v1/openapi.json", tag = "health", responses(
+#[utoipa::path(get, path = "/v1/openapi.json", operation_id = "get_openapi",
+    tag = "health", responses(
     (status = 200, description = "The API, for programs", body = Object,
      content_type = "application/json"),
     Denied,

@@ -22,7 +22,8 @@ pub(super) struct Undeployment {
 }
 
 /// Every service with its versions, and what was refused of the plugin folder.
-#[utoipa::path(get, path = "/v1/services", tag = "services", responses(
+#[utoipa::path(get, path = "/v1/services", operation_id = "list_services",
+    tag = "services", responses(
     (status = 200, description = "As of now", body = Status), Denied,
 ))]
 pub(super) async fn list(State(admin): State<Admin>) -> Json<Status> {
@@ -32,7 +33,8 @@ pub(super) async fn list(State(admin): State<Admin>) -> Json<Status> {
 /// One service. Its entity tag is its revision, a dot, and a digest of all that is said of it:
 /// it changes with every figure. `If-Match` of a change takes it, or the revision alone, and
 /// looks at the revision only.
-#[utoipa::path(get, path = "/v1/services/{name}", tag = "services",
+#[utoipa::path(get, path = "/v1/services/{name}", operation_id = "get_service",
+    tag = "services",
     params(
         ("name" = String, Path, description = "The service", example = "cart"),
         ("If-None-Match" = Option<String>, Header, description = "Unless its entity tag is this"),
@@ -58,7 +60,8 @@ pub(super) async fn get(
 /// Ends a service. Its store, its versions and its plugin file are kept; the file
 /// acts again when it changes. Only a deployment brings the service back. Refused where other
 /// services import from it, unless by `force`.
-#[utoipa::path(delete, path = "/v1/services/{name}", tag = "services",
+#[utoipa::path(delete, path = "/v1/services/{name}", operation_id = "undeploy",
+    tag = "services",
     params(
         ("name" = String, Path, description = "The service", example = "cart"),
         Undeployment,
@@ -77,7 +80,8 @@ pub(super) async fn undeploy(
 
 /// The versions that are kept, the newest first; also of a service that is not
 /// deployed any more.
-#[utoipa::path(get, path = "/v1/services/{name}/versions", tag = "services",
+#[utoipa::path(get, path = "/v1/services/{name}/versions", operation_id = "list_versions",
+    tag = "services",
     params(("name" = String, Path, description = "The service", example = "cart")),
     responses(
         (status = 200, description = "As of now", body = Vec<KeptVersion>),

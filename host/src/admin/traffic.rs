@@ -59,7 +59,8 @@ pub(super) struct Drain {
 }
 
 /// Shares a service's traffic among its kept versions.
-#[utoipa::path(put, path = "/v1/services/{name}/traffic", tag = "traffic",
+#[utoipa::path(put, path = "/v1/services/{name}/traffic", operation_id = "share_traffic",
+    tag = "traffic",
     params(
         ("name" = String, Path, description = "The service", example = "cart"),
         ("If-Match" = Option<String>, Header, description = "Only if its entity tag is this"),

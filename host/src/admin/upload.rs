@@ -64,7 +64,8 @@ pub(super) struct Form {
 /// with SHA-256 are checked. `From` says who brings it. `If-Match` or `If-None-Match` is looked at when it
 /// was received and once more before it gets traffic: if the service was changed by
 /// then, the deployment ends as superseded.
-#[utoipa::path(put, path = "/v1/services/{name}", tag = "services",
+#[utoipa::path(put, path = "/v1/services/{name}", operation_id = "deploy",
+    tag = "services",
     params(
         ("name" = String, Path, description = "The service", example = "cart"),
         Wanted,

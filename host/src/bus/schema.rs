@@ -1,6 +1,6 @@
 //! The file: how it is opened, and its tables.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use std::path::Path;
 
 use super::options::BusOptions;
@@ -108,14 +108,23 @@ pub(super) enum OpenError {
         "it has format {0}, this host knows up to {FORMAT}: use the host that made it, or a newer one"
     )]
     Newer(i64),
-    #[error("it was not made by hotdock")]
+    #[error("it was not made by hotdock: {WHAT_TO_DO}")]
     Foreign,
+    #[error("{0}: {WHAT_TO_DO}")]
+    Damaged(rusqlite::Error),
 }
+
+/// Where the file is none that can be used.
+const WHAT_TO_DO: &str =
+    "bring it back from a copy, or move it away, and events that only it has are lost";
 
 impl From<FormatError> for OpenError {
     fn from(error: FormatError) -> Self {
         match error {
-            FormatError::Sqlite(error) => Self::Sqlite(error),
+            FormatError::Sqlite(error) => match error.sqlite_error_code() {
+                Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged(error),
+                _ => Self::Sqlite(error),
+            },
             FormatError::Newer(found) => Self::Newer(found),
             FormatError::Foreign => Self::Foreign,
         }

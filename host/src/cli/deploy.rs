@@ -238,6 +238,7 @@ fn step_in_words(deployment: &Value, step: &Value) -> String {
 /// What comes next of a canary that is under way, and what can be done about it.
 fn on_trial(deployment: &Value, id: &str, steps: &Value) -> Vec<String> {
     let service = deployment["service"].as_str().unwrap_or_default();
+    let version = deployment["version"].as_u64().unwrap_or_default();
     let steps = steps.as_array().map(Vec::as_slice).unwrap_or_default();
     let next = match (steps, steps.last().and_then(Value::as_u64)) {
         ([_], Some(last)) if last < 100 => format!("it stays at {last} % until you decide"),
@@ -250,7 +251,7 @@ fn on_trial(deployment: &Value, id: &str, steps: &Value) -> Vec<String> {
     vec![
         format!("  on trial; {next}; where it does worse than the old version it loses its share"),
         format!(
-            "  `hotdock promote {service}` gives it all of the traffic, `hotdock rollback \
+            "  `hotdock promote {service} v{version}` gives it all of the traffic, `hotdock rollback \
              {service}` takes its share back, `hotdock deployments {id}` says how it goes"
         ),
     ]
@@ -271,9 +272,16 @@ fn end_in_words(deployment: &Value) -> Vec<String> {
     let state = deployment["state"].as_str().unwrap_or_default();
     let said = match state {
         "serving" => return Vec::new(),
-        "held" => "held, it waits for `hotdock promote` or `hotdock rollback`",
-        "rolled-back" => "rolled back",
-        other => other,
+        "held" => {
+            let service = deployment["service"].as_str().unwrap_or_default();
+            let version = deployment["version"].as_u64().unwrap_or_default();
+            format!(
+                "held, it waits for `hotdock promote {service} v{version}` or `hotdock rollback \
+                 {service}`"
+            )
+        }
+        "rolled-back" => "rolled back".to_owned(),
+        other => other.to_owned(),
     };
     let reasons = deployment["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let reasons = reasons.flat_map(|reason| console::indented("    - ", "      ", reason));
@@ -304,8 +312,10 @@ mod tests {
             (json!([1, 100]), "it goes on by itself until it has all of the traffic;"),
             (Value::Null, "it goes on as its steps say;"),
         ] {
-            let said = on_trial(&json!({"service": "cart"}), "1", &steps);
+            let said = on_trial(&json!({"service": "cart", "version": 3}), "1", &steps);
             assert!(said[0].contains(next), "{said:?}");
+            // Not whichever is on trial by then.
+            assert!(said[1].contains("`hotdock promote cart v3`"), "{said:?}");
         }
     }
 

@@ -13,8 +13,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use url::form_urlencoded::Serializer;
 
-use super::exit;
 use super::remote::{Host, segment};
+use super::{console, exit};
 
 /// Show what becomes of events on a running host, and decide about those that wait
 #[derive(Debug, clap::Args)]
@@ -59,10 +59,20 @@ struct Subscription {
 struct Page {
     #[serde(alias = "subscriptions", alias = "held", alias = "dead_letters", alias = "events")]
     entries: Vec<Box<RawValue>>,
+    /// The services of which there may be more, in a page of dead letters.
+    #[serde(default)]
+    unread: Vec<Unread>,
     /// The `after` of the next page.
     next: Option<Value>,
     /// The newest event on the bus, in a page of events.
     last: Option<u64>,
+}
+
+/// A service whose entries could not be read.
+#[derive(Debug, Deserialize)]
+struct Unread {
+    service: String,
+    reason: String,
 }
 
 impl Events {
@@ -122,6 +132,9 @@ async fn all(
         parameters.extend([("after", after), ("limit", Some(PAGE.to_string()))]);
         let page = Page::of(host, path, &parameters).await?;
         entries.extend(page.entries);
+        for Unread { service, reason } in page.unread {
+            console::notes(&[format!("hotdock: those of {service} cannot be read: {reason}")]);
+        }
         after = match page.next {
             Some(Value::String(next)) => Some(next),
             Some(next) => Some(next.to_string()),

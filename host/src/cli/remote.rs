@@ -244,7 +244,12 @@ fn base(text: &str) -> Result<String, String> {
                     with --token-file or HOTDOCK_TOKEN"
             .to_owned());
     }
-    if address.parse::<http::uri::Authority>().is_err() {
+    // As `hotdock up` takes it, which listens at all addresses then.
+    let address = match address.strip_prefix(':') {
+        Some(port) if port.parse::<u16>().is_ok() => &format!("127.0.0.1{address}"),
+        _ => address,
+    };
+    if address.parse::<http::uri::Authority>().is_err() || address.starts_with(':') {
         return Err(
             "http://HOST:PORT expected; for https have a tunnel or proxy lead there".to_owned()
         );
@@ -271,7 +276,8 @@ mod tests {
         for text in ["127.0.0.1:8081", "http://127.0.0.1:8081", "http://127.0.0.1:8081/"] {
             assert_eq!(base(text).as_deref(), Ok("http://127.0.0.1:8081"));
         }
-        for wrong in ["https://127.0.0.1:8081", "http://a/b", ""] {
+        assert_eq!(base(":31081").as_deref(), Ok("http://127.0.0.1:31081"));
+        for wrong in ["https://127.0.0.1:8081", "http://a/b", "", ":", ":x", ":70000"] {
             assert!(base(wrong).is_err(), "{wrong}");
         }
         let refused = base("http://ann:secret@127.0.0.1:8081").expect_err("credentials");

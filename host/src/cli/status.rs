@@ -242,14 +242,18 @@ fn news(name: &str, of: &Value) -> Vec<String> {
     }
     if of["canary"]["held"] == true {
         news.push(format!(
-            "{name} v{}: its canary waits for `hotdock promote {name}` or `hotdock rollback {name}`",
-            of["canary"]["new"]
+            "{name} v{new}: its canary waits for `hotdock promote {name} v{new}` or `hotdock rollback \
+             {name}`",
+            new = of["canary"]["new"]
         ));
     }
     let version = &of["deployment"]["version"];
     // An operator may have given it traffic again.
     if of["deployment"]["state"] == "rolled-back" && !has_share(of, version) {
         news.push(format!("{name} v{version} was rolled back: {}", reasons(&of["deployment"])));
+    }
+    if let Some(reason) = of["store"].as_str() {
+        news.push(format!("{name}: what needs its store fails: {reason}"));
     }
     if let Some(reason) = of["lost"].as_str() {
         news.push(format!("{name} could not be restored: {reason}"));

@@ -382,6 +382,7 @@ impl Known {
                 (None, None) => ServiceState::Draining,
             },
             lost,
+            store: service.and_then(|service| service.store.unopened()),
             serving: primary.map(|index| versions.remove(index)),
             sharing: versions,
             traffic: service.map(|service| service.traffic.plan().clone()),

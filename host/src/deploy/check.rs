@@ -30,6 +30,9 @@ pub async fn check(
     file: &Path,
 ) -> Result<Description, Vec<String>> {
     let shown = file.display();
+    if matches!(file.try_exists(), Ok(false)) {
+        return Err(vec![format!("there is no file {shown}")]);
+    }
     let Some((_, Part::Component)) = named(file) else {
         return Err(vec![format!("{shown} is not named like a component: NAME.wasm")]);
     };

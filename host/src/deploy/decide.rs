@@ -205,25 +205,20 @@ impl Now<'_> {
 
     /// What served before the newest version with traffic: the one that has the
     /// greatest share beside it, else the one that had it before; where that is
-    /// worth nothing any more, the newest that is.
+    /// worth nothing any more, the newest that had it at some time and is.
     async fn earlier(&self, parts: &Arc<Parts>, newest: u64) -> Result<u64, NotDone> {
         let primary = self.current.traffic.primary().id.number;
         if primary < newest {
             return Ok(primary);
         }
         let service = self.service.clone();
-        let found = parts
-            .record
-            .read(move |record| Ok((record.previous(&service)?, record.versions(&service)?)));
-        let (previous, kept) = found.await?;
-        let good: Vec<u64> = kept
-            .iter()
-            .filter(|record| record.rolled_back.is_none() && record.id.number < newest)
-            .map(|record| record.id.number)
-            .collect();
-        let found = previous.filter(|previous| good.contains(previous));
-        found.or_else(|| good.first().copied()).ok_or_else(|| {
-            NotDone::Busy(format!("no version of {} before v{newest} is kept", self.service))
+        let found = parts.record.read(move |record| record.earlier(&service, newest)).await?;
+        found.ok_or_else(|| {
+            NotDone::Busy(format!(
+                "no version of {} before v{newest} is kept that served and was not rolled back: \
+                 name one to roll back to it",
+                self.service
+            ))
         })
     }
 

@@ -104,6 +104,12 @@ pub enum RecordError {
     /// SQLite's word.
     #[error("host.db: {0}")]
     Sqlite(rusqlite::Error),
+    /// The same, where the file is no database any more.
+    #[error(
+        "host.db is damaged ({0}): bring the data folder back from a copy, or name another one \
+         (--data)"
+    )]
+    Damaged(rusqlite::Error),
     /// The disk has no room for the change. None of it was made.
     #[error(
         "the host's disk is full, and nothing was changed: make room on the disk of its data \
@@ -133,7 +139,10 @@ pub enum RecordError {
         known: i64,
     },
     /// Some other program's database.
-    #[error("host.db was not made by hotdock")]
+    #[error(
+        "host.db was not made by hotdock: bring the data folder back from a copy, or name another \
+         one (--data)"
+    )]
     Foreign,
 }
 
@@ -160,6 +169,7 @@ impl From<rusqlite::Error> for RecordError {
                 Self::Busy("another process has it locked".to_owned())
             }
             Some(ErrorCode::DiskFull) => Self::NoRoom,
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged(error),
             _ => Self::Sqlite(error),
         }
     }

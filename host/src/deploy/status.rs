@@ -29,6 +29,9 @@ pub struct ServiceStatus {
     /// Why it could not be restored when the host started; its versions are kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lost: Option<String>,
+    /// Why its store cannot be opened: what needs it fails.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<String>,
     /// The version with the greatest share of the traffic.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub serving: Option<VersionStatus>,

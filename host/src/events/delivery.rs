@@ -136,8 +136,11 @@ pub(super) async fn to_service(
             ending
         }
         Ok(ending) => {
-            let finished = matches!(ending, Ending::Finished);
-            let outcome = if finished { Outcome::Answered } else { Outcome::NoAnswer };
+            let outcome = match ending {
+                Ending::Finished => Outcome::Answered,
+                Ending::Rejected(_) => Outcome::Rejected,
+                _ => Outcome::Retry,
+            };
             count.ended(outcome);
             measure.ended(outcome, None);
             ending

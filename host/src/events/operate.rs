@@ -19,7 +19,7 @@ use crate::name::ServiceName;
 use crate::state::{self, Store};
 
 pub use change::{Replay, ReplayFrom};
-pub use dead_letters::{DeadLetterId, DeadLetterPage, DeadLetterView, DeadLettersOf};
+pub use dead_letters::{DeadLetterId, DeadLetterPage, DeadLetterView, DeadLettersOf, Unread};
 pub use held::{HeldPage, HeldView};
 pub use log::{EventPage, EventView, Wanted};
 pub(super) use subscriptions::STATES;

@@ -108,7 +108,7 @@ async fn until_relayed(
         // Each kind once, however often it is tried.
         if warned.replace(error.kind()) != Some(error.kind()) {
             let service = store.service();
-            tracing::warn!(?store, service, %error, "published events wait for the bus");
+            tracing::warn!(service, %error, "published events wait for the bus");
         }
         if let RelayError::Bus(BusError::NotAbove { sequence, last }) = error {
             stop_for_good(store, source.as_ref(), sequence, last).await;
@@ -125,7 +125,7 @@ async fn until_relayed(
         }
     }
     if warned.is_some() {
-        tracing::info!(?store, "all published events are on the bus");
+        tracing::info!(service = store.service(), "all published events are on the bus");
     }
     true
 }
@@ -176,7 +176,6 @@ async fn relay(
 /// Notes that the outbox is not relayed any further, and tells the operator.
 async fn stop_for_good(store: &Arc<Store>, source: Option<&Source>, sequence: u64, last: u64) {
     tracing::error!(
-        ?store,
         service = store.service(),
         sequence,
         last,
@@ -184,7 +183,8 @@ async fn stop_for_good(store: &Arc<Store>, source: Option<&Source>, sequence: u6
     );
     let relayed = source.map_or(0, |source| source.relayed);
     if let Err(error) = store.stop_relaying(relayed).await {
-        tracing::error!(?store, %error, "that its outbox is not relayed is not written down");
+        let service = store.service();
+        tracing::error!(service, %error, "that its outbox is not relayed is not written down");
     }
 }
 
@@ -204,7 +204,8 @@ impl RelayError {
 async fn identify(bus: &Bus, store: &Arc<Store>) -> Result<Source, RelayError> {
     let StoreIdentity { store_id, opened_at, stopped_at } = store.identity().await?;
     if let Some(relayed) = stopped_at {
-        tracing::warn!(?store, "its outbox was not relayed: it is now, under a new identity");
+        let service = store.service();
+        tracing::warn!(service, "its outbox was not relayed: it is now, under a new identity");
         let StoreIdentity { store_id, .. } = store.renew_identity(relayed).await?;
         return Ok(Source::new(store_id, relayed));
     }

@@ -112,7 +112,7 @@ async fn answer(
     let head = Arc::new(head);
     let routed = Routed { service, head, fields: &fields, ticket: &mut ticket };
     let name = &caller.service;
-    let asker = Asker::Service { name, lineage: &lineage, body_idle: limits.body_idle };
+    let asker = Asker::Service { name, lineage: &lineage };
     serve(registry, routed, asker, |of_version| {
         let body = match body.is_end_stream() {
             true => WasiBody::default(),

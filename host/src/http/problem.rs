@@ -203,7 +203,7 @@ impl Problem {
                 Self::new("body-too-large", StatusCode::PAYLOAD_TOO_LARGE, detail)
             }
             Failure::BodyBroken => Self::bad_request("the request's body broke off"),
-            Failure::BodyLate(_) => {
+            Failure::BodyIdle | Failure::BodyLate(_) => {
                 Self::new("body-late", StatusCode::REQUEST_TIMEOUT, failure.to_string())
             }
             Failure::KeyInUse => Self {

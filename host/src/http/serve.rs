@@ -47,19 +47,10 @@ pub(super) enum Asker<'a> {
         name: &'a ServiceName,
         /// What the request has of the invocation that sent it.
         lineage: &'a Lineage,
-        /// How long nothing may come of its request's body.
-        body_idle: Duration,
     },
 }
 
 impl Asker<'_> {
-    fn body_idle(self) -> Duration {
-        match self {
-            Self::Client(client) => client.common.body_idle,
-            Self::Service { body_idle, .. } => body_idle,
-        }
-    }
-
     fn lineage(self) -> Option<Box<Lineage>> {
         match self {
             Self::Client(_) => None,
@@ -147,7 +138,7 @@ pub(super) async fn serve(
     };
     // No service has to make anything of half a body that is known to be no more.
     let failure = match body.fault() {
-        Some(Fault::Late) => Some(Failure::BodyLate(asker.body_idle())),
+        Some(Fault::Late) => Some(Failure::BodyIdle),
         Some(Fault::BrokeOff) => Some(Failure::BodyBroken),
         Some(Fault::TooLarge) | None => None,
     };
@@ -260,6 +251,7 @@ fn failed(running: &VersionId, store: &Store, head: &Parts, failure: &Failure) -
         Failure::BodyTooLarge(_)
         | Failure::KeyedBodyTooLarge(_)
         | Failure::BodyBroken
+        | Failure::BodyIdle
         | Failure::BodyLate(_)
         | Failure::KeyInUse
         | Failure::KeyReused

@@ -48,10 +48,11 @@ pub enum Failure {
     /// The request's body broke off, and nothing came of the request.
     #[error("the request's body broke off")]
     BodyBroken,
-    /// Nothing came of the request's body for so long, or not all within its deadline.
-    #[error(
-        "the request's body did not come: nothing of it for [http] body-idle, or not all in time"
-    )]
+    /// Nothing came of the request's body for too long.
+    #[error("the request's body did not come: nothing of it for as long as [http] body-idle")]
+    BodyIdle,
+    /// The request's body did not come to its end within the deadline.
+    #[error("the request's body did not come: not all of it within {0:?} ([limits] deadline)")]
     BodyLate(Duration),
     /// The first request with this key still runs.
     #[error("the first request with this idempotency key still runs")]
@@ -134,7 +135,9 @@ impl Failure {
             Self::Deadline(_) => Outcome::Deadline,
             Self::NoAnswer | Self::ErrorCode(_) => Outcome::NoAnswer,
             Self::BodyTooLarge(_) | Self::KeyedBodyTooLarge(_) => Outcome::BodyTooLarge,
-            Self::BodyBroken | Self::BodyLate(_) | Self::CallerLeft => Outcome::ClientLeft,
+            Self::BodyBroken | Self::BodyIdle | Self::BodyLate(_) | Self::CallerLeft => {
+                Outcome::ClientLeft
+            }
             Self::KeyInUse | Self::KeyReused | Self::ResultOfOtherType => Outcome::KeyRefused,
             Self::AnswerTooLarge(_) | Self::ResultTooLarge(_) | Self::AnswerBroken => {
                 Outcome::AnswerCut
@@ -156,7 +159,7 @@ impl Failure {
     pub(super) fn of_client(body: &ReplayBody, limits: &Limits) -> Option<Self> {
         Some(match body.fault()? {
             Fault::TooLarge => Self::BodyTooLarge(limits.request_body),
-            Fault::Late => Self::BodyLate(limits.deadline),
+            Fault::Late => Self::BodyIdle,
             Fault::BrokeOff => Self::BodyBroken,
         })
     }

@@ -18,7 +18,7 @@ use super::failure::Failure;
 use super::response::ResponseBody;
 use crate::digest::Digest;
 use crate::manifest::Limits;
-use crate::runtime::{ReplayBody, field_lines};
+use crate::runtime::{ReplayBody, field_lines, is_answer};
 use crate::service::path;
 use crate::state::{self, Claimant, KeptAnswer, KeyClaim, Store, Transaction};
 
@@ -72,7 +72,7 @@ async fn request_digest(
     }
     buffered.map_err(|too_large| Failure::KeyedBodyTooLarge(too_large.limit))?;
     if body.is_late() {
-        return Err(Failure::BodyLate(limits.deadline));
+        return Err(Failure::BodyIdle);
     }
     let body = body.digest().ok_or(Failure::BodyBroken)?;
     let content_type = head.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
@@ -107,7 +107,7 @@ impl Keyed {
         frames: &VecDeque<Frame<Bytes>>,
     ) -> Result<(), Failure> {
         // No client would get it: nothing to keep.
-        if head.status.is_informational() {
+        if !is_answer(head.status) {
             return Err(Failure::NoAnswer);
         }
         let answer = KeptAnswer {

@@ -23,7 +23,7 @@ use crate::manifest::Limits;
 use crate::runtime::calls::Lineage;
 use crate::runtime::{
     AnswerBody, Call, Ended, Given, Occasion, ReplayBody, RequestKeys, Running, Servable,
-    announced, has_content,
+    announced, has_content, is_answer,
 };
 use crate::service::{Kind, Lease, Permit, ServiceMetrics, Ticket};
 use crate::state::{self, Claimant, Committed, Fate, Store, Transaction};
@@ -275,7 +275,7 @@ impl Work for Request {
         };
         let response = response.map_err(|code| Unanswered::Failed(Failure::ErrorCode(code)))?;
         let (head, body) = response.into_parts();
-        if head.status.is_informational() {
+        if !is_answer(head.status) {
             let (version, status) = (&running.pool().version(), head.status.as_u16());
             tracing::warn!(%version, status, "the service answered with a status that is no answer");
             return Err(Unanswered::Failed(Failure::NoAnswer));

@@ -30,7 +30,7 @@ pub(super) fn granted(field: &Field<'_, '_>, problems: &mut Problems<'_>) -> BTr
                     element.report(problems, format_args!("has `{twice}` twice"));
                 }
             }
-            Some(Err(error)) => element.report(problems, format_args!(": {error}")),
+            Some(Err(error)) => element.report(problems, format_args!("is wrong: {error}")),
             None => {}
         }
     }
@@ -65,7 +65,7 @@ pub(super) fn imports(
                     "leads to `{service}`, which the service may not call: add it to \
                      `[capabilities] calls`"
                 ),
-                Err(error) => format!(": {error}"),
+                Err(error) => format!("is wrong: {error}"),
             },
             other => format!("must be a service's name in quotes; found: {}", other.type_str()),
         };
@@ -127,7 +127,7 @@ mod tests {
         )
         .expect_err("refused");
         let expected = [
-            "order.toml:2:18: `[capabilities] calls` : `Cart` cannot name a service: 1 to 63 \
+            "order.toml:2:18: `[capabilities] calls` is wrong: `Cart` cannot name a service: 1 to 63 \
              lower-case letters, digits and inner hyphens expected",
             "order.toml:2:26: `[capabilities] calls` has `cart` twice",
             "order.toml:2:34: `[capabilities] calls` must be a text in quotes; found: integer",
@@ -139,7 +139,7 @@ mod tests {
              may not call: add it to `[capabilities] calls`",
             "order.toml:7:21: `[imports] \"shop:cart/carts\"` must be a service's name in quotes; \
              found: integer",
-            "order.toml:8:21: `[imports] \"shop:cart/lists\"` : `A` cannot name a service: 1 to 63 \
+            "order.toml:8:21: `[imports] \"shop:cart/lists\"` is wrong: `A` cannot name a service: 1 to 63 \
              lower-case letters, digits and inner hyphens expected",
         ];
         assert_eq!(refused, expected);

@@ -124,7 +124,7 @@ fn settings(table: &DeTable<'_>, problems: &mut Problems<'_>) -> Canary {
         let texts: Vec<&str> = texts.iter().filter_map(|each| each.text(problems)).collect();
         match parse_steps(texts) {
             Ok(steps) => canary.steps = steps,
-            Err(reason) => field.report(problems, format_args!(": {reason}")),
+            Err(reason) => field.report(problems, format_args!("is wrong: {reason}")),
         }
     }
     let mut duration =
@@ -150,7 +150,7 @@ fn settings(table: &DeTable<'_>, problems: &mut Problems<'_>) -> Canary {
     if let Some(field) = fields.take("sticky") {
         match field.text(problems).map(parse_sticky) {
             Some(Ok(sticky)) => canary.sticky = Some(sticky),
-            Some(Err(reason)) => field.report(problems, format_args!(": {reason}")),
+            Some(Err(reason)) => field.report(problems, format_args!("is wrong: {reason}")),
             None => {}
         }
     }
@@ -193,7 +193,7 @@ mod tests {
     fn what_makes_no_sense_is_refused_with_its_line() {
         for (said, reason) in [
             ("canary = 1", "must be true, false, or a table"),
-            ("canary = { steps = [] }", "there is no step"),
+            ("canary = { steps = [] }", "canary.steps` is wrong: there is no step"),
             (
                 "canary = { steps = [\"50%\", \"10%\"] }",
                 "`10%` is not more than the step before it",

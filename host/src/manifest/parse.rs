@@ -112,7 +112,7 @@ fn service(
         Some(field) => match field.text(problems)?.parse() {
             Ok(name) => Some(name),
             Err(error) => {
-                field.report(problems, format_args!(": {error}"));
+                field.report(problems, format_args!("is wrong: {error}"));
                 None
             }
         },

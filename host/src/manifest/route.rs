@@ -38,13 +38,32 @@ pub(super) fn routes(field: &Field<'_, '_>, problems: &mut Problems<'_>) -> Vec<
         return Vec::new();
     }
     let mut routes: Vec<Route> = Vec::with_capacity(tables.len());
+    let mut spans = Vec::with_capacity(tables.len());
     for (table, span) in tables {
         let Some(route) = route(table, &span, problems) else { continue };
         match routes.iter().find(|earlier| same_requests(earlier, &route)) {
             Some(earlier) => {
                 problems.report(&span, format!("route `{}` is there twice", earlier.path));
             }
-            None => routes.push(route),
+            None => {
+                routes.push(route);
+                spans.push(span);
+            }
+        }
+    }
+    for (route, span) in routes.iter().zip(&spans) {
+        if let Some(other) = other_reading(&route.path)
+            && !routes.iter().any(|covering| covers(covering, route, &other))
+        {
+            problems.report(
+                span,
+                format!(
+                    "route `{}` is never taken: some read it as `{other}`, and requests that may \
+                     be read in two ways are refused where these lead to different services; write \
+                     `{other}`, or add a route for that",
+                    route.path
+                ),
+            );
         }
     }
     routes
@@ -96,13 +115,16 @@ fn path_problem(text: &str) -> Option<String> {
         "must have no empty segment"
     } else if text.split('/').any(|segment| matches!(segment, "." | "..")) {
         "must have no `.` or `..` segment"
+    } else if let Some(decoded) = needless_encoding(text) {
+        // Nobody is told to write what is refused, too.
+        return Some(path_problem(&decoded).unwrap_or_else(|| {
+            format!(
+                "is never asked for so: requests are matched without needless percent-encoding; \
+                 write `{decoded}`"
+            )
+        }));
     } else if let Some(problem) = foreign_pattern(text) {
         return Some(problem);
-    } else if let Some(decoded) = needless_encoding(text) {
-        return Some(format!(
-            "is never asked for so: requests are matched without needless percent-encoding; write \
-             `{decoded}`"
-        ));
     } else if let Some(other) = text.chars().find(|&each| !is_path_character(each)) {
         return Some(format!("has {other:?}, which must be percent-encoded"));
     } else if !percent_encoding_is_whole(text) {
@@ -126,10 +148,12 @@ fn foreign_pattern(text: &str) -> Option<String> {
     let (at, segment) = text.split('/').enumerate().find(|(_, segment)| is_pattern(segment))?;
     let before = text.split('/').take(at).collect::<Vec<_>>().join("/");
     let before = if before.is_empty() { "/" } else { &before };
-    Some(format!(
-        "has `{segment}`, and a route has no patterns: it takes its path and all below it; write \
-         `{before}`"
-    ))
+    Some(path_problem(before).unwrap_or_else(|| {
+        format!(
+            "has `{segment}`, and a route has no patterns: it takes its path and all below it; \
+             write `{before}`"
+        )
+    }))
 }
 
 /// The path without percent-encoding of characters that need none (RFC 3986 §2.3), where it
@@ -207,6 +231,10 @@ fn methods_of(field: &Field<'_, '_>, problems: &mut Problems<'_>) -> Option<Vec<
                 problems,
                 "has `CONNECT`, which asks a proxy for a tunnel and never reaches a service",
             ),
+            // Begins every connection of HTTP/2 (RFC 9113 §3.4), and is reserved for that.
+            Ok(method) if method.as_str() == "PRI" => {
+                element.report(problems, "has `PRI`, which begins HTTP/2 and is no request's");
+            }
             Ok(method) => methods.push(method),
             Err(_) => {
                 element.report(problems, format_args!("has `{text}`, which is no HTTP method"))
@@ -217,9 +245,38 @@ fn methods_of(field: &Field<'_, '_>, problems: &mut Problems<'_>) -> Option<Vec<
 }
 
 fn same_requests(a: &Route, b: &Route) -> bool {
-    let overlap = match (&a.methods, &b.methods) {
+    a.path == b.path && a.host == b.host && share_methods(a, b)
+}
+
+fn share_methods(a: &Route, b: &Route) -> bool {
+    match (&a.methods, &b.methods) {
         (Some(a), Some(b)) => a.iter().any(|method| b.contains(method)),
         _ => true,
-    };
-    a.path == b.path && a.host == b.host && overlap
+    }
+}
+
+/// What those take a path for who decode its slashes; `None` where it has none that are encoded.
+fn other_reading(path: &str) -> Option<String> {
+    let encoded = ["%2F", "%2f", "%5C", "%5c"];
+    if !encoded.iter().any(|slash| path.contains(slash)) {
+        return None;
+    }
+    let plain = encoded.iter().fold(path.to_owned(), |path, slash| path.replace(slash, "/"));
+    let mut segments = Vec::new();
+    for segment in plain.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => drop(segments.pop()),
+            _ => segments.push(segment),
+        }
+    }
+    Some(format!("/{}", segments.join("/")))
+}
+
+/// Whether `covering` takes requests for `path` that are otherwise as those for `route`.
+fn covers(covering: &Route, route: &Route, path: &str) -> bool {
+    let below = path.strip_prefix(covering.path.trim_end_matches('/'));
+    below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
+        && (covering.host.is_none() || covering.host == route.host)
+        && share_methods(covering, route)
 }

@@ -25,6 +25,13 @@ pub fn has_content(is_head: bool, status: StatusCode) -> bool {
     !is_head && !has_none
 }
 
+/// Whether a status is an answer's. An interim one (1xx) is none yet, and there are none from 600
+/// on (RFC 9110 §15).
+#[must_use]
+pub fn is_answer(status: StatusCode) -> bool {
+    (200..600).contains(&status.as_u16())
+}
+
 /// How many bytes an answer's body has to have.
 pub(crate) fn announced(headers: &HeaderMap, has_content: bool) -> Option<u64> {
     if has_content { content_length(headers) } else { None }

@@ -36,6 +36,10 @@ pub enum Outcome {
     Deadline,
     /// It returned without an answer, or with an error.
     NoAnswer,
+    /// Its handler wants the event again.
+    Retry,
+    /// Its handler gave the event up.
+    Rejected,
     /// The client's body is too large.
     BodyTooLarge,
     /// Its idempotency key is in use, or was used for another request.
@@ -95,7 +99,7 @@ pub struct RequestCount {
 }
 
 impl Outcome {
-    const ALL: [(Self, &'static str); 20] = [
+    const ALL: [(Self, &'static str); 22] = [
         (Self::Answered, "answered"),
         (Self::Trapped, "trapped"),
         (Self::Memory, "memory"),
@@ -103,6 +107,8 @@ impl Outcome {
         (Self::Cpu, "cpu"),
         (Self::Deadline, "deadline"),
         (Self::NoAnswer, "no-answer"),
+        (Self::Retry, "retry"),
+        (Self::Rejected, "rejected"),
         (Self::BodyTooLarge, "body-too-large"),
         (Self::KeyRefused, "key-refused"),
         (Self::AnswerCut, "answer-cut"),
@@ -131,6 +137,8 @@ impl Outcome {
             | Self::Cpu
             | Self::Deadline
             | Self::NoAnswer
+            | Self::Retry
+            | Self::Rejected
             | Self::AnswerCut
             | Self::LeaseExpired
             | Self::Refused => true,

@@ -369,6 +369,12 @@ impl Store {
         u64::try_from(self.core.options.max_reading.saturating_sub(free)).unwrap_or(u64::MAX)
     }
 
+    /// Why its file could not be opened, when that was tried last.
+    #[must_use]
+    pub fn unopened(&self) -> Option<String> {
+        self.core.unopened()
+    }
+
     /// The file exists and has the host's tables.
     pub(super) fn ensure_file(self: &Arc<Self>) -> Result<(), Error> {
         if self.file_made.get().is_none() {

@@ -4,9 +4,9 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::{SUBSCRIPTION, consumer_as, delete, get, hopeless, post, refused, until};
-use crate::deploy::operator::ask;
+use crate::deploy::operator::{ask, hotdock};
 use crate::events::{consumer, event, publish, until_value};
-use crate::harness::eventually;
+use crate::harness::{Host, component, eventually};
 
 /// Without the table that the step `sql` writes to.
 const BROKEN: &str = "[[subscribe]]\ntype = \"test.>\"\nfrom = \"beginning\"\nattempts = 2\n\
@@ -250,4 +250,43 @@ async fn dead_letters_are_seen_also_when_their_service_is_gone() {
         let retry = ask(&host, Method::POST, "/v1/dead-letters/consumer/1/retry", Value::Null);
         refused(&retry.await, 409, "consumer/test.>");
     }
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_opened_is_told_and_hides_no_others_dead_letters() {
+    let (bytes, _) = component("consumer");
+    let mut host = Host::builder()
+        .file("consumer.wasm", bytes)
+        .file("consumer.toml", BROKEN)
+        .plugin("probe")
+        .start()
+        .await;
+    publish(&host, json!([event("a", json!([{"do": "sql", "text": "row"}]))])).await;
+    until(&host, SUBSCRIPTION, "dead", json!(1)).await;
+    assert_eq!(host.post("/probe/upload?key=k", "x").await.status, 200);
+    assert!(host.stop().await.success());
+    std::fs::write(host.data().join("stores/probe.db"), [b'x'; 5000]).expect("written");
+    host.start().await;
+    host.post("/probe/upload?key=k", "x").await.problem(503, "store-unavailable");
+
+    let page = get(&host, "/v1/dead-letters").await.json();
+    assert_eq!(page["dead_letters"].as_array().map(Vec::len), Some(1), "{page}");
+    let unread = &page["unread"][0];
+    let reason = unread["reason"].as_str().expect("a reason");
+    assert!(unread["service"] == "probe" && reason.contains("file is not a database"), "{page}");
+    assert_eq!(get(&host, "/v1/dead-letters?service=probe").await.status, 503);
+    let service = host.service("probe").await;
+    let reason = service["store"].as_str().expect("a reason");
+    assert!(
+        service["state"] == "serving" && reason.contains("probe.db cannot be opened"),
+        "{service}"
+    );
+    assert!(host.service("consumer").await["store"].is_null());
+    let listed = hotdock(&host, &["events", "dead", "list"]);
+    let told = String::from_utf8_lossy(&listed.stderr);
+    assert!(listed.status.success() && told.contains("those of probe cannot be read"), "{told}");
+    assert!(String::from_utf8_lossy(&listed.stdout).contains("consumer/1"));
+    let status = hotdock(&host, &["status"]);
+    let status = String::from_utf8_lossy(&status.stdout);
+    assert!(status.contains("probe: what needs its store fails"), "{status}");
 }

@@ -40,7 +40,8 @@ enum Begin {
 }
 
 /// Counts an event as finished that waits in the subscription; its key goes on.
-#[utoipa::path(post, path = "/v1/subscriptions/{service}/{name}/skip", tag = "events",
+#[utoipa::path(post, path = "/v1/subscriptions/{service}/{name}/skip", operation_id = "skip_held",
+    tag = "events",
     params(Named), request_body = Which,
     responses(
         (status = 204, description = "Done, durably"),
@@ -67,7 +68,8 @@ pub(super) async fn skip(
 }
 
 /// Delivers an event now that is held or parked, as if for the first time.
-#[utoipa::path(post, path = "/v1/subscriptions/{service}/{name}/retry", tag = "events",
+#[utoipa::path(post, path = "/v1/subscriptions/{service}/{name}/retry", operation_id = "retry_held",
+    tag = "events",
     params(Named), request_body = Which,
     responses(
         (status = 204, description = "Done, durably"),
@@ -95,7 +97,8 @@ pub(super) async fn retry(
 
 /// Ends a pause: one that failures in a row began, or that of a webhook whose endpoint
 /// did not consent, or wanted no more events.
-#[utoipa::path(post, path = "/v1/subscriptions/{service}/{name}/resume", tag = "events",
+#[utoipa::path(post, path = "/v1/subscriptions/{service}/{name}/resume", operation_id = "resume_subscription",
+    tag = "events",
     params(Named),
     responses(
         (status = 204, description = "It delivers again"),
@@ -113,7 +116,8 @@ pub(super) async fn resume(
 
 /// Delivers what the subscription wants again, up to the newest event there is
 /// now, beside what is new. It is a subscription of its own while it lasts.
-#[utoipa::path(post, path = "/v1/subscriptions/{service}/{name}/replay", tag = "events",
+#[utoipa::path(post, path = "/v1/subscriptions/{service}/{name}/replay", operation_id = "replay_subscription",
+    tag = "events",
     params(Named), request_body = ReplayRequest,
     responses(
         (status = 201, description = "It has begun", body = Replay),
@@ -141,7 +145,8 @@ pub(super) async fn replay(
 
 /// Drops a subscription that no version wants any more, so that the bus doesn't
 /// wait for it; ends a replay.
-#[utoipa::path(delete, path = "/v1/subscriptions/{service}/{name}", tag = "events",
+#[utoipa::path(delete, path = "/v1/subscriptions/{service}/{name}", operation_id = "drop_subscription",
+    tag = "events",
     params(Named),
     responses(
         (status = 204, description = "It is gone"),

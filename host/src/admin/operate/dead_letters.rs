@@ -47,7 +47,8 @@ pub(super) struct Retried {
 
 /// The events that were given up, by service and number; of services that are
 /// deployed.
-#[utoipa::path(get, path = "/v1/dead-letters", tag = "events", params(Parameters), responses(
+#[utoipa::path(get, path = "/v1/dead-letters", operation_id = "list_dead_letters",
+    tag = "events", params(Parameters), responses(
     (status = 200, description = "A page", body = DeadLetterPage),
     (status = 400, description = "A parameter is wrong", body = Problem,
      content_type = "application/problem+json"),
@@ -72,7 +73,8 @@ pub(super) async fn list(
 }
 
 /// One event that was given up.
-#[utoipa::path(get, path = "/v1/dead-letters/{service}/{number}", tag = "events", params(Named),
+#[utoipa::path(get, path = "/v1/dead-letters/{service}/{number}", operation_id = "get_dead_letter",
+    tag = "events", params(Named),
     responses(
         (status = 200, description = "With its event", body = DeadLetterView),
         (status = 404, description = "It is not there", body = Problem,
@@ -87,7 +89,8 @@ pub(super) async fn get(
 }
 
 /// Delivers it again, as if for the first time.
-#[utoipa::path(post, path = "/v1/dead-letters/{service}/{number}/retry", tag = "events",
+#[utoipa::path(post, path = "/v1/dead-letters/{service}/{number}/retry", operation_id = "retry_dead_letter",
+    tag = "events",
     params(Named),
     responses(
         (status = 200, description = "It is due", body = Retried),
@@ -106,7 +109,8 @@ pub(super) async fn retry(
 }
 
 /// Drops it for good.
-#[utoipa::path(delete, path = "/v1/dead-letters/{service}/{number}", tag = "events",
+#[utoipa::path(delete, path = "/v1/dead-letters/{service}/{number}", operation_id = "drop_dead_letter",
+    tag = "events",
     params(Named),
     responses(
         (status = 204, description = "It is gone"),

@@ -38,7 +38,8 @@ pub(super) struct Parameters {
 
 /// The events on the bus, in their order. A page may be short, or empty, and not
 /// the last: that has `next` at `last`.
-#[utoipa::path(get, path = "/v1/events", tag = "events", params(Parameters), responses(
+#[utoipa::path(get, path = "/v1/events", operation_id = "list_events",
+    tag = "events", params(Parameters), responses(
     (status = 200, description = "A page", body = EventPage),
     (status = 400, description = "A parameter is wrong", body = Problem,
      content_type = "application/problem+json"),

@@ -53,7 +53,8 @@ impl Named {
 
 /// The subscriptions and how they stand, by name: those at work, replays among
 /// them, and those that no version wants any more and that still hold events.
-#[utoipa::path(get, path = "/v1/subscriptions", tag = "events", params(ByName), responses(
+#[utoipa::path(get, path = "/v1/subscriptions", operation_id = "list_subscriptions",
+    tag = "events", params(ByName), responses(
     (status = 200, description = "A page, as of now", body = SubscriptionPage),
     (status = 400, description = "A parameter is wrong", body = Problem,
      content_type = "application/problem+json"),
@@ -67,7 +68,8 @@ pub(super) async fn list(
 }
 
 /// One subscription and how it stands.
-#[utoipa::path(get, path = "/v1/subscriptions/{service}/{name}", tag = "events", params(Named),
+#[utoipa::path(get, path = "/v1/subscriptions/{service}/{name}", operation_id = "get_subscription",
+    tag = "events", params(Named),
     responses(
         (status = 200, description = "As of now", body = SubscriptionStatus),
         (status = 404, description = "There is none of the name", body = Problem,
@@ -83,7 +85,8 @@ pub(super) async fn get(
 
 /// The events that wait in a subscription: for another attempt, for one of their
 /// key, or for an operator.
-#[utoipa::path(get, path = "/v1/subscriptions/{service}/{name}/held", tag = "events",
+#[utoipa::path(get, path = "/v1/subscriptions/{service}/{name}/held", operation_id = "list_held",
+    tag = "events",
     params(Named, ByPosition),
     responses(
         (status = 200, description = "A page, as of now", body = HeldPage),

@@ -108,7 +108,7 @@ fn subscriptions(entries: &[Box<RawValue>]) -> Result<Vec<String>, serde_json::E
     for entry in entries {
         let entry: SubscriptionEntry = serde_json::from_str(entry.get())?;
         let oldest = entry.oldest_age_ms.map(Duration::from_millis);
-        let is_paused = entry.state == "paused";
+        let stands = matches!(entry.state.as_str(), "paused" | "starting");
         rows.push(vec![
             entry.name.clone(),
             entry.state,
@@ -120,7 +120,7 @@ fn subscriptions(entries: &[Box<RawValue>]) -> Result<Vec<String>, serde_json::E
             oldest.map(age).unwrap_or_default(),
         ]);
         // Of what is over nobody needs to know.
-        let counts = is_paused || entry.held + entry.dead > 0;
+        let counts = stands || entry.held + entry.dead > 0;
         if let Some(error) = entry.last_error.filter(|_| counts) {
             notes.push(format!("{}: its last failure: {error}", entry.name));
         }

@@ -183,12 +183,13 @@ impl RecordFile {
         Ok(rows::version(&self.connection, service, number)?)
     }
 
-    /// The version that had the greatest share before the one that has it now.
-    pub(in crate::deploy) fn previous(
+    /// The version before `newest` that a rollback leads to.
+    pub(in crate::deploy) fn earlier(
         &self,
         service: &ServiceName,
+        newest: u64,
     ) -> Result<Option<u64>, RecordError> {
-        Ok(rows::previous(&self.connection, service.as_str())?)
+        Ok(rows::earlier(&self.connection, service.as_str(), newest)?)
     }
 
     /// The refusals by file.

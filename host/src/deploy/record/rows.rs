@@ -27,8 +27,8 @@ pub(super) fn insert_version(
     };
     connection.execute(
         "INSERT INTO version (service, number, component, manifest_file, manifest, file, deployed_at,
-                              origin, who, reference)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                              origin, who, reference, served)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 0)",
         params![
             version.id.service.as_str(),
             version.id.number,
@@ -46,7 +46,7 @@ pub(super) fn insert_version(
 }
 
 /// Writes how a service's traffic is shared, and what had the greatest share until
-/// then if that changes; returns its revision.
+/// then if that changes, and what has it now; returns its revision.
 pub(super) fn share(
     connection: &Connection,
     service: &str,
@@ -84,14 +84,26 @@ pub(super) fn share(
             params![service, share.version, share.weight],
         )?;
     }
+    connection.execute(
+        "UPDATE version SET served = 1 WHERE service = ?1 AND number = ?2",
+        params![service, Share::greatest(&plan.versions)],
+    )?;
     Ok(revision)
 }
 
-/// What had the greatest share before what has it now.
-pub(super) fn previous(connection: &Connection, service: &str) -> rusqlite::Result<Option<u64>> {
-    let select = "SELECT previous FROM deployed WHERE service = ?1";
-    let previous = connection.query_row(select, [service], |row| row.get(0)).optional()?;
-    Ok(previous.flatten())
+/// The version before `newest` that a rollback leads to: what had the greatest share before what
+/// has it now, else the newest that had it at some time; none that was rolled back.
+pub(super) fn earlier(
+    connection: &Connection,
+    service: &str,
+    newest: u64,
+) -> rusqlite::Result<Option<u64>> {
+    let select = "SELECT number FROM version
+                  WHERE service = ?1 AND number < ?2 AND served AND rolled_back IS NULL
+                  ORDER BY number IS (SELECT previous FROM deployed WHERE service = ?1) DESC,
+                           number DESC
+                  LIMIT 1";
+    connection.query_row(select, params![service, newest], |row| row.get(0)).optional()
 }
 
 pub(super) fn insert_acted(

@@ -15,7 +15,7 @@ const APPLICATION: i64 = 0x686f_7464;
 /// The formats.
 const FORMATS: Formats = Formats {
     application: Some(APPLICATION),
-    steps: &[FORMAT_1, FORMAT_2, FORMAT_3, FORMAT_4, FORMAT_5],
+    steps: &[FORMAT_1, FORMAT_2, FORMAT_3, FORMAT_4, FORMAT_5, FORMAT_6],
 };
 /// The newest of them.
 pub(super) const FORMAT: i64 = FORMATS.steps.len() as i64;
@@ -100,6 +100,12 @@ const FORMAT_4: &str = "
 const FORMAT_5: &str = "
     ALTER TABLE service ADD COLUMN last_revision INTEGER NOT NULL DEFAULT 0; -- stays, as last_number
     UPDATE service SET last_revision = revision FROM deployed WHERE deployed.service = service.name;
+";
+
+/// Versions remember whether they had the greatest share at some time, so that no rollback leads
+/// to one that was only tried out. Of those that are there nobody knows: they may have.
+const FORMAT_6: &str = "
+    ALTER TABLE version ADD COLUMN served INTEGER NOT NULL DEFAULT 1;
 ";
 
 /// Looks whether the file could be opened, and changes nothing. One that is not there can be made.

@@ -122,9 +122,9 @@ fn what_served_before_is_known_and_kept() {
     let data = tempfile::tempdir().expect("a folder");
     let record = open(&data.path().join("host.db"));
     let cart: ServiceName = "cart".parse().expect("a name");
-    let previous = || record.previous(&cart).expect("read");
+    let before = |number| record.earlier(&cart, number).expect("read");
     deploy(&record, &version("cart", 1, "cart"));
-    assert_eq!(previous(), None);
+    assert_eq!(before(1), None);
     let split = |weight, number| TrafficPlan {
         versions: vec![
             Share { version: 1, weight: 100 - weight },
@@ -137,16 +137,37 @@ fn what_served_before_is_known_and_kept() {
     for number in 2..last {
         let tried = version("cart", number, "cart");
         record.deploy(&tried, &Seen::default(), &split(10, number), None).expect("deployed");
-        assert_eq!(previous(), None, "v1 has the greatest share all the while");
+        assert_eq!(before(number + 1), Some(1), "v1 has the greatest share all the while");
     }
     deploy(&record, &version("cart", last, "cart"));
-    assert_eq!(previous(), Some(1));
+    assert_eq!(before(last), Some(1));
     assert!(record.version(&cart, 1).expect("read").is_some(), "a rollback leads to it");
     assert!(record.version(&cart, 2).expect("read").is_none());
     record.share(&cart, &split(50, last), None, None).expect("shared");
-    assert_eq!(previous(), Some(last), "the older of two equals counts");
+    assert_eq!(before(last + 1), Some(last), "the older of two equals counts");
     record.share(&cart, &split(50, last), None, None).expect("shared");
-    assert_eq!(previous(), Some(last), "nothing changed");
+    assert_eq!(before(last + 1), Some(last), "nothing changed");
+    record.share(&cart, &TrafficPlan::all(1), None, Some((last, "slow"))).expect("shared");
+    assert_eq!(before(last + 1), Some(1), "the others were only tried out");
+}
+
+#[test]
+fn of_versions_of_format_5_nobody_knows_whether_they_served() {
+    let data = tempfile::tempdir().expect("a folder");
+    let path = data.path().join("host.db");
+    let cart: ServiceName = "cart".parse().expect("a name");
+    let record = open(&path);
+    for number in 1..=3 {
+        deploy(&record, &version("cart", number, "cart"));
+    }
+    drop(record);
+    let raw = Connection::open(&path).expect("SQLite");
+    raw.execute_batch("ALTER TABLE version DROP COLUMN served; PRAGMA user_version = 5")
+        .expect("as format 5 was");
+    drop(raw);
+    let record = open(&path);
+    record.share(&cart, &TrafficPlan::all(2), None, Some((3, "slow"))).expect("shared");
+    assert_eq!(record.earlier(&cart, 2).expect("read"), Some(1));
 }
 
 #[test]
@@ -155,10 +176,10 @@ fn another_format_and_another_programs_file_are_refused_and_left_alone() {
     let path = data.path().join("host.db");
     drop(open(&path));
     let raw = Connection::open(&path).expect("SQLite");
-    raw.pragma_update(None, "user_version", 6).expect("a pragma");
+    raw.pragma_update(None, "user_version", 7).expect("a pragma");
     drop(raw);
     let refused = RecordFile::open(&path, KEEP, Alarm::default()).expect_err("a refusal");
-    assert!(matches!(refused, RecordError::Newer { found: 6, known: 5 }), "{refused}");
+    assert!(matches!(refused, RecordError::Newer { found: 7, known: 6 }), "{refused}");
     let other = data.path().join("other.db");
     Connection::open(&other).expect("SQLite").execute_batch("CREATE TABLE t (a)").expect("a table");
     assert!(matches!(RecordFile::open(&other, KEEP, Alarm::default()), Err(RecordError::Foreign)));

@@ -58,9 +58,21 @@ pub struct DeadLetterView {
 pub struct DeadLetterPage {
     /// The dead letters.
     pub dead_letters: Vec<DeadLetterView>,
+    /// The services whose dead letters could not be read, where those of all were asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unread: Vec<Unread>,
     /// The `after` of the next page, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+}
+
+/// A service whose dead letters could not be read.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Unread {
+    /// Its name.
+    pub service: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// Whose dead letters are wanted.
@@ -78,7 +90,8 @@ impl Events {
     /// The dead letters after `after`, also of services that are not deployed any more.
     ///
     /// # Errors
-    /// When there is no such service, or its store cannot be read.
+    /// When there is no such service, or its store cannot be read. Where those of all are wanted,
+    /// the others' are there all the same.
     pub async fn dead_letters(
         &self,
         of: &DeadLettersOf,
@@ -93,7 +106,7 @@ impl Events {
                 (vec![service.clone()], Some(name.clone()))
             }
         };
-        let mut page = DeadLetterPage { dead_letters: Vec::new(), next: None };
+        let mut page = DeadLetterPage { dead_letters: Vec::new(), unread: Vec::new(), next: None };
         for service in services {
             let after = match after {
                 Some(after) if after.service > service => continue,
@@ -101,7 +114,14 @@ impl Events {
                 _ => 0,
             };
             let room = limit - page.dead_letters.len();
-            let found = self.dead_in(&service, subscription.clone(), after, room).await?;
+            let found = match self.dead_in(&service, subscription.clone(), after, room).await {
+                Err(error) if *of == DeadLettersOf::All => {
+                    let (service, reason) = (service.to_string(), error.to_string());
+                    page.unread.push(Unread { service, reason });
+                    continue;
+                }
+                found => found?,
+            };
             let letters = found.letters.into_iter().map(|letter| view(&service, letter));
             page.dead_letters.extend(letters);
             if found.more || page.dead_letters.len() == limit {

@@ -9,6 +9,7 @@ use super::{MAX_PAGE, OperateError};
 use crate::bus::MirrorRow;
 use crate::clock::now_ms;
 use crate::events::engine::{Events, Shown};
+use crate::name::ServiceName;
 
 /// A subscription. Field names are stable.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -201,6 +202,9 @@ impl Events {
         let lag = self.inner.bus.last().saturating_sub(row.position);
         let oldest_position = (lag > 0).then_some(row.position + 1);
         let dead = self.dead_left_by(&row.subscription);
+        let named = row.subscription.split_once('/');
+        let service: Option<ServiceName> = named.and_then(|(service, _)| service.parse().ok());
+        let store = service.and_then(|service| self.store_of(&service).ok());
         SubscriptionStatus {
             name: row.subscription,
             pattern: None,
@@ -220,7 +224,7 @@ impl Events {
             undelivered: 0,
             given_up: 0,
             missed: 0,
-            last_error: None,
+            last_error: store.and_then(|store| store.unopened()),
         }
     }
 

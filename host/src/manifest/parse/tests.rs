@@ -165,6 +165,43 @@ fn of_very_many_problems_the_first_are_told_and_the_rest_are_counted() {
 }
 
 #[test]
+fn what_a_path_is_to_be_written_as_is_taken() {
+    let route = |path: &str| format!("[[route]]\npath = \"{path}\"\n");
+    for (path, problem) in [
+        ("/%61", "write `/a`"),
+        ("/a/{id}", "write `/a`"),
+        ("/%61/{id}", "write `/a`"),
+        ("/%2e%2e/x", "must have no `.` or `..` segment"),
+        ("/%2E/:id", "must have no `.` or `..` segment"),
+        ("/ä/{id}", "has 'ä', which must be percent-encoded"),
+        ("/a%2Fb", "write `/a/b`"),
+        ("/a%5cb%2f", "write `/a/b`"),
+        ("/a%2F..%2Fb", "write `/b`"),
+        ("/%2f", "write `/`"),
+    ] {
+        let refused = refusal(&route(path));
+        assert!(refused[0].contains(problem), "{path}: {refused:?}");
+        let advice = problem.strip_prefix("write `").and_then(|rest| rest.strip_suffix('`'));
+        if let Some(advice) = advice {
+            assert!(read(&route(advice)).is_ok(), "{advice}");
+        }
+    }
+}
+
+#[test]
+fn an_encoded_slash_needs_a_route_for_the_path_without() {
+    let routes =
+        |other: &str| format!("[[route]]\npath = \"/a%2Fb\"\nhost = \"x\"\n[[route]]\n{other}");
+    for other in ["path = \"/a/b\"\n", "path = \"/a\"\nhost = \"x\"\n", "path = \"/\"\n"] {
+        assert!(read(&routes(other)).is_ok(), "{other}");
+    }
+    for other in ["path = \"/a/b/c\"\n", "path = \"/\"\nhost = \"y\"\n", "path = \"/ab\"\n"] {
+        let refused = refusal(&routes(other));
+        assert!(refused[0].contains("route `/a%2Fb` is never taken"), "{refused:?}");
+    }
+}
+
+#[test]
 fn broken_toml_and_wrong_types_are_refused() {
     assert!(refusal("[limits\n")[0].starts_with("cart.toml:1:"));
     assert_eq!(
@@ -174,6 +211,8 @@ fn broken_toml_and_wrong_types_are_refused() {
     assert!(refusal("[route]\npath = \"/a\"\n")[0].contains("an array of tables: `[[route]]`"));
     let tunnel = refusal("[[route]]\npath = \"/a\"\nmethods = [\"GET\", \"connect\"]\n");
     assert!(tunnel[0].contains("has `CONNECT`, which asks a proxy for a tunnel"), "{tunnel:?}");
+    let preface = refusal("[[route]]\npath = \"/a\"\nmethods = [\"PRI\"]\n");
+    assert!(preface[0].contains("has `PRI`, which begins HTTP/2"), "{preface:?}");
     assert!(refusal("[service]\nname = \"A B\"\n")[0].contains("cannot name a service"));
     assert!(
         refusal("[capabilities]\nconfig = { n = 1 }\n")[0].contains("`[capabilities] config.n`")

@@ -38,6 +38,8 @@ pub(in crate::state) struct Core {
     /// Making the file and switching it to a log waits for nobody (SQLite does
     /// not call the busy handler there), so one at a time does it.
     opening: Mutex<()>,
+    /// Why it could not be opened, when that was tried last.
+    unopened: Mutex<Option<String>>,
 }
 
 impl Core {
@@ -57,15 +59,25 @@ impl Core {
             committed: AtomicU64::new(0),
             told_full: Mutex::new(None),
             opening: Mutex::new(()),
+            unopened: Mutex::default(),
         }
     }
 
     /// Opens the file for writing; makes it where it does not exist.
     pub(in crate::state) fn open_writer(&self) -> Result<Connection, Error> {
         let _opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
-        let connection = schema::open_writer(self)?;
-        self.outbox.open(&connection).map_err(|error| Error::of_host(&error))?;
-        Ok(connection)
+        let opened = schema::open_writer(self).and_then(|connection| {
+            self.outbox.open(&connection).map_err(|error| Error::of_host(&error))?;
+            Ok(connection)
+        });
+        let why_not = opened.as_ref().err().map(Error::to_string);
+        *self.unopened.lock().unwrap_or_else(PoisonError::into_inner) = why_not;
+        opened
+    }
+
+    /// Why it could not be opened, when that was tried last.
+    pub(in crate::state) fn unopened(&self) -> Option<String> {
+        self.unopened.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The number of the last commit.
