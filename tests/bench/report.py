@@ -40,7 +40,7 @@ def report(results):
 
 def plain(result):
     if isinstance(result, list):
-        return [dataclasses.asdict(work) for work in result]
+        return [dataclasses.asdict(each) if dataclasses.is_dataclass(each) else each for each in result]
     return result
 
 

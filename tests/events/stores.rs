@@ -124,6 +124,12 @@ impl Stores {
         logs
     }
 
+    /// Why a ledger's dead letters died.
+    pub fn reasons(&self, service: &str) -> BTreeSet<String> {
+        let reasons = "SELECT DISTINCT reason FROM _dead";
+        all(&self.store(service), reasons, |row| row.get(0).expect("a text")).into_iter().collect()
+    }
+
     /// A service's store, for reading.
     pub fn store(&self, service: &str) -> Connection {
         open(&self.data.join("stores").join(format!("{service}.db")))
@@ -160,7 +166,10 @@ pub fn assert_exactly_once(
     for (key, acknowledged) in acknowledged {
         let there: BTreeSet<u64> = logs.get(key).into_iter().flatten().copied().collect();
         let lost: Vec<_> = acknowledged.difference(&there).collect();
-        assert!(lost.is_empty(), "{key} lost {lost:?}, which were acknowledged");
+        assert!(
+            lost.is_empty(),
+            "{key} lost {lost:?}, which were acknowledged; there are {there:?}"
+        );
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::frames::{PREFACE, goaway};
-use super::stream::{CALM, NO_PLACE};
+use super::stream::{CALM, NO_PLACE, dated};
 
 /// How many are told at once; others are closed.
 const TOLD_AT_ONCE: usize = 64;
@@ -49,7 +49,7 @@ async fn tell(mut stream: TcpStream) -> std::io::Result<()> {
         let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
         stream.write_all(&[settings.as_slice(), &goaway(0, CALM)].concat()).await?;
     } else {
-        stream.write_all(NO_PLACE.as_bytes()).await?;
+        stream.write_all(dated(NO_PLACE).as_bytes()).await?;
     }
     stream.shutdown().await?;
     // Closed with something unread, it would lose what it was told (RFC 9112 §9.6).

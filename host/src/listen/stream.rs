@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::date;
 use super::frames::{Frames, PREFACE, goaway};
 use super::linger::{HalfClosed, Linger};
 use super::state::{End, Protocol, State};
@@ -55,6 +56,13 @@ pub(super) const NO_PLACE: &str = concat!(
     "{\"type\":\"urn:hotdock:problem:connections\",\"title\":\"Service Unavailable\",\"status\":503,",
     "\"detail\":\"there are as many connections as may be\"}"
 );
+
+/// An answer with when it was made (RFC 9110 §6.6.1).
+pub(super) fn dated(answer: &str) -> String {
+    let date = date::now();
+    let date = date.to_str().expect("a date is ASCII");
+    answer.replacen("\r\n", &format!("\r\nDate: {date}\r\n"), 1)
+}
 
 /// `NO_ERROR` and `ENHANCE_YOUR_CALM` (RFC 9113 §7).
 const NO_ERROR: u32 = 0;
@@ -219,6 +227,7 @@ impl Watched {
         words: &str,
         offered: usize,
     ) -> Poll<io::Result<usize>> {
+        let words = dated(words);
         let polled = Pin::new(&mut self.stream).poll_write(context, words.as_bytes());
         self.wrote(&polled, words.len());
         polled.map(|written| written.map(|_| offered))
@@ -259,10 +268,10 @@ impl Watched {
         // The system takes it or not; nobody waits for it here.
         let _sent = match (self.state.protocol(), end) {
             (Protocol::Http1, End::Head) if !has_asked => {
-                self.stream.try_write(HEAD_LATE.as_bytes())
+                self.stream.try_write(dated(HEAD_LATE).as_bytes())
             }
             (Protocol::Http1 | Protocol::Silent, End::Place) if !has_asked => {
-                self.stream.try_write(NO_PLACE.as_bytes())
+                self.stream.try_write(dated(NO_PLACE).as_bytes())
             }
             (Protocol::Http2, End::Idle | End::Place) if self.is_whole => {
                 self.stream.try_write(&goaway(NO_ERROR))
@@ -376,7 +385,9 @@ mod tests {
     #[test]
     fn what_is_said_without_hyper_is_http() {
         for text in [HEAD_LATE, HEAD_MALFORMED, HEAD_TOO_LARGE, TARGET_TOO_LONG, NO_PLACE] {
+            let text = dated(text);
             let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+            assert_eq!(head.matches("\r\nDate: ").count(), 1, "{head}");
             assert!(head.ends_with(&format!("Content-Length: {}", body.len())), "{}", body.len());
             let problem: serde_json::Value = serde_json::from_str(body).expect("JSON");
             assert!(head.starts_with(&format!("HTTP/1.1 {}", problem["status"])));
