@@ -112,6 +112,8 @@ async fn a_pause_is_ended_by_an_operator() {
     let error = status["last_error"].as_str().expect("an error");
     assert!(error.contains("attempt 1 fails"), "{error}");
     assert!(status["oldest_age_ms"].is_u64(), "{status}");
+    // The last of them may be on its way there: it would wait from then on.
+    until(&host, SUBSCRIPTION, "held", json!(5)).await;
     assert_eq!(post(&host, &format!("{SUBSCRIPTION}/resume"), Value::Null).await.status, 204);
     until(&host, SUBSCRIPTION, "state", json!("running")).await;
     host.until_metric(&state_series("test.>", "running"), 1).await;
