@@ -23,6 +23,9 @@ pub(crate) enum JournalError {
     /// It goes on without one.
     #[error("its write-ahead log could not be begun: the mode is {0}")]
     NotBegun(String),
+    /// It was cut to nothing, and may be what it was after a power cut.
+    #[error("its write-ahead log could not be synced: {0}")]
+    Log(std::io::Error),
     /// SQLite syncs the folder at the log's first commit, and doesn't look at the
     /// answer.
     #[error("its folder could not be synced: {0}")]
@@ -43,9 +46,23 @@ pub(crate) fn begin(connection: &Connection, path: &Path) -> Result<(), JournalE
     // and nothing is written behind it in the log, which would end before that after a
     // power cut. Who reads the file from outside at this moment can keep the log.
     run(connection, "PRAGMA wal_checkpoint(TRUNCATE)")?;
+    // Nor is it to come back at a power cut: what of it was on disk is older than the file then,
+    // and would be carried over once more.
+    sync_log(path).map_err(JournalError::Log)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = std::fs::File::open(folder.unwrap_or(Path::new(".")));
     folder.and_then(|folder| folder.sync_all()).map_err(JournalError::Folder)
+}
+
+/// Syncs the log of the file at `path`, where it has one.
+fn sync_log(path: &Path) -> std::io::Result<()> {
+    // As SQLite names it, which follows links.
+    let mut log = path.canonicalize()?.into_os_string();
+    log.push("-wal");
+    match std::fs::File::open(log) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        log => log?.sync_all(),
+    }
 }
 
 /// Runs a pragma to its end. It commits only then, after the row that says that it

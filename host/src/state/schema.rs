@@ -146,7 +146,7 @@ pub(super) fn open_writer(core: &Core) -> Result<Connection, Error> {
     let mut connection = open(path, options).map_err(failed)?;
     journal::begin(&connection, path).map_err(|error| match error {
         JournalError::Sqlite(error) => failed(error),
-        JournalError::NotBegun(_) | JournalError::Folder(_) => {
+        JournalError::NotBegun(_) | JournalError::Log(_) | JournalError::Folder(_) => {
             core.poison(&error);
             Error::Unavailable(format!("{} cannot be opened: {error}", path.display()))
         }
