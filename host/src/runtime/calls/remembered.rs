@@ -64,9 +64,16 @@ pub(crate) enum Outcome {
 pub(in crate::runtime) struct Past {
     made: Vec<bool>,
     count: usize,
-    /// The numbers of equal calls that are done or under way. One that failed gives its number
-    /// back: what it would have done, the next does.
-    equal: HashMap<Digest, BTreeSet<u32>>,
+    /// The numbers of equal calls.
+    equal: HashMap<Digest, Numbers>,
+}
+
+/// Numbers of calls that are done or under way. One that failed gives its number back: what it
+/// would have done, the next does.
+#[derive(Default)]
+struct Numbers {
+    next: u32,
+    given_back: BTreeSet<u32>,
 }
 
 /// A place for a call's outcome.
@@ -191,17 +198,17 @@ impl Past {
 
     /// The least number that no call with this digest has in this run.
     pub(in crate::runtime) fn take_number(&mut self, digest: Digest) -> u32 {
-        let taken = self.equal.entry(digest).or_default();
-        let free = (0..).zip(taken.iter()).find(|(number, taken)| number != *taken);
-        let number = free.map_or(taken.len() as u32, |(number, _)| number);
-        taken.insert(number);
-        number
+        let numbers = self.equal.entry(digest).or_default();
+        numbers.given_back.pop_first().unwrap_or_else(|| {
+            numbers.next += 1;
+            numbers.next - 1
+        })
     }
 
     /// The call failed.
     pub(in crate::runtime) fn give_number_back(&mut self, digest: Digest, number: u32) {
-        if let Some(taken) = self.equal.get_mut(&digest) {
-            taken.remove(&number);
+        if let Some(numbers) = self.equal.get_mut(&digest) {
+            numbers.given_back.insert(number);
         }
     }
 }
