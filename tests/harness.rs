@@ -6,6 +6,7 @@ pub mod disk;
 pub mod frames;
 pub mod host;
 pub mod in_process;
+pub mod keyed;
 pub mod raw;
 pub mod registry;
 pub mod typed;

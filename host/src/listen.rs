@@ -30,6 +30,7 @@ use std::time::Duration;
 use hyper_util::rt::TokioTimer;
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulConnection;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -168,6 +169,13 @@ impl Listener {
                     self.spares.refill();
                     self.take(stream, address, &serve, &refusals);
                 }
+                // The system says so before it looks whether anybody waits.
+                Err(error) if descriptors::is_shortage(&error) && !self.is_awaited() => {
+                    tokio::select! {
+                        () = stop.cancelled() => break,
+                        () = tokio::time::sleep(descriptors::FIRST_PAUSE) => {}
+                    }
+                }
                 Err(error) if descriptors::is_shortage(&error) => {
                     self.counts.no_descriptor();
                     let pause = supply.ran_out(self.name, &error);
@@ -195,6 +203,12 @@ impl Listener {
             }
         };
         tokio::time::timeout(drain, emptied).await.is_ok()
+    }
+
+    /// Whether a connection waits to be taken, as far as the system can tell.
+    fn is_awaited(&self) -> bool {
+        let mut listener = [PollFd::new(&self.listener, PollFlags::IN)];
+        poll(&mut listener, Some(&Timespec::default())).map_or(true, |ready| ready > 0)
     }
 
     /// Serves one connection, or tells its client that there is no place for it.

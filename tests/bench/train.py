@@ -11,7 +11,6 @@ usage: train.py HOST COUNTS PROFILE.gz
 
 import gzip
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -75,16 +74,19 @@ def often(profile):
 
 
 def find_merger():
-    """The newest llvm-profdata there is: the toolchain's own, or Debian's."""
+    """The toolchain's own llvm-profdata, or Debian's where it is as new: an older one cannot
+    read what the host counts."""
+    version = subprocess.run(["rustc", "-vV"], capture_output=True, text=True).stdout
+    needed = int(version.partition("LLVM version: ")[2].partition(".")[0])
     sysroot = subprocess.run(["rustc", "--print", "sysroot"], capture_output=True, text=True).stdout.strip()
     own = sorted(Path(sysroot).glob("lib/rustlib/*/bin/llvm-profdata"))
-    debians = sorted(Path("/usr/lib").glob("llvm-*/bin/llvm-profdata"),
-                     key=lambda path: int(path.parts[3].removeprefix("llvm-")))
-    found = [*own, *reversed(debians)] or [shutil.which("llvm-profdata")]
-    if not found[0]:
-        sys.exit("profile: there is no llvm-profdata: rustup component add llvm-tools, or on Debian "
-                 "apt install llvm")
-    return found[0]
+    versions = ((int(path.parts[3].removeprefix("llvm-")), path)
+                for path in Path("/usr/lib").glob("llvm-*/bin/llvm-profdata"))
+    debians = sorted(((found, path) for found, path in versions if found >= needed), reverse=True)
+    for path in [*own, *(path for _, path in debians)]:
+        return path
+    sys.exit(f"profile: there is no llvm-profdata of LLVM {needed} or newer: "
+             f"rustup component add llvm-tools, or on Debian apt install llvm-{needed}")
 
 
 if __name__ == "__main__":

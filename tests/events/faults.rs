@@ -2,13 +2,17 @@
 
 use std::time::Instant;
 
+use bytes::Bytes;
 use fuser::Errno;
-use http::StatusCode;
-use serde_json::json;
+use http::header::CONTENT_TYPE;
+use http::{Method, Request, StatusCode};
+use http_body_util::Full;
+use serde_json::{Value, json};
 
 use super::load::{Ledgers, WithLedgers as _};
 use super::stores::Stores;
 use super::{event, publish, soak, until_value};
+use crate::deploy::operator::ask;
 use crate::harness::disk::{Disk, Fault, Operation, Unsynced};
 use crate::harness::{Host, eventually};
 
@@ -61,6 +65,41 @@ async fn a_host_ends_while_its_disk_is_full_and_what_was_to_be_held_is_met_again
     disk.mend();
     host.start().await;
     until_value(&host, "logs", "k", "a b ").await;
+}
+
+/// The log of an ended host may look written and not be on the disk. The next host takes it into
+/// the file; a power cut then must not bring back the part of it that is.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_start_took_from_the_log_stays_over_a_power_cut() {
+    let Some(mut disk) = Disk::mount() else { return };
+    let mut host = Host::builder().data(disk.path()).start().await;
+    assert_eq!(take(&host, "synced").await, Some(StatusCode::ACCEPTED));
+    let (operation, error) = (Operation::Sync, Errno::ENOSPC);
+    disk.fail(Fault { operation, after: 1, error, stays: true });
+    assert_ne!(take(&host, "written").await, Some(StatusCode::ACCEPTED));
+    restart(&mut disk, &mut host, Power::On).await;
+    assert_eq!(shown(&host).await, ["synced", "written"]);
+    host.kill();
+    disk.cut_power(Unsynced::Lost);
+    host.start().await;
+    assert_eq!(shown(&host).await, ["synced", "written"], "who saw it relies on it");
+}
+
+/// Sends an event from outside. What it is answered, if it is.
+async fn take(host: &Host, id: &str) -> Option<StatusCode> {
+    let event = json!({"specversion": "1.0", "id": id, "source": "/here", "type": "test.kept"});
+    let request = Request::post(host.admin_url("/events"))
+        .header(CONTENT_TYPE, "application/cloudevents+json")
+        .body(Full::new(Bytes::from(event.to_string())));
+    let sent = host.client.send(request.expect("a request")).await;
+    Some(sent.ok()?.status)
+}
+
+/// The ids of the events that an operator sees.
+async fn shown(host: &Host) -> Vec<String> {
+    let page = ask(host, Method::GET, "/v1/events?after=0", Value::Null).await.json();
+    let events = page["events"].as_array().expect("events");
+    events.iter().map(|event| event["event"]["id"].as_str().expect("an id").to_owned()).collect()
 }
 
 /// What becomes of the power between a host's end and the next one's start.

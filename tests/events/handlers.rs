@@ -1,9 +1,11 @@
 //! Handlers: what they see, and what stays of what they do.
 
+use http::Method;
 use serde_json::{Value, json};
 
 use super::stores::{Stores, one};
 use super::{consumer, event, publish, until_done, until_value, value};
+use crate::deploy::operator::ask;
 use crate::harness::{Host, eventually};
 use crate::outbound::upstream::Upstream;
 
@@ -187,6 +189,31 @@ async fn a_handlers_request_has_the_same_idempotency_key_in_every_attempt() {
         assert!(!keys.contains(&sent[0]), "another event's");
         keys.extend(sent);
     }
+}
+
+#[tokio::test]
+async fn a_handler_that_always_conflicts_with_what_it_does_itself_is_given_up() {
+    let host = consumer("[capabilities]\ncalls = [\"consumer\"]\n").await;
+    // What it has read is written by its own request before it ends, each time.
+    let url = "http://consumer.internal/consumer/end?key=k&commit=true&then=trap";
+    let steps = json!([
+        {"do": "read", "bucket": "end", "key": "k"},
+        {"do": "send", "url": url},
+        {"do": "count", "key": "handled"},
+    ]);
+    publish(&host, json!([event("k", steps)])).await;
+    until_done(&host, "k").await;
+    assert_eq!(value(&host, "counts", "handled").await, None);
+    let letters = ask(&host, Method::GET, "/v1/dead-letters", Value::Null).await.json();
+    let reason = letters["dead_letters"][0]["reason"].as_str().expect("a reason");
+    assert!(reason.starts_with("3 attempts failed; the last: "), "{reason}");
+    assert!(
+        reason.contains("conflicts with others") && reason.contains("8 deliveries"),
+        "{reason}"
+    );
+    // Each was run, and no more than that.
+    let runs = "hotdock_handler_runs_total{service=\"consumer\",outcome=\"conflict\"}";
+    host.until_metric(runs, 24).await;
 }
 
 #[tokio::test]

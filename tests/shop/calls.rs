@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use bytes::Bytes;
-use http::{Method, Request};
-use http_body_util::Full;
+use http::Method;
 use serde_json::{Value, json};
 
+use crate::harness::keyed::Sent;
 use crate::harness::raw::Raw;
 use crate::harness::wire::{Answer, Asked, Came};
-use crate::harness::{Host, Reply, component, eventually};
+use crate::harness::{Host, component, eventually};
 
 const CYCLES: u64 = 8;
 const USERS: u64 = 4;
@@ -215,15 +214,6 @@ async fn what_a_callee_refuses_reaches_its_caller_in_its_words() {
     assert_eq!(host.get("/cart").await.json(), json!({"cart": {}}));
 }
 
-/// A request of a user's, and what it knows of it.
-struct Sent {
-    key: String,
-    path: &'static str,
-    body: String,
-    /// The answer's body, where it came.
-    answer: Option<Bytes>,
-}
-
 /// In turn one goes into the cart, and the cart is ordered.
 fn one(cycle: u64, user: u64, number: u64) -> Sent {
     let key = format!("\"{cycle}-{user}-{number}\"");
@@ -258,7 +248,7 @@ async fn each_cart_is_ordered_once_after_kills() {
             let had = ordered.get(&user).copied().unwrap_or_default();
             between += usize::from(is_between(&host, user, had, &sent).await);
             for request in sent {
-                let reply = repeat(&host, &request).await;
+                let reply = request.repeat(&host).await;
                 assert_eq!(reply.status, 200, "{} {}: {reply:?}", request.path, request.key);
                 if let Some(answer) = &request.answer {
                     assert_eq!(&reply.body, answer, "an acknowledged answer is kept");
@@ -291,38 +281,14 @@ async fn is_between(host: &Host, user: u64, had: usize, sent: &[Sent]) -> bool {
         && orders(host, user).await.len() == had + sent.iter().filter(answered).count()
 }
 
-/// Whether nothing was done, and the same may be sent again: a busy machine takes its time, and a
-/// service's store is nobody's for long.
-fn is_to_be_repeated(head: &str) -> bool {
-    head.starts_with("HTTP/1.1 503") && head.contains("retry-after: ")
-}
-
 /// Fills and orders one cart until the host is gone, and after an order always fills it again.
 async fn shops(address: SocketAddr, cycle: u64, user: u64) -> Vec<Sent> {
     let mut all = Vec::new();
     loop {
         let Some(mut raw) = Raw::try_connect(address).await else { break };
         let mut request = one(cycle, user, all.len() as u64);
-        let text = format!(
-            "POST {} HTTP/1.1\r\nHost: {address}\r\nIdempotency-Key: {}\r\nContent-Length: {}\r\n\
-             Connection: close\r\n\r\n{}",
-            request.path,
-            request.key,
-            request.body.len(),
-            request.body
-        );
-        if raw.try_send(text).await {
-            let answer = raw.read_to_end().await;
-            // A head says how much comes after it; what is less has been cut off.
-            if let Some((head, body)) = answer.split_once("\r\n\r\n")
-                && head.contains(&format!("content-length: {}", body.len()))
-            {
-                if is_to_be_repeated(head) {
-                    continue;
-                }
-                assert!(head.starts_with("HTTP/1.1 200"), "{answer}");
-                request.answer = Some(Bytes::from(body.to_owned()));
-            }
+        if request.send(&mut raw, address).await && request.is_turned_away(&mut raw).await {
+            continue;
         }
         let is_over = request.answer.is_none();
         all.push(request);
@@ -336,18 +302,4 @@ async fn shops(address: SocketAddr, cycle: u64, user: u64) -> Vec<Sent> {
         all.push(one(cycle, user, number));
     }
     all
-}
-
-/// Repeats a request; one that the host still runs is asked for again.
-async fn repeat(host: &Host, request: &Sent) -> Reply {
-    eventually("the first is no longer under way", async || {
-        let repeated = Request::builder()
-            .method(Method::POST)
-            .uri(host.url(request.path))
-            .header("idempotency-key", &request.key)
-            .body(Full::new(Bytes::from(request.body.clone())));
-        let reply = host.send(repeated.expect("a request")).await;
-        (reply.status != 409 && reply.status != 503).then_some(reply)
-    })
-    .await
 }

@@ -4,24 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
-use http::{Method, Request};
-use http_body_util::Full;
-
+use crate::harness::Host;
+use crate::harness::keyed::Sent;
 use crate::harness::raw::Raw;
-use crate::harness::{Host, Reply, eventually};
 
 const CYCLES: u64 = 12;
 const WRITERS: u64 = 6;
-
-/// A request and what its client knows of it.
-struct Sent {
-    key: String,
-    path: &'static str,
-    body: String,
-    /// The answer's body, where it came.
-    answer: Option<Bytes>,
-}
 
 /// Even users fill a cart, by key and value; odd ones order, by SQL.
 fn one(user: u64, number: u64, cycle: u64) -> Sent {
@@ -57,7 +45,7 @@ async fn every_key_has_its_effect_once_after_kills_and_lost_connections() {
         for (user, sent) in (0..).zip(sent) {
             *effects.entry(user).or_default() += sent.len() as u64;
             for request in sent {
-                let reply = repeat(&host, &request).await;
+                let reply = request.repeat(&host).await;
                 assert_eq!(reply.status, 200, "{reply:?}");
                 let was_kept = reply.header("idempotency-replayed") == "true";
                 if let Some(answer) = &request.answer {
@@ -66,7 +54,7 @@ async fn every_key_has_its_effect_once_after_kills_and_lost_connections() {
                 }
                 unanswered += u64::from(request.answer.is_none());
                 replayed += u64::from(request.answer.is_none() && was_kept);
-                let again = repeat(&host, &request).await;
+                let again = request.repeat(&host).await;
                 assert_eq!((again.status, &again.body), (reply.status, &reply.body));
                 assert_eq!(again.header("idempotency-replayed"), "true");
             }
@@ -94,43 +82,15 @@ async fn write(
     for number in 0.. {
         let Some(mut raw) = Raw::try_connect(address).await else { break };
         let mut request = one(user, number, cycle);
-        let text = format!(
-            "POST {} HTTP/1.1\r\nHost: {address}\r\nIdempotency-Key: {}\r\nContent-Length: {}\r\n\
-             Connection: close\r\n\r\n{}",
-            request.path,
-            request.key,
-            request.body.len(),
-            request.body
-        );
-        let is_sent = raw.try_send(text).await;
-        if is_sent && !number.is_multiple_of(3) {
-            let answer = raw.read_to_end().await;
-            // A head says how much comes after it; what is less has been cut off.
-            if let Some((head, body)) = answer.split_once("\r\n\r\n")
-                && head.contains(&format!("content-length: {}", body.len()))
-            {
-                assert!(head.starts_with("HTTP/1.1 200"), "{answer}");
-                request.answer = Some(Bytes::from(body.to_owned()));
-                acknowledged.fetch_add(1, Ordering::Relaxed);
+        if request.send(&mut raw, address).await && !number.is_multiple_of(3) {
+            if request.is_turned_away(&mut raw).await {
+                continue;
             }
+            acknowledged.fetch_add(u64::from(request.answer.is_some()), Ordering::Relaxed);
         }
         all.push(request);
     }
     all
-}
-
-/// Repeats a request; one that the host still runs is asked for again.
-async fn repeat(host: &Host, request: &Sent) -> Reply {
-    eventually("the first is no longer under way", async || {
-        let repeated = Request::builder()
-            .method(Method::POST)
-            .uri(host.url(request.path))
-            .header("idempotency-key", &request.key)
-            .body(Full::new(Bytes::from(request.body.clone())));
-        let reply = host.send(repeated.expect("a request")).await;
-        (reply.status != 409).then_some(reply)
-    })
-    .await
 }
 
 async fn stored(host: &Host, user: u64) -> u64 {

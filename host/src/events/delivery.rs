@@ -47,6 +47,8 @@ pub(super) enum Ending {
     Failed { reason: String, after: Option<Duration> },
     /// It never will.
     Rejected(String),
+    /// It conflicted with others at each run. It is an attempt only where that goes on and on.
+    Conflicted(String),
     /// It did not come to its handler, or the handler could not do its work for a
     /// reason that is not its own. It is no attempt.
     Undelivered { reason: String, pause: Duration },
@@ -118,10 +120,7 @@ pub(super) async fn to_service(
         Ok(Verdict::Handled(committed)) => match store.durable(committed).await {
             Ok(()) => Ok(Ending::Finished),
             // Another's statement undid it: it comes again, and has not failed.
-            Err(error @ Error::Rerun(_)) => {
-                let reason = error.to_string();
-                Ok(Ending::Undelivered { reason, pause: Duration::ZERO })
-            }
+            Err(error @ Error::Rerun(_)) => Ok(Ending::Conflicted(error.to_string())),
             Err(error) => Err(Failure::from(error).named(store)),
         },
         Ok(Verdict::Repeated) => Ok(Ending::Finished),
@@ -130,7 +129,7 @@ pub(super) async fn to_service(
         Err(failure) => Err(failure.named(store)),
     };
     match ended {
-        Ok(ending @ Ending::Undelivered { .. }) => {
+        Ok(ending @ Ending::Conflicted(_)) => {
             count.ended(Outcome::Conflict);
             measure.ended(Outcome::Conflict, None);
             ending
@@ -158,10 +157,8 @@ fn failed(failure: &Failure) -> Ending {
     let reason = cut(failure, MAX_REASON);
     match failure {
         // Its version was replaced: the next one gets it.
-        // Or others changed what it had read: of those that conflict one is done.
-        Failure::Drained | Failure::Conflict => {
-            Ending::Undelivered { reason, pause: Duration::ZERO }
-        }
+        Failure::Drained => Ending::Undelivered { reason, pause: Duration::ZERO },
+        Failure::Conflict => Ending::Conflicted(reason),
         // Where it took effect after all, it has none the next time.
         Failure::NoRoom(_)
         | Failure::StoreFull

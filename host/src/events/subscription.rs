@@ -68,6 +68,8 @@ pub(super) struct Dispatcher {
     /// handler.
     revived: HashMap<Arc<str>, u64>,
     lanes: Lanes,
+    /// Events whose last delivery conflicted with others, and how often in a row.
+    conflicts: HashMap<u64, u32>,
     slots: Arc<Semaphore>,
     rests_until: Option<Instant>,
     /// Deliveries and settlements that have not ended.
@@ -119,6 +121,7 @@ impl Dispatcher {
             on_their_way: Load::default(),
             revived: HashMap::new(),
             lanes,
+            conflicts: HashMap::new(),
             rests_until: rest.map(|(_, pause)| Instant::now() + pause),
             under_way: 0,
             to_settle,

@@ -221,7 +221,8 @@ impl Problem {
             ),
             Failure::TooManyKeys => Self::unavailable(
                 "idempotency-full",
-                "the service keeps as many answers under an Idempotency-Key as it may",
+                "the service keeps as many answers under an Idempotency-Key, or as many bytes of them, \
+                 as it may",
             ),
             Failure::AnswerTooLarge(limit) => failed(
                 "answer-too-large",

@@ -60,8 +60,8 @@ pub enum Failure {
     /// The key was used for another request.
     #[error("the idempotency key was used for another request")]
     KeyReused,
-    /// As many keys have an answer as may.
-    #[error("the service's store keeps as many idempotency keys as it may")]
+    /// As many keys have an answer as may, or these have as many bytes as they may.
+    #[error("the service's store keeps as many answers under idempotency keys as it may")]
     TooManyKeys,
     /// The answer to a request with an idempotency key is too large to be kept.
     #[error("the answer is larger than the {0} bytes that are kept under an idempotency key")]

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::Side;
 
 /// How long to wait when there are none, at first and at the most.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// How often the log says at the most that there are none.

@@ -105,9 +105,12 @@ impl Places {
         self.lock().seats.len()
     }
 
-    /// Lets some of those go that do nothing. Returns how many.
+    /// Lets some of those go that do nothing, and not all of them: who came last has yet to
+    /// ask. Returns how many.
     pub(super) fn make_room(&self) -> usize {
-        let gone = self.lock().let_go(self.limits.max_connections.div_ceil(GOES_AT_ONCE), None);
+        let mut taken = self.lock();
+        let most = taken.staying.div_ceil(2);
+        let gone = taken.let_go(self.limits.max_connections.div_ceil(GOES_AT_ONCE).min(most), None);
         self.counts.gave_way(gone);
         gone
     }
@@ -269,6 +272,15 @@ mod tests {
         drop((all, of_next, of_last));
         assert!(come(&places, "192.0.2.5").1.is_ok());
         assert_eq!(places.open(), 0);
+    }
+
+    #[test]
+    fn who_came_last_stays_where_there_are_no_descriptors() {
+        let places = places(10_000, 10_000);
+        let all: Vec<_> = (0..7).map(|_| come(&places, "192.0.2.1")).collect();
+        assert_eq!(places.make_room(), 4);
+        let ends: Vec<_> = all.iter().map(|(state, _)| state.end()).collect();
+        assert_eq!(ends, [[End::Place; 4].as_slice(), &[End::No; 3]].concat());
     }
 
     #[test]

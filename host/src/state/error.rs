@@ -20,7 +20,7 @@ pub enum Error {
     /// A limit was met; the transaction goes on.
     #[error("{0}")]
     Limit(String),
-    /// As many idempotency keys have an answer as may, and none is expired.
+    /// As many idempotency keys have an answer as may, or as many bytes, and none is expired.
     #[error("the store keeps as many answers under idempotency keys as it may")]
     TooManyKeys,
     /// The event was finished already: the transaction must have no effect.

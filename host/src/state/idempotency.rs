@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use rusqlite::{Connection, OptionalExtension as _, Row};
+use rusqlite::{Connection, OptionalExtension as _, Params, Row};
 
 use super::options::StoreOptions;
 use super::store::{Core, Job, Store};
@@ -24,6 +24,12 @@ const EXPIRE_BATCH: usize = 500;
 
 /// How long the store waits at least from one look for expired answers to the next.
 const EXPIRE_PAUSE: Duration = Duration::from_secs(60);
+
+/// The part of all that may be kept that is for clients, and not for other services.
+const CLIENTS_PART: u64 = 4;
+
+/// An answer's bytes, as an expression.
+const SIZE: &str = "length(headers) + coalesce(length(trailers), 0) + length(body)";
 
 /// When the table is to be looked through where nothing is kept: never.
 const NOTHING_KEPT: u64 = u64::MAX;
@@ -44,7 +50,7 @@ pub struct KeptAnswer {
 }
 
 impl KeptAnswer {
-    /// Its bytes.
+    /// Its bytes, as [`SIZE`] counts them.
     pub(super) fn size(&self) -> usize {
         self.headers.len() + self.body.len() + self.trailers.as_ref().map_or(0, Bytes::len)
     }
@@ -68,6 +74,16 @@ pub enum Claimant {
     Client,
     /// Another service's, by a call or a request: the last quarter is for clients.
     Service,
+}
+
+impl Claimant {
+    /// How much of what may be kept it may find taken.
+    const fn share(self, most: u64) -> u64 {
+        match self {
+            Self::Client => most,
+            Self::Service => most - most / CLIENTS_PART,
+        }
+    }
 }
 
 /// An answer that its transaction is to commit, and its claim.
@@ -164,17 +180,15 @@ pub(super) fn find(
 /// Whether one more answer may be kept beside those of all claims, for whoever has this one.
 pub(super) fn has_room(connection: &Connection, claim: &KeyClaim) -> rusqlite::Result<bool> {
     let Claimed { claimant, core, .. } = &*claim.0;
-    let most = core.options.max_idempotency_keys;
-    let limit = match claimant {
-        Claimant::Client => most,
-        Claimant::Service => most - most / 4,
-    };
-    let claimed = core.keys.lock().len();
-    if span(connection, 0)? + claimed <= limit {
-        return Ok(true);
-    }
+    let (options, oldest) = (&core.options, oldest_ms(&core.options));
+    let keys = claimant.share(options.max_idempotency_keys as u64);
+    let claimed = core.keys.lock().len() as u64;
     // Among the oldest may be some that are expired and still there.
-    Ok(span(connection, oldest_ms(&core.options))? + claimed <= limit)
+    if span(connection, 0)? + claimed > keys && span(connection, oldest)? + claimed > keys {
+        return Ok(false);
+    }
+    let has_bytes = bytes(connection)? < claimant.share(options.max_idempotency_bytes);
+    Ok(has_bytes || is_any_expired(connection, oldest)?)
 }
 
 /// Keeps the answer. Returns false, and does nothing, where the key has one.
@@ -187,12 +201,14 @@ pub(super) fn keep(
     let (scope, oldest) = (claim.scope().as_bytes(), oldest_ms(&core.options));
     let now = core.options.clock.steady_ms();
     take_back(connection, core, now)?;
-    if span(connection, 0)? >= core.options.max_idempotency_keys {
+    let options = &core.options;
+    if span(connection, 0)? >= options.max_idempotency_keys as u64
+        || bytes(connection)? >= options.max_idempotency_bytes
+    {
         delete_oldest(connection, oldest)?;
     }
-    connection
-        .prepare_cached("DELETE FROM _idempotency WHERE scope = ?1 AND created_at <= ?2")?
-        .execute((scope, oldest))?;
+    let expired = "DELETE FROM _idempotency WHERE scope = ?1 AND created_at <= ?2";
+    delete(connection, expired, (scope, oldest))?;
     let inserted = connection
         .prepare_cached(
             "INSERT INTO _idempotency
@@ -208,8 +224,11 @@ pub(super) fn keep(
             answer.trailers.as_deref(),
             &*answer.body,
         ))?;
-    let expires = now.saturating_add(ttl_ms(&core.options));
+    let expires = now.saturating_add(ttl_ms(options));
     core.keys.expire_at.fetch_min(expires, Ordering::AcqRel);
+    if inserted > 0 {
+        change_bytes(connection, answer.size() as u64, 0)?;
+    }
     Ok(inserted > 0)
 }
 
@@ -289,18 +308,50 @@ pub(super) fn expire(connection: &Connection, core: &Core) -> rusqlite::Result<(
 
 /// Deletes those of the oldest that were made at `until` or before.
 fn delete_oldest(connection: &Connection, until: u64) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached(
-            "DELETE FROM _idempotency WHERE created_at <= ?1
-             AND id IN (SELECT id FROM _idempotency ORDER BY id LIMIT ?2)",
-        )?
-        .execute((until, EXPIRE_BATCH))?;
+    let oldest = "DELETE FROM _idempotency WHERE created_at <= ?1
+                  AND id IN (SELECT id FROM _idempotency ORDER BY id LIMIT ?2)";
+    delete(connection, oldest, (until, EXPIRE_BATCH))
+}
+
+/// Deletes answers, which no longer count.
+fn delete(connection: &Connection, which: &str, by: impl Params) -> rusqlite::Result<()> {
+    let mut delete = connection.prepare_cached(&format!("{which} RETURNING {SIZE}"))?;
+    let mut bytes = 0;
+    for size in delete.query_map(by, |row| row.get::<_, u64>(0))? {
+        bytes += size?;
+    }
+    if bytes > 0 {
+        change_bytes(connection, 0, bytes)?;
+    }
     Ok(())
+}
+
+/// What all answers have together.
+fn bytes(connection: &Connection) -> rusqlite::Result<u64> {
+    connection
+        .prepare_cached("SELECT bytes FROM _idempotency_bytes")?
+        .query_row((), |row| row.get(0))
+}
+
+fn change_bytes(connection: &Connection, more: u64, less: u64) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("UPDATE _idempotency_bytes SET bytes = bytes + ?1 - ?2")?
+        .execute([more, less])
+        .map(drop)
+}
+
+/// Whether an answer that is still there was made at `oldest` or before.
+fn is_any_expired(connection: &Connection, oldest: u64) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached("SELECT created_at <= ?1 FROM _idempotency ORDER BY id LIMIT 1")?
+        .query_row([oldest], |row| row.get(0))
+        .optional()
+        .map(Option::unwrap_or_default)
 }
 
 /// How many there are, at the most, from the first that was made after `after`:
 /// counted by their numbers, since only the oldest are ever taken out.
-fn span(connection: &Connection, after: u64) -> rusqlite::Result<usize> {
+fn span(connection: &Connection, after: u64) -> rusqlite::Result<u64> {
     connection
         .prepare_cached(
             "SELECT coalesce((SELECT max(id) FROM _idempotency) - (

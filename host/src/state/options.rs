@@ -51,6 +51,8 @@ pub struct StoreOptions {
     pub idempotency_ttl: Duration,
     /// Answers that are kept under idempotency keys.
     pub max_idempotency_keys: usize,
+    /// Bytes that these have together. What runs at the same time may come to more.
+    pub max_idempotency_bytes: u64,
     /// Bytes of the write-ahead log, at which writes are refused until it is begun anew.
     pub max_log_bytes: u64,
     /// Events that wait in the outbox until the bus takes them.
@@ -96,6 +98,7 @@ impl Default for StoreOptions {
             max_idle_readers: 64,
             idempotency_ttl: Duration::from_secs(24 * 60 * 60),
             max_idempotency_keys: 100_000,
+            max_idempotency_bytes: 256 << 20,
             max_log_bytes: 256 << 20,
             max_outbox: 100_000,
             max_dead_bytes: 64 << 20,

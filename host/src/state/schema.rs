@@ -16,8 +16,10 @@ use crate::journal::{self, JournalError};
 use crate::sqlite::{self, Access, FormatError, Formats};
 
 /// The formats of the host's tables.
-const FORMATS: Formats =
-    Formats { application: None, steps: &[FORMAT_1, FORMAT_2, FORMAT_3, FORMAT_4, FORMAT_5] };
+const FORMATS: Formats = Formats {
+    application: None,
+    steps: &[FORMAT_1, FORMAT_2, FORMAT_3, FORMAT_4, FORMAT_5, FORMAT_6],
+};
 
 /// The newest of them.
 pub(super) const FORMAT: usize = FORMATS.steps.len();
@@ -109,6 +111,14 @@ const FORMAT_5: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
+/// What all answers under idempotency keys have together, which they may not fill the store with.
+const FORMAT_6: &str = "
+    CREATE TABLE _idempotency_bytes (bytes INTEGER NOT NULL) STRICT; -- one row
+    INSERT INTO _idempotency_bytes SELECT coalesce(sum(
+        length(headers) + coalesce(length(trailers), 0) + length(body)
+    ), 0) FROM _idempotency;
+";
+
 /// The first format in which large values are beside their keys.
 const LARGE_VALUES: usize = 4;
 
@@ -119,6 +129,7 @@ pub(super) const TABLES: &[&str] = &[
     "_kv_large",
     "_migrations",
     "_idempotency",
+    "_idempotency_bytes",
     "_outbox",
     "_cursor",
     "_done",

@@ -10,6 +10,10 @@ use crate::events::command::Reply;
 use crate::events::delivery::{Attempt, Ending};
 use crate::events::held::Waiting;
 
+/// How often in a row an event's delivery may conflict with others before that is an attempt
+/// which failed.
+const MAX_CONFLICTS: u32 = 8;
+
 /// What the tasks that a dispatcher starts tell it.
 pub(in crate::events) enum News {
     Ended(Attempt, Ending),
@@ -50,6 +54,9 @@ impl Dispatcher {
 
     fn ended(&mut self, attempt: Attempt, ending: Ending) {
         let status = &self.parts.status;
+        if !matches!(ending, Ending::Conflicted(_)) {
+            self.conflicts.remove(&attempt.position);
+        }
         match ending {
             Ending::Finished => {
                 status.count_delivered();
@@ -79,20 +86,38 @@ impl Dispatcher {
                 }
                 self.failed(attempt, reason, after);
             }
+            Ending::Conflicted(reason) => {
+                let times = self.conflicts.remove(&attempt.position).unwrap_or(0) + 1;
+                if times < MAX_CONFLICTS {
+                    self.conflicts.insert(attempt.position, times);
+                    self.again(&attempt, &reason);
+                } else {
+                    // Whatever it conflicts with is there each time: it may be of its own doing.
+                    let reason = format!("{reason} ({times} deliveries in a row)");
+                    status.count_failed(&reason);
+                    self.lanes.undecided(&attempt.origin);
+                    self.failed(attempt, reason, None);
+                }
+            }
             Ending::Undelivered { reason, pause } => {
-                let (service, subscription) = self.parts.labels();
-                tracing::debug!(service, subscription, reason, "not delivered");
-                status.count_undelivered(&reason);
-                self.lanes.undecided(&attempt.origin);
                 if !pause.is_zero() {
                     self.rest(pause);
                 }
-                if attempt.held {
-                    self.held.again(&attempt.key, 0);
-                } else {
-                    self.window.again(&attempt.key);
-                }
+                self.again(&attempt, &reason);
             }
+        }
+    }
+
+    /// It was no attempt: it is delivered again, before others of its key.
+    fn again(&mut self, attempt: &Attempt, reason: &str) {
+        let (service, subscription) = self.parts.labels();
+        tracing::debug!(service, subscription, reason, "not delivered");
+        self.parts.status.count_undelivered(reason);
+        self.lanes.undecided(&attempt.origin);
+        if attempt.held {
+            self.held.again(&attempt.key, 0);
+        } else {
+            self.window.again(&attempt.key);
         }
     }
 

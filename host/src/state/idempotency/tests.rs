@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rusqlite::Connection;
 
-use super::{Claimant, EXPIRE_BATCH, KeptAnswer};
+use super::{Claimant, EXPIRE_BATCH, KeptAnswer, SIZE};
 use crate::clock::Clock;
 use crate::digest::Digest;
 use crate::state::{Error, KeyClaim, Rerun, Store, StoreOptions, Transaction};
@@ -224,6 +224,48 @@ async fn the_last_quarter_is_for_clients() {
 }
 
 #[tokio::test]
+async fn answers_have_so_many_bytes_together_and_the_last_quarter_of_them_is_for_clients() {
+    let clock = Clock::manual(START);
+    let options = || StoreOptions {
+        max_idempotency_bytes: 4_000,
+        clock: clock.clone(),
+        ..StoreOptions::default()
+    };
+    let fixture = fixture(options());
+    let made = "x".repeat(1_000);
+    for name in ["a", "b"] {
+        keep(&fixture.store, name, &made).await.expect("a commit");
+    }
+    let of_service = |name: &str| {
+        fixture.store.claim_key(scope(name), Claimant::Service).expect("the key is free")
+    };
+    assert_eq!(fixture.store.begin().kept_answer(&of_service("c")).await.expect("room"), None);
+    keep(&fixture.store, "c", &made).await.expect("a commit");
+    let full = fixture.store.begin().kept_answer(&of_service("d")).await;
+    assert!(matches!(full, Err(Error::TooManyKeys)), "{full:?}");
+    // What is rolled back does not count.
+    let mut transaction = fixture.store.begin();
+    transaction.keep_answer(claim(&fixture.store, "d"), answer(&made)).expect("room");
+    drop(transaction);
+    keep(&fixture.store, "d", &made).await.expect("a commit");
+    fixture.store.close().await;
+
+    let store = Store::new(fixture.folder.path().join("cart.db"), "cart", options());
+    let full = store.begin().kept_answer(&claim(&store, "e")).await;
+    assert!(matches!(full, Err(Error::TooManyKeys)), "{full:?}");
+    assert_eq!(kept(&store, "d").await, Some(answer(&made)), "those that are kept are answered");
+    clock.advance(2 * 24 * HOUR);
+    assert_eq!(kept(&store, "e").await, None, "what is expired makes room");
+    keep(&store, "e", &made).await.expect("a commit");
+    store.close().await;
+    let file = Connection::open(fixture.folder.path().join("cart.db")).expect("the file");
+    let bytes = |sql: &str| file.query_row(sql, (), |row| row.get::<_, u64>(0)).expect("a sum");
+    let counted = bytes("SELECT bytes FROM _idempotency_bytes");
+    assert_eq!(counted, answer(&made).size() as u64);
+    assert_eq!(counted, bytes(&format!("SELECT sum({SIZE}) FROM _idempotency")));
+}
+
+#[tokio::test]
 async fn the_oldest_expired_make_room() {
     let options = StoreOptions {
         max_idempotency_keys: 3,
@@ -273,6 +315,12 @@ async fn a_file_of_an_older_format_is_upgraded_and_keeps_what_it_has() {
             store.close().await;
             assert_eq!(format_now(), crate::state::schema::FORMAT);
         }
+        let file = Connection::open(&path).expect("the file");
+        let counted = format!(
+            "SELECT bytes = coalesce((SELECT sum({SIZE}) FROM _idempotency), 0)
+             FROM _idempotency_bytes"
+        );
+        assert!(file.query_row(&counted, (), |row| row.get::<_, bool>(0)).expect("a count"));
         let store = Store::new(path.clone(), "cart", StoreOptions::default());
         keep(&store, "a", "made").await.expect("a commit");
         assert_eq!(kept(&store, "a").await, Some(answer("made")));

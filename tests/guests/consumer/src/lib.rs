@@ -18,7 +18,7 @@
 //! {"do":"execute","sql"}          that statement
 //! {"do":"seen"}                   what it sees of the delivery, into bucket `seen` under the id
 //! {"do":"publish","events"}       publishes them
-//! {"do":"read","key"}             reads a value in bucket `counts`
+//! {"do":"read","bucket"?,"key"}   reads a value in that bucket, or in `counts`
 //! {"do":"compute","rounds"}       so many rounds of work
 //! {"do":"spin"} {"do":"trap"} {"do":"sleep","ms"}
 //! {"do":"commit"}                 commits, and notes what it is told in bucket `seen`, `commit`
