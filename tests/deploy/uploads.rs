@@ -35,6 +35,20 @@ async fn what_is_wrong_with_an_upload_is_said_and_changes_nothing() {
     assert_eq!(broken.status, 400, "{broken:?}");
     assert_eq!(put(&host, wasm, Some("sha-256=:x:"), hello(2)).await.status, 400);
     assert_eq!(put(&host, "text/plain", None, hello(2)).await.status, 415);
+    for (header, value, status) in [
+        ("content-range", "bytes 0-9/100", 400),
+        ("content-encoding", "gzip", 415),
+        ("content-encoding", "identity, br", 415),
+    ] {
+        let request = Request::put(host.admin_url("/v1/services/hello"))
+            .header("content-type", wasm)
+            .header(header, value)
+            .body(Full::new(Bytes::from(hello(2))));
+        let refused = host.send(request.expect("a request")).await;
+        assert_eq!(refused.status, status, "{refused:?}");
+        let detail = refused.json()["detail"].as_str().expect("a detail").to_lowercase();
+        assert!(detail.starts_with(header), "{detail}");
+    }
     let garbage = put(&host, wasm, None, b"garbage".to_vec()).await;
     assert_eq!(garbage.status, 422, "{garbage:?}");
     assert!(garbage.json()["reasons"][0].as_str().expect("text").contains("WebAssembly"));

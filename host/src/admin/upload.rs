@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::body::{Body, BodyDataStream};
 use axum::extract::{DefaultBodyLimit, FromRequest as _, Multipart, Path, Query, Request, State};
-use axum::http::header::{CONTENT_TYPE, LOCATION};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, LOCATION};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -96,6 +96,7 @@ pub(super) async fn put(
     let reference = reference.as_deref().map(noted).transpose()?;
     let takeover = canary.as_deref().map_or(Ok(Takeover::AsDeclared), takeover)?;
     let Asking { condition, who } = asked(request.headers())?;
+    must_be_whole(request.headers())?;
     let expected = expected_digest(request.headers())?;
     let component = admin.operator.spool().await?;
     let (component, manifest) = receive(request, component, expected).await?;
@@ -126,6 +127,21 @@ fn noted(text: &str) -> Result<Reference, Problem> {
         return Err(Problem::bad_request(format!("reference: {text} has no @sha256:DIGEST")));
     }
     Ok(reference)
+}
+
+/// Refuses a body that is a part of a component (RFC 9110 §14.5), or a coded one (§8.4).
+fn must_be_whole(headers: &HeaderMap) -> Result<(), Problem> {
+    if headers.contains_key(CONTENT_RANGE) {
+        return Err(Problem::bad_request("Content-Range: a component comes whole, not in parts"));
+    }
+    for coding in headers.get_all(CONTENT_ENCODING) {
+        let codings = String::from_utf8_lossy(coding.as_bytes());
+        if codings.split(',').any(|coding| !coding.trim().eq_ignore_ascii_case("identity")) {
+            let detail = format!("Content-Encoding: a component comes as it is; found: {codings}");
+            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+        }
+    }
+    Ok(())
 }
 
 /// The SHA-256 that the body is to have (RFC 9530; `Digest` as RFC 3230 has it).
