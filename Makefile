@@ -96,8 +96,9 @@ slow: guests slowhttptest ## attack with slowhttptest in its four modes, with 4 
 	@HOTDOCK_SLOW=1 $(CARGO) nextest run --cargo-quiet --profile soak --no-capture \
 	    -E 'test(/^http::slow::/)'
 
+# The host as the tests have it: by itself it would be compiled anew, with all that it needs.
 api: guests ## ask the admin API all that its document allows, and much that it doesn't
-	@$(CARGO) build --bin hotdock $(unless_idle)
+	@$(CARGO) build --tests $(unless_idle)
 	@python3 -B tests/api/run.py
 
 bench: build guests other-guests ## measure beside others that can do the same; QUICK=1: 5 minutes
