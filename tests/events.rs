@@ -23,6 +23,7 @@ mod shop;
 mod sources;
 mod starts;
 mod stores;
+mod trial;
 mod undone;
 mod webhooks;
 

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::deadline::{self, Late};
 use crate::invocation::{self, Called, Failure, Uncalled};
 use crate::runtime::calls::{
-    Asked, CallDeparture, Callees, Calling, NotReturned, Outcome, Returned, Terms, Wanted,
+    Asked, CallDeparture, Callees, Calling, Lineage, NotReturned, Outcome, Returned, Terms, Wanted,
 };
 use crate::service::{Kind, Outcome as Ended, Permit, Registry, Service, provider};
 
@@ -96,7 +96,7 @@ async fn call(
     let nothing_stands = |failure| Uncalled { failure, stands: false };
     let permit = match service.admission.try_admit() {
         Some(permit) => Ok(permit),
-        None => admit(&service, lineage.deadline, over).await,
+        None => admit(&service, &lineage, over).await,
     };
     // Only now: a version that was swapped out while this waited must not run it.
     let chosen = permit.and_then(|permit| {
@@ -143,6 +143,19 @@ fn words(failure: &Failure) -> (String, Option<String>) {
             ("it failed; the host's log says why".to_owned(), Some(failure.to_string()))
         }
         Failure::NoRoom(_) => ("the host has no room for it".to_owned(), Some(failure.to_string())),
+        // What these say names the host's files.
+        Failure::Store(_) | Failure::LogFull(_) => {
+            ("its store failed; the host's log says why".to_owned(), Some(failure.to_string()))
+        }
+        Failure::Uncertain(_) => {
+            let words = "whether what it wrote is on disk is not known".to_owned();
+            (words, Some(failure.to_string()))
+        }
+        Failure::Partly(failed) => {
+            let (words, detail) = words(failed);
+            let words = format!("{words}, after it had committed something or told others");
+            (words, detail.map(|_| failure.to_string()))
+        }
         failure => (failure.to_string(), None),
     }
 }
@@ -150,14 +163,15 @@ fn words(failure: &Failure) -> (String, Option<String>) {
 /// Waits until the call may run: no longer than its caller.
 async fn admit(
     service: &Service,
-    deadline: Instant,
+    lineage: &Lineage,
     over: &CancellationToken,
 ) -> Result<Permit, Failure> {
-    let time = deadline.saturating_duration_since(Instant::now());
+    let time = lineage.deadline.saturating_duration_since(Instant::now());
     tokio::select! {
         biased;
         () = over.cancelled() => Err(Failure::CallerLeft),
-        admitted = deadline::by(deadline, service.admission.admit()) => match admitted {
+        permit = Permit::lent(lineage.permit_of(&service.name)) => Ok(permit),
+        admitted = deadline::by(lineage.deadline, service.admission.admit()) => match admitted {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(full)) => Err(Failure::QueueFull(full)),
             Err(Late) => Err(Failure::Deadline(time)),

@@ -87,7 +87,8 @@ pub use record::{RecordError, check_record};
 pub use relations::{ProvidedInterface, UsedInterface};
 pub use status::{
     CanaryStatus, CandidateStatus, DrainingStatus, FileStatus, KeptVersion, PendingStatus,
-    RefusalStatus, ServiceState, ServiceStatus, Status, Step, VersionOrigin, VersionStatus,
+    RefusalStatus, RolledBack, ServiceState, ServiceStatus, Status, Step, VersionOrigin,
+    VersionStatus,
 };
 pub use upload::{Spool, Takeover, Upload};
 
@@ -106,7 +107,10 @@ async fn run(parts: &Arc<Parts>, candidate: Candidate) -> Result<(), Stop> {
     let mut entry = None;
     let result = steps(parts, &candidate, &mut entry).await;
     let (state, reasons) = match &result {
-        Ok(()) => return result,
+        Ok(()) => {
+            parts.board.forget_called_off(candidate.progress.id());
+            return result;
+        }
         Err(Stop::Refused(refusal)) if refusal.waits => {
             providers::wait(parts, &candidate, entry.take());
             (DeploymentState::Pending, refusal.reasons.clone())
@@ -118,8 +122,9 @@ async fn run(parts: &Arc<Parts>, candidate: Candidate) -> Result<(), Stop> {
         }
     };
     candidate.progress.ended(state, reasons);
-    // It may have ended for another reason before it was seen to be.
-    _ = parts.board.is_called_off(candidate.progress.id());
+    // Not before it has ended: until then whoever calls off once more is not told that it was
+    // under way.
+    parts.board.forget_called_off(candidate.progress.id());
     result
 }
 
@@ -186,10 +191,10 @@ async fn wanted<T>(
     }
 }
 
-/// An operator rolled its service back while it was on its way: it is not what was meant to
-/// serve next.
+/// An operator called it off, rolled its service back or undeployed it while it was on its way: it
+/// is not what was meant to serve next.
 fn unless_called_off(parts: &Parts, candidate: &Candidate) -> Result<(), Stop> {
-    match parts.board.is_called_off(candidate.progress.id()) {
+    match parts.board.why_called_off(candidate.progress.id()) {
         // A file that is only superseded would act again at the next start.
         Some(reason) if candidate.origin.file().is_some() => {
             Err(candidate.refused(vec![reason]).into())

@@ -39,8 +39,8 @@ pub use command::Refusal;
 pub use engine::{Events, PrepareError};
 pub use metrics::EventsCollector;
 pub use operate::{
-    DeadLetterId, DeadLetterPage, DeadLetterView, DeadLettersOf, EventPage, EventView, HeldPage,
-    HeldView, MAX_PAGE, OperateError, Replay, ReplayFrom, SubscriptionPage, SubscriptionStatus,
-    Unread, Wanted,
+    DeadLetterId, DeadLetterPage, DeadLetterView, DeadLettersOf, Dropped, EventPage, EventView,
+    HeldPage, HeldView, MAX_PAGE, OperateError, Replay, ReplayFrom, Resumed, SubscriptionPage,
+    SubscriptionStatus, Unread, Wanted,
 };
 pub use subscriber::Webhooks;

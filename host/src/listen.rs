@@ -99,12 +99,12 @@ impl Listener {
     pub async fn bind(address: SocketAddr, side: Side, http: &HttpLimits) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let local = listener.local_addr()?;
-        let (name, mut limits, spares) = match side {
+        let (name, limits, spares) = match side {
             Side::Public => ("public", ConnectionLimits::public(http), 0),
             Side::Admin => ("admin", ConnectionLimits::admin(http), ADMIN_SPARES),
         };
-        limits.max_connections = descriptors::at_most(limits.max_connections, side);
-        let limits = Arc::new(limits);
+        let most = descriptors::at_most(limits.max_connections, side);
+        let limits = Arc::new(limits.at_most(most));
         let counts = Arc::<Counts>::default();
         let places = Arc::new(Places::new(Arc::clone(&limits), Arc::clone(&counts)));
         let builder = builder(http, Streams::new(http.answer_idle, Arc::clone(&counts)));

@@ -1,5 +1,9 @@
 //! What the machine has, and who is on it.
 
+use std::io;
+
+use rustix::io::Errno;
+
 /// The memory that this process may have, in bytes: the machine's, or what its control group
 /// leaves it, whichever is less. `None` where the system does not say.
 #[must_use]
@@ -8,6 +12,13 @@ pub fn memory() -> Option<u64> {
     let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
     let group = group.and_then(|text| text.trim().parse().ok());
     total.into_iter().chain(group).min()
+}
+
+/// Whether it has too little of something at the moment, whatever is asked for.
+#[must_use]
+pub fn is_shortage(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(code, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN | Errno::INTR))
 }
 
 /// What a user is called, as far as `/etc/passwd` knows; else by number.
@@ -43,6 +54,13 @@ mod tests {
         assert_eq!((name(users, 0), name(users, 1000)), (Some("root"), Some("ann")));
         assert_eq!((name(users, 100), name(users, 7)), (None, None));
         assert_eq!(user(u32::MAX - 2), "uid 4294967293");
+    }
+
+    #[test]
+    fn a_shortage_is_none_of_the_things_own_errors() {
+        let of = |errno: Errno| is_shortage(&io::Error::from(errno));
+        assert!(of(Errno::MFILE) && of(Errno::NFILE) && of(Errno::AGAIN));
+        assert!(!of(Errno::NOENT) && !of(Errno::NOSPC));
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub use budget::Budget;
 pub use dead::{DeadLetter, DeadLetters, Revival};
 pub use error::{Error, Rerun, SqlError, SqlErrorKind};
 pub use fate::Fate;
-pub use held::{Due, HeldEntry, Settlement};
+pub use held::{Due, HeldCount, HeldEntry, Settlement};
 pub use idempotency::{Claimant, KeptAnswer, KeyClaim};
 pub use inbox::{Consumption, Cursor, Progress};
 pub use kept::KeptStores;

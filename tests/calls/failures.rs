@@ -1,5 +1,6 @@
 //! A callee that fails, or cannot be reached, costs its caller no more than that call.
 
+use futures_util::future::join_all;
 use http::Method;
 use serde_json::json;
 
@@ -88,6 +89,22 @@ async fn a_full_queue_is_an_error_at_once() {
         (answer == json!({ "ok": 0 })).then_some(())
     })
     .await;
+    host.until_idle().await;
+}
+
+/// All permits are its callers', each of which waits for another.
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_in_a_circle_wait_for_no_permit_of_those_who_wait_for_them() {
+    let relay = component("relay").1.expect("its manifest");
+    let relay = format!("[limits]\nconcurrency = 2\ndeadline = \"1m\"\n{relay}");
+    let builder = Host::builder().plugin("callee").file("relay.wasm", component("relay").0);
+    let host = builder.file("relay.toml", relay).start().await;
+    for (version, client) in clients() {
+        let calls = (0..8).map(|_| asked(&host, &client, Method::GET, "/relay/down?left=5"));
+        for answer in join_all(calls).await {
+            assert_eq!(answer, json!({ "ok": 5 }), "{version}");
+        }
+    }
     host.until_idle().await;
 }
 

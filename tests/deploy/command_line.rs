@@ -417,3 +417,20 @@ fn there_is_a_manual_page_for_each_command() {
     }
     assert!(!folder.path().join("hotdock-compile.1").exists(), "it is the host's own");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_public_address_is_told_from_the_admin_address() {
+    let host = Host::builder().start().await;
+    let output = hotdock(&host, &["status", "--admin", &host.url("")]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(said(&output).contains("is where a host's services answer"), "{output:?}");
+}
+
+#[test]
+fn a_version_that_cannot_be_printed_is_a_failure() {
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("a device");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hotdock"));
+    let output = command.arg("--version").stdout(full).output().expect("it ends");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(said(&output).contains("could not be printed"), "{output:?}");
+}

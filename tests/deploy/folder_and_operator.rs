@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::Value;
 
-use super::operator::{acting, ask, deploy, until_state, until_step, upload};
+use super::operator::{acting, ask, deploy, hotdock, until_state, until_step, upload};
 use crate::harness::{Host, eventually, hello};
 
 async fn says(host: &Host, number: u32) {
@@ -97,4 +97,33 @@ async fn a_file_supersedes_a_canary() {
     let service = host.service("hello").await;
     assert!(service["canary"].is_null() && service["sharing"].is_null(), "{service}");
     until_state(&host, canary["id"].as_str().expect("an id"), "superseded").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_file_of_a_service_that_somebody_else_deployed_is_shown_with_it() {
+    let host = Host::builder().start().await;
+    deploy(&host, "hello", &hello(1), "", "serving").await;
+    host.drop_file("hello.wasm", "garbage");
+    host.drop_file("never.wasm", "garbage");
+    host.until_refused("hello.wasm").await;
+    host.until_refused("never.wasm").await;
+    host.until_logged("hello.wasm").await;
+    host.until_logged("never.wasm").await;
+    let log = host.log();
+    let still_serving = |file: &str| {
+        let mut lines = log.lines();
+        let line = lines.find(|line| line.contains(file) && line.contains("still_serving"));
+        line.expect("it is logged").contains("\"still_serving\":true")
+    };
+    assert!(still_serving("hello.wasm"), "{log}");
+    assert!(!still_serving("never.wasm"), "{log}");
+    let status = |service: &str| {
+        let output = hotdock(&host, &["status", service]);
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let of_hello = status("hello");
+    assert!(of_hello.contains("v1") && of_hello.contains("hello.wasm is refused"), "{of_hello}");
+    assert!(!of_hello.contains("never.wasm"), "{of_hello}");
+    assert!(status("never").contains("never.wasm is refused"));
 }

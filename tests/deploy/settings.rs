@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use http::header::AUTHORIZATION;
 use http::{Method, Request};
 use http_body_util::Full;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::operator::{acting, ask, deploy, hotdock, until_state, until_step, upload};
 use crate::harness::{Host, eventually, hello};
@@ -292,8 +292,46 @@ async fn a_rollback_calls_off_what_is_on_its_way() {
     assert_eq!(back.status, 200, "{back:?}");
     assert_eq!(back.json()["serving"]["version"], 1, "{back:?}");
     let ended = until_state(&host, &id, "superseded").await;
-    assert!(ended["reasons"].to_string().contains("rolled probe back meanwhile"), "{ended}");
+    assert_eq!(ended["reasons"][0], "an operator called it off", "{ended}");
     assert_eq!(host.service("probe").await["serving"]["version"], 1);
+}
+
+#[tokio::test]
+async fn a_rollback_leaves_the_traffic_where_something_is_on_its_way_and_the_next_moves_it() {
+    let host = Host::builder().plugin("probe").start().await;
+    let (component, manifest) = acting("version = \"2\"", "");
+    deploy(&host, "probe", &component, &manifest, "serving").await;
+    let revision = host.service("probe").await["revision"].clone();
+    let (component, manifest) = acting("version = \"3\"", "health = \"/probe/sleep?ms=2000\"");
+    let reply = upload(&host, "probe", &component, &manifest).await;
+    let id = reply.json()["id"].as_str().expect("an id").to_owned();
+    until_step(&host, &id, "warming").await;
+    let rollback = async || {
+        let back = ask(&host, Method::POST, "/v1/services/probe/rollback", Value::Null).await;
+        assert_eq!(back.status, 200, "{back:?}");
+        assert!(back.headers.contains_key("etag"), "{back:?}");
+        back.json()
+    };
+    let first = rollback().await;
+    assert_eq!((&first["called_off"][0], &first["traffic_moved"]), (&json!(id), &json!(false)));
+    assert_eq!((&first["serving"]["version"], &first["revision"]), (&json!(2), &revision));
+    // At once: what is called off is not called off again.
+    let second = rollback().await;
+    assert!(second["called_off"].is_null(), "{second}");
+    assert_eq!(second["serving"]["version"], 1, "{second}");
+    assert_eq!(second["traffic_moved"], true, "{second}");
+    until_state(&host, &id, "superseded").await;
+    assert_eq!(host.service("probe").await["serving"]["version"], 1);
+}
+
+#[tokio::test]
+async fn a_promotion_that_changes_nothing_counts_for_no_change() {
+    let host = Host::builder().file("hello.wasm", hello(1)).start().await;
+    let revision = host.service("hello").await["revision"].clone();
+    let done = ask(&host, Method::POST, "/v1/services/hello/promote", Value::Null).await;
+    assert_eq!(done.status, 200, "{done:?}");
+    assert_eq!(done.json()["revision"], revision, "{done:?}");
+    assert!(!host.log().contains("promoted"), "{}", host.log());
 }
 
 #[tokio::test]

@@ -208,12 +208,12 @@ async fn a_handler_that_always_conflicts_with_what_it_does_itself_is_given_up() 
     let reason = letters["dead_letters"][0]["reason"].as_str().expect("a reason");
     assert!(reason.starts_with("3 attempts failed; the last: "), "{reason}");
     assert!(
-        reason.contains("conflicts with others") && reason.contains("8 deliveries"),
+        reason.contains("conflicts with others") && reason.contains("20 deliveries"),
         "{reason}"
     );
     // Each was run, and no more than that.
     let runs = "hotdock_handler_runs_total{service=\"consumer\",outcome=\"conflict\"}";
-    host.until_metric(runs, 24).await;
+    host.until_metric(runs, 60).await;
 }
 
 #[tokio::test]

@@ -22,9 +22,27 @@ async fn a_store_that_was_deleted_begins_anew_and_the_bus_gives_it_all() {
         delete(&store(&host, service));
     }
     host.start().await;
+    let lost = "its store, stores/audit.db, is gone";
+    assert!(host.log().contains(lost), "{}", host.log());
     publish(&host, 30..60).await;
     until_written(&host, &["ledger", "audit"], 60).await;
     assert_eq!(Stores::at(&host.data()).unfinished(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stores_that_no_service_is_known_of_are_told_at_the_start() {
+    let mut host = Host::builder().ledgers().start().await;
+    publish(&host, 0..3).await;
+    until_written(&host, &["ledger"], 3).await;
+    let told = "host.db knows no version of any service";
+    assert!(host.stop().await.success());
+    assert!(!host.log().contains(told), "{}", host.log());
+    delete(&host.data().join("host.db"));
+    host.start().await;
+    assert!(host.log().contains(told), "{}", host.log());
+    // They are deployed anew from their files, and have their stores.
+    publish(&host, 3..6).await;
+    until_written(&host, &["ledger"], 6).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

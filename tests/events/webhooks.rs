@@ -266,11 +266,36 @@ async fn an_endpoint_that_is_gone_is_sent_nothing_until_somebody_says_so() {
     resume(&host).await;
     until_delivered(&host, 2).await;
     assert_eq!(endpoint.seen().len(), 3);
+    let now = crm(&host).await.expect("a status");
+    assert!(now["last_error"].is_null(), "nothing is to be done any more: {now}");
+    host.until_logged("it is sent events again: it was resumed").await;
 
     assert!(host.stop().await.success());
     host.start().await;
     send(&host, "3").await;
     until_delivered(&host, 1).await;
+}
+
+#[tokio::test]
+async fn a_dead_letter_of_a_webhook_that_was_taken_out_says_so() {
+    let endpoint = Endpoint::answering(StatusCode::PAYLOAD_TOO_LARGE).await;
+    let host = endpoint.host("handshake = false").await;
+    send(&host, "1").await;
+    eventually("it is given up", async || {
+        crm(&host).await.filter(|crm| crm["dead"] == 1).map(drop)
+    })
+    .await;
+    std::fs::write(host.plugins().with_file_name("hotdock.toml"), "").expect("written");
+    host.signal("HUP");
+    eventually("its webhook is gone", async || {
+        crm(&host).await.is_none_or(|crm| crm["state"] == "gone").then_some(())
+    })
+    .await;
+    let retry = "/v1/dead-letters/_webhooks/1/retry";
+    let reply = ask(&host, Method::POST, retry, Value::Null).await;
+    assert_eq!(reply.status, 409, "{reply:?}");
+    let detail = reply.json()["detail"].to_string();
+    assert!(detail.contains("hotdock.toml has no such webhook any more"), "{detail}");
 }
 
 #[tokio::test]
@@ -399,7 +424,7 @@ async fn until_paused(host: &Host, reason: &str) {
 
 async fn resume(host: &Host) {
     let path = "/v1/subscriptions/_webhooks/crm/resume";
-    assert_eq!(ask(host, Method::POST, path, Value::Null).await.status, 204);
+    assert_eq!(ask(host, Method::POST, path, Value::Null).await.status, 200);
 }
 
 /// How often the log says that nothing is sent.

@@ -80,6 +80,12 @@ impl Reply {
         self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
     }
 
+    /// Whether nothing was done, and the same may be sent again: a busy machine takes its time,
+    /// and a store's writer is nobody's for long.
+    pub fn is_turned_away(&self) -> bool {
+        self.status == 503 && self.headers.contains_key("retry-after")
+    }
+
     /// Asserts a problem of the host's (RFC 9457) and returns its detail.
     pub fn problem(&self, status: u16, kind: &str) -> String {
         assert_eq!(self.status.as_u16(), status, "{self:?}");

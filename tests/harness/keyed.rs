@@ -30,8 +30,8 @@ impl Sent {
         .await
     }
 
-    /// Takes its answer, where one comes whole. Returns whether nothing was done, and the same
-    /// may be sent again: a busy machine takes its time, and a store is nobody's for long.
+    /// Takes its answer, where one comes whole. Returns whether it is one of those that
+    /// [`Reply::is_turned_away`] means.
     pub async fn is_turned_away(&mut self, raw: &mut Raw) -> bool {
         let answer = raw.read_to_end().await;
         // A head says how much comes after it; what is less has been cut off.
@@ -56,8 +56,7 @@ impl Sent {
                 .header("idempotency-key", &self.key)
                 .body(Full::new(Bytes::from(self.body.clone())));
             let reply = host.send(repeated.expect("a request")).await;
-            let is_told_when = reply.headers.contains_key("retry-after");
-            (!matches!(reply.status.as_u16(), 409 | 503) || !is_told_when).then_some(reply)
+            (reply.status != 409 && !reply.is_turned_away()).then_some(reply)
         })
         .await
     }

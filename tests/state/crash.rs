@@ -34,6 +34,7 @@ async fn every_acknowledged_post_is_there_after_a_hundred_kills() {
                                 done += 1;
                                 acknowledged.fetch_add(1, Ordering::Relaxed);
                             }
+                            Ok(reply) if reply.is_turned_away() => sent -= 1,
                             Ok(reply) => panic!("{reply:?}"),
                             Err(_) => return (user, sent, done),
                         }

@@ -51,8 +51,15 @@ impl Access {
         if scheme.eq_ignore_ascii_case(b"bearer ") && bool::from(same) {
             return Ok(());
         }
-        let detail = "the admin token is needed (--token-file or HOTDOCK_TOKEN; Authorization: \
-                      Bearer …)";
+        let detail = match headers.contains_key(AUTHORIZATION) {
+            true => {
+                "the admin token that was shown is wrong: show the host's own (--token-file or \
+                 HOTDOCK_TOKEN; Authorization: Bearer …)"
+            }
+            false => {
+                "the admin token is needed (--token-file or HOTDOCK_TOKEN; Authorization: Bearer …)"
+            }
+        };
         Err(Problem::new(StatusCode::UNAUTHORIZED, detail))
     }
 }
@@ -130,6 +137,13 @@ mod tests {
             assert_eq!(with(wrong), Some(401), "{wrong}");
         }
         assert_eq!(status(&access, &[]), Some(401));
+        let detail = |headers: &HeaderMap| {
+            let denied = access.allows(&Uri::from_static("/"), headers).expect_err("denied");
+            format!("{denied:?}")
+        };
+        assert!(detail(&HeaderMap::new()).contains("the admin token is needed"));
+        let wrong = (AUTHORIZATION, HeaderValue::from_static("Bearer another-horse-battery"));
+        assert!(detail(&HeaderMap::from_iter([wrong])).contains("that was shown is wrong"));
     }
 
     #[test]

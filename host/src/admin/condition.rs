@@ -13,7 +13,7 @@ use axum::http::header::{
 use axum::response::{IntoResponse, Response};
 
 use super::problem::Problem;
-use crate::deploy::{Asking, Condition, ServiceStatus};
+use crate::deploy::{Asking, Condition, RolledBack, ServiceStatus};
 use crate::digest::Digest;
 
 /// How long the name of who asks may be.
@@ -152,6 +152,14 @@ pub(super) fn tagged(service: ServiceStatus) -> Response {
     let digest = Digest::of(&body).to_string();
     let tag = format!("\"{revision}.{}\"", &digest[..DIGEST_CHARACTERS]);
     ([(ETAG, tag), (CONTENT_TYPE, "application/json".to_owned())], body).into_response()
+}
+
+/// What became of a rollback, with its service's entity tag.
+pub(super) fn tagged_rollback(rolled_back: RolledBack) -> Response {
+    let tag = tagged(rolled_back.service.clone()).headers_mut().remove(ETAG);
+    let mut response = Json(rolled_back).into_response();
+    response.headers_mut().extend(tag.map(|tag| (ETAG, tag)));
+    response
 }
 
 #[cfg(test)]

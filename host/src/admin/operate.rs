@@ -50,6 +50,18 @@ pub(super) fn router() -> OpenApiRouter<Admin> {
         .routes(routes!(dead_letters::retry))
 }
 
+/// Has the log say what an operator did to a subscription, or to an event of it.
+fn log_change(
+    service: &str,
+    subscription: Option<&str>,
+    position: Option<u64>,
+    who: Option<String>,
+    what: &str,
+) {
+    let who = who.unwrap_or_else(|| "an operator".to_owned());
+    tracing::info!(service, subscription, position, who, "{what}");
+}
+
 /// How many entries a page has.
 pub(super) fn limit(asked: Option<usize>) -> Result<usize, Problem> {
     match asked {
@@ -68,8 +80,11 @@ impl From<OperateError> for Problem {
             | OperateError::NoService(_)
             | OperateError::NoDeadLetter(_) => StatusCode::NOT_FOUND,
             OperateError::Refused(..)
+            | OperateError::Gone(_)
+            | OperateError::Starting(_)
             | OperateError::Undeployed(_)
             | OperateError::Unwanted(_)
+            | OperateError::NoWebhook(_)
             | OperateError::DataGone(_)
             | OperateError::Waiting(..)
             | OperateError::Wanted(_)

@@ -12,9 +12,9 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::Admin;
-use super::condition::{asked, tagged};
+use super::condition::{asked, tagged, tagged_rollback};
 use super::problem::{Problem, Unchanged};
-use crate::deploy::ServiceStatus;
+use crate::deploy::{RolledBack, ServiceStatus};
 use crate::service::TrafficPlan;
 
 /// How long a drain may be put off.
@@ -36,8 +36,8 @@ pub(super) struct Promotion {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Rollback {
-    /// The version's number; by default the one that served before: in a canary the
-    /// one that it is compared with.
+    /// The version's number; by default, where nothing without traffic is on its way, the one
+    /// that served before: in a canary the one that it is compared with.
     #[schema(minimum = 1)]
     version: Option<u64>,
     /// Kept with the version that loses the traffic.
@@ -77,7 +77,8 @@ pub(super) async fn put(
     Ok(tagged(Box::pin(changed).await?))
 }
 
-/// Gives a version all the traffic: by default the one on trial.
+/// Gives a version all the traffic: by default the one on trial. Nothing changes where it
+/// has all of it.
 #[utoipa::path(post, path = "/v1/services/{name}/promote", tag = "traffic",
     params(
         ("name" = String, Path, description = "The service", example = "cart"),
@@ -96,15 +97,17 @@ pub(super) async fn promote(
     Ok(tagged(Box::pin(changed).await?))
 }
 
-/// Gives an earlier version all the traffic: by default the one that served
-/// before.
+/// Calls off what is on its way and has no traffic yet, or else gives an earlier version all the
+/// traffic: by default the one that served before. Where a version is named or one is on trial, it
+/// does both.
 #[utoipa::path(post, path = "/v1/services/{name}/rollback", tag = "traffic",
     params(
         ("name" = String, Path, description = "The service", example = "cart"),
         ("If-Match" = Option<String>, Header, description = "Only if its entity tag is this"),
     ),
     request_body = Option<Rollback>,
-    responses((status = 200, description = "As it is now", body = ServiceStatus), Unchanged))]
+    responses((status = 200, description = "As it is now, and what was done", body = RolledBack),
+        Unchanged))]
 pub(super) async fn rollback(
     State(admin): State<Admin>,
     Path(name): Path<String>,
@@ -116,8 +119,8 @@ pub(super) async fn rollback(
         let detail = format!("reason is longer than {MAX_REASON_BYTES} bytes");
         return Err(Problem::bad_request(detail));
     }
-    let changed = admin.operator.rollback(&name, version, reason, asked(&headers)?);
-    Ok(tagged(Box::pin(changed).await?))
+    let rolled_back = admin.operator.rollback(&name, version, reason, asked(&headers)?);
+    Ok(tagged_rollback(Box::pin(rolled_back).await?))
 }
 
 /// Ends what is still on versions that have no traffic any more, at once or after a

@@ -157,7 +157,13 @@ pub(super) fn fit(text: &str, width: Option<u16>) -> String {
 pub(super) fn usage(error: &clap::Error) -> ! {
     let text: Vec<String> = error.render().to_string().lines().map(str::to_owned).collect();
     if text.iter().all(|line| *line == escape::line(line)) {
-        error.exit();
+        let printed = error.print().and_then(|()| io::stdout().flush());
+        let unprinted = printed.err().filter(|error| error.kind() != io::ErrorKind::BrokenPipe);
+        if let Some(unprinted) = unprinted.filter(|_| !error.use_stderr()) {
+            failed(&[format!("hotdock: it could not be printed: {unprinted}")]);
+            std::process::exit(super::exit::FAILED.into());
+        }
+        std::process::exit(error.exit_code());
     }
     _ = write(&mut io::stderr().lock(), "", &text);
     std::process::exit(error.exit_code())

@@ -151,6 +151,11 @@ fn moment(rfc3339: &str) -> String {
     rfc3339.get(5..19).unwrap_or(rfc3339).replace('T', " ")
 }
 
+/// Why something failed, for a table; what follows says where.
+fn first_line(reason: &str) -> &str {
+    reason.split('\n').next().unwrap_or_default()
+}
+
 fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
     cells.map(str::to_owned).to_vec()
 }

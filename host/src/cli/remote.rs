@@ -24,6 +24,8 @@ use super::exit;
 use crate::config::Token;
 use crate::machine;
 
+/// How the public listener's answer begins where no service has the path.
+const OF_SERVICES: &str = "no service answers /";
 /// How long a host lets the name of who asks be.
 const MAX_WHO_BYTES: usize = 254;
 /// Besides what isn't ASCII; and `%`, so that the name can be had back.
@@ -164,9 +166,17 @@ impl Host {
         let text = response.into_body().collect().await.with_context(|| self.silent())?.to_bytes();
         let body: Value = serde_json::from_slice(&text).unwrap_or_default();
         let reasons = body["reasons"].as_array().into_iter().flatten();
+        let detail = body["detail"].as_str().unwrap_or("no reason was given");
+        if status == StatusCode::NOT_FOUND && detail.starts_with(OF_SERVICES) {
+            anyhow::bail!(
+                "{} is where a host's services answer, and not its admin address: name that one \
+                 (--admin, HOTDOCK_ADMIN)",
+                self.base
+            );
+        }
         Err(Refused {
             status,
-            detail: body["detail"].as_str().unwrap_or("no reason was given").to_owned(),
+            detail: detail.to_owned(),
             reasons: reasons.filter_map(Value::as_str).map(str::to_owned).collect(),
         }
         .into())

@@ -77,12 +77,20 @@ impl Status {
             Some(name) => format!("/v1/services/{}", segment(name.as_str())),
             None => "/v1/services".to_owned(),
         };
-        let mut status = host.get(&path).await?.body;
         if self.json {
+            let status = host.get(&path).await?.body;
             return Ok(Look { text: Said::Json(status.to_string()), moves: false });
         }
+        let mut status = host.get("/v1/services").await?.body;
         let (services, files) = match &self.service {
-            Some(_) => (vec![status], Vec::new()),
+            Some(name) => {
+                let (mut services, files) = only(name, status);
+                if services.is_empty() && files.is_empty() {
+                    // It says why there is none.
+                    services.push(host.get(&path).await?.body);
+                }
+                (services, files)
+            }
             None => {
                 let mut services = list(&mut status["services"]);
                 let deployments = list(&mut host.get("/v1/deployments").await?.body);
@@ -105,6 +113,15 @@ struct Look {
 enum Said {
     Json(String),
     Words(Vec<String>),
+}
+
+/// What there is of one service: itself, and the files that would be it and serve nothing.
+fn only(name: &ServiceName, mut status: Value) -> (Vec<Value>, Vec<Value>) {
+    let mut named = |whose: &str, key: &str| -> Vec<Value> {
+        let all = list(&mut status[whose]).into_iter();
+        all.filter(|each| each[key] == name.as_str()).collect()
+    };
+    (named("services", "name"), named("files", "service"))
 }
 
 /// Services that there would be, had their latest upload not been refused.

@@ -27,7 +27,10 @@ pub(super) struct Promote {
     version: Option<u64>,
 }
 
-/// Give an earlier version all of its service's traffic back
+/// Call off a deployment on its way, or else give an earlier version all of the traffic back.
+///
+/// A deployment that has no traffic yet is called off, and the traffic stays where it is; a second
+/// rollback moves it. Where a version is named or one is on trial, the traffic moves at once.
 #[derive(Debug, clap::Args)]
 #[command(after_help = exit::STEER_HELP)]
 pub(super) struct Rollback {
@@ -110,7 +113,13 @@ impl Rollback {
         self.remote.run(async |host| {
             let body = json!({ "version": self.version, "reason": self.reason });
             let path = path(&self.service, "/rollback");
-            say(&host.send_json(Method::POST, &path, &[], &body).await?.body)?;
+            let rolled_back = host.send_json(Method::POST, &path, &[], &body).await?.body;
+            if let Some(line) = called_off(&rolled_back) {
+                console::print(&line)?;
+            }
+            if rolled_back["traffic_moved"] != false {
+                say(&rolled_back)?;
+            }
             Ok(ExitCode::SUCCESS)
         })
     }
@@ -173,6 +182,18 @@ fn path(service: &ServiceName, rest: &str) -> String {
     format!("/v1/services/{}{rest}", segment(service.as_str()))
 }
 
+/// What a rollback called off, if it did, and who has the traffic then.
+fn called_off(rolled_back: &Value) -> Option<String> {
+    let ids: Vec<&str> =
+        rolled_back["called_off"].as_array()?.iter().filter_map(Value::as_str).collect();
+    let name = rolled_back["name"].as_str().unwrap_or_default();
+    let kept = match (rolled_back["traffic_moved"] == false, &rolled_back["serving"]["version"]) {
+        (true, Value::Number(version)) => format!("; version {version} keeps the traffic"),
+        _ => String::new(),
+    };
+    Some(format!("{name}: called off {}{kept}", ids.join(", ")))
+}
+
 /// How the service's traffic is shared now.
 fn say(service: &Value) -> std::io::Result<()> {
     let name = service["name"].as_str().unwrap_or_default();
@@ -226,6 +247,18 @@ fn sticky(text: &str) -> Result<Stickiness, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rollback_says_what_it_called_off_and_who_keeps_the_traffic() {
+        let told = |moved: bool| {
+            json!({ "name": "cart", "serving": { "version": 2 }, "called_off": ["a1"],
+                    "traffic_moved": moved })
+        };
+        let kept = "cart: called off a1; version 2 keeps the traffic";
+        assert_eq!(called_off(&told(false)).as_deref(), Some(kept));
+        assert_eq!(called_off(&told(true)).as_deref(), Some("cart: called off a1"));
+        assert_eq!(called_off(&json!({ "name": "cart", "traffic_moved": true })), None);
+    }
 
     #[test]
     fn shares_and_rules_are_read_as_they_are_written() {

@@ -220,6 +220,10 @@ impl Up {
             let taken = tokio::task::spawn_blocking(take).await;
             reload.settle().await;
             match taken.unwrap_or_else(|error| Err(error.to_string())) {
+                // They are read anew in any case.
+                Ok(Reloaded { taken, waits }) if waits.is_empty() && taken == ["certificates"] => {
+                    tracing::info!("read anew (SIGHUP); nothing changed");
+                }
                 Ok(Reloaded { taken, waits }) if waits.is_empty() => {
                     tracing::warn!(taken = taken.join(", "), "read anew (SIGHUP)");
                 }

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::shown::{
-    canary_status, candidate_of, draining_status, may_call, pending_status, refusal_status,
-    version_statuses,
+    canary_status, candidate_of, candidate_of_file, draining_status, may_call, pending_status,
+    refusal_status, service_of_file, version_statuses,
 };
 use super::config::NOTICE_BACKLOG;
 use super::deployments::{Deployment, Deployments, Progress};
@@ -33,7 +33,7 @@ use crate::service::{Snapshot, Version};
 pub(super) struct Board {
     known: Mutex<Known>,
     deployments: Arc<Deployments>,
-    /// Deployments that were called off, and by whom, until they come to their swap.
+    /// Deployments that were called off, and why, until they have ended.
     called_off: Mutex<BTreeMap<String, String>>,
     /// Told when something is called off.
     calling_off: Notify,
@@ -132,12 +132,14 @@ impl Board {
         self.deployments.begin(&self.notices, id, what, whence)
     }
 
-    /// Calls off the deployments of a service that have no traffic yet, and why. Their ids.
+    /// Calls off the deployments of a service that have no traffic yet, and why. Their ids, but for
+    /// those that were called off before and have not ended yet.
     pub(super) fn call_off(&self, service: &ServiceName, reason: &str) -> Vec<String> {
         let candidates = self.deployments.candidates().into_iter();
         let of_it = candidates.filter(|candidate| candidate.service == service.as_str());
-        let ids: Vec<String> = of_it.map(|candidate| candidate.id).collect();
+        let ids = of_it.map(|candidate| candidate.id);
         let mut called_off = self.called_off.lock().unwrap_or_else(PoisonError::into_inner);
+        let ids: Vec<String> = ids.filter(|id| !called_off.contains_key(id)).collect();
         called_off.extend(ids.iter().map(|id| (id.clone(), reason.to_owned())));
         drop(called_off);
         self.calling_off.notify_waiters();
@@ -150,20 +152,21 @@ impl Board {
             // Registered before it is looked at, so that nothing is missed in between.
             let mut told = std::pin::pin!(self.calling_off.notified());
             told.as_mut().enable();
-            if self.has_called_off(id) {
+            if self.why_called_off(id).is_some() {
                 return;
             }
             told.await;
         }
     }
 
-    fn has_called_off(&self, id: &str) -> bool {
-        self.called_off.lock().unwrap_or_else(PoisonError::into_inner).contains_key(id)
+    /// Why a deployment was called off, if it was; it ends with this.
+    pub(super) fn why_called_off(&self, id: &str) -> Option<String> {
+        self.called_off.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 
-    /// Why a deployment was called off, if it was; it ends with this.
-    pub(super) fn is_called_off(&self, id: &str) -> Option<String> {
-        self.called_off.lock().unwrap_or_else(PoisonError::into_inner).remove(id)
+    /// The deployment has ended: nobody asks any more whether it was called off.
+    pub(super) fn forget_called_off(&self, id: &str) {
+        self.called_off.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
     }
 
     pub(super) fn deployments(&self) -> Vec<Deployment> {
@@ -345,11 +348,15 @@ impl Board {
         let on_their_way = candidates.iter().filter_map(|each| Some((each.file.clone()?, None)));
         let files: BTreeMap<String, Option<&RefusalRecord>> = on_their_way.chain(refused).collect();
         let files = files.into_iter().filter(|(file, _)| !shown.contains(file));
-        let files = files.map(|(file, refusal)| FileStatus {
-            candidate: candidate_of(&candidates, |each| each.file.as_ref() == Some(&file)),
-            refusal: refusal.and_then(|refusal| refusal_status(&file, refusal)),
-            pending: refusal.and_then(|refusal| pending_status(&file, refusal)),
-            file,
+        let files = files.map(|(file, refusal)| {
+            let candidate = candidate_of_file(&candidates, &file);
+            FileStatus {
+                service: service_of_file(candidate.as_ref(), refusal),
+                candidate,
+                refusal: refusal.and_then(|refusal| refusal_status(&file, refusal)),
+                pending: refusal.and_then(|refusal| pending_status(&file, refusal)),
+                file,
+            }
         });
         Status { services, files: files.collect() }
     }

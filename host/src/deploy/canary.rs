@@ -43,8 +43,15 @@ pub(super) fn of(parts: &Parts, version: &VersionId) -> Option<RunningCanary> {
     (canary.record.new == version.number).then_some(canary)
 }
 
-/// Watches the canary in the background, from the step that it is at.
+/// Begins the canary: its new version has its first share.
 pub(super) fn run(parts: &Arc<Parts>, service: &ServiceName, canary: RunningCanary) {
+    let (version, weight) = (canary.record.new, canary.record.settings.steps[canary.record.step]);
+    tracing::info!(service = service.as_str(), version, weight, "canary begins");
+    go_on(parts, service, canary);
+}
+
+/// Watches the canary in the background, from the step that it is at.
+pub(super) fn go_on(parts: &Arc<Parts>, service: &ServiceName, canary: RunningCanary) {
     let (parts, service) = (Arc::clone(parts), service.clone());
     parts.clone().tasks.spawn(async move {
         let mut canary = canary;
@@ -62,7 +69,10 @@ async fn step(
     canary: RunningCanary,
 ) -> Option<RunningCanary> {
     let done = match watch(parts, service, &canary).await {
-        Watched::Overruled => return None,
+        Watched::Overruled => {
+            log_superseded(parts, service, &canary).await;
+            return None;
+        }
         Watched::Failed(reason) => roll_back(parts, service, &canary, reason).await,
         Watched::Starved(reason) => hold(parts, service, &canary, reason).await,
         Watched::Passed => match canary.record.settings.steps.get(canary.record.step + 1) {
@@ -78,6 +88,22 @@ async fn step(
         tracing::error!(service = service.as_str(), %error, "the canary could not go on");
         Some(canary)
     })
+}
+
+/// Has the log say that a newer version ended the canary, where one did. What an operator
+/// decides is said where it is decided.
+async fn log_superseded(parts: &Arc<Parts>, service: &ServiceName, canary: &RunningCanary) {
+    if !canary.overruled.is_cancelled() {
+        return;
+    }
+    // Whoever overruled it is in this turn until the board says what serves instead.
+    let Ok(_swapping) = parts.swap_turn().await else { return };
+    let serving = parts.board.serving(service).map(|serving| serving.versions).unwrap_or_default();
+    let newest = serving.iter().map(|version| version.id.number).max();
+    let version = canary.record.new;
+    if let Some(by) = newest.filter(|newest| *newest > version) {
+        tracing::info!(service = service.as_str(), version, by, "canary is superseded");
+    }
 }
 
 /// Looks at both versions until it is clear what comes next.

@@ -64,13 +64,18 @@ pub(super) async fn compile(parts: &Arc<Parts>, candidate: &Candidate) -> Result
     });
     tracing::info!(service = service.as_str(), bytes = candidate.bytes, "compiling");
     let began = Instant::now();
-    let refused = |reason: String| Stop::from(candidate.refused(vec![reason]));
+    let refused = |error: &(dyn std::error::Error + 'static)| {
+        Stop::from(candidate.refused(vec![no_room::reason(error, parts.stores.room())]))
+    };
     let path = compile_into_cache(parts, &mut place, candidate.digest)
         .await
-        .map_err(|error| refused(error.to_string()))?;
+        .map_err(|error| refused(&error))?;
     drop(place);
     let loaded = parts.blocking(move |parts| parts.runtime.load(&path)).await;
-    let component = loaded.map_err(|error| refused(error.to_string()))?;
+    let component = loaded.map_err(|error| match error.of_system() {
+        Some(error) => refused(error),
+        None => refused(&error),
+    })?;
     Ok(Compiled { component, compile_time: Some(began.elapsed()) })
 }
 
@@ -93,9 +98,13 @@ pub(super) enum CompileFailure {
     )]
     Mismatch { found: String, expected: String },
     #[error("the compiler {program} could not be run: {error}")]
-    NotRun { program: String, error: std::io::Error },
+    NotRun {
+        program: String,
+        #[source]
+        error: std::io::Error,
+    },
     #[error("the compiled code could not be kept: {0}")]
-    NotKept(std::io::Error),
+    NotKept(#[source] std::io::Error),
     #[error("{NO_ROOM}")]
     NoRoom,
 }

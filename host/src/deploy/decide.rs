@@ -42,14 +42,24 @@ struct Decision {
     canary_ends: (DeploymentState, String),
 }
 
+/// What became of the word.
+#[derive(Debug, Default)]
+pub(super) struct Decided {
+    /// The deployments on their way that were called off.
+    pub(super) called_off: Vec<String>,
+    /// Whether the traffic is shared anew.
+    pub(super) is_shared: bool,
+}
+
 /// Has the traffic shared as the word is, if the condition holds; the canary under
-/// way ends with it.
+/// way ends with it. A rollback that names no version only calls off what is on its way,
+/// where there is something and no canary.
 pub(super) async fn decide(
     parts: &Arc<Parts>,
     service: &ServiceName,
     asked: &Asking,
     word: &Word,
-) -> Result<(), NotDone> {
+) -> Result<Decided, NotDone> {
     let mut revived: Vec<Arc<Version>> = Vec::new();
     // Once more where a version had to be brought back, as something else may have
     // been decided in between.
@@ -63,25 +73,24 @@ pub(super) async fn decide(
         };
         check(service, Some(&serving), &asked.condition)?;
         let now = Now { service, current: &current, serving: &serving };
-        if matches!(word, Word::RollBack { .. }) {
-            // What is still on its way would undo the rollback, and is what it is meant for.
-            let reason = format!("{} rolled {service} back meanwhile", asked.by());
-            called_off.extend(parts.board.call_off(service, &reason));
+        if let Word::RollBack { to, .. } = word {
+            // Not what begins while a version is brought back: the traffic is to be moved then.
+            let only_calls_off = to.is_none() && serving.canary.is_none() && revived.is_empty();
+            called_off.extend(call_off(parts, service, asked, only_calls_off));
+            if only_calls_off && !called_off.is_empty() {
+                return Ok(Decided { called_off, is_shared: false });
+            }
         }
         let decision = match now.decision(parts, word).await {
             // There was nothing else to take back.
             Err(NotDone::Busy(_)) if !called_off.is_empty() => {
-                let deployments = called_off.join(", ");
-                tracing::info!(
-                    service = service.as_str(),
-                    deployments,
-                    who = asked.by(),
-                    "called off"
-                );
-                return Ok(());
+                return Ok(Decided { called_off, is_shared: false });
             }
             decision => decision?,
         };
+        if matches!(word, Word::Promote(_)) && now.is_shared_so(&decision.plan) {
+            return Ok(Decided::default());
+        }
         let missing = share::missing(parts, &current, &decision.plan, &revived).await?;
         if missing.is_empty() {
             let Decision { plan, rolled_back, canary_ends } = decision;
@@ -102,7 +111,8 @@ pub(super) async fn decide(
                 announce(parts, (&of, &shared), lost, who);
             };
             let shares = share(parts, swapping, service, change, then).await?;
-            return Ok(shares.within(parts.change_patience()).await??);
+            shares.within(parts.change_patience()).await??;
+            return Ok(Decided { called_off, is_shared: true });
         }
         drop(swapping);
         for record in &missing {
@@ -111,6 +121,21 @@ pub(super) async fn decide(
             revived.push(version);
         }
     }
+}
+
+/// Calls off what is on its way, which would undo a rollback. `alone`: the traffic stays.
+fn call_off(parts: &Parts, service: &ServiceName, asked: &Asking, alone: bool) -> Vec<String> {
+    let who = asked.by();
+    let reason = match alone {
+        true => format!("{who} called it off"),
+        false => format!("{who} rolled {service} back meanwhile"),
+    };
+    let called_off = parts.board.call_off(service, &reason);
+    if !called_off.is_empty() {
+        let deployments = called_off.join(", ");
+        tracing::info!(service = service.as_str(), deployments, who, "called off");
+    }
+    called_off
 }
 
 /// Not in anybody's turn but the service's own: its store may take its time.
@@ -139,6 +164,11 @@ impl Now<'_> {
             Word::Promote(to) => self.promotion(parts, *to).await,
             Word::RollBack { to, reason } => self.rollback(parts, *to, reason).await,
         }
+    }
+
+    /// Whether the traffic is shared so, and no canary is to end.
+    fn is_shared_so(&self, plan: &TrafficPlan) -> bool {
+        self.serving.canary.is_none() && self.current.traffic.plan() == plan
     }
 
     async fn promotion(&self, parts: &Arc<Parts>, to: Option<u64>) -> Result<Decision, NotDone> {

@@ -9,7 +9,7 @@ use tokio::sync::broadcast;
 
 use super::board::Serving;
 use super::carried::Unsettled;
-use super::decide::{Word, decide};
+use super::decide::{Decided, Word, decide};
 use super::deployments::Deployment;
 use super::no_room::{self, NO_ROOM};
 use super::notice::Notice;
@@ -18,7 +18,7 @@ use super::providers::unless_imported;
 use super::record::{RecordError, VersionRecord};
 use super::revive::NotRevived;
 use super::share::NotShared;
-use super::status::{KeptVersion, ServiceStatus, Status};
+use super::status::{KeptVersion, RolledBack, ServiceStatus, Status};
 use super::undeploy::undeploy_service;
 use super::upload::{self, Spool, Upload};
 use crate::deadline::{Late, within};
@@ -211,10 +211,11 @@ impl Operator {
         plan: TrafficPlan,
         asked: impl Into<Asking>,
     ) -> Result<Changed, NotDone> {
-        self.decide(name, asked.into(), &Word::Share(plan)).await
+        self.decide(name, asked.into(), &Word::Share(plan)).await.map(|(changed, _)| changed)
     }
 
-    /// Gives a version all of its service's traffic: by default the one on trial.
+    /// Gives a version all of its service's traffic: by default the one on trial. Nothing changes
+    /// where it has all of it.
     ///
     /// # Errors
     /// When there is no such version, or the condition does not hold.
@@ -224,11 +225,13 @@ impl Operator {
         version: Option<u64>,
         asked: impl Into<Asking>,
     ) -> Result<Changed, NotDone> {
-        self.decide(name, asked.into(), &Word::Promote(version)).await
+        self.decide(name, asked.into(), &Word::Promote(version)).await.map(|(changed, _)| changed)
     }
 
     /// Gives all of a service's traffic to an earlier version: by default the one
     /// that the version on trial is compared with, else the one that served before.
+    /// What is on its way is called off. Where something is, no version is named and none is
+    /// on trial, that is all: the traffic stays.
     ///
     /// # Errors
     /// When there is no such version, or the condition does not hold.
@@ -238,10 +241,13 @@ impl Operator {
         version: Option<u64>,
         reason: Option<String>,
         asked: impl Into<Asking>,
-    ) -> Result<Changed, NotDone> {
+    ) -> Result<RolledBack, NotDone> {
         let asked = asked.into();
         let reason = reason.unwrap_or_else(|| format!("by {}", asked.by()));
-        self.decide(name, asked, &Word::RollBack { to: version, reason }).await
+        let word = Word::RollBack { to: version, reason };
+        let (service, decided) = self.decide(name, asked, &word).await?;
+        let Decided { called_off, is_shared } = decided;
+        Ok(RolledBack { service, called_off, traffic_moved: is_shared })
     }
 
     /// Ends a service; its store and its versions are kept, and so is its file. Only by `force`
@@ -314,11 +320,16 @@ impl Operator {
         Ok(self.service(name).await.unwrap_or(drains))
     }
 
-    /// Does what the word is; the service as it is then.
-    async fn decide(&self, name: &str, asked: Asking, word: &Word) -> Result<Changed, NotDone> {
+    /// Does what the word is; the service as it is then, and what became of the word.
+    async fn decide(
+        &self,
+        name: &str,
+        asked: Asking,
+        word: &Word,
+    ) -> Result<(Changed, Decided), NotDone> {
         let service: ServiceName = name.parse().map_err(|_| no_service(name))?;
-        decide(&self.parts, &service, &asked, word).await?;
-        self.service(name).await
+        let decided = decide(&self.parts, &service, &asked, word).await?;
+        Ok((self.service(name).await?, decided))
     }
 
     async fn kept(&self, service: &ServiceName) -> Result<Vec<VersionRecord>, RecordError> {

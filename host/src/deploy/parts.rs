@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, OwnedMutexGuard, Semaphore, watch};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -19,7 +20,7 @@ use super::config::{
     DeployConfig,
 };
 use super::gathering::Gathering;
-use super::no_room::NO_ROOM;
+use super::no_room::{NO_ROOM, SHORTAGE};
 use super::notice::Notice;
 use super::plugin_file::{PairSignature, Part, Stem};
 use super::record::{Record, RecordFile, RefusalRecord};
@@ -36,6 +37,9 @@ use crate::runtime::{Runtime, Secrets};
 use crate::service::{Registry, Version};
 use crate::state::StoreOptions;
 use crate::turns::Turns;
+
+/// When a file is looked at again for which the host was short of something.
+const SHORTAGE_PAUSE: Duration = Duration::from_secs(5);
 
 /// What all steps of a deployment share.
 pub(super) struct Parts {
@@ -259,9 +263,12 @@ impl Parts {
         let (room, no_room) = (self.stores.room(), reasons.iter().any(|reason| reason == NO_ROOM));
         // Looked at in any case: it is what notes that the disk is full.
         let is_full = room.is_full();
-        let blocked = blocked || no_room || is_full;
-        let serving = self.board.service_of(file);
-        let service = service.or_else(|| serving.clone()).or_else(|| file.service());
+        let is_short = reasons.iter().any(|reason| reason == SHORTAGE);
+        let blocked = blocked || no_room || is_full || is_short;
+        let service = service.or_else(|| self.board.service_of(file)).or_else(|| file.service());
+        // Whoever deployed it: an upload or another file, too.
+        let still_serving =
+            service.as_ref().is_some_and(|service| self.board.serving(service).is_some());
         let shown = service.as_ref().map_or("-", |service| service.as_str());
         // The disk's is said once for all of them.
         let is_told = no_room && room.was_full();
@@ -272,7 +279,7 @@ impl Parts {
                 service = shown,
                 file = name,
                 reasons = reasons.join("; "),
-                still_serving = serving.is_some(),
+                still_serving,
                 "refused"
             );
         }
@@ -289,6 +296,9 @@ impl Parts {
         // What it could not be known by again is not recorded: the next start says it anew.
         if seen.component.is_some() {
             self.record_file(file, Some(record)).await;
+        }
+        if is_short {
+            self.look_again_at(file.clone());
         }
         self.board.announce(match waits {
             true => Notice::Pending { service, file: name, reasons },
@@ -319,6 +329,17 @@ impl Parts {
         for file in self.board.blocked() {
             self.note(&file, Part::Component, Change::Other);
         }
+    }
+
+    /// Nobody says when there is enough again of what the host was short of.
+    fn look_again_at(self: &Arc<Self>, file: Stem) {
+        let parts = Arc::clone(self);
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = parts.stopping.cancelled() => {}
+                () = sleep(SHORTAGE_PAUSE) => parts.note(&file, Part::Component, Change::Other),
+            }
+        });
     }
 
     /// Removes components and code that no kept version needs, in the background.

@@ -4,7 +4,6 @@
 use std::io;
 use std::sync::{Arc, PoisonError};
 
-use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
 use super::blobs::Hold;
@@ -140,7 +139,7 @@ fn read_pair(parts: &Parts, file: &Stem, most: u64) -> Received {
         Ok(received) => received,
         Err(Unread::Stopping) => Received::Stopping,
         // The machine has no room to open it now, and will have.
-        Err(Unread::Io(error)) if is_shortage(&error) => {
+        Err(Unread::Io(error)) if machine::is_shortage(&error) => {
             tracing::warn!(file = file.as_str(), %error, "a plugin file is read again later");
             Received::Unsettled
         }
@@ -158,19 +157,13 @@ fn read_pair(parts: &Parts, file: &Stem, most: u64) -> Received {
     }
 }
 
-/// Whether the machine has too little of something, whatever the file is.
-fn is_shortage(error: &io::Error) -> bool {
-    let code = error.raw_os_error().map(Errno::from_raw_os_error);
-    matches!(code, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN | Errno::INTR))
-}
-
 fn try_read_pair(parts: &Parts, file: &Stem, most: u64) -> Result<Received, Unread> {
     let folder = &parts.config.folder;
     let of = |part: Part| {
         move |error: io::Error| {
             let words = format!("{} could not be read: {error}", file.file(part));
             Unread::Io(match error.raw_os_error() {
-                Some(_) if is_shortage(&error) => error,
+                Some(_) if machine::is_shortage(&error) => error,
                 _ => io::Error::new(error.kind(), words),
             })
         }

@@ -19,7 +19,8 @@ use super::revive::{make, try_load};
 use super::validate::migrations;
 use crate::manifest::Manifest;
 use crate::runtime::Program;
-use crate::service::{Share, Traffic, Version};
+use crate::service::{Share, Traffic, TrafficPlan, Version};
+use crate::state::KeptStores;
 
 /// A service that is to serve again, and its versions that share the traffic.
 pub(super) type Deployed = (DeployedRecord, Vec<VersionRecord>);
@@ -31,6 +32,9 @@ type Loaded = (VersionRecord, Option<(Arc<Manifest>, Program)>);
 /// in usable form.
 pub(super) async fn restore(parts: &Arc<Parts>) -> Result<Vec<Deployed>, RecordError> {
     let deployed = parts.record.read(RecordFile::deployed).await?;
+    if deployed.is_empty() {
+        warn_of_lost_record(parts).await?;
+    }
     let records: Vec<_> = deployed.iter().flat_map(|(_, versions)| versions.clone()).collect();
     let mut loaded = parts.blocking(move |parts| load_all(parts, &records)).await.into_iter();
     let mut missing = Vec::new();
@@ -43,6 +47,26 @@ pub(super) async fn restore(parts: &Arc<Parts>) -> Result<Vec<Deployed>, RecordE
         }
     }
     Ok(missing)
+}
+
+/// Warns where `host.db` seems to be another one than the stores'. An undeployed service's
+/// versions are kept, so there are some wherever a service ever was deployed.
+async fn warn_of_lost_record(parts: &Arc<Parts>) -> Result<(), RecordError> {
+    if !parts.record.read(RecordFile::all_versions).await?.is_empty() {
+        return Ok(());
+    }
+    let stores = parts.config.data.join("stores");
+    let services = parts.blocking(move |_| KeptStores::new(&stores).services()).await;
+    if !services.is_empty() {
+        let services = services.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        tracing::warn!(
+            services,
+            "host.db knows no version of any service, and there are stores of some: if it was \
+             lost, stop the host and bring it back from a copy, or deploy again what was uploaded; \
+             the stores are used then"
+        );
+    }
+    Ok(())
 }
 
 /// Compiles anew what the cache didn't have, and gives each service its traffic back as soon as
@@ -129,9 +153,20 @@ async fn try_serve(
     let newest = versions.iter().max_by_key(|version| version.id.number);
     if let Some(newest) = newest.filter(|_| !store.has_file()) {
         // It was deleted while the host was down, and its tables with it.
-        let migrated = store.migrate(&migrations(&newest.manifest)).await;
+        let migrations = migrations(&newest.manifest);
+        // One without either has a file once it writes, which it may never have done.
+        let had_one = !migrations.is_empty() || !newest.manifest.subscriptions.is_empty();
+        if had_one {
+            tracing::warn!(
+                service = service.as_str(),
+                "its store, stores/{service}.db, is gone: it begins anew and empty; to have what \
+                 was in it, stop the host and bring the file back from a copy"
+            );
+        }
+        let migrated = store.migrate(&migrations).await;
         migrated.map_err(|error| error.to_string())?;
     }
+    let shares = shares(&plan);
     let traffic = Traffic::new(plan, &versions).map_err(|error| error.to_string())?;
     let primary = Arc::clone(traffic.primary());
     parts.registry.share(&service, traffic, &store).map_err(|conflicts| {
@@ -149,11 +184,11 @@ async fn try_serve(
     let goes_on = canary.clone();
     parts.board.serves(service.clone(), Serving { file, revision, versions: records, canary });
     if let Some(canary) = goes_on {
-        canary::run(parts, &service, canary);
+        canary::go_on(parts, &service, canary);
     }
     let routes: Vec<_> = primary.routes().iter().map(ToString::to_string).collect();
     let (service, version) = (service.as_str(), primary.id.number);
-    tracing::info!(service, version, routes = routes.join(" "), "restored");
+    tracing::info!(service, version, shares, routes = routes.join(" "), "restored");
     parts.board.announce(Notice::Serving {
         version: primary.id.clone(),
         routes,
@@ -161,6 +196,12 @@ async fn try_serve(
         restored: true,
     });
     Ok(())
+}
+
+/// Who has how much of the traffic: `v2 90 %, v3 10 %`.
+fn shares(plan: &TrafficPlan) -> String {
+    let share = |share: &Share| format!("v{} {} %", share.version, share.weight);
+    plan.versions.iter().map(share).collect::<Vec<_>>().join(", ")
 }
 
 async fn remake(

@@ -79,6 +79,20 @@ pub struct ServiceStatus {
     pub draining: Vec<DrainingStatus>,
 }
 
+/// A service after a rollback.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct RolledBack {
+    /// The service as it is now.
+    #[serde(flatten)]
+    pub service: ServiceStatus,
+    /// The deployments on their way that were called off.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub called_off: Vec<String>,
+    /// Whether an earlier version was given the traffic. If not, what was on its way was called
+    /// off, and the traffic stayed where it was.
+    pub traffic_moved: bool,
+}
+
 /// What a service does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -200,6 +214,9 @@ impl From<&Origin> for VersionOrigin {
 pub struct FileStatus {
     /// Its name.
     pub file: String,
+    /// The service that it would be, as far as that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
     /// A version on its way in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub candidate: Option<CandidateStatus>,

@@ -13,6 +13,16 @@ pub(super) fn wait(backoff: Backoff, attempts: u32, random: f64) -> Duration {
     whole.mul_f64(1.0 - random.clamp(0.0, 1.0) / 2.0)
 }
 
+/// The first wait of a delivery that conflicted with others.
+const FIRST_AFTER_CONFLICT: Duration = Duration::from_millis(5);
+
+/// The wait of a delivery that conflicted with others, for the `times`-th time in a row: some part
+/// of a time that doubles, at most `max`, so that those that conflict come apart.
+pub(super) fn wait_after_conflict(max: Duration, times: u32, random: f64) -> Duration {
+    let doublings = times.saturating_sub(1).min(31);
+    FIRST_AFTER_CONFLICT.saturating_mul(1 << doublings).min(max).mul_f64(random.clamp(0.0, 1.0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -23,5 +33,13 @@ mod tests {
         let waits = [1, 2, 3, 4, 5, 1_000].map(|attempts| wait(backoff, attempts, 0.0).as_millis());
         assert_eq!(waits, [100, 200, 400, 800, 1_000, 1_000]);
         assert_eq!(wait(backoff, 1, 1.0), Duration::from_millis(50));
+    }
+
+    #[test]
+    fn those_that_conflict_come_apart() {
+        let max = Duration::from_millis(50);
+        let longest = [1, 2, 3, 4, 5, 1_000].map(|times| wait_after_conflict(max, times, 1.0));
+        assert_eq!(longest.map(|wait| wait.as_millis()), [5, 10, 20, 40, 50, 50]);
+        assert_eq!(wait_after_conflict(max, 9, 0.0), Duration::ZERO);
     }
 }

@@ -37,7 +37,10 @@ pub(super) enum Command {
         reply: Reply,
     },
     /// Close all breakers, and deliver whatever an endpoint said.
-    Resume,
+    Resume {
+        /// Whether it was paused.
+        reply: oneshot::Sender<bool>,
+    },
 }
 
 /// Takes the answer to a command, once what it did is durable.

@@ -1,6 +1,7 @@
 //! One delivery: an event, handed to the version that has the traffic, and what
 //! came of it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,9 @@ use crate::state::{Consumption, Error, Store};
 
 /// How much is kept of why a delivery failed, in bytes.
 const MAX_REASON: usize = 4 << 10;
+
+/// How the engine's words for where a guest trapped begin.
+const BACKTRACE: &str = "error while executing at wasm backtrace:";
 
 /// How long a subscription rests when its service could not be reached at all.
 const UNREACHABLE_PAUSE: Duration = Duration::from_millis(100);
@@ -154,7 +158,7 @@ pub(super) async fn to_service(
 
 /// What a delivery without a verdict comes to.
 fn failed(failure: &Failure) -> Ending {
-    let reason = cut(failure, MAX_REASON);
+    let reason = cut(cause_first(&failure.to_string()), MAX_REASON);
     match failure {
         // Its version was replaced: the next one gets it.
         Failure::Drained => Ending::Undelivered { reason, pause: Duration::ZERO },
@@ -172,7 +176,36 @@ fn failed(failure: &Failure) -> Ending {
     }
 }
 
+/// A trap's reason with its cause in its first line and where the guest was in those behind it,
+/// which the engine says the other way round.
+fn cause_first(reason: &str) -> Cow<'_, str> {
+    let Some((before, trap)) = reason.split_once(BACKTRACE) else { return reason.into() };
+    // The cause follows the last frame, whose line has the function's name behind a `!`.
+    let (frames, last) = trap.rsplit_once("\n  ").unwrap_or((trap, ""));
+    let cause = last.split_once('!').and_then(|(_, function)| function.split_once(": "));
+    let Some((_, cause)) = cause else { return reason.into() };
+    let last = last[..last.len() - cause.len()].trim_end_matches(": ");
+    format!("{before}{cause}\n{BACKTRACE}{frames}\n  {last}").into()
+}
+
 fn gone(service: &ServiceName) -> Ending {
     let reason = format!("service {service} is not deployed");
     Ending::Undelivered { reason, pause: UNREACHABLE_PAUSE }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cause_of_a_trap_comes_before_where_it_was() {
+        let frames = "\n    0:   0x1a - guest!core::panic\n    1:   0x2b - guest!<a::B as C>::d";
+        let cause = "wasm trap: wasm `unreachable` instruction executed";
+        let said = format!("the service failed: {BACKTRACE}{frames}: {cause}");
+        let first = format!("the service failed: {cause}\n{BACKTRACE}{frames}");
+        assert_eq!(cause_first(&said), first);
+        for other in ["", "attempt 1 fails", BACKTRACE, first.as_str()] {
+            assert_eq!(cause_first(other), other);
+        }
+    }
 }

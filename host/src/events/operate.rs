@@ -12,13 +12,13 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde_json::value::RawValue;
 
 use super::command::{COMMAND_PATIENCE, Refusal};
-use super::engine::{Events, PrepareError, Shown};
+use super::engine::{Events, Name, PrepareError, Shown};
 use super::subscriber::Subscriber;
 use crate::bus::BusError;
 use crate::name::ServiceName;
 use crate::state::{self, Store};
 
-pub use change::{Replay, ReplayFrom};
+pub use change::{Dropped, Replay, ReplayFrom, Resumed};
 pub use dead_letters::{DeadLetterId, DeadLetterPage, DeadLetterView, DeadLettersOf, Unread};
 pub use held::{HeldPage, HeldView};
 pub use log::{EventPage, EventView, Wanted};
@@ -34,6 +34,15 @@ pub enum OperateError {
     /// No such subscription.
     #[error("there is no subscription {0}: `hotdock events subscriptions` lists them")]
     NoSubscription(String),
+    /// It only holds events.
+    #[error(
+        "{0} is gone: no version that serves wants it. Deploy one that does, and what it holds is \
+         delivered, or drop it (`hotdock events drop`)"
+    )]
+    Gone(String),
+    /// It has no dispatcher yet.
+    #[error("{0} has not started yet: ask again")]
+    Starting(String),
     /// No such service is deployed.
     #[error("there is no service {0}")]
     NoService(String),
@@ -59,8 +68,17 @@ pub enum OperateError {
     #[error("{0}: {1}")]
     Refused(String, Refusal),
     /// Nobody would handle it.
-    #[error("the dead letter is of {0}, which no version that serves subscribes to")]
+    #[error(
+        "the dead letter is of {0}, which no version that serves subscribes to: deploy one that \
+         does, or drop the dead letter"
+    )]
     Unwanted(String),
+    /// There is no such webhook any more.
+    #[error(
+        "the dead letter is of {0}, and hotdock.toml has no such webhook any more: put it back and \
+         have the host read it (SIGHUP), or drop the dead letter"
+    )]
+    NoWebhook(String),
     /// It waits already.
     #[error("an event at position {1} waits in {0} already: skip or retry that one")]
     Waiting(String, u64),
@@ -127,6 +145,22 @@ impl Events {
         found.cloned().ok_or_else(|| OperateError::NoSubscription(name.to_owned()))
     }
 
+    /// The same of one that is to do something; says why it does not where it is known but not at
+    /// work.
+    async fn find_at_work(&self, name: &str) -> Result<Shown, OperateError> {
+        let unknown = match self.find(name) {
+            Ok(shown) => return Ok(shown),
+            Err(unknown) => unknown,
+        };
+        let mirrors = self.inner.bus.mirrors().await?;
+        let is_known = mirrors.iter().any(|row| row.subscription == name);
+        Err(match is_known {
+            false => unknown,
+            true if self.is_wanted(name) => OperateError::Starting(name.to_owned()),
+            true => OperateError::Gone(name.to_owned()),
+        })
+    }
+
     /// Whether a version that serves, or the operator, wants the subscription, or
     /// the one that it is a replay of.
     fn is_wanted(&self, name: &str) -> bool {
@@ -151,6 +185,13 @@ impl Events {
             .map(|service| Arc::clone(&service.store))
             .ok_or_else(|| OperateError::NoService(service.to_string()))
     }
+}
+
+/// What `<service>/<subscription>` names; none where it cannot be a name.
+fn parsed(full: &str) -> Option<Name> {
+    let (service, subscription) = full.split_once('/')?;
+    let service = ServiceName::of_subscriber(service).ok()?;
+    Some(Name { service, subscription: Arc::from(subscription) })
 }
 
 /// A time in ms since 1970, as RFC 3339 writes it.

@@ -107,8 +107,7 @@ async fn until_relayed(
     while let Err(error) = relay(bus, store, source).await {
         // Each kind once, however often it is tried.
         if warned.replace(error.kind()) != Some(error.kind()) {
-            let service = store.service();
-            tracing::warn!(service, %error, "published events wait for the bus");
+            warn(store.service(), &error);
         }
         if let RelayError::Bus(BusError::NotAbove { sequence, last }) = error {
             stop_for_good(store, source.as_ref(), sequence, last).await;
@@ -128,6 +127,23 @@ async fn until_relayed(
         tracing::info!(service = store.service(), "all published events are on the bus");
     }
     true
+}
+
+/// Says why nothing is relayed. Of a store that cannot be read it is not known whether anything
+/// was published.
+fn warn(service: &str, error: &RelayError) {
+    match error {
+        RelayError::Bus(error) => {
+            tracing::warn!(service, %error, "published events wait for the bus");
+        }
+        RelayError::Store(error) => tracing::warn!(
+            service,
+            %error,
+            "its store cannot be used: its requests that need it fail, and what it may have \
+             published waits; it is tried again, and if the file is damaged, stop the host and \
+             bring it back from a copy"
+        ),
+    }
 }
 
 /// Brings all that is committed to the bus.

@@ -139,6 +139,11 @@ impl Status {
         *lock(&self.last_error) = Some(reason.to_owned());
     }
 
+    /// What was wrong is no more.
+    pub(super) fn forget_error(&self) {
+        *lock(&self.last_error) = None;
+    }
+
     /// An event was given up, and is a dead letter where it is `kept`.
     pub(super) fn count_given_up(&self, kept: bool) {
         self.given_up.fetch_add(1, Ordering::Relaxed);

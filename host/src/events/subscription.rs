@@ -17,8 +17,10 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::backoff;
 use super::command::Command;
 use super::delivery::{Attempt, Ending};
 use super::held::{Held, Waiting};
@@ -195,10 +197,17 @@ impl Dispatcher {
             self.lanes.begin(&attempt.origin);
             self.under_way += 1;
             let (parts, tell) = (Arc::clone(&self.parts), self.tell.clone());
+            let (longest, conflicts) = (self.settings.backoff.max, self.conflicts(&attempt));
             tokio::spawn(async move {
                 let attempted = AssertUnwindSafe(parts.attempt(&mut attempt, slot)).catch_unwind();
                 // Whatever it held was given back, and it is an attempt as any other.
                 let ending = attempted.await.unwrap_or_else(|_| Ending::panicked());
+                if let Ending::Conflicted(_) = ending {
+                    let random = fastrand::f64();
+                    let wait = backoff::wait_after_conflict(longest, conflicts + 1, random);
+                    // Its key waits with it, and nothing else.
+                    _ = attempt.stop.run_until_cancelled(sleep(wait)).await;
+                }
                 // The dispatcher waits for it, so it is there.
                 let _ = tell.send(News::Ended(attempt, ending));
             });
@@ -247,6 +256,11 @@ impl Dispatcher {
                 "held events were due too late: they are due now"
             );
         }
+    }
+
+    /// How often in a row an event's deliveries have conflicted with others.
+    fn conflicts(&self, attempt: &Attempt) -> u32 {
+        self.conflicts.get(&attempt.position).copied().unwrap_or_default()
     }
 
     fn may_start(&self) -> bool {

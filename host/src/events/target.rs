@@ -44,10 +44,11 @@ impl Target {
         Ok(Some((webhook::GONE, webhook::GONE_PAUSE)))
     }
 
-    /// Delivers again, whatever an endpoint said.
-    pub(super) fn wake(&self) {
-        if let Self::Webhook(target) = self {
-            target.wake();
+    /// Delivers again, whatever an endpoint said. Returns whether it was sent nothing until now.
+    pub(super) fn wake(&self) -> bool {
+        match self {
+            Self::Service { .. } => false,
+            Self::Webhook(target) => target.wake(),
         }
     }
 

@@ -216,18 +216,26 @@ impl WebhookTarget {
         self.warn_once(GONE);
     }
 
-    /// Sends again, whatever the endpoint said.
-    pub(super) fn wake(&self) {
-        self.gone.store(false, Ordering::Relaxed);
-        *self.rest.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    /// Sends again, whatever the endpoint said. Returns whether it was sent nothing until now.
+    pub(super) fn wake(&self) -> bool {
+        let was_gone = self.gone.swap(false, Ordering::Relaxed);
+        let rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner).take();
         *self.warned.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let rested = rest.is_some_and(|(until, _)| until > Instant::now());
+        if was_gone || rested {
+            tracing::info!(webhook = self.config.name, "it is sent events again: it was resumed");
+        }
+        was_gone || rested
     }
 
     /// Takes note of what a delivery came to.
     fn note(&self, outcome: &WebhookOutcome) {
         match outcome {
             WebhookOutcome::Delivered => {
-                *self.warned.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                let warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner).take();
+                if warned.is_some() {
+                    tracing::info!(webhook = self.config.name, "it is sent events again");
+                }
             }
             WebhookOutcome::Wait { reason, pause } => self.rest_for(*pause, reason),
             WebhookOutcome::Blocked(reason) => {

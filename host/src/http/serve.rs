@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::Response;
 use http::request::Parts;
+use tokio::sync::Semaphore;
 
 use super::client::Client;
 use super::judged::Judged;
@@ -55,6 +56,14 @@ impl Asker<'_> {
         match self {
             Self::Client(_) => None,
             Self::Service { lineage, .. } => Some(Box::new(lineage.clone())),
+        }
+    }
+
+    /// The permit of this service that an invocation holds which waits for the answer.
+    fn permit_of(self, service: &ServiceName) -> Option<Arc<Semaphore>> {
+        match self {
+            Self::Client(_) => None,
+            Self::Service { lineage, .. } => lineage.permit_of(service),
         }
     }
 
@@ -133,7 +142,16 @@ pub(super) async fn serve(
                 return Err(Problem::too_many_uploads(&service.name));
             };
             // Boxed, so that those who needn't wait don't carry it.
-            Box::pin(admit(&service, upload, &body, expects_continue, limits.deadline)).await
+            let admitted = admit(&service, upload, &body, expects_continue, limits.deadline);
+            let lent = Permit::lent(asker.permit_of(&service.name));
+            Box::pin(async {
+                tokio::select! {
+                    biased;
+                    permit = lent => Some(permit),
+                    admitted = admitted => admitted,
+                }
+            })
+            .await
         }
     };
     // No service has to make anything of half a body that is known to be no more.

@@ -318,7 +318,10 @@ impl<W: Work> Runs<W> {
         transaction.count_against(&budget);
         // Most call nobody, and have nothing to hand on.
         let calls = self.version.calls();
-        let lineage = calls.then(|| Box::new(self.work.lineage(self.deadline)));
+        let lineage = calls.then(|| {
+            let lineage = self.work.lineage(self.deadline);
+            Box::new(lineage.through(&self.version.id.service))
+        });
         let occasion = self.work.occasion(self.keys.clone(), lineage);
         let exchange = Exchange::new(transaction, self.work.body().clone(), occasion);
         let pool = &self.version.pool;

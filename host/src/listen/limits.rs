@@ -55,6 +55,17 @@ impl ConnectionLimits {
         }
     }
 
+    /// The same for fewer connections in all, of which one address has the same part.
+    pub(super) fn at_most(self, max_connections: usize) -> Self {
+        if max_connections >= self.max_connections {
+            return self;
+        }
+        let part = self.max_per_address as u128 * max_connections as u128;
+        let part = part.div_ceil(self.max_connections.max(1) as u128);
+        let max_per_address = usize::try_from(part).unwrap_or(max_connections).max(1);
+        Self { max_connections, max_per_address, ..self }
+    }
+
     /// Those of the admin listener.
     #[must_use]
     pub fn admin(limits: &HttpLimits) -> Self {
@@ -66,5 +77,25 @@ impl ConnectionLimits {
             exempt: Arc::default(),
             ..Self::public(limits)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_the_same_part_of_fewer() {
+        let limits = HttpLimits {
+            max_connections: 10_000,
+            max_connections_per_address: 2_500,
+            ..HttpLimits::default()
+        };
+        let fewer = ConnectionLimits::public(&limits).at_most(160);
+        assert_eq!((fewer.max_connections, fewer.max_per_address), (160, 40));
+        let one = ConnectionLimits::public(&limits).at_most(1);
+        assert_eq!((one.max_connections, one.max_per_address), (1, 1));
+        let all = ConnectionLimits::public(&limits).at_most(20_000);
+        assert_eq!((all.max_connections, all.max_per_address), (10_000, 2_500));
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::clock::now;
+use super::clock::{Ms, now};
 use super::limits::ConnectionLimits;
 use super::metrics::Counts;
 use super::state::{End, State};
@@ -18,6 +18,9 @@ use crate::config::site;
 /// Which part of all that may be goes at once, where some have to: looking for them takes as
 /// long for one as for many.
 const GOES_AT_ONCE: usize = 100;
+
+/// How long a connection has to ask for something before it is one that never asked.
+const TIME_TO_ASK: Ms = 250;
 
 /// A listener's connections.
 #[derive(Debug)]
@@ -174,16 +177,18 @@ impl Places {
 
 impl Taken {
     /// Lets so many go at the most that do nothing: first those that never asked for anything,
-    /// proxies last, and the oldest first.
+    /// though they had time to, proxies last, and the oldest first.
     fn let_go(&mut self, count: usize, of: Option<Ipv6Addr>) -> usize {
         let candidates = self
             .seats
             .iter()
             .filter(|(_, taker)| !taker.goes && of.is_none_or(|site| site == taker.site));
+        let now = now();
         let mut idle: Vec<_> = candidates
             .filter_map(|(number, taker)| {
                 let (has_asked, since) = taker.state.dispensable()?;
-                Some(((taker.is_exempt, has_asked, since), *number))
+                let had_no_time = !has_asked && now.saturating_sub(since) < TIME_TO_ASK;
+                Some(((taker.is_exempt, had_no_time, has_asked, since), *number))
             })
             .collect();
         let count = count.min(idle.len());
@@ -228,6 +233,8 @@ impl Drop for Seat {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::state::Protocol;
     use super::*;
     use crate::config::HttpLimits;
@@ -259,6 +266,7 @@ mod tests {
             state.begin();
         }
         asked.ended();
+        had_time();
         let (next, of_next) = come(&places, "192.0.2.4");
         assert!(of_next.is_ok());
         assert_eq!((silent.end(), asked.end(), busy.end()), (End::Place, End::No, End::No));
@@ -272,6 +280,27 @@ mod tests {
         drop((all, of_next, of_last));
         assert!(come(&places, "192.0.2.5").1.is_ok());
         assert_eq!(places.open(), 0);
+    }
+
+    /// Waits until those who came before had time to ask.
+    fn had_time() {
+        let since = now();
+        while now() < since + TIME_TO_ASK {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    #[test]
+    fn who_just_came_stays_and_who_asked_before_makes_room() {
+        let places = places(2, 2);
+        let (asked, _seat) = come(&places, "192.0.2.1");
+        asked.speaks(Protocol::Http1);
+        asked.begin();
+        asked.ended();
+        let (fresh, _seat) = come(&places, "192.0.2.2");
+        let (_, next) = come(&places, "192.0.2.3");
+        assert!(next.is_ok());
+        assert_eq!((asked.end(), fresh.end()), (End::Place, End::No));
     }
 
     #[test]

@@ -20,6 +20,16 @@ pub struct Cron {
     zone: Tz,
 }
 
+/// The fields of an expression, in order, with what they have.
+const FIELDS: [&str; 6] = [
+    "seconds (0 to 59)",
+    "minutes (0 to 59)",
+    "hours (0 to 23)",
+    "days of the month (1 to 31)",
+    "months (1 to 12, or JAN to DEC)",
+    "days of the week (0 to 7, or SUN to SAT)",
+];
+
 /// Why a schedule cannot be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CronError {
@@ -48,8 +58,8 @@ impl Cron {
         let parser =
             CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build();
         let pattern = parser.parse(text).map_err(|error| {
-            let reason = error.to_string();
-            CronError::Pattern(reason.trim_end_matches('.').to_owned())
+            let said = error.to_string();
+            CronError::Pattern(reason(&parser, text, said.trim_end_matches('.')))
         })?;
         let cron = Self { text: text.to_owned(), pattern, zone };
         cron.next_after(0).ok_or(CronError::Never)?;
@@ -75,6 +85,24 @@ impl Cron {
     fn second(&self, time: u64) -> Option<DateTime<Tz>> {
         let seconds = i64::try_from(time / 1_000).ok()?;
         Some(DateTime::from_timestamp_secs(seconds)?.with_timezone(&self.zone))
+    }
+}
+
+/// Why an expression is none, naming its field; what the crate says where no field is wrong alone.
+fn reason(parser: &CronParser, text: &str, said: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let count = words.len();
+    let Some(first) = FIELDS.len().checked_sub(count).filter(|first| *first <= 1) else {
+        return format!("five fields are expected, or six with the seconds first; found: {count}");
+    };
+    let is_wrong = |at: usize| {
+        let mut alone = vec!["*"; count];
+        alone[at] = words[at];
+        parser.parse(&alone.join(" ")).is_err()
+    };
+    match (0..count).find(|at| is_wrong(*at)) {
+        Some(at) => format!("its {} cannot be `{}`", FIELDS[first + at], words[at]),
+        None => said.to_owned(),
     }
 }
 

@@ -130,7 +130,8 @@ pub fn service_name(stem: &str) -> Result<ServiceName, InvalidServiceName> {
 }
 
 fn name_from(stem: &str) -> Result<ServiceName, String> {
-    service_name(stem).map_err(|error| {
+    // Where it is wrong, it is told as it is written.
+    service_name(stem).or_else(|_| stem.parse::<ServiceName>()).map_err(|error| {
         format!(
             "{error}; rename `{stem}.wasm`, or name the service in its manifest (`[service] name`)"
         )

@@ -20,6 +20,10 @@ const MAX_SCHEDULES: usize = 100;
 /// How long a schedule's name may be, in bytes.
 const MAX_NAME_BYTES: usize = 128;
 
+/// What `cron` and `time-zone` are taken for where they are wrong, to look at the rest.
+const DAILY: &str = "0 0 * * *";
+const UTC: &str = "UTC";
+
 /// An event at given times.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Schedule {
@@ -118,9 +122,11 @@ fn schedule(
     let data = fields.take("data").and_then(|field| data(&field, problems));
     let key = fields.take("key").and_then(|field| field.text(problems)).map(str::to_owned);
     fields.finish(problems);
+    // Its event is looked at also where the rest of it is wrong.
+    let is_whole = name.is_some() && cron.is_some();
     let schedule = Schedule {
-        name: name?,
-        cron: cron?,
+        name: name.unwrap_or_else(|| "any".to_owned()),
+        cron: cron.unwrap_or_else(|| Cron::parse(DAILY, UTC).expect("it ticks every day")),
         event_type: event_type?.to_owned(),
         missed: missed.unwrap_or_default(),
         data,
@@ -131,7 +137,7 @@ fn schedule(
         let message = format!("no event of `[[schedule]]` can be published: {error}");
         problems.report(type_field.as_ref().map_or(span, |field| &field.span), message);
     }
-    Some(schedule)
+    is_whole.then_some(schedule)
 }
 
 fn name(field: &Field<'_, '_>, problems: &mut Problems<'_>) -> Option<String> {
@@ -163,19 +169,24 @@ fn cron(
     zone: Option<&Field<'_, '_>>,
     problems: &mut Problems<'_>,
 ) -> Option<Cron> {
-    let text = field.text(problems)?;
-    let zone_text = zone.map_or(Some("UTC"), |zone| zone.text(problems))?;
-    Cron::parse(text, zone_text)
-        .map_err(|error| match (error, zone) {
-            (error @ super::CronError::Zone, Some(zone)) => {
-                zone.report(problems, format_args!("has `{zone_text}`: {error}"));
-            }
-            (error, _) => field.report(
-                problems,
-                format_args!("has `{text}`, which is no schedule such as \"30 3 * * *\": {error}"),
-            ),
-        })
-        .ok()
+    let text = field.text(problems);
+    let zone_text = zone.map_or(Some(UTC), |zone| zone.text(problems));
+    // Each is looked at also where the other one is wrong.
+    let zone_error = zone_text.and_then(|zone| Cron::parse(DAILY, zone).err());
+    if let (Some(error), Some(zone)) = (&zone_error, zone) {
+        let name = zone_text.unwrap_or_default();
+        zone.report(problems, format_args!("has `{name}`: {error}"));
+    }
+    let text = text?;
+    let known_zone = zone_text.filter(|_| zone_error.is_none());
+    match Cron::parse(text, known_zone.unwrap_or(UTC)) {
+        Ok(cron) => known_zone.map(|_| cron),
+        Err(error) => {
+            let rule = "which is no schedule such as \"30 3 * * *\"";
+            field.report(problems, format_args!("has `{text}`, {rule}: {error}"));
+            None
+        }
+    }
 }
 
 fn data(field: &Field<'_, '_>, problems: &mut Problems<'_>) -> Option<String> {

@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::request::Parts;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -94,6 +95,17 @@ pub(crate) struct Lineage {
     pub(crate) trace: Option<String>,
     /// Its place in the traffic.
     pub(crate) place: Place,
+    /// The invocations that wait for it, the next first.
+    pub(crate) waiting: Option<Arc<Waiting>>,
+}
+
+/// An invocation that waits for those that it calls, and holds a permit of its service meanwhile.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    service: ServiceName,
+    /// Its permit, which those that come back to its service may run by, one at a time.
+    permit: Arc<Semaphore>,
+    before: Option<Arc<Waiting>>,
 }
 
 /// What decides which version of a service a call goes to.
@@ -191,6 +203,26 @@ impl NotReturned {
 impl Lineage {
     /// Of what begins with this invocation.
     pub(crate) fn first(deadline: Instant, place: Place) -> Self {
-        Self { deadline, depth: 0, trace: None, place }
+        Self { deadline, depth: 0, trace: None, place, waiting: None }
+    }
+
+    /// Of what an invocation of this service calls.
+    pub(crate) fn through(self, service: &ServiceName) -> Self {
+        let (service, before) = (service.clone(), self.waiting);
+        let waiting = Waiting { service, permit: Arc::new(Semaphore::new(1)), before };
+        Self { waiting: Some(Arc::new(waiting)), ..self }
+    }
+
+    /// The permit of this service that an invocation holds which waits for this one: all of
+    /// them may be held so, and none would ever be free.
+    pub(crate) fn permit_of(&self, service: &ServiceName) -> Option<Arc<Semaphore>> {
+        let mut next = self.waiting.as_ref();
+        while let Some(waiting) = next {
+            if waiting.service == *service {
+                return Some(Arc::clone(&waiting.permit));
+            }
+            next = waiting.before.as_ref();
+        }
+        None
     }
 }

@@ -114,6 +114,17 @@ pub enum RuntimeError {
     Load(wasmtime::Error),
 }
 
+impl RuntimeError {
+    /// What the system said, where it is that.
+    #[must_use]
+    pub fn of_system(&self) -> Option<&std::io::Error> {
+        match self {
+            Self::Engine(error) | Self::Load(error) => error.downcast_ref(),
+            Self::SlowLane(error) => Some(error),
+        }
+    }
+}
+
 impl std::fmt::Debug for Runtime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Runtime").field("free_slots", &self.inner.slots.free()).finish()

@@ -1,5 +1,6 @@
 //! Admission: how many of a service's invocations run and how many wait.
 
+use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -39,6 +40,14 @@ pub struct Permit {
 pub struct Line(Arc<Semaphore>);
 
 impl Permit {
+    /// The permit of an invocation that waits for this one, as soon as no other runs by it;
+    /// never where there is none.
+    pub async fn lent(by: Option<Arc<Semaphore>>) -> Self {
+        let Some(by) = by else { return pending().await };
+        let permit = by.acquire_owned().await.expect("the semaphore is never closed");
+        Self { permit }
+    }
+
     /// The line that it came from.
     #[must_use]
     pub fn line(&self) -> Line {

@@ -102,6 +102,15 @@ pub struct HeldEntry {
     pub bytes: usize,
 }
 
+/// How much waits in a subscription.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HeldCount {
+    /// Events that wait.
+    pub held: usize,
+    /// Keys whose first event waits for an operator.
+    pub parked: usize,
+}
+
 /// Does what is settled as a member of the open group.
 fn settle(writer: &mut Writer, settlements: &[Settlement]) -> Result<(), Error> {
     for settlement in settlements {
@@ -216,17 +225,16 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<HeldEntry>, Error> {
         let subscription = Arc::clone(subscription);
-        self.read(move |connection| {
-            connection
-                .prepare_cached(
-                    "SELECT position, key, attempts, due_at, parked, reason,
-                            coalesce(source, 'outside'), octet_length(event) FROM _held
-                     WHERE subscription = ?1 AND position > ?2 ORDER BY position LIMIT ?3",
-                )?
-                .query_map((subscription, after, limit), held_entry)?
-                .collect()
-        })
-        .await
+        self.read(move |connection| held_in(connection, &subscription, after, limit)).await
+    }
+
+    /// How much waits in a subscription.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn held_count(self: &Arc<Self>, subscription: &Arc<str>) -> Result<HeldCount, Error> {
+        let subscription = Arc::clone(subscription);
+        self.read(move |connection| held_count_in(connection, &subscription)).await
     }
 
     /// A held event.
@@ -257,6 +265,36 @@ impl Store {
         })?;
         Ok(event.map(Arc::new))
     }
+}
+
+pub(super) fn held_in(
+    connection: &Connection,
+    subscription: &str,
+    after: u64,
+    limit: usize,
+) -> rusqlite::Result<Vec<HeldEntry>> {
+    connection
+        .prepare_cached(
+            "SELECT position, key, attempts, due_at, parked, reason,
+                    coalesce(source, 'outside'), octet_length(event) FROM _held
+             WHERE subscription = ?1 AND position > ?2 ORDER BY position LIMIT ?3",
+        )?
+        .query_map((subscription, after, limit), held_entry)?
+        .collect()
+}
+
+pub(super) fn held_count_in(
+    connection: &Connection,
+    subscription: &str,
+) -> rusqlite::Result<HeldCount> {
+    // Beside `min`, SQLite takes `parked` from the row that has it: the first of its key.
+    connection
+        .prepare_cached(
+            "SELECT coalesce(sum(events), 0), coalesce(sum(parked), 0) FROM (
+                 SELECT count(*) AS events, parked, min(position) FROM _held
+                 WHERE subscription = ?1 GROUP BY key)",
+        )?
+        .query_row([subscription], |row| Ok(HeldCount { held: row.get(0)?, parked: row.get(1)? }))
 }
 
 fn held_entry(row: &Row<'_>) -> rusqlite::Result<HeldEntry> {

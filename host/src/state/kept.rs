@@ -8,6 +8,7 @@ use rusqlite::Connection;
 
 use super::dead::{DeadLetter, DeadLetters, dead_counts_in, dead_letter_in, dead_letters_in};
 use super::error::Error;
+use super::held::{HeldCount, HeldEntry, held_count_in, held_in};
 use crate::failpoint;
 use crate::keeper::Keeper;
 use crate::name::ServiceName;
@@ -86,6 +87,35 @@ impl KeptStores {
     /// When the file cannot be read.
     pub async fn dead_counts(&self, service: &ServiceName) -> Result<Vec<(String, u64)>, Error> {
         self.look(service, dead_counts_in).await
+    }
+
+    /// As [`Store::held`](super::Store::held).
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn held(
+        &self,
+        service: &ServiceName,
+        subscription: &Arc<str>,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<HeldEntry>, Error> {
+        let subscription = Arc::clone(subscription);
+        let look = move |connection: &Connection| held_in(connection, &subscription, after, limit);
+        self.look(service, look).await
+    }
+
+    /// As [`Store::held_count`](super::Store::held_count).
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn held_count(
+        &self,
+        service: &ServiceName,
+        subscription: &Arc<str>,
+    ) -> Result<HeldCount, Error> {
+        let subscription = Arc::clone(subscription);
+        self.look(service, move |connection| held_count_in(connection, &subscription)).await
     }
 
     async fn look<T: Default + Send + 'static>(

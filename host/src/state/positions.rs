@@ -35,7 +35,13 @@ pub fn last_position(folder: &Path) -> u64 {
     let stores = paths.filter(|path| path.extension().is_some_and(|extension| extension == "db"));
     let last = |path: PathBuf| {
         last_position_at(&path).unwrap_or_else(|error| {
-            tracing::warn!(path = %path.display(), %error, "its positions cannot be read");
+            tracing::warn!(
+                path = %path.display(),
+                %error,
+                "this store cannot be read: what needs it fails, and how far the bus had come is \
+                 not known from it; if its service is still deployed, stop the host and bring the \
+                 file back from a copy, or run the newer hotdock that made it"
+            );
             0
         })
     };

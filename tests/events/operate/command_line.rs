@@ -102,6 +102,46 @@ async fn an_operator_sees_and_decides_by_command_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_cause_of_a_trap_is_all_that_a_table_has_of_it() {
+    let host = consumer_as(&MANIFEST.replace("attempts = 2", "attempts = 1")).await;
+    publish(&host, json!([event("a", json!([{"do": "trap"}]))])).await;
+    until(&host, SUBSCRIPTION, "held", json!(1)).await;
+    let of = ["-s", "consumer/test.>"];
+    for table in [vec!["held", of[0], of[1]], vec!["subscriptions"]] {
+        let shown = done(&host, &table);
+        assert!(shown.contains("wasm trap: ") && !shown.contains("backtrace"), "{shown}");
+    }
+    let held = json_lines(&done(&host, &["held", "--json", of[0], of[1]]));
+    let reason = held[0]["reason"].as_str().expect("a reason");
+    let (first, place) = reason.split_once('\n').expect("where it was, behind the cause");
+    assert!(first.contains("wasm trap: ") && place.contains("wasm backtrace:"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_operator_did_is_in_the_log() {
+    let host = consumer_as(MANIFEST).await;
+    publish(&host, json!([hopeless("a"), hopeless("b")])).await;
+    until(&host, SUBSCRIPTION, "dead", json!(2)).await;
+    done(&host, &["dead", "retry", "consumer/1"]);
+    done(&host, &["dead", "drop", "consumer/2"]);
+    let said = done(&host, &["resume", "-s", "consumer/test.>"]);
+    assert!(said.contains("it was not paused"), "{said}");
+    done(&host, &["replay", "--from", "1", "-s", "consumer/test.>"]);
+    for line in [
+        "dead letter consumer/1 is delivered again",
+        "dead letter consumer/2 is dropped",
+        "resumed, though it was not paused",
+        "replays up to position 2",
+    ] {
+        host.until_logged(line).await;
+        let log = host.log();
+        let logged = log.lines().find(|logged| logged.contains(line)).expect("it is there");
+        assert!(logged.contains("\"service\":\"consumer\""), "{logged}");
+        assert!(logged.contains("\"who\":"), "{logged}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn exit_codes_tell_scripts_what_was_wrong() {
     let host = consumer_as(MANIFEST).await;
     for (arguments, code, says) in [

@@ -7,7 +7,7 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 
 use super::{SUBSCRIPTION, consumer_as, delete, get, post, refused, state_series, until};
-use crate::deploy::operator::ask;
+use crate::deploy::operator::{ask, hotdock};
 use crate::events::{event, publish, until_value, value};
 use crate::harness::{Host, component, eventually};
 
@@ -45,6 +45,7 @@ async fn a_parked_event_is_skipped_or_retried_and_its_key_goes_on() {
     let behind = ask(&host, Method::POST, &retry, json!({"position": 2})).await;
     refused(&behind, 409, "position 1");
     assert_eq!(post(&host, &skip, json!({"position": 1})).await.status, 204);
+    host.until_logged("\"message\":\"a held event is skipped\"").await;
     until_value(&host, "logs", "l", "behind ").await;
     until(&host, SUBSCRIPTION, "state", json!("running")).await;
     for path in [&skip, &retry] {
@@ -114,11 +115,46 @@ async fn a_pause_is_ended_by_an_operator() {
     assert!(status["oldest_age_ms"].is_u64(), "{status}");
     // The last of them may be on its way there: it would wait from then on.
     until(&host, SUBSCRIPTION, "held", json!(5)).await;
-    assert_eq!(post(&host, &format!("{SUBSCRIPTION}/resume"), Value::Null).await.status, 204);
+    let resume = format!("{SUBSCRIPTION}/resume");
+    assert_eq!(post(&host, &resume, Value::Null).await.json(), json!({"was_paused": true}));
+    host.until_logged("\"message\":\"resumed\"").await;
     until(&host, SUBSCRIPTION, "state", json!("running")).await;
     host.until_metric(&state_series("test.>", "running"), 1).await;
     // It is delivered at once, and not after that hour.
     until(&host, SUBSCRIPTION, "delivered", json!(5)).await;
+    assert_eq!(post(&host, &resume, Value::Null).await.json(), json!({"was_paused": false}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_subscription_that_is_gone_holds_is_counted_listed_and_dropped_with_it() {
+    let mut host = consumer_as(&parking(1)).await;
+    let fails = json!([{"do": "fail", "times": 1}]);
+    publish(&host, json!([event("a", fails.clone()), event("a", json!([])), event("b", fails)]))
+        .await;
+    until(&host, SUBSCRIPTION, "held", json!(3)).await;
+    until(&host, SUBSCRIPTION, "parked", json!(2)).await;
+    let held = async |host: &Host| get(host, &format!("{SUBSCRIPTION}/held?limit=2")).await.json();
+    let before = held(&host).await;
+    assert_eq!(before["next"], 2, "{before}");
+    assert_eq!(delete(&host, "/v1/services/consumer").await.status, 204);
+    for restarted in [false, true] {
+        if restarted {
+            host.kill();
+            host.start().await;
+        }
+        until(&host, SUBSCRIPTION, "state", json!("gone")).await;
+        until(&host, SUBSCRIPTION, "held", json!(3)).await;
+        until(&host, SUBSCRIPTION, "parked", json!(2)).await;
+        assert_eq!(held(&host).await, before, "restarted: {restarted}");
+    }
+    let skip = format!("{SUBSCRIPTION}/skip");
+    let skipped = ask(&host, Method::POST, &skip, json!({"position": 1})).await;
+    refused(&skipped, 409, "no version that serves wants it");
+    let dropped = hotdock(&host, &["events", "drop", "-s", "consumer/test.>"]);
+    let said = String::from_utf8(dropped.stdout).expect("text");
+    assert_eq!(said, "consumer/test.>: it is gone, and with it the 3 it held\n");
+    host.until_logged("dropped with 3 held events").await;
+    refused(&get(&host, &format!("{SUBSCRIPTION}/held")).await, 404, "consumer/test.>");
 }
 
 #[tokio::test]
@@ -131,7 +167,7 @@ async fn a_subscription_that_no_version_wants_is_gone_until_it_is_dropped() {
     host.until_version("consumer", 2).await;
     until(&host, path, "state", json!("gone")).await;
     host.until_metric(&state_series("other", "gone"), 1).await;
-    assert_eq!(delete(&host, path).await.status, 204);
+    assert_eq!(delete(&host, path).await.json(), json!({"held": 0}));
     refused(&get(&host, path).await, 404, "consumer/other");
     refused(&delete(&host, path).await, 404, "consumer/other");
 
@@ -142,7 +178,7 @@ async fn a_subscription_that_no_version_wants_is_gone_until_it_is_dropped() {
         (status["state"] == "gone").then_some(())
     })
     .await;
-    assert_eq!(delete(&host, SUBSCRIPTION).await.status, 204);
+    assert_eq!(delete(&host, SUBSCRIPTION).await.status, 200);
     let list = get(&host, "/v1/subscriptions").await.json();
     assert_eq!(list, json!({"subscriptions": []}));
 }
@@ -164,7 +200,7 @@ async fn a_subscription_that_was_dropped_while_its_service_was_gone_begins_anew(
     };
     let meanwhile = outside("meanwhile", "1").to_string();
     assert_eq!(send_structured(&host, meanwhile).await, 202);
-    assert_eq!(delete(&host, SUBSCRIPTION).await.status, 204);
+    assert_eq!(delete(&host, SUBSCRIPTION).await.status, 200);
     host.kill();
     host.start().await;
     let (wasm, _) = component("consumer");

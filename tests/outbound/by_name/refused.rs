@@ -1,9 +1,12 @@
 //! Requests by name that are refused at once.
 
+use futures_util::future::join_all;
+
 use super::super::{refusal, send};
 use super::{probes, probes_with};
 use crate::harness::client::Client;
-use crate::harness::hello;
+use crate::harness::raw::Raw;
+use crate::harness::{eventually, hello};
 
 const DENIED: &str = "ErrorCode::HttpRequestDenied";
 
@@ -110,12 +113,40 @@ async fn services_ask_one_another_sixteen_deep_and_no_deeper() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_has_no_room_tells_who_asks_by_name() {
-    let limits = "[limits]\nconcurrency = 1\nqueue = 0\n";
-    let host = probes_with(&["probe"], limits).start().await;
-    // Its caller, which is the same service, has the one permit.
-    let sent = send(&host, "http://probe.internal/probe/count", "").await;
+    let limits = "[limits]\nconcurrency = 1\nqueue = 0\ndeadline = \"1m\"\n";
+    let host = probes_with(&["probe3"], limits).start().await;
+    let mut busy = Raw::connect(host.address).await;
+    busy.send("GET /probe3/sleep?ms=60000 HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    eventually("it runs", async || {
+        (host.service("probe3").await["serving"]["leases"] == 1).then_some(())
+    })
+    .await;
+    let sent = send(&host, "http://probe3.internal/probe3/count", "").await;
     assert_eq!(sent["status"], 503, "{sent}");
     let problem = sent["body"].as_str().expect("text");
     assert!(problem.contains("urn:hotdock:problem:overloaded"), "{sent}");
+    drop(busy);
+    host.until_idle().await;
+}
+
+/// All permits are its callers', each of which waits for another.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_asks_itself_waits_for_no_permit_of_those_who_wait_for_it() {
+    let limits = "[limits]\nconcurrency = 2\ndeadline = \"1m\"\n";
+    let host = probes_with(&["probe", "probe3"], limits).start().await;
+    let itself = host.url("/probe/send?url=http://probe.internal/probe/sleep?ms=20");
+    for (client, url) in [
+        (Client::new(), &itself),
+        (Client::h2c(), &itself),
+        (Client::new(), &host.url(&nested(5))),
+        (Client::h2c(), &host.url(&nested(5))),
+    ] {
+        let asked = (0..8).map(|_| client.try_request(http::Method::GET, url, ""));
+        for reply in join_all(asked).await {
+            let reply = reply.expect("an answer");
+            let is_there = reply.status == 200 && !reply.text().contains("error");
+            assert!(is_there, "{url}: {reply:?}");
+        }
+    }
     host.until_idle().await;
 }

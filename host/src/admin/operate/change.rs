@@ -4,15 +4,16 @@
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use chrono::DateTime;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::subscriptions::Named;
 use crate::admin::Admin;
+use crate::admin::condition::asked;
 use crate::admin::problem::{Denied, NotNow, Problem, of_body};
-use crate::events::{Replay, ReplayFrom};
+use crate::events::{Dropped, Replay, ReplayFrom, Resumed};
 
 /// Which event.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -60,10 +61,12 @@ enum Begin {
 pub(super) async fn skip(
     State(admin): State<Admin>,
     Path(named): Path<Named>,
+    headers: HeaderMap,
     which: Result<Json<Which>, JsonRejection>,
 ) -> Result<StatusCode, Problem> {
-    let Which { position } = read(which)?;
+    let (Which { position }, who) = (read(which)?, asked(&headers)?.who);
     admin.events.skip(&named.full(), position).await?;
+    named.log(Some(position), who, "a held event is skipped");
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -88,30 +91,40 @@ pub(super) async fn skip(
 pub(super) async fn retry(
     State(admin): State<Admin>,
     Path(named): Path<Named>,
+    headers: HeaderMap,
     which: Result<Json<Which>, JsonRejection>,
 ) -> Result<StatusCode, Problem> {
-    let Which { position } = read(which)?;
+    let (Which { position }, who) = (read(which)?, asked(&headers)?.who);
     admin.events.retry_held(&named.full(), position).await?;
+    named.log(Some(position), who, "a held event is retried");
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Ends a pause: one that failures in a row began, or that of a webhook whose endpoint
-/// did not consent, or wanted no more events.
+/// Ends a pause: one that failures in a row began, or that of a webhook whose endpoint did not
+/// consent, or wanted no more events. What waits for another attempt is delivered at once.
 #[utoipa::path(post, path = "/v1/subscriptions/{service}/{name}/resume", operation_id = "resume_subscription",
     tag = "events",
     params(Named),
     responses(
-        (status = 204, description = "It delivers again"),
+        (status = 200, description = "It delivers", body = Resumed),
+        (status = 400, description = "A header is wrong", body = Problem,
+         content_type = "application/problem+json"),
         (status = 404, description = "There is no such subscription", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 409, description = "No version that serves wants it", body = Problem,
          content_type = "application/problem+json"),
         Denied, NotNow,
 ))]
 pub(super) async fn resume(
     State(admin): State<Admin>,
     Path(named): Path<Named>,
-) -> Result<StatusCode, Problem> {
-    admin.events.resume(&named.full()).await?;
-    Ok(StatusCode::NO_CONTENT)
+    headers: HeaderMap,
+) -> Result<Json<Resumed>, Problem> {
+    let who = asked(&headers)?.who;
+    let resumed = admin.events.resume(&named.full()).await?;
+    let what = if resumed.was_paused { "resumed" } else { "resumed, though it was not paused" };
+    named.log(None, who, what);
+    Ok(Json(resumed))
 }
 
 /// Delivers what the subscription wants again, up to the newest event there is
@@ -136,20 +149,25 @@ pub(super) async fn resume(
 pub(super) async fn replay(
     State(admin): State<Admin>,
     Path(named): Path<Named>,
+    headers: HeaderMap,
     request: Result<Json<ReplayRequest>, JsonRejection>,
 ) -> Result<(StatusCode, Json<Replay>), Problem> {
-    let ReplayRequest { from } = read(request)?;
+    let (ReplayRequest { from }, who) = (read(request)?, asked(&headers)?.who);
     let replay = admin.events.replay(&named.full(), begin(from)?).await?;
+    let Replay { subscription, from, until } = &replay;
+    named.log(Some(*from), who, &format!("{subscription} replays up to position {until}"));
     Ok((StatusCode::CREATED, Json(replay)))
 }
 
 /// Drops a subscription that no version wants any more, so that the bus doesn't
-/// wait for it; ends a replay.
+/// wait for it, with the events that it holds; ends a replay.
 #[utoipa::path(delete, path = "/v1/subscriptions/{service}/{name}", operation_id = "drop_subscription",
     tag = "events",
     params(Named),
     responses(
-        (status = 204, description = "It is gone"),
+        (status = 200, description = "It is gone", body = Dropped),
+        (status = 400, description = "A header is wrong", body = Problem,
+         content_type = "application/problem+json"),
         (status = 404, description = "There is no such subscription", body = Problem,
          content_type = "application/problem+json"),
         (status = 409, description = "A version that serves wants it", body = Problem,
@@ -159,9 +177,14 @@ pub(super) async fn replay(
 pub(super) async fn remove(
     State(admin): State<Admin>,
     Path(named): Path<Named>,
-) -> Result<StatusCode, Problem> {
-    admin.events.drop_subscription(&named.full()).await?;
-    Ok(StatusCode::NO_CONTENT)
+    headers: HeaderMap,
+) -> Result<Json<Dropped>, Problem> {
+    let who = asked(&headers)?.who;
+    let dropped = admin.events.drop_subscription(&named.full()).await?;
+    let with = dropped.held.filter(|held| *held > 0);
+    let with = with.map(|held| format!(" with {held} held events")).unwrap_or_default();
+    named.log(None, who, &format!("dropped{with}"));
+    Ok(Json(dropped))
 }
 
 /// A body; one that is wrong is 400, whichever way it is.

@@ -2,12 +2,13 @@
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::limit;
+use super::{limit, log_change};
 use crate::admin::Admin;
+use crate::admin::condition::asked;
 use crate::admin::problem::{Denied, NotNow, Problem};
 use crate::events::{DeadLetterId, DeadLetterPage, DeadLetterView, DeadLettersOf};
 use crate::name::ServiceName;
@@ -94,6 +95,8 @@ pub(super) async fn get(
     params(Named),
     responses(
         (status = 200, description = "It is due", body = Retried),
+        (status = 400, description = "A header is wrong", body = Problem,
+         content_type = "application/problem+json"),
         (status = 404, description = "It is not there", body = Problem,
          content_type = "application/problem+json"),
         (status = 409, description = "No version that serves wants it", body = Problem,
@@ -103,8 +106,11 @@ pub(super) async fn get(
 pub(super) async fn retry(
     State(admin): State<Admin>,
     Path(named): Path<Named>,
+    headers: HeaderMap,
 ) -> Result<Json<Retried>, Problem> {
+    let who = asked(&headers)?.who;
     let subscription = admin.events.retry_dead(&named.id()?).await?;
+    named.log(Some(&subscription), who, "is delivered again");
     Ok(Json(Retried { subscription }))
 }
 
@@ -114,6 +120,8 @@ pub(super) async fn retry(
     params(Named),
     responses(
         (status = 204, description = "It is gone"),
+        (status = 400, description = "A header is wrong", body = Problem,
+         content_type = "application/problem+json"),
         (status = 404, description = "It is not there", body = Problem,
          content_type = "application/problem+json"),
         Denied, NotNow,
@@ -121,12 +129,23 @@ pub(super) async fn retry(
 pub(super) async fn remove(
     State(admin): State<Admin>,
     Path(named): Path<Named>,
+    headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
+    let who = asked(&headers)?.who;
     admin.events.drop_dead(&named.id()?).await?;
+    named.log(None, who, "is dropped");
     Ok(StatusCode::NO_CONTENT)
 }
 
 impl Named {
+    /// Has the log say what an operator did to it; `subscription` is `<service>/<subscription>`.
+    fn log(&self, subscription: Option<&str>, who: Option<String>, what: &str) {
+        let Self { service, number } = self;
+        let subscription = subscription.and_then(|full| full.split_once('/')).map(|(_, name)| name);
+        let what = format!("dead letter {service}/{number} {what}");
+        log_change(service, subscription, None, who, &what);
+    }
+
     /// One that cannot be is not there.
     fn id(&self) -> Result<DeadLetterId, Problem> {
         let Self { service, number } = self;

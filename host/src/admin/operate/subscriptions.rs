@@ -5,7 +5,7 @@ use axum::extract::{Path, Query, State};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::limit;
+use super::{limit, log_change};
 use crate::admin::Admin;
 use crate::admin::problem::{Denied, NotNow, Problem};
 use crate::events::{HeldPage, SubscriptionPage, SubscriptionStatus};
@@ -48,6 +48,11 @@ pub(super) struct ByPosition {
 impl Named {
     pub(super) fn full(&self) -> String {
         format!("{}/{}", self.service, self.name)
+    }
+
+    /// Has the log say what an operator did to it, or to an event of it.
+    pub(super) fn log(&self, position: Option<u64>, who: Option<String>, what: &str) {
+        log_change(&self.service, Some(&self.name), position, who, what);
     }
 }
 

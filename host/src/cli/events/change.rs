@@ -63,7 +63,8 @@ pub(super) struct Replay {
     json: bool,
 }
 
-/// Drop a subscription that no version wants any more, or end a replay
+/// Drop a subscription that no version wants any more, with the events that it holds, or end a
+/// replay
 #[derive(Debug, clap::Args)]
 pub(super) struct Drop {
     #[command(flatten)]
@@ -95,8 +96,12 @@ impl Skip {
 impl Resume {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         self.remote.run(async |host| {
-            post(host, &self.subscription, "/resume", &json!({})).await?;
-            said(&format!("{}: it delivers again", self.subscription.name()))
+            let resumed = post(host, &self.subscription, "/resume", &json!({})).await?;
+            let what = match resumed["was_paused"].as_bool() {
+                Some(false) => "it was not paused; what waits for another attempt has it now",
+                _ => "it delivers again",
+            };
+            said(&format!("{}: {what}", self.subscription.name()))
         })
     }
 }
@@ -120,8 +125,13 @@ impl Drop {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         self.remote.run(async |host| {
             let path = self.subscription.path("");
-            host.send(Method::DELETE, &path, &[], Bytes::new()).await?;
-            said(&format!("{}: it is gone", self.subscription.name()))
+            let dropped = host.send(Method::DELETE, &path, &[], Bytes::new()).await?.body;
+            let with = match dropped["held"].as_u64() {
+                Some(0) => String::new(),
+                Some(held) => format!(", and with it the {held} it held"),
+                None => "; its store cannot be read, and what it held goes with it".to_owned(),
+            };
+            said(&format!("{}: it is gone{with}", self.subscription.name()))
         })
     }
 }

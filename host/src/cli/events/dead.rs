@@ -10,7 +10,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::list::print;
-use super::{all, moment, row};
+use super::{all, first_line, moment, row};
 use crate::cli::console;
 use crate::cli::remote::{Host, Remote, segment};
 use crate::escape;
@@ -148,6 +148,8 @@ impl Show {
                 without_data,
                 ..
             } = entry;
+            // Behind the reason, where the guest was when it failed.
+            let (reason, place) = reason.split_once('\n').unwrap_or((reason.as_str(), ""));
             let mut lines = vec![
                 format!("dead letter   {id}"),
                 format!("subscription  {subscription}"),
@@ -161,6 +163,7 @@ impl Show {
                 let why = "not kept: its source has too much here; retry takes it from the bus";
                 lines.push(format!("data          {why}"));
             }
+            lines.extend(place.lines().map(|line| format!("              {line}")));
             lines.extend(pretty(entry.event).lines().map(|line| escape::json(line).into_owned()));
             console::lines(&lines)?;
             Ok(ExitCode::SUCCESS)
@@ -228,8 +231,8 @@ fn in_rows(entries: &[Box<RawValue>]) -> Result<Vec<String>, serde_json::Error> 
             entry.attempts.to_string(),
             moment(&entry.died_at),
             match entry.without_data {
-                true => format!("{} (its data was not kept)", entry.reason),
-                false => entry.reason,
+                true => format!("{} (its data was not kept)", first_line(&entry.reason)),
+                false => first_line(&entry.reason).to_owned(),
             },
         ]);
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Subscription, all, moment, row};
+use super::{Subscription, all, first_line, moment, row};
 use crate::cli::console;
 use crate::cli::remote::Remote;
 
@@ -108,7 +108,8 @@ fn subscriptions(entries: &[Box<RawValue>]) -> Result<Vec<String>, serde_json::E
     for entry in entries {
         let entry: SubscriptionEntry = serde_json::from_str(entry.get())?;
         let oldest = entry.oldest_age_ms.map(Duration::from_millis);
-        let stands = matches!(entry.state.as_str(), "paused" | "starting");
+        // One that is gone has an error only where its store cannot be read.
+        let stands = matches!(entry.state.as_str(), "paused" | "starting" | "gone");
         rows.push(vec![
             entry.name.clone(),
             entry.state,
@@ -122,6 +123,7 @@ fn subscriptions(entries: &[Box<RawValue>]) -> Result<Vec<String>, serde_json::E
         // Of what is over nobody needs to know.
         let counts = stands || entry.held + entry.dead > 0;
         if let Some(error) = entry.last_error.filter(|_| counts) {
+            let error = first_line(&error);
             notes.push(format!("{}: its last failure: {error}", entry.name));
         }
     }
@@ -145,7 +147,7 @@ fn held(entries: &[Box<RawValue>]) -> Result<Vec<String>, serde_json::Error> {
             entry.key,
             entry.attempts.to_string(),
             next,
-            entry.reason,
+            first_line(&entry.reason).to_owned(),
         ]);
     }
     Ok(console::table(&rows))

@@ -39,6 +39,19 @@ pub(super) fn candidate_of(
     })
 }
 
+pub(super) fn candidate_of_file(candidates: &[Deployment], file: &str) -> Option<CandidateStatus> {
+    candidate_of(candidates, |each| each.file.as_deref() == Some(file))
+}
+
+/// The service that the file is to be, or was refused as.
+pub(super) fn service_of_file(
+    candidate: Option<&CandidateStatus>,
+    refusal: Option<&RefusalRecord>,
+) -> Option<String> {
+    let refused = || Some(refusal?.service.as_ref()?.to_string());
+    candidate.map(|candidate| candidate.service.clone()).or_else(refused)
+}
+
 pub(super) fn version_statuses((service, known): (&Arc<Service>, &Serving)) -> Vec<VersionStatus> {
     let record = |version: &Arc<Version>| {
         known.versions.iter().find(|record| record.id.number == version.id.number)

@@ -1,16 +1,14 @@
 //! What an operator does with a subscription.
 
-use std::sync::Arc;
-
 use serde::Serialize;
 use tokio::sync::oneshot;
 use utoipa::ToSchema;
 
-use super::{OperateError, rfc3339};
+use super::{OperateError, parsed, rfc3339};
 use crate::bus::Mirror;
 use crate::deadline;
 use crate::events::command::{COMMAND_PATIENCE, Command, Reply};
-use crate::events::engine::{Events, Name, REPLAY, base};
+use crate::events::engine::{Events, REPLAY, base};
 use crate::events::gone;
 use crate::name::ServiceName;
 use crate::state::Cursor;
@@ -35,6 +33,22 @@ pub struct Replay {
     pub until: u64,
 }
 
+/// A subscription that was resumed. Field names are stable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Resumed {
+    /// Whether it was paused.
+    pub was_paused: bool,
+}
+
+/// A subscription that was dropped. Field names are stable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Dropped {
+    /// How many events waited in it, which are dropped with it; none where its store could not
+    /// be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held: Option<usize>,
+}
+
 impl Events {
     /// Counts an event as finished that waits in a subscription. Durable when it
     /// returns.
@@ -54,21 +68,27 @@ impl Events {
         self.command(name, |reply| Command::Retry { position, reply }).await
     }
 
-    /// Ends a subscription's pause, also one that a webhook's endpoint asked for.
+    /// Ends a subscription's pause, also one that a webhook's endpoint asked for; what waits for
+    /// another attempt has it now. Says whether it was paused.
     ///
     /// # Errors
     /// When there is no such subscription, or the webhooks' store cannot be written.
-    pub async fn resume(&self, name: &str) -> Result<(), OperateError> {
-        let shown = self.find(name)?;
+    pub async fn resume(&self, name: &str) -> Result<Resumed, OperateError> {
+        let shown = self.find_at_work(name).await?;
         let service = &shown.name.service;
         if *service == ServiceName::webhooks() {
             let forgotten = gone::forget(&shown.store, base(&shown.name.subscription)).await;
             forgotten.map_err(OperateError::of_store(service, &shown.store))?;
         }
-        let sent = shown.commands.send(Command::Resume);
-        let sent = deadline::within(COMMAND_PATIENCE, sent).await;
-        let sent = sent.map_err(|deadline::Late| OperateError::Late(name.to_owned()))?;
-        sent.map_err(|_| OperateError::NoSubscription(name.to_owned()))
+        let (reply, resumed) = oneshot::channel();
+        let resumed = async {
+            shown.commands.send(Command::Resume { reply }).await.ok()?;
+            resumed.await.ok()
+        };
+        let resumed = deadline::within(COMMAND_PATIENCE, resumed).await;
+        let resumed = resumed.map_err(|deadline::Late| OperateError::Late(name.to_owned()))?;
+        let was_paused = resumed.ok_or_else(|| OperateError::NoSubscription(name.to_owned()))?;
+        Ok(Resumed { was_paused })
     }
 
     /// Delivers what a subscription wants again, up to the newest event there is
@@ -77,7 +97,7 @@ impl Events {
     /// # Errors
     /// When there is no such subscription, or no such event on the bus.
     pub async fn replay(&self, name: &str, from: ReplayFrom) -> Result<Replay, OperateError> {
-        let shown = self.find(name)?;
+        let shown = self.find_at_work(name).await?;
         let bus = &self.inner.bus;
         let service = &shown.name.service;
         let from = match from {
@@ -113,15 +133,16 @@ impl Events {
     }
 
     /// Drops a subscription that no version wants any more: the bus doesn't wait
-    /// for it. Ends a replay.
+    /// for it. Ends a replay. Says how many held events are dropped with it.
     ///
     /// # Errors
     /// When it is wanted, or not there.
-    pub async fn drop_subscription(&self, name: &str) -> Result<(), OperateError> {
+    pub async fn drop_subscription(&self, name: &str) -> Result<Dropped, OperateError> {
         if let Ok(shown) = self.find(name) {
+            let held = Some(shown.status.report().held);
             let ended = self.end_replay(&shown.name).await;
             return match ended.map_err(OperateError::of(&shown.name.service, &shown.store))? {
-                true => Ok(()),
+                true => Ok(Dropped { held }),
                 false => Err(OperateError::Wanted(name.to_owned())),
             };
         }
@@ -133,18 +154,17 @@ impl Events {
         if !name.contains(REPLAY) && self.is_wanted(name) {
             return Err(OperateError::Wanted(name.to_owned()));
         }
-        let parsed = name.split_once('/').and_then(|(service, subscription)| {
-            let service = ServiceName::of_subscriber(service).ok()?;
-            Some(Name { service, subscription: Arc::from(subscription) })
-        });
+        // Before its rows go. A store that cannot be read keeps nobody from dropping it.
+        let held = self.count_held(name).await.ok().map(|count| count.held);
         // The rows of a service that is gone are in its store, until it comes back.
-        match parsed.map(|name| (self.store_of(&name.service), name)) {
+        match parsed(name).map(|name| (self.store_of(&name.service), name)) {
             Some((Ok(store), name)) => {
                 let forgotten = self.forget(&name, &store).await;
-                forgotten.map_err(OperateError::of(&name.service, &store))
+                forgotten.map_err(OperateError::of(&name.service, &store))?;
             }
-            _ => Ok(self.inner.bus.drop_gone(name).await?),
+            _ => self.inner.bus.drop_gone(name).await?,
         }
+        Ok(Dropped { held })
     }
 
     /// Has a dispatcher do something; returns when it is durable.
@@ -153,7 +173,7 @@ impl Events {
         name: &str,
         command: impl FnOnce(Reply) -> Command,
     ) -> Result<(), OperateError> {
-        let shown = self.find(name)?;
+        let shown = self.find_at_work(name).await?;
         let gone = || OperateError::NoSubscription(name.to_owned());
         let (reply, done) = oneshot::channel();
         let done = async {

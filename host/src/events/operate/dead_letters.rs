@@ -175,7 +175,7 @@ impl Events {
         let shown = self
             .at_work_as(&own)
             .or_else(|| self.at_work_as(&name(base(&letter.subscription))))
-            .ok_or_else(|| OperateError::Unwanted(own.to_string()))?;
+            .ok_or_else(|| unwanted(&own))?;
         let event = match letter.without_data {
             true => Some(self.event_of(id, &letter).await?.to_json()),
             false => None,
@@ -320,6 +320,14 @@ impl FromStr for DeadLetterId {
         let (service, number) = text.split_once('/').ok_or(InvalidDeadLetterId)?;
         let service = ServiceName::of_subscriber(service).map_err(|_| InvalidDeadLetterId)?;
         Ok(Self { service, number: number.parse().map_err(|_| InvalidDeadLetterId)? })
+    }
+}
+
+/// Nobody subscribes as this any more.
+fn unwanted(name: &Name) -> OperateError {
+    match name.service == ServiceName::webhooks() {
+        true => OperateError::NoWebhook(name.to_string()),
+        false => OperateError::Unwanted(name.to_string()),
     }
 }
 

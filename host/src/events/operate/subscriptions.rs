@@ -1,15 +1,18 @@
 //! Subscriptions, and how they stand.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{MAX_PAGE, OperateError};
+use super::{MAX_PAGE, OperateError, parsed};
 use crate::bus::MirrorRow;
 use crate::clock::now_ms;
+use crate::deadline;
 use crate::events::engine::{Events, Shown};
-use crate::name::ServiceName;
+use crate::state::HeldCount;
 
 /// A subscription. Field names are stable.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -71,6 +74,9 @@ pub struct SubscriptionPage {
     pub next: Option<String>,
 }
 
+/// How long a list waits for the stores of subscriptions that are gone.
+const COUNT_PATIENCE: Duration = Duration::from_secs(2);
+
 /// All states that there are.
 pub(in crate::events) const STATES: [&str; 7] =
     ["running", "paused", "full", "parked", "gap", "starting", "gone"];
@@ -96,10 +102,9 @@ impl Events {
         let mut known = self.known().await?;
         known.retain(|(name, _)| after.is_none_or(|after| name.as_str() > after));
         let next = (known.len() > limit).then(|| known[limit - 1].0.clone());
-        let mut subscriptions = Vec::with_capacity(limit.min(known.len()));
-        for (_, known) in known.into_iter().take(limit) {
-            subscriptions.push(self.status_of(known).await);
-        }
+        // At once: several stores may take their time.
+        let known = known.into_iter().take(limit);
+        let subscriptions = join_all(known.map(|(_, known)| self.status_of(known))).await;
         Ok(SubscriptionPage { subscriptions, next })
     }
 
@@ -202,9 +207,12 @@ impl Events {
         let lag = self.inner.bus.last().saturating_sub(row.position);
         let oldest_position = (lag > 0).then_some(row.position + 1);
         let dead = self.dead_left_by(&row.subscription);
-        let named = row.subscription.split_once('/');
-        let service: Option<ServiceName> = named.and_then(|(service, _)| service.parse().ok());
-        let store = service.and_then(|service| self.store_of(&service).ok());
+        let name = parsed(&row.subscription);
+        let store = name.and_then(|name| self.store_of(&name.service).ok());
+        let (waits, uncounted) = match self.count_held(&row.subscription).await {
+            Ok(count) => (count, None),
+            Err(reason) => (HeldCount::default(), Some(reason)),
+        };
         SubscriptionStatus {
             name: row.subscription,
             pattern: None,
@@ -213,8 +221,8 @@ impl Events {
             until: None,
             lag,
             in_flight: 0,
-            held: 0,
-            parked: 0,
+            held: waits.held,
+            parked: waits.parked,
             dead,
             oldest_position,
             oldest_age_ms: self.age_of(oldest_position).await,
@@ -224,8 +232,19 @@ impl Events {
             undelivered: 0,
             given_up: 0,
             missed: 0,
-            last_error: store.and_then(|store| store.unopened()),
+            last_error: store.and_then(|store| store.unopened()).or(uncounted),
         }
+    }
+
+    /// How much waits in a subscription of which only the bus's copy is there, or why that is
+    /// not known.
+    pub(super) async fn count_held(&self, full_name: &str) -> Result<HeldCount, String> {
+        let Some(name) = parsed(full_name) else { return Ok(HeldCount::default()) };
+        let counted = deadline::within(COUNT_PATIENCE, self.held_count_at_rest(&name)).await;
+        let counted = counted.map_err(|deadline::Late| {
+            format!("what it holds is not counted: its store did not answer in {COUNT_PATIENCE:?}")
+        })?;
+        counted.map_err(|error| format!("what it holds is not counted: {error}"))
     }
 
     async fn age_of(&self, position: Option<u64>) -> Option<u64> {

@@ -21,7 +21,7 @@ impl Dispatcher {
                 }
                 self.settings = *settings;
                 // Another version may do better.
-                self.resume();
+                _ = self.resume();
             }
             Command::Revived { key, position, origin } => {
                 self.revive(&Arc::from(key), position, origin);
@@ -34,10 +34,12 @@ impl Dispatcher {
                 let done = self.retry(position);
                 self.do_or_refuse(done, reply);
             }
-            Command::Resume => {
-                self.resume();
+            Command::Resume { reply } => {
+                let was_paused = self.resume();
                 let now = self.now_ms();
                 self.held.take_back(now, now);
+                // Nobody waits any more when this fails.
+                _ = reply.send(was_paused);
             }
         }
     }
@@ -96,10 +98,17 @@ impl Dispatcher {
         });
     }
 
-    fn resume(&mut self) {
+    /// Ends all pauses. Returns whether there was one.
+    fn resume(&mut self) -> bool {
+        let paused = self.lanes.any_pauses() || self.rests();
         self.lanes.begin_anew();
         self.rests_until = None;
-        self.parts.target.wake();
+        let was_sent_nothing = self.parts.target.wake();
+        if was_sent_nothing {
+            // It may ask for just this.
+            self.parts.status.forget_error();
+        }
+        paused || was_sent_nothing
     }
 
     fn do_or_refuse(&mut self, done: Result<(Settlement, Option<Change>), Refusal>, reply: Reply) {

@@ -37,7 +37,7 @@ impl Dispatcher {
             }
         };
         if !attempt.held && self.is_over_its_part(&attempt.origin) {
-            self.bury(attempt, format!("{reason}; {TOO_MANY}"));
+            self.bury(attempt, format!("{TOO_MANY}; {reason}"));
             return;
         }
         let Attempt { key, origin, position, event, number, held, .. } = attempt;

@@ -12,7 +12,7 @@ use crate::events::held::Waiting;
 
 /// How often in a row an event's delivery may conflict with others before that is an attempt
 /// which failed.
-const MAX_CONFLICTS: u32 = 8;
+const MAX_CONFLICTS: u32 = 20;
 
 /// What the tasks that a dispatcher starts tell it.
 pub(in crate::events) enum News {
@@ -87,11 +87,12 @@ impl Dispatcher {
                 self.failed(attempt, reason, after);
             }
             Ending::Conflicted(reason) => {
-                let times = self.conflicts.remove(&attempt.position).unwrap_or(0) + 1;
+                let times = self.conflicts(&attempt) + 1;
                 if times < MAX_CONFLICTS {
                     self.conflicts.insert(attempt.position, times);
                     self.again(&attempt, &reason);
                 } else {
+                    self.conflicts.remove(&attempt.position);
                     // Whatever it conflicts with is there each time: it may be of its own doing.
                     let reason = format!("{reason} ({times} deliveries in a row)");
                     status.count_failed(&reason);

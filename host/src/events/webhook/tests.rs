@@ -156,7 +156,8 @@ async fn an_endpoint_that_does_not_consent_is_sent_nothing() {
     let again = deliver(&target, &event()).await;
     assert!(matches!(again, WebhookOutcome::Wait { pause, .. } if pause <= REST));
     assert_eq!(endpoint.seen().len(), 1);
-    target.wake();
+    assert!(target.wake(), "it was sent nothing");
+    assert!(!target.wake(), "it is sent events again");
     endpoint.answer(200, &[("webhook-allowed-origin", "*")]);
     assert_eq!(deliver(&target, &event()).await, WebhookOutcome::Delivered);
 }

@@ -21,6 +21,8 @@ fn without_a_text_the_stem_names_service_and_route() {
     assert_eq!(manifest, Manifest::default_for("cart".parse().expect("a name")));
     let error = Manifest::read("My Cart", None).expect_err("no name");
     assert!(error.to_string().contains("rename `My Cart.wasm`"), "{error}");
+    let error = Manifest::read("Bad_Name", None).expect_err("no name");
+    assert!(error.to_string().contains("`Bad_Name` cannot name a service"), "as it is written");
     assert_eq!(read("").expect("a manifest").routes[0].path, "/cart");
 }
 

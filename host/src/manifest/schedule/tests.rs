@@ -106,3 +106,16 @@ fn what_is_no_schedule_is_refused_with_its_place() {
     let one = "[[schedule]]\nname = \"n\"\ncron = \"0 3 * * *\"\ntype = \"t\"\n";
     assert_eq!(refusal(&format!("{one}{one}")), ["cart.toml:5:1: schedule `n` is there twice"]);
 }
+
+#[test]
+fn every_problem_of_one_schedule_is_told() {
+    let all = refusal(
+        "[[schedule]]\nname = \"n\"\ncron = \"61 * * * *\"\ntype = \"\"\ntime-zone = \"Mars\"\n\
+         data = \"{\"\n",
+    );
+    for (told, place) in all.iter().zip([3, 4, 5, 6]) {
+        assert!(told.starts_with(&format!("cart.toml:{place}:")), "{all:?}");
+    }
+    assert_eq!(all.len(), 4, "{all:?}");
+    assert!(all[0].ends_with("its minutes (0 to 59) cannot be `61`"), "{all:?}");
+}

@@ -1,8 +1,10 @@
 //! Interfaces of other services: each function that a component imports of them is a call.
 
+use std::future::pending;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 use wasmtime::component::{Linker, LinkerInstance, Val};
 
 use crate::manifest::Manifest;
@@ -152,10 +154,19 @@ impl Link {
         // Where the guest gives the call up, or is over, so is the callee.
         let _given_up = departure.over.clone().drop_guard();
         let wanted = Arc::clone(&self.wanted);
+        let deadline = departure.terms.lineage.deadline;
         let asked = Asked { manifest, wanted, arguments, departure };
         let returned = callees.call(asked).await;
         if let (Err(_), Some(numbered)) = (&returned, numbered) {
             exchange.note_failed(numbered);
+        }
+        let signature = &self.wanted.signature;
+        if returned.is_err()
+            && Instant::now() >= deadline
+            && values::unavailable(signature, "").is_none()
+        {
+            // Both are over at once: the guest is ended for that, and not for a trap.
+            return pending().await;
         }
         returned.map(|returned| returned.result)
     }

@@ -91,7 +91,8 @@ async fn kept_versions_without_traffic_are_compiled_anew_too() {
     let bench = bench.restart(|_| {}, no_compiler).await;
     let operator = bench.deployer.operator();
     let rolled_back = operator.rollback("cart", Some(1), None, Condition::None);
-    assert_eq!(rolled_back.await.expect("from the cache").serving.expect("a version").version, 1);
+    let rolled_back = rolled_back.await.expect("from the cache").service;
+    assert_eq!(rolled_back.serving.expect("a version").version, 1);
 }
 
 #[tokio::test]
@@ -120,7 +121,8 @@ async fn a_rollback_that_compiles_holds_nobody_else_up() {
         shared.expect("while the rollback waits").expect("shared");
     };
     let (rolled_back, ()) = tokio::join!(rollback, others);
-    assert_eq!(rolled_back.expect("done").serving.expect("a version").version, 1);
+    let rolled_back = rolled_back.expect("done").service;
+    assert_eq!(rolled_back.serving.expect("a version").version, 1);
 }
 
 #[tokio::test]
