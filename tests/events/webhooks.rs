@@ -387,6 +387,8 @@ async fn an_endpoint_that_does_not_consent_is_asked_again_when_somebody_says_so(
     let began = Instant::now();
     send(&host, "1").await;
     until_paused(&host, "the endpoint does not consent to events from shop.example").await;
+    // The log is written after the answer that says so.
+    eventually("it is warned of", async || (warnings(&host) > 0).then_some(())).await;
     assert_eq!(warnings(&host), 1);
     endpoint.consents.store(true, Ordering::Relaxed);
     resume(&host).await;
