@@ -19,11 +19,7 @@ enum Step {
     Execute { sql: String },
     Seen,
     Publish { events: Vec<Told> },
-    Read {
-        #[serde(default = "counts")]
-        bucket: String,
-        key: String,
-    },
+    Read { bucket: Option<String>, key: String },
     Compute { rounds: u64 },
     Spin,
     Trap,
@@ -33,10 +29,6 @@ enum Step {
     Fail { times: u32 },
     Retry { reason: String },
     Reject { reason: String },
-}
-
-fn counts() -> String {
-    "counts".to_owned()
 }
 
 pub fn handle(delivery: &Delivery) -> Result<(), Failure> {
@@ -66,7 +58,9 @@ fn run(step: Step, delivery: &Delivery) -> Result<(), Failure> {
         Step::Execute { sql } => _ = sql::execute(&sql, &[])?,
         Step::Seen => seen(delivery)?,
         Step::Publish { events } => _ = publish::publish(events, false)?,
-        Step::Read { bucket, key } => _ = Bucket::open(&bucket)?.get(&key)?,
+        Step::Read { bucket, key } => {
+            _ = Bucket::open(bucket.as_deref().unwrap_or("counts"))?.get(&key)?;
+        }
         Step::Compute { rounds } => _ = compute(rounds),
         Step::Spin => end("spin"),
         Step::Trap => end("trap"),
