@@ -144,6 +144,8 @@ async fn a_full_disk_is_named_to_whoever_deploys_or_steers_and_is_one_line_of_th
         let text = refused.text();
         assert!(text.contains("the host's disk is full, and nothing was changed: make"), "{text}");
     }
+    // The log is written after the answers.
+    host.until_logged("the disk is full").await;
     let log = host.log();
     let is_loud =
         |line: &&str| ["WARN", "ERROR"].iter().any(|level| line.contains(&format!("\"{level}\"")));

@@ -22,6 +22,7 @@ async fn an_outbound_request_to_an_origin_that_the_manifest_does_not_name_is_den
     ] {
         assert_eq!(refusal(&host, &url, "").await, "ErrorCode::HttpRequestDenied", "{url}");
     }
+    host.until_logged("api.example.com:8443").await;
     let log = host.log();
     let line = log.lines().find(|line| line.contains("api.example.com:8443")).expect("a line");
     for part in [

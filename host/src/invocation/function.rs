@@ -187,7 +187,7 @@ impl Work for Function {
         Call::Function(Box::new(FunctionCall {
             wanted: Arc::clone(&self.wanted),
             arguments: self.arguments.clone(),
-            trace: self.lineage.trace.clone(),
+            trace: self.lineage.trace.as_deref().map(str::to_owned),
         }))
     }
 

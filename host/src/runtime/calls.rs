@@ -92,7 +92,7 @@ pub(crate) struct Lineage {
     /// How many calls it is in.
     pub(crate) depth: u8,
     /// The trace that it is part of, if it is part of one.
-    pub(crate) trace: Option<String>,
+    pub(crate) trace: Option<Box<str>>,
     /// Its place in the traffic.
     pub(crate) place: Place,
     /// The invocations that wait for it, the next first.

@@ -68,7 +68,7 @@ impl Exchange {
             true => Instant::now() + LONG,
             false => lineage.deadline,
         };
-        let trace = trace.map(str::to_owned);
+        let trace = trace.map(Box::from);
         let depth = lineage.depth + 1;
         Ok(Some(Lineage { deadline, depth, trace, ..Lineage::clone(lineage) }))
     }
@@ -100,7 +100,7 @@ impl Exchange {
             Known::Result(result) => Departing::Known(result),
             Known::GoesOn(ended) => Departing::GoesOn(ended),
             Known::New(left) => {
-                let trace = trace.map(str::to_owned);
+                let trace = trace.map(Box::from);
                 let depth = lineage.depth + 1;
                 let lineage = Lineage { depth, trace, ..Lineage::clone(lineage) };
                 let id = numbered.map(|numbered| numbered.id);
