@@ -3,6 +3,7 @@
 
 mod busy_compiler;
 mod canary;
+mod canary_log;
 mod changes;
 mod command_line;
 mod compatibility;

@@ -23,7 +23,6 @@ mod shop;
 mod sources;
 mod starts;
 mod stores;
-mod trial;
 mod undone;
 mod webhooks;
 

@@ -178,3 +178,18 @@ async fn admit(
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_is_not_told_what_its_callees_files_are_called() {
+        let store = || Failure::Store("unable to open database file: /data/callee.db".to_owned());
+        for failure in [store(), Failure::Partly(Box::new(store()))] {
+            let (told, detail) = words(&failure);
+            assert!(told.contains("its store failed") && !told.contains('/'), "{told}");
+            assert!(detail.is_some_and(|detail| detail.contains("/data/callee.db")));
+        }
+    }
+}

@@ -92,6 +92,23 @@ async fn a_full_queue_is_an_error_at_once() {
     host.until_idle().await;
 }
 
+/// Both are over at the same moment, and whichever is seen first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callee_that_outlasts_its_caller_is_the_callers_deadline_and_no_trap() {
+    let relay = component("relay").1.expect("its manifest");
+    let builder = Host::builder().plugin("callee").file("relay.wasm", component("relay").0);
+    let relay = format!("[limits]\ndeadline = \"300ms\"\n{relay}");
+    let host = builder.file("relay.toml", relay).start().await;
+    for (version, client) in clients() {
+        for _ in 0..10 {
+            let url = host.url("/relay/end?how=wait&by=");
+            let reply = client.try_request(Method::POST, &url, "").await.expect("an answer");
+            assert_eq!(reply.status, 504, "{version}: {reply:?}");
+        }
+    }
+    host.until_idle().await;
+}
+
 /// All permits are its callers', each of which waits for another.
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_in_a_circle_wait_for_no_permit_of_those_who_wait_for_them() {

@@ -9,7 +9,7 @@ use crate::harness::frames::{
     END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, PREFACE, RST_STREAM, SETTINGS, frame, request,
 };
 use crate::harness::raw::Raw;
-use crate::harness::{Client, Host, eventually};
+use crate::harness::{Client, Host, eventually, hello};
 
 const SHORT: &str = "[http]\nfirst-byte-timeout = \"300ms\"\nheader-read-timeout = \"500ms\"\n\
                      idle-timeout = \"700ms\"\n";
@@ -247,6 +247,25 @@ async fn without_descriptors_the_admin_listener_answers_and_the_public_one_recov
     host.until_logged("connections are taken again").await;
     assert!(host.log().matches("no connection can be taken for now").count() < 40, "not each time");
     is_served(&host.url("/probe/count"), loopback(1)).await;
+}
+
+#[tokio::test]
+async fn a_file_for_which_descriptors_were_short_is_tried_again() {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+
+    let host = Host::builder().plugin("probe").start().await;
+    is_served(&host.url("/probe/count"), loopback(1)).await;
+    let pid = Pid::from_raw(i32::try_from(host.pid()).expect("a pid")).expect("a pid");
+    let has = usage(host.pid()).descriptors as u64;
+    let limit = |current: u64| {
+        let limit = Rlimit { current: Some(current), maximum: Some(4_096) };
+        prlimit(Some(pid), Resource::Nofile, limit).expect("a limit");
+    };
+    limit(has + 3);
+    host.drop_file("hello.wasm", hello(1));
+    host.until_logged("too few descriptors").await;
+    limit(4_096);
+    host.until_version("hello", 1).await;
 }
 
 #[tokio::test]
