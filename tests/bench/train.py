@@ -83,10 +83,11 @@ def find_merger():
     versions = ((int(path.parts[3].removeprefix("llvm-")), path)
                 for path in Path("/usr/lib").glob("llvm-*/bin/llvm-profdata"))
     debians = sorted(((found, path) for found, path in versions if found >= needed), reverse=True)
-    for path in [*own, *(path for _, path in debians)]:
-        return path
-    sys.exit(f"profile: there is no llvm-profdata of LLVM {needed} or newer: "
-             f"rustup component add llvm-tools, or on Debian apt install llvm-{needed}")
+    found = [*own, *(path for _, path in debians)]
+    if not found:
+        sys.exit(f"profile: there is no llvm-profdata of LLVM {needed} or newer: "
+                 f"rustup component add llvm-tools, or on Debian apt install llvm-{needed}")
+    return found[0]
 
 
 if __name__ == "__main__":
