@@ -36,6 +36,37 @@ struct Seen {
     stop: AtomicBool,
 }
 
+/// Whoever asks in the middle of a swap sees the version before it or the one after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_has_the_version_that_serves_at_every_moment_of_a_swap() {
+    let host = Arc::new(Host::builder().file("hello.wasm", hello(1)).start().await);
+    let seen = Arc::new(Seen::default());
+    let looking: Vec<_> = (0..4)
+        .map(|_| {
+            let (host, seen) = (Arc::clone(&host), Arc::clone(&seen));
+            tokio::spawn(async move {
+                let mut last = 0;
+                while !seen.stop.load(Ordering::Relaxed) {
+                    let service = host.service("hello").await;
+                    let version = service["serving"]["version"].as_u64();
+                    assert!(version.is_some_and(|version| version >= last), "{last}: {service}");
+                    let with_traffic = &service["traffic"]["versions"][0]["version"];
+                    assert_eq!(with_traffic.as_u64(), version, "{service}");
+                    last = version.unwrap_or_default();
+                }
+            })
+        })
+        .collect();
+    for swap in 1..=50 {
+        host.drop_file("hello.wasm", hello(1 + swap % BUILDS));
+        host.until_version("hello", u64::from(swap) + 1).await;
+    }
+    seen.stop.store(true, Ordering::Relaxed);
+    for looking in looking {
+        looking.await.expect("every answer is right");
+    }
+}
+
 /// Half of the connections read the version from each answer of the hello guest; the others put
 /// things into carts, so that a request that ran twice, or not at all, shows in the sum.
 #[tokio::test(flavor = "multi_thread")]

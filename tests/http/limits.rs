@@ -110,11 +110,20 @@ async fn a_guest_that_computed_long_comes_back_to_hold_the_writer() {
         .plugin_with("probe", "[limits]\ncpu = \"10s\"\ndeadline = \"1m\"\n")
         .start()
         .await;
-    let reply = host.post("/probe/sql-slow?before=50&ms=5", "").await;
-    assert_eq!(reply.status, 200, "{reply:?}");
-    host.until_metric("hotdock_slow_lane_total{service=\"probe\"}", 1).await;
+    let series = "hotdock_slow_lane_total{service=\"probe\"}";
+    // It computes until the clock says so, and on a busy machine others have most of that time.
+    let never = format!("{series} 0\n");
+    assert!(host.metrics().await.contains(&never));
+    let mut runs = 0;
+    eventually("one was handed over", async || {
+        runs += 1;
+        let reply = host.post("/probe/sql-slow?before=50&ms=5", "").await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        (!host.metrics().await.contains(&never)).then_some(())
+    })
+    .await;
     let count = host.post("/probe/sql?mode=query&sql=SELECT%20count(*)%20FROM%20probe", "").await;
-    assert_eq!(count.json()["rows"][0][0], 1, "{count:?}");
+    assert_eq!(count.json()["rows"][0][0], runs, "{count:?}");
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ use super::status::{FileStatus, ServiceState, ServiceStatus, Status};
 use crate::digest::Digest;
 use crate::name::ServiceName;
 use crate::service::contracts::Contracts;
-use crate::service::{Snapshot, Version};
+use crate::service::{Registry, Snapshot, Version};
 
 /// What is known; readers and writers hold its lock for moments only.
 #[derive(Debug)]
@@ -197,14 +197,26 @@ impl Board {
         self.known().serving.get(service).cloned()
     }
 
-    /// A service is deployed, restored or shared anew.
-    pub(super) fn serves(&self, service: ServiceName, serving: Serving) {
+    /// A service is deployed, restored or shared anew: `share` has its versions serve. Whoever
+    /// asks for the status meanwhile waits: no version is seen that serves and of which nothing
+    /// is known.
+    ///
+    /// # Errors
+    /// That of `share`; nothing changes then.
+    pub(super) fn serves<T, E>(
+        &self,
+        service: ServiceName,
+        serving: Serving,
+        share: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
         let mut known = self.known();
+        let shared = share()?;
         if let Some(file) = &serving.file {
             known.serving.retain(|_, other| other.file.as_ref() != Some(file));
         }
         known.lost.remove(&service);
         known.serving.insert(service, serving);
+        Ok(shared)
     }
 
     /// The file was deployed and held this.
@@ -316,9 +328,12 @@ impl Board {
         self.known().draining.iter().any(|draining| draining.version.id.service == *service)
     }
 
-    pub(super) fn status(&self, snapshot: &Snapshot) -> Status {
+    /// What operators see of the services of `registry`.
+    pub(super) fn status(&self, registry: &Registry) -> Status {
         let candidates = self.deployments.candidates();
         let known = self.known();
+        // Loaded where nothing comes to serve, see `serves`.
+        let snapshot = &*registry.load();
         let draining = known.draining.iter().map(|draining| &draining.version.id.service);
         let names = snapshot.services.keys().chain(draining).chain(known.lost.keys());
         let names: BTreeSet<&ServiceName> = names.collect();

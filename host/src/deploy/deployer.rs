@@ -165,7 +165,7 @@ impl StatusReader {
     /// What `GET /v1/services` shows.
     #[must_use]
     pub fn read(&self) -> Status {
-        self.parts.board.status(&self.parts.registry.load())
+        self.parts.board.status(&self.parts.registry)
     }
 
     /// Whether a service of this name served before the start and could not be

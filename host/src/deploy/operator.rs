@@ -123,7 +123,7 @@ impl Operator {
     /// Everything that is deployed.
     #[must_use]
     pub fn status(&self) -> Status {
-        self.parts.board.status(&self.parts.registry.load())
+        self.parts.board.status(&self.parts.registry)
     }
 
     /// The disk has room again: what was refused for want of it is looked at once more.

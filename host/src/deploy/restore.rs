@@ -1,6 +1,7 @@
 //! Start: the versions that had traffic have it again, from the cache, and a
 //! canary that was under way goes on.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::thread;
 
@@ -169,21 +170,23 @@ async fn try_serve(
     let shares = shares(&plan);
     let traffic = Traffic::new(plan, &versions).map_err(|error| error.to_string())?;
     let primary = Arc::clone(traffic.primary());
-    parts.registry.share(&service, traffic, &store).map_err(|conflicts| {
+    let mut serving = Serving { file: file.clone(), revision, versions: records, canary: None };
+    let shared = parts.board.serves(service.clone(), serving.clone(), || {
+        parts.registry.share(&service, traffic, &store)
+    });
+    shared.map_err(|conflicts| {
         conflicts.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
     })?;
-    let origin = file.clone().map_or(Origin::Upload, Origin::File);
+    let origin = file.map_or(Origin::Upload, Origin::File);
     // `host.db` has one file per service, so nobody else claims it.
     if let Ok(claim) = parts.claims.claim(&service, &origin, |_| true) {
         claim.keep();
     }
-    let canary = canary.map(|canary| {
-        let on_trial = records.iter().find(|record| record.id.number == canary.new);
-        go_on(parts, canary, on_trial.unwrap_or(&records[0]))
-    });
-    let goes_on = canary.clone();
-    parts.board.serves(service.clone(), Serving { file, revision, versions: records, canary });
-    if let Some(canary) = goes_on {
+    if let Some(canary) = canary {
+        let on_trial = serving.versions.iter().find(|record| record.id.number == canary.new);
+        let canary = go_on(parts, canary, on_trial.unwrap_or(&serving.versions[0]));
+        serving.canary = Some(canary.clone());
+        let Ok(()) = parts.board.serves(service.clone(), serving, || Ok::<_, Infallible>(()));
         canary::go_on(parts, &service, canary);
     }
     let routes: Vec<_> = primary.routes().iter().map(ToString::to_string).collect();

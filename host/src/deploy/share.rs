@@ -113,10 +113,11 @@ pub(super) async fn share(
         let parts = &within;
         let recorded = canary.as_ref().map(|canary| canary.record.clone());
         let revision = record(parts, &service, &plan, recorded, rolled_back).await?;
-        let lost = parts.registry.share(&service, traffic, &current.store);
-        let lost = lost.expect("its routes were free, and nothing else shares traffic now");
         let now = Serving { file: serving.file, revision, versions: records, canary };
-        parts.board.serves(service.clone(), now);
+        let lost = parts.board.serves(service.clone(), now, || {
+            parts.registry.share(&service, traffic, &current.store)
+        });
+        let lost = lost.expect("its routes were free, and nothing else shares traffic now");
         parts.board.announce(Notice::Shared { service, traffic: plan, who });
         for version in lost {
             drain(parts, version);

@@ -93,7 +93,14 @@ pub(super) async fn swap(
     overrule(before.as_ref(), format!("version {new} was deployed meanwhile"));
     let mut replaced = give_up_renamed(parts, candidate);
     let traffic = Traffic::new(plan.clone(), &versions).expect("it names these versions only");
-    let shared = parts.registry.share(service, traffic, &warmed.store);
+    let known = before.into_iter().flat_map(|before| before.versions);
+    let kept = known.filter(|known| plan.weight(known.id.number) > 0);
+    let versions = kept.chain([record]).collect();
+    let file = candidate.origin.file().cloned();
+    let serving = Serving { file, revision, versions, canary: canary.clone() };
+    let shared = parts
+        .board
+        .serves(service.clone(), serving, || parts.registry.share(service, traffic, &warmed.store));
     replaced.extend(shared.expect("its routes were free, and nothing else shares traffic now"));
     if let Some(taken) = claim.taken_from().filter(|taken| Some(*taken) != candidate.origin.file())
         && candidate.origin.file().is_some()
@@ -102,15 +109,9 @@ pub(super) async fn swap(
         parts.note(taken, Part::Component, Change::Gone);
     }
     claim.keep();
-    let known = before.into_iter().flat_map(|before| before.versions);
-    let kept = known.filter(|known| plan.weight(known.id.number) > 0);
-    let versions = kept.chain([record]).collect();
-    let file = candidate.origin.file().cloned();
-    if let Some(file) = &file {
+    if let Some(file) = candidate.origin.file() {
         parts.board.acted(file, candidate.seen);
     }
-    let serving = Serving { file, revision, versions, canary: canary.clone() };
-    parts.board.serves(service.clone(), serving);
     candidate.progress.shares(new, weight, lost);
     parts.board.announce(Notice::Shared { service: service.clone(), traffic: plan, who: None });
     match canary {
