@@ -195,25 +195,70 @@ impl Sample {
 
 /// Resident bytes, by what they are mapped for.
 fn memory(process: &str) -> BTreeMap<String, u64> {
-    let mut memory = BTreeMap::new();
-    let mut name = String::new();
-    for line in std::fs::read_to_string(format!("{process}/smaps")).unwrap_or_default().lines() {
-        let mut words = line.split_whitespace();
-        let first = words.next().unwrap_or_default();
-        if let Some(bytes) = line.strip_prefix("Rss:") {
+    let text = std::fs::read_to_string(format!("{process}/smaps")).unwrap_or_default();
+    let mut mappings: Vec<Mapping> = Vec::new();
+    for line in text.lines() {
+        if let Some(mapping) = Mapping::parse(line) {
+            mappings.push(mapping);
+        } else if let (Some(bytes), Some(last)) = (line.strip_prefix("Rss:"), mappings.last_mut()) {
             let kib: u64 = bytes.trim().trim_end_matches(" kB").parse().expect("a number");
-            *memory.entry(std::mem::take(&mut name)).or_default() += kib << 10;
-        } else if !first.ends_with(':') {
-            let file = words.nth(4).unwrap_or("anonymous");
-            let file = file.rsplit('/').next().unwrap_or(file);
-            let kind = file.rsplit_once('.').map_or(file, |(_, kind)| kind);
-            name = kind.trim_start_matches(|c: char| c.is_ascii_hexdigit()).to_owned();
-            if name.is_empty() {
-                kind.clone_into(&mut name);
-            }
+            last.resident = kib << 10;
         }
     }
+    let mut memory = BTreeMap::new();
+    for (index, mapping) in mappings.iter().enumerate() {
+        let before = index.checked_sub(1).and_then(|before| mappings.get(before));
+        *memory.entry(mapping.kind(before, mappings.get(index + 1))).or_default() +=
+            mapping.resident;
+    }
     memory
+}
+
+/// A line of `maps` (proc_pid_maps(5)), and how much of it is resident.
+struct Mapping {
+    start: u64,
+    end: u64,
+    is_closed: bool,
+    file: String,
+    resident: u64,
+}
+
+impl Mapping {
+    fn parse(line: &str) -> Option<Self> {
+        let mut words = line.split_whitespace();
+        let (start, end) = words.next()?.split_once('-')?;
+        let address = |text| u64::from_str_radix(text, 16).ok();
+        let (start, end) = (address(start)?, address(end)?);
+        let is_closed = words.next()?.starts_with("---");
+        let file = words.nth(3).unwrap_or_default();
+        let file = file.rsplit('/').next().unwrap_or(file).to_owned();
+        Some(Self { start, end, is_closed, file, resident: 0 })
+    }
+
+    fn length(&self) -> u64 {
+        self.end - self.start
+    }
+
+    /// What it is for. What has no name is known by its neighbours: behind a linear memory comes
+    /// what it may grow to, before a stack a guard.
+    fn kind(&self, before: Option<&Self>, after: Option<&Self>) -> String {
+        let is_closed = |mapping: &&Self| mapping.is_closed;
+        let before = before.filter(is_closed).filter(|before| before.end == self.start);
+        let after = after.filter(is_closed).filter(|after| after.start == self.end);
+        let kind = match self.file.rsplit_once('.') {
+            Some((_, kind)) => kind,
+            None if !self.file.is_empty() => &self.file,
+            None if after.is_some_and(|after| after.length() >= 1 << 30) => "linear memories",
+            None if before.is_some_and(|before| before.length() <= 1 << 16)
+                && self.length() <= 16 << 20 =>
+            {
+                "stacks"
+            }
+            None if self.length() >= 4 << 30 => "tables",
+            None => "heap",
+        };
+        kind.to_owned()
+    }
 }
 
 fn size(folder: &Path) -> u64 {
