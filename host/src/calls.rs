@@ -124,6 +124,7 @@ async fn call(
         stands,
     });
     let outcome = match &returned {
+        Ok(Returned { is_kept: true, .. }) => Ended::Replayed,
         Ok(_) => Ended::Answered,
         Err(uncalled) => uncalled.failure.outcome(),
     };

@@ -25,6 +25,7 @@ mod stages;
 pub use delivery::{Delivery, Verdict, deliver};
 pub use failure::Failure;
 pub(crate) use function::{Called, Uncalled, call};
+pub(crate) use idempotent::Replayed;
 pub use probe::{ProbeError, probe};
 pub use request::{Invocation, invoke};
 pub use response::ResponseBody;

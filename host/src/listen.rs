@@ -35,7 +35,7 @@ use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use self::descriptors::{Spares, Supply};
+use self::descriptors::{Reserve, Spares, Supply, too_few};
 use self::guarded::{BoxError, Guarded};
 use self::metrics::Counts;
 use self::places::{Places, Refused};
@@ -88,6 +88,7 @@ pub struct Listener {
     counts: Arc<Counts>,
     unsent: Arc<Unsent>,
     spares: Spares,
+    reserve: Reserve,
     builder: auto::Builder<Streams>,
 }
 
@@ -104,12 +105,12 @@ impl Listener {
             Side::Admin => ("admin", ConnectionLimits::admin(http), ADMIN_SPARES),
         };
         let most = descriptors::at_most(limits.max_connections, side);
-        let limits = Arc::new(limits.at_most(most));
+        let (limits, reserve) = (Arc::new(limits.at_most(most)), Reserve::of(side));
         let counts = Arc::<Counts>::default();
         let places = Arc::new(Places::new(Arc::clone(&limits), Arc::clone(&counts)));
         let builder = builder(http, Streams::new(http.answer_idle, Arc::clone(&counts)));
         let (unsent, spares) = (Arc::new(Unsent::new(http.max_unsent)), Spares::new(spares));
-        Ok(Self { listener, local, name, limits, places, counts, unsent, spares, builder })
+        Ok(Self { listener, local, name, limits, places, counts, unsent, spares, reserve, builder })
     }
 
     /// The address that it really has.
@@ -164,6 +165,15 @@ impl Listener {
                 accepted = self.listener.accept() => accepted,
             };
             match accepted {
+                // Idle ones go for it, and where there are none it is turned away.
+                Ok((stream, _))
+                    if self.reserve.is_touched_by(&stream, self.places.open())
+                        && self.places.make_room() == 0 =>
+                {
+                    self.counts.no_descriptor();
+                    let _the_next_may_find_some = supply.ran_out(self.name, &too_few());
+                    refusals.tell(stream);
+                }
                 Ok((stream, address)) => {
                     supply.goes_on(self.name);
                     self.spares.refill();

@@ -75,7 +75,8 @@ impl Room {
         }
     }
 
-    /// Whether the disk is full, of which a write that failed for want of room is the sign.
+    /// Whether the disk is full, of which a write that failed for want of room is the sign: it is,
+    /// or it was a moment ago, when the write failed, and somebody made room since.
     #[must_use]
     pub fn is_full(&self) -> bool {
         let Some(shared) = &self.shared else { return false };
@@ -83,7 +84,7 @@ impl Room {
         if is_full {
             shared.notes_full();
         }
-        is_full
+        is_full || self.was_full()
     }
 
     /// Whether a write failed for that, and there is no room since.
@@ -140,6 +141,17 @@ fn allocate(path: &Path, bytes: u64) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_disk_that_was_full_a_moment_ago_is_why_a_write_failed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let room = Room::of(folder.path());
+        assert!(!room.is_full(), "a disk with room");
+        room.shared.as_ref().expect("a folder").notes_full();
+        assert!(room.is_full(), "somebody made room since");
+        assert!(room.is_back());
+        assert!(!room.is_full());
+    }
 
     #[test]
     fn the_reserve_takes_room_and_is_taken_once() {

@@ -181,6 +181,29 @@ async fn a_hangup_has_the_token_read_anew() {
     assert_eq!(status("another-horse-battery").await, 200);
 }
 
+/// Someone replaces it in two steps, and the signal comes in between.
+#[tokio::test]
+async fn a_settings_file_that_is_gone_takes_no_token_away() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let token = folder.path().join("token");
+    std::fs::write(&token, "correct-horse-battery").expect("written");
+    let host = Host::builder()
+        .settings(&format!("token-file = {:?}\n", token.to_str().expect("text")))
+        .start()
+        .await;
+    let (file, away) = (settings_of(&host), folder.path().join("away.toml"));
+    std::fs::copy(&file, &away).expect("copied");
+    std::fs::remove_file(&file).expect("it was there");
+    host.signal("HUP");
+    host.until_logged("the settings stay as they were").await;
+    assert!(host.log().contains("hotdock.toml"), "{}", host.log());
+    let reply = host.client.try_request(Method::GET, &host.admin_url("/v1/services"), "").await;
+    assert_eq!(reply.expect("an answer").status, 401);
+    std::fs::copy(&away, &file).expect("copied");
+    host.signal("HUP");
+    host.until_logged("read anew (SIGHUP)").await;
+}
+
 #[tokio::test]
 async fn a_hangup_does_not_wait_for_a_pipe() {
     let folder = tempfile::tempdir().expect("a folder");

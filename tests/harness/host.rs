@@ -21,6 +21,7 @@ pub struct Host {
     data: PathBuf,
     arguments: Vec<String>,
     environment: Vec<(String, PathBuf)>,
+    descriptors: Option<u32>,
     starts: usize,
     pub address: SocketAddr,
     pub admin: SocketAddr,
@@ -39,6 +40,7 @@ pub struct Builder {
     environment: Vec<(String, PathBuf)>,
     settings: String,
     data: Option<PathBuf>,
+    descriptors: Option<u32>,
 }
 
 impl Builder {
@@ -82,6 +84,12 @@ impl Builder {
         self
     }
 
+    /// With so many descriptors at the most.
+    pub fn descriptors(mut self, count: u32) -> Self {
+        self.descriptors = Some(count);
+        self
+    }
+
     /// More of its `hotdock.toml`.
     pub fn settings(mut self, text: &str) -> Self {
         self.settings.push_str(text);
@@ -112,6 +120,7 @@ impl Builder {
             folder,
             arguments: self.arguments,
             environment: self.environment,
+            descriptors: self.descriptors,
             starts: 0,
             address: nowhere,
             admin: nowhere,
@@ -188,7 +197,15 @@ impl Host {
 
     /// The command that starts it, for tests that expect it to fail.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_hotdock"));
+        const HOST: &str = env!("CARGO_BIN_EXE_hotdock");
+        let mut command = match self.descriptors {
+            None => Command::new(HOST),
+            Some(count) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("ulimit -n {count} && exec \"$0\" \"$@\""), HOST]);
+                shell
+            }
+        };
         command
             .arg("up")
             .arg(self.plugins())

@@ -9,7 +9,7 @@ use crate::harness::frames::{
     END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, PREFACE, RST_STREAM, SETTINGS, frame, request,
 };
 use crate::harness::raw::Raw;
-use crate::harness::{Client, Host, eventually, hello};
+use crate::harness::{Client, Host, component, eventually, hello};
 
 const SHORT: &str = "[http]\nfirst-byte-timeout = \"300ms\"\nheader-read-timeout = \"500ms\"\n\
                      idle-timeout = \"700ms\"\n";
@@ -247,6 +247,45 @@ async fn without_descriptors_the_admin_listener_answers_and_the_public_one_recov
     host.until_logged("connections are taken again").await;
     assert!(host.log().matches("no connection can be taken for now").count() < 40, "not each time");
     is_served(&host.url("/probe/count"), loopback(1)).await;
+}
+
+/// Each service's store needs some when it is first asked for, whoever has the connections.
+#[tokio::test]
+async fn connections_leave_descriptors_to_the_files_of_services() {
+    let services: Vec<_> = (0..16).map(|number| format!("s{number}")).collect();
+    let (probe, _) = component("probe");
+    let mut builder = Host::builder().descriptors(256);
+    for service in &services {
+        let route = format!("[[route]]\npath = \"/\"\nhost = \"{service}.example\"\n");
+        builder = builder
+            .file(&format!("{service}.wasm"), probe.clone())
+            .file(&format!("{service}.toml"), route);
+    }
+    let host = builder.start().await;
+    let mut held = Vec::new();
+    for number in 0..320_u32 {
+        let from = loopback(u8::try_from(number % 8).expect("a byte") + 1);
+        let mut raw = Raw::connect_from(from, host.address).await;
+        raw.try_send("GET /count HTTP/1.1\r\nHost: ").await;
+        held.push(raw);
+    }
+    host.until_logged("no connection can be taken for now").await;
+    // Among the first, which were taken.
+    held.drain(..16);
+    for service in &services {
+        let request = format!(
+            "POST /increment?key=k HTTP/1.1\r\nHost: {service}.example\r\n\
+             Content-Length: 0\r\nConnection: close\r\n\r\n"
+        );
+        eventually(&format!("{service} is asked"), async || {
+            let mut raw = Raw::try_connect(host.address).await?;
+            raw.try_send(&request).await;
+            let (answer, _) = raw.read_to_reset().await;
+            assert!(!answer.contains("store-unavailable"), "{answer}\n{}", host.log());
+            answer.starts_with("HTTP/1.1 200").then_some(())
+        })
+        .await;
+    }
 }
 
 #[tokio::test]

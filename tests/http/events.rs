@@ -230,6 +230,11 @@ async fn what_may_be_meant_for_the_host_goes_to_no_service() {
             assert_eq!(came.answer().status, 202, "{path} by {version}: {came:?}");
         }
     }
+    for method in ["GET", "PUT", "OPTIONS"] {
+        for (version, came) in asked(&host, &Asked::new(method, "/events")).await {
+            assert_eq!(came.answer().status, 405, "{method} by {version}: the path is the host's");
+        }
+    }
     for (version, came) in asked(&host, &Asked::new("GET", "//events")).await {
         assert_eq!(came.answer().status, 200, "by {version}: all that is not for the host");
     }

@@ -7,7 +7,7 @@ use http_body_util::Full;
 use crate::harness::client::Client;
 use crate::harness::raw::Raw;
 use crate::harness::wire::{Asked, Came};
-use crate::harness::{Host, Reply, eventually};
+use crate::harness::{Host, Reply, component, eventually};
 
 async fn probe() -> Host {
     Host::builder().plugin("probe").start().await
@@ -53,10 +53,46 @@ async fn a_repeat_gets_the_first_answer_and_changes_nothing() {
     // It is in the file, not in memory.
     host.kill();
     host.start().await;
+    assert_eq!(replayed_and_counted(&host).await, (0, 0));
     let repeat = post(&host, "/probe/increment?key=a", "k-1", "").await;
     assert!(is_repeat(&repeat));
     assert_eq!(repeat.text(), "1");
     assert_eq!(number(&host, "a").await, 2);
+}
+
+/// How many answers the service's metrics have as replayed, and how many requests its version has
+/// to answer for.
+async fn replayed_and_counted(host: &Host) -> (u64, u64) {
+    let series = "hotdock_requests_total{service=\"probe\",outcome=\"replayed\"} ";
+    let metrics = host.metrics().await;
+    let replayed = metrics.lines().find_map(|line| line.strip_prefix(series));
+    let service = host.service("probe").await;
+    let serving = &service["serving"];
+    assert_eq!(serving["errors"], 0, "{service}");
+    (
+        replayed.map_or(0, |count| count.parse().expect("a number")),
+        serving["requests"].as_u64().expect("a number"),
+    )
+}
+
+/// It may have been another version's: this one did not run.
+#[tokio::test]
+async fn a_kept_answer_is_no_request_and_no_error_of_the_version_that_serves() {
+    let host = probe().await;
+    let path = "/probe/status?code=500";
+    assert_eq!(post(&host, path, "k", "").await.status, 500);
+    let (probe, manifest) = component("probe");
+    host.drop_file("probe.toml", format!("{}\n# another\n", manifest.unwrap_or_default()));
+    host.drop_file("probe.wasm", probe);
+    eventually("another version serves", async || {
+        (host.service("probe").await["serving"]["version"] != 1).then_some(())
+    })
+    .await;
+    for _ in 0..5 {
+        let repeat = post(&host, path, "k", "").await;
+        assert!(repeat.status == 500 && is_repeat(&repeat), "{repeat:?}");
+    }
+    assert_eq!(replayed_and_counted(&host).await, (5, 0));
 }
 
 #[tokio::test]

@@ -59,6 +59,11 @@ async fn the_guest_learns_the_client_and_not_what_the_client_claims() {
         let request = Request::get(host.url("/probe/request"))
             .header("x-forwarded-for", "203.0.113.9")
             .header("x-forwarded-proto", "https")
+            // A guest of CGI's kind cannot tell these from the host's.
+            .header("x_forwarded_for", "203.0.113.9")
+            .header("x-forwarded_proto", "https")
+            .header("hotdock_caller", "till")
+            .header("x_forwarded_port", "1")
             .header("forwarded", "for=203.0.113.9")
             .body(Full::new(Bytes::new()))
             .expect("a request");
@@ -66,6 +71,10 @@ async fn the_guest_learns_the_client_and_not_what_the_client_claims() {
     };
     let seen = ask(&host).await;
     assert_eq!(header(&seen, "x-forwarded-for"), ["127.0.0.1"]);
+    for name in ["x_forwarded_for", "x-forwarded_proto", "hotdock_caller"] {
+        assert!(header(&seen, name).is_empty(), "{name}: {seen}");
+    }
+    assert_eq!(header(&seen, "x_forwarded_port"), ["1"]);
     assert!(header(&seen, "x-forwarded-proto").is_empty() && header(&seen, "forwarded").is_empty());
 
     let trusting = Host::builder()

@@ -137,13 +137,15 @@ impl From<NotDone> for Problem {
             NotDone::Invalid(_) => StatusCode::BAD_REQUEST,
             NotDone::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             NotDone::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            NotDone::Late(_) | NotDone::NoRoom(_) => StatusCode::SERVICE_UNAVAILABLE,
+            NotDone::Late(_) | NotDone::NoRoom(_) | NotDone::Short(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             NotDone::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let problem = Self::new(status, error.to_string());
         match error {
             NotDone::Refused(reasons) => Self { reasons, ..problem },
-            NotDone::Late(reason) => {
+            NotDone::Late(reason) | NotDone::Short(reason) => {
                 tracing::warn!(reason, "a request of the operator's was not done in time");
                 problem.until(LATE_AGAIN_SECONDS)
             }

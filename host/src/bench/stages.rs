@@ -142,7 +142,7 @@ impl Bench<'_> {
         let mut watch = Watch::start(self.counting);
         let fields = Fields::of(&head);
         let routed = request::prepare(&mut head, &fields, client)
-            .and_then(|()| route(&subject.registry, &head, false));
+            .and_then(|()| route(&subject.registry, &head));
         let service = routed.map_err(|problem| refused(self.asked, problem.status()))?;
         taken.route = watch.lap();
         let invocation = admit(subject, &service, head, body).await?;

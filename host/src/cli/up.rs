@@ -24,6 +24,9 @@ use crate::deploy::{Notice, StatusReader};
 use crate::processors;
 use crate::telemetry::{self, Logs};
 
+/// What is read where no settings file is named.
+const SETTINGS_FILE: &str = "hotdock.toml";
+
 /// How often a long compile is mentioned again.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(3);
 
@@ -159,7 +162,7 @@ impl Up {
     fn read(self) -> Read {
         let file = match &self.config {
             Some(path) => FileConfig::read(path, true),
-            None => FileConfig::read(Path::new("hotdock.toml"), false),
+            None => FileConfig::read(Path::new(SETTINGS_FILE), false),
         };
         let mut found = Vec::from_iter(file.as_ref().err().map(ToString::to_string));
         let (file, wrong) = match file {
@@ -209,8 +212,20 @@ impl Up {
         serve(app, &folder, for_people, stop).await
     }
 
+    /// From here on the settings file is wanted, if there is one.
+    fn keep_file(&mut self) {
+        let file = Path::new(SETTINGS_FILE);
+        if self.config.is_none() && file.exists() {
+            self.config = Some(file.to_owned());
+        }
+    }
+
     /// Reads the settings anew at each signal.
-    async fn reload_at(self, mut hangups: Signal, reload: Arc<Reload>) {
+    ///
+    /// A settings file that was there once has to be there again: without it all that it says
+    /// would be taken for what nobody says, an admin token for none.
+    async fn reload_at(mut self, mut hangups: Signal, reload: Arc<Reload>) {
+        self.keep_file();
         while hangups.recv().await.is_some() {
             let (this, takes) = (self.clone(), Arc::clone(&reload));
             let take = move || {
@@ -219,6 +234,9 @@ impl Up {
             };
             let taken = tokio::task::spawn_blocking(take).await;
             reload.settle().await;
+            if matches!(taken, Ok(Ok(_))) {
+                self.keep_file();
+            }
             match taken.unwrap_or_else(|error| Err(error.to_string())) {
                 // They are read anew in any case.
                 Ok(Reloaded { taken, waits }) if waits.is_empty() && taken == ["certificates"] => {

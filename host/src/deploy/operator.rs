@@ -22,6 +22,7 @@ use super::status::{KeptVersion, RolledBack, ServiceStatus, Status};
 use super::undeploy::undeploy_service;
 use super::upload::{self, Spool, Upload};
 use crate::deadline::{Late, within};
+use crate::machine::is_shortage;
 use crate::name::ServiceName;
 use crate::service::{TrafficError, TrafficPlan};
 
@@ -100,6 +101,9 @@ pub enum NotDone {
     /// The disk has no room for it; the text says what to do.
     #[error("{0}")]
     NoRoom(String),
+    /// The host has too few descriptors, processes or memory at the moment.
+    #[error("{0}")]
+    Short(String),
     /// It could not be kept.
     #[error("{0}")]
     Failed(String),
@@ -110,6 +114,9 @@ impl NotDone {
     pub(super) fn unkept(error: io::Error) -> Self {
         if no_room::is_of_disk(&error) {
             return Self::NoRoom(NO_ROOM.to_owned());
+        }
+        if is_shortage(&error) {
+            return Self::Short(format!("it could not be kept: {error}; try again in a while"));
         }
         Self::Failed(format!("it could not be kept: {error}"))
     }

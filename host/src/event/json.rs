@@ -13,6 +13,26 @@ use super::{Event, InvalidEvent, Written};
 
 pub(super) use write::ENVELOPE_BYTES;
 
+/// How deep data may be nested to be a part of an event's text: readers have limits of their own,
+/// and one that gives up an event for its depth gives up a whole list of events with it.
+const MAX_DEPTH: usize = 100;
+
+/// Whether JSON is nested deeper than that.
+pub(super) fn is_too_deep(json: &[u8]) -> bool {
+    let (mut depth, mut in_string, mut is_escaped) = (0_usize, false, false);
+    json.iter().any(|byte| {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if in_string => is_escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => depth += 1,
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > MAX_DEPTH
+    })
+}
+
 impl Event {
     /// Reads an event in the JSON event format and checks the rules for
     /// attributes, not its size: the host reads what it has added to, too.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Event;
-use super::json::ENVELOPE_BYTES;
+use super::json::{ENVELOPE_BYTES, is_too_deep};
 
 /// An event and its text in the JSON event format, as the log keeps it.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,9 +18,10 @@ pub struct Written {
 
 impl Written {
     /// An event and what it was read from, which stays its text unless it is mostly
-    /// white space, escapes or members that are null.
+    /// white space, escapes or members that are null, or its data is nested too deep.
     pub(super) fn read(event: Event, text: Bytes) -> Self {
-        if text.len() > event.size() + ENVELOPE_BYTES {
+        let is_deep = event.data.as_ref().is_some_and(|data| is_too_deep(data));
+        if is_deep || text.len() > event.size() + ENVELOPE_BYTES {
             return event.into();
         }
         Self { event: Arc::new(event), text }

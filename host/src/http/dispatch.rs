@@ -22,7 +22,7 @@ use crate::config::site;
 use crate::events::receive::{self, Intake};
 use crate::invocation::ResponseBody;
 use crate::runtime::{ReplayBody, Unread};
-use crate::service::{Registry, RouteMatch, Service, Ticket, path};
+use crate::service::{Registry, Service, Ticket, path};
 
 /// Answers one request. Never fails: what goes wrong is an answer, too.
 pub async fn dispatch(
@@ -63,11 +63,15 @@ async fn answer(
         Some(intake) => takes_events(&head)?.then_some(intake),
         None => None,
     };
-    if let Some(intake) = intake.filter(|_| head.method == Method::POST) {
+    if let Some(intake) = intake {
+        if head.method != Method::POST {
+            let path = head.uri.path();
+            return Err(Problem::method_not_allowed(&head.method, path, vec![Method::POST]));
+        }
         let sender = Sender::Anybody(site(client.origin(&head.headers)));
         return events::take(intake, &head.headers, leftover.follow(), sender).await;
     }
-    let service = route(registry, &head, intake.is_some())?;
+    let service = route(registry, &head)?;
     let mut ticket = Ticket::new(token);
     let routed = Routed { service, head: Arc::clone(&head), fields, ticket: &mut ticket };
     let idle = client.common.body_idle;
@@ -104,26 +108,14 @@ fn takes_events(head: &Parts) -> Result<bool, Problem> {
     if is_meant { Err(Problem::ambiguous_path(head.uri.path())) } else { Ok(false) }
 }
 
-/// The service that answers this host, path and method. Where there is none the
-/// host itself may still take events at this path.
-pub(crate) fn route(
-    registry: &Registry,
-    head: &Parts,
-    takes_events: bool,
-) -> Result<Arc<Service>, Problem> {
+/// The service that answers this host, path and method.
+pub(crate) fn route(registry: &Registry, head: &Parts) -> Result<Arc<Service>, Problem> {
     let path = head.uri.path();
     let snapshot = registry.load();
     // To take it out of the authority costs as much as all of the rest.
     let host = if snapshot.routes.names_hosts() { head.uri.host() } else { None };
-    match snapshot.routes.find(host, path, &head.method) {
-        RouteMatch::NotFound if takes_events => {
-            Err(Problem::method_not_allowed(&head.method, path, vec![Method::POST]))
-        }
-        found => {
-            let name = led_to(found, head)?;
-            snapshot.services.get(name).cloned().ok_or_else(|| Problem::no_route(path))
-        }
-    }
+    let name = led_to(snapshot.routes.find(host, path, &head.method), head)?;
+    snapshot.services.get(name).cloned().ok_or_else(|| Problem::no_route(path))
 }
 
 /// What becomes of this request's body if the service doesn't read it.

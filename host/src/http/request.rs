@@ -31,6 +31,7 @@ pub struct Fields {
     has_hop_by_hop: bool,
     claims_origin: bool,
     claims_caller: bool,
+    has_lookalike: bool,
     /// Bytes of all lines.
     bytes: usize,
 }
@@ -61,7 +62,10 @@ impl Fields {
                     fields.has_hop_by_hop = true;
                     fields.has_coding |= name == "transfer-encoding";
                 }
-                name => fields.claims_origin |= forwarded::is_claim(name),
+                name => {
+                    fields.claims_origin |= forwarded::is_claim(name);
+                    fields.has_lookalike |= is_lookalike(name);
+                }
             }
         }
         fields
@@ -77,6 +81,10 @@ static HOP_BY_HOP: [HeaderName; 6] = [
     TRANSFER_ENCODING,
     UPGRADE,
 ];
+
+/// The shortest and the longest name with a hyphen that only the host writes.
+const CALLER_LENGTH: usize = "hotdock-caller".len();
+const X_FORWARDED_PROTO_LENGTH: usize = "x-forwarded-proto".len();
 
 /// Checks a head that no guest sees.
 ///
@@ -128,6 +136,9 @@ pub fn prepare(head: &mut Parts, fields: &Fields, client: &Client) -> Result<(),
     if fields.claims_caller {
         head.headers.remove(by_name::CALLER);
     }
+    if fields.has_lookalike {
+        remove_lookalikes(&mut head.headers);
+    }
     if fields.cookies > 1 {
         join_cookies(&mut head.headers);
     }
@@ -174,6 +185,25 @@ pub fn is_malformed(head: &http::Request<impl Sized>) -> bool {
 #[must_use]
 pub fn is_about_host(head: &Parts) -> bool {
     head.method == Method::OPTIONS && head.uri.path() == ASTERISK
+}
+
+/// Whether a gateway takes the name for one that only the host writes: those of CGI's kind have
+/// `_` for `-` (RFC 3875 §4.1.18).
+pub(super) fn is_lookalike(name: &str) -> bool {
+    let lengths = CALLER_LENGTH..=X_FORWARDED_PROTO_LENGTH;
+    if !lengths.contains(&name.len()) || !name.contains('_') {
+        return false;
+    }
+    let name = name.replace('_', "-");
+    name == by_name::CALLER.as_str() || forwarded::is_claim(&name)
+}
+
+fn remove_lookalikes(headers: &mut HeaderMap) {
+    let found: Vec<_> =
+        headers.keys().filter(|name| is_lookalike(name.as_str())).cloned().collect();
+    for name in found {
+        headers.remove(name);
+    }
 }
 
 /// How many bytes an HTTP/1 head had, or would have.

@@ -15,7 +15,7 @@ use super::request::Fields;
 use super::uploads::{TooMany, Upload};
 use super::{idempotency, response};
 use crate::deadline::within;
-use crate::invocation::{Failure, Invocation, ResponseBody, invoke};
+use crate::invocation::{Failure, Invocation, Replayed, ResponseBody, invoke};
 use crate::manifest::Limits;
 use crate::name::{ServiceName, VersionId};
 use crate::runtime::calls::Lineage;
@@ -213,8 +213,12 @@ pub(super) async fn serve(
             if let Some(guest) = response.body().unwanted_from() {
                 service.admission.goes_on_for_nobody(guest);
             }
-            count.ended(Outcome::Answered);
-            measure.ended(Outcome::Answered, Some(response.status()));
+            let outcome = match response.extensions().get() {
+                Some(Replayed) => Outcome::Replayed,
+                None => Outcome::Answered,
+            };
+            count.ended(outcome);
+            measure.ended(outcome, Some(response.status()));
             response::make_hosts(&mut response);
             Ok(response)
         }

@@ -97,7 +97,9 @@ pub(crate) async fn call(called: Called, caller: &CancellationToken) -> Result<R
             let found = bounds.within(claim(&store, id, &wanted.print)).await;
             match found.flatten().map_err(nothing_stands)? {
                 Claimed::First(claim) => Some(claim),
-                Claimed::Repeat(result) => return Ok(Returned { result, stands: false }),
+                Claimed::Repeat(result) => {
+                    return Ok(Returned { result, stands: false, is_kept: true });
+                }
             }
         }
     };
@@ -136,6 +138,7 @@ async fn run(
     let mut mode = Mode::FIRST;
     loop {
         let Outcome { ran, result, wrote, committed } = runs.outcome(mode, bounds).await?;
+        let is_kept = ran.is_none();
         let running = ran.as_ref().map(|(running, _)| running);
         let again = Again::of(&hold, &committed, running);
         if let Some((running, ended)) = ran {
@@ -143,10 +146,10 @@ async fn run(
             Afterwards::new(hold, Sending::Whole, false).go_on(running, ended, bounds.deadline());
         }
         if !committed.is_pending() {
-            return Ok(Returned { result, stands: false });
+            return Ok(Returned { result, stands: false, is_kept });
         }
         match (within(COMMIT_TIMEOUT, committed.durable()).await, again) {
-            (Ok(Ok(())), _) => return Ok(Returned { result, stands: wrote }),
+            (Ok(Ok(())), _) => return Ok(Returned { result, stands: wrote, is_kept }),
             // Another's statement undid it.
             (Ok(Err(state::Error::Rerun(_))), Some(again)) if again.may_be() => {
                 runs.metrics.count_rerun();

@@ -23,6 +23,10 @@ use crate::service::path;
 use crate::state::{self, Claimant, KeptAnswer, KeyClaim, Store, Transaction};
 
 /// Says that an answer is the one that was given before.
+/// Marks an answer that was kept, as no guest can.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Replayed;
+
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// A request that has claimed its key.
@@ -149,6 +153,7 @@ fn response(kept: KeptAnswer) -> Option<Response<ResponseBody>> {
     *response.status_mut() = StatusCode::from_u16(kept.status).ok()?;
     *response.headers_mut() = field_lines::read(&kept.headers)?;
     response.headers_mut().insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+    response.extensions_mut().insert(Replayed);
     Some(response)
 }
 

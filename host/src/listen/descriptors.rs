@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -21,6 +22,44 @@ const TELL_EVERY: Duration = Duration::from_secs(10);
 /// need some, too.
 const EIGHTHS_OF_PUBLIC: u64 = 5;
 const EIGHTHS_OF_ADMIN: u64 = 1;
+
+/// Of all descriptors, so many parts of eight are left for services' files, whatever they take
+/// already, before another connection is taken; operators' connections leave fewer.
+const EIGHTHS_LEFT_BY_PUBLIC: u64 = 2;
+const EIGHTHS_LEFT_BY_ADMIN: u64 = 1;
+
+/// Who has fewer connections is not turned away for services' files: with as many of those as
+/// descriptors nobody would be served.
+const FEW_CONNECTIONS: u64 = 16;
+
+/// When a connection takes what services' files may need.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reserve {
+    /// The first descriptor of those that are left.
+    first: u64,
+    /// How many connections there are in any case.
+    few: usize,
+}
+
+impl Reserve {
+    /// Of all that the system allows this process.
+    pub(super) fn of(side: Side) -> Self {
+        let has = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let left = match side {
+            Side::Public => EIGHTHS_LEFT_BY_PUBLIC,
+            Side::Admin => EIGHTHS_LEFT_BY_ADMIN,
+        };
+        let few = usize::try_from(has / FEW_CONNECTIONS).unwrap_or(usize::MAX);
+        Self { first: has - has / 8 * left, few }
+    }
+
+    /// Whether a connection, the last of so many, has a descriptor of those that are left. The
+    /// system gives the lowest that is free, so all below are taken.
+    pub(super) fn is_touched_by(self, connection: &impl AsFd, connections: usize) -> bool {
+        let number = connection.as_fd().as_raw_fd();
+        connections > self.few && u64::try_from(number).is_ok_and(|number| number >= self.first)
+    }
+}
 
 /// How many of a listener's connections there may be, for all that the system allows this
 /// process. It is asked for as many as it gives.
@@ -110,6 +149,11 @@ impl Supply {
         self.pause = Some(pause);
         pause
     }
+}
+
+/// What is said where those that are left are services'.
+pub(super) fn too_few() -> io::Error {
+    io::Error::other("the descriptors that are left (ulimit -n) are for services' files")
 }
 
 /// Whether the system has nothing left to take a connection with; else it is one connection's

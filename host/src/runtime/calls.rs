@@ -131,6 +131,8 @@ pub(crate) struct Returned {
     pub(crate) result: Bytes,
     /// Whether the callee may have written something.
     pub(crate) stands: bool,
+    /// Whether it is what the same call had before; the callee did not run.
+    pub(crate) is_kept: bool,
 }
 
 /// Why a call has no result.

@@ -50,6 +50,11 @@ const MEMORY_KEEP_RESIDENT: usize = 2 << 20;
 const TABLE_KEEP_RESIDENT: usize = 512 << 10;
 const STACK_KEEP_RESIDENT: usize = 128 << 10;
 
+/// How many memories that nobody uses keep their module's content, for each engine. A module that
+/// finds none of its own takes one that was never used until there are so many: the host grows by
+/// a memory with each deployment until then, and to take another's costs a mapping.
+const UNUSED_MEMORIES: u32 = 32;
+
 /// The engines, what is linked to components, and the host's instance slots.
 /// Cheap to clone; all clones are one runtime.
 #[derive(Clone)]
@@ -309,7 +314,8 @@ fn serving_config(abi: Abi, instances: u32) -> Config {
         .table_elements(MAX_TABLE_ELEMENTS as usize)
         .linear_memory_keep_resident(MEMORY_KEEP_RESIDENT)
         .table_keep_resident(TABLE_KEEP_RESIDENT)
-        .async_stack_keep_resident(STACK_KEEP_RESIDENT);
+        .async_stack_keep_resident(STACK_KEEP_RESIDENT)
+        .max_unused_warm_slots(UNUSED_MEMORIES);
     let mut config = compile_config(abi);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     config

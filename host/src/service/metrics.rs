@@ -24,6 +24,8 @@ use crate::tally::Tally;
 pub enum Outcome {
     /// The service's own answer.
     Answered,
+    /// The answer that its key's first request got; no version ran.
+    Replayed,
     /// It trapped or exited.
     Trapped,
     /// It trapped at its memory limit.
@@ -99,8 +101,9 @@ pub struct RequestCount {
 }
 
 impl Outcome {
-    const ALL: [(Self, &'static str); 22] = [
+    const ALL: [(Self, &'static str); 23] = [
         (Self::Answered, "answered"),
+        (Self::Replayed, "replayed"),
         (Self::Trapped, "trapped"),
         (Self::Memory, "memory"),
         (Self::OverLimit, "over-limit"),
@@ -143,6 +146,7 @@ impl Outcome {
             | Self::LeaseExpired
             | Self::Refused => true,
             Self::Answered
+            | Self::Replayed
             | Self::BodyTooLarge
             | Self::KeyRefused
             | Self::Drained

@@ -126,7 +126,7 @@ impl Ending {
             Outcome::Conflict => Some(Self::Conflict),
             Outcome::ClientLeft => Some(Self::Left),
             Outcome::Overloaded => Some(Self::Overloaded),
-            // The client's doing, or the swap's.
+            // The client's doing, the swap's, or what another version may have answered.
             _ => None,
         }
     }

@@ -97,6 +97,25 @@ fn data_that_is_not_what_its_type_says_is_written_as_base64() {
 }
 
 #[test]
+fn data_that_is_nested_too_deep_for_readers_is_written_as_base64() {
+    let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    let wide = format!("[{}\"[[\\\"[\"]", "[],{},".repeat(200));
+    for (data, is_base64) in [(nested(100), false), (nested(101), true), (wide, false)] {
+        let text =
+            format!(r#"{{"specversion":"1.0","id":"1","source":"/s","type":"t","data":{data}}}"#);
+        let written = Written::from(read(&text));
+        assert_eq!(written.event.data.as_deref(), Some(data.as_bytes()));
+        let own = String::from_utf8(written.text.to_vec()).expect("JSON is UTF-8");
+        assert_eq!(own.contains("data_base64"), is_base64, "{own}");
+        let batch = Bytes::from(format!("[{text}]"));
+        let taken = Event::batch_from_json(&batch).expect("a batch");
+        let own = String::from_utf8(taken[0].text.to_vec()).expect("JSON is UTF-8");
+        assert_eq!(own.contains("data_base64"), is_base64, "{own}");
+        assert_eq!(Event::from_json(own.as_bytes()).expect("an event"), read(&text));
+    }
+}
+
+#[test]
 fn an_escaped_name_is_the_same_name() {
     let event =
         read(r#"{"specversion":"1.0","\u0069d":"1","source":"\/s","type":"t","ext":"\u00e9"}"#);
