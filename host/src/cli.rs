@@ -140,6 +140,9 @@ pub fn main() -> ExitCode {
         if error.is::<exit::Unusable>() {
             return ExitCode::from(exit::REFUSED);
         }
+        if error.is::<exit::NoToken>() {
+            return ExitCode::from(exit::DENIED);
+        }
         let refused = error.downcast_ref::<remote::Refused>();
         refused.map_or(ExitCode::from(exit::FAILED), remote::Refused::exit_code)
     })

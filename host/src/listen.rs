@@ -42,6 +42,7 @@ use self::places::{Places, Refused};
 use self::refusal::Refusals;
 use self::unsent::{Share, Unsent};
 use crate::config::HttpLimits;
+use crate::machine::descriptors_wanted;
 
 pub use self::exchange::{Exchange, Sent};
 pub use self::fields::trim;
@@ -160,6 +161,10 @@ impl Listener {
                 () = stop.cancelled() => break,
                 () = self.unsent.too_much() => {
                     self.places.relieve(&self.unsent);
+                    continue;
+                }
+                () = descriptors_wanted() => {
+                    self.places.make_room();
                     continue;
                 }
                 accepted = self.listener.accept() => accepted,

@@ -1,8 +1,11 @@
 //! What the machine has, and who is on it.
 
+use std::fs::File;
 use std::io;
+use std::time::Duration;
 
 use rustix::io::Errno;
+use tokio::sync::Notify;
 
 /// The memory that this process may have, in bytes: the machine's, or what its control group
 /// leaves it, whichever is less. `None` where the system does not say.
@@ -19,6 +22,42 @@ pub fn memory() -> Option<u64> {
 pub fn is_shortage(error: &io::Error) -> bool {
     let code = error.raw_os_error().map(Errno::from_raw_os_error);
     matches!(code, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN | Errno::INTR))
+}
+
+/// What opens files waits so long at first for a descriptor, and then twice as long each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+
+/// How often it tries, within two thirds of a second.
+const TRIES: u32 = 6;
+
+static WANTED: Notify = Notify::const_new();
+
+/// Does what opens files; where there is no descriptor for them, connections that do nothing go
+/// (see [`descriptors_wanted`]), and it is done again. Blocks meanwhile.
+///
+/// # Errors
+/// That of `open`.
+pub fn with_descriptors<T, E>(mut open: impl FnMut() -> Result<T, E>) -> Result<T, E> {
+    for attempt in 0..TRIES - 1 {
+        match open() {
+            Err(_) if has_no_descriptor() => {
+                WANTED.notify_waiters();
+                std::thread::sleep(FIRST_PAUSE * (1 << attempt));
+            }
+            opened => return opened,
+        }
+    }
+    open()
+}
+
+/// Whatever failed, and says so in words of its own.
+fn has_no_descriptor() -> bool {
+    File::open("/dev/null").is_err_and(|error| is_shortage(&error))
+}
+
+/// Resolves when files have no descriptor: whoever has some to give gives them.
+pub async fn descriptors_wanted() {
+    WANTED.notified().await;
 }
 
 /// What a user is called, as far as `/etc/passwd` knows; else by number.

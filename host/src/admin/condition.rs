@@ -117,16 +117,38 @@ fn tags(list: &str) -> Result<Vec<(bool, &str)>, Problem> {
     }
 }
 
-/// A service with its entity tag, or that alone where the client has all that is said of it.
+/// A service with its entity tag, or that alone where the client has all that is said of it; 412
+/// where `If-Match`, which counts first (RFC 9110 §13.2.2), names something else.
 pub(super) fn tagged_for(headers: &HeaderMap, service: ServiceStatus) -> Result<Response, Problem> {
+    let name = service.name.clone();
     let mut response = tagged(service);
-    if has(headers, response.headers().get(ETAG))? {
+    let tag = response.headers().get(ETAG);
+    if !holds(headers, tag)? {
+        let found = tag.and_then(|tag| tag.to_str().ok()).unwrap_or("none");
+        let detail = format!("{name} was changed meanwhile: its entity tag is {found}");
+        return Err(Problem::new(StatusCode::PRECONDITION_FAILED, detail));
+    }
+    if has(headers, tag)? {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         *response.body_mut() = Body::empty();
         response.headers_mut().remove(CONTENT_TYPE);
         response.headers_mut().remove(CONTENT_LENGTH);
     }
     Ok(response)
+}
+
+/// Whether `If-Match`, where it is there, names what this tag is of. Tags are compared by every
+/// bit, so that a weak one never does; `*` is whatever there is (RFC 9110 §13.1.1).
+fn holds(headers: &HeaderMap, found: Option<&HeaderValue>) -> Result<bool, Problem> {
+    let found = found.and_then(|tag| tag.to_str().ok()).map(|tag| tag.trim_matches('"'));
+    let mut holds = !headers.contains_key(IF_MATCH);
+    for line in headers.get_all(IF_MATCH) {
+        holds |= match line.to_str().unwrap_or_default().trim() {
+            "*" => true,
+            text => tags(text)?.iter().any(|(is_weak, tag)| !is_weak && found == Some(*tag)),
+        };
+    }
+    Ok(holds)
 }
 
 /// Whether the client has what this tag is of.
@@ -204,5 +226,24 @@ mod tests {
         lines.append(IF_MATCH, "\"1\"".parse().expect("a value"));
         lines.append(IF_MATCH, "\"2\"".parse().expect("a value"));
         assert_eq!(condition(&lines).ok(), revisions(&[1, 2]).ok());
+    }
+
+    #[test]
+    fn what_is_looked_at_is_what_if_match_names() {
+        let found = HeaderValue::from_static("\"7.0a1b\"");
+        let holds_of = |value: &'static str, found: Option<&HeaderValue>| {
+            let headers = HeaderMap::from_iter([(IF_MATCH, HeaderValue::from_static(value))]);
+            holds(&headers, found).map_err(|problem| problem.status().as_u16())
+        };
+        assert_eq!(holds(&HeaderMap::new(), Some(&found)).ok(), Some(true));
+        for named in ["*", "\"7.0a1b\"", "\"zz\", \"7.0a1b\""] {
+            assert_eq!(holds_of(named, Some(&found)), Ok(true), "{named}");
+        }
+        for other in ["\"zz\"", "\"7\"", "W/\"7.0a1b\""] {
+            assert_eq!(holds_of(other, Some(&found)), Ok(false), "{other}");
+        }
+        assert_eq!(holds_of("7.0a1b", Some(&found)), Err(400));
+        assert_eq!(holds_of("*", None), Ok(true), "it is there, though it has no tag");
+        assert_eq!(holds_of("\"7.0a1b\"", None), Ok(false));
     }
 }

@@ -32,11 +32,12 @@ pub(super) async fn list(State(admin): State<Admin>) -> Json<Status> {
 
 /// One service. Its entity tag is its revision, a dot, and a digest of all that is said of it:
 /// it changes with every figure. `If-Match` of a change takes it, or the revision alone, and
-/// looks at the revision only.
+/// looks at the revision only; here it names all of the entity tag.
 #[utoipa::path(get, path = "/v1/services/{name}", operation_id = "get_service",
     tag = "services",
     params(
         ("name" = String, Path, description = "The service", example = "cart"),
+        ("If-Match" = Option<String>, Header, description = "Only if its entity tag is this"),
         ("If-None-Match" = Option<String>, Header, description = "Unless its entity tag is this"),
     ),
     responses(
@@ -47,6 +48,8 @@ pub(super) async fn list(State(admin): State<Admin>) -> Json<Status> {
          content_type = "application/problem+json"),
         (status = 404, description = "There is none of the name", body = Problem,
          content_type = "application/problem+json"),
+        (status = 412, description = "Its entity tag is none that `If-Match` names",
+         body = Problem, content_type = "application/problem+json"),
         Denied,
 ))]
 pub(super) async fn get(

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use super::error::BusError;
 use super::shared::Shared;
 use super::{Batch, Position, ReadLimit, Recorded, encoding, schema};
+use crate::machine::with_descriptors;
 
 /// Connections that read at once: enough to be one ahead of the decoding, few
 /// enough to leave the blocking threads to others.
@@ -40,7 +41,7 @@ impl Readers {
             let kept = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let connection = match kept {
                 Some(connection) => connection,
-                None => schema::open_reader(&path)?,
+                None => with_descriptors(|| schema::open_reader(&path))?,
             };
             let value = work(&connection)?;
             // One that failed is not used again.

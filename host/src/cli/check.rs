@@ -68,11 +68,23 @@ fn json(file: &Path, checked: &Result<Description, Vec<String>>) -> String {
     .to_string()
 }
 
-fn text(file: &Path, checked: &Result<Description, Vec<String>>) -> Vec<String> {
-    let file = file.display();
+fn text(path: &Path, checked: &Result<Description, Vec<String>>) -> Vec<String> {
+    let file = path.display();
     let (said, more) = match checked {
-        Ok(found) => ("can be deployed", lines(&description(found))),
+        Ok(found) => ("can be deployed", lines(&[description(found), needed(path)].concat())),
         Err(reasons) => ("cannot be deployed", console::bullets(reasons)),
     };
     [vec![format!("{file}: {said}")], more].concat()
+}
+
+/// The secrets that the component names, as a row, where there are any: whether a host has them is
+/// not known here.
+fn needed(path: &Path) -> Vec<(&'static str, Vec<String>)> {
+    let secrets = crate::deploy::inspect(path).map(|found| found.capabilities.secrets);
+    let secrets = secrets.unwrap_or_default();
+    if secrets.is_empty() {
+        return Vec::new();
+    }
+    let needed = secrets.iter().map(|name| format!("{name}, which the host has to have"));
+    vec![("secrets", needed.collect())]
 }

@@ -13,7 +13,7 @@ pub(super) const ROLLED_BACK: u8 = 4;
 pub(super) const CONFLICT: u8 = 5;
 /// There is no such service, version, deployment, subscription or dead letter.
 pub(super) const NOT_FOUND: u8 = 6;
-/// The token is missing or wrong.
+/// The token is missing, wrong, or none.
 pub(super) const DENIED: u8 = 7;
 /// The newer component breaks what relies on the older one.
 pub(super) const BREAKING: u8 = 8;
@@ -26,13 +26,18 @@ pub(super) const INTERRUPTED: u8 = 130;
 #[error("{0}")]
 pub(super) struct Unusable(pub(super) String);
 
+/// A text in the environment that is no token, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct NoToken(pub(super) String);
+
 /// What `--help` says of them.
 pub(super) const HELP: &str = "\
 Exit codes:
   0  done
   1  it could not be asked for, or it failed
   2  wrong usage
-  3  refused: what is asked for cannot be, for the reasons that are printed
+  3  refused, for the reasons that are printed, or a file cannot be used
   4  the version was rolled back before it had all the traffic, by itself or by someone (deploy)
   5  someone else was first, something else is under way, or there is nothing to do it to
   6  there is no such service, version, deployment, subscription or dead letter
@@ -58,7 +63,7 @@ Exit codes:
   0  done: the traffic is as it is printed
   1  the host could not be asked, or failed
   2  wrong usage
-  3  refused, for the reasons that are printed
+  3  refused, for the reasons that are printed, or a file cannot be used
   5  someone else was first, something else is under way, or there is nothing to do it to
   6  there is no such service or version
   7  the admin token is missing or wrong";

@@ -82,9 +82,19 @@ impl Remote {
         let host = Host {
             client: Client::builder(TokioExecutor::new()).build_http(),
             base: self.admin.clone(),
-            token: Token::find(self.token_file.as_deref())?,
+            token: self.token()?,
         };
         tokio.context("the asynchronous runtime")?.block_on(work(&host))
+    }
+
+    /// The token, if there is one. A file without one cannot be used, which is not what a wrong
+    /// token is for scripts.
+    fn token(&self) -> anyhow::Result<Option<Token>> {
+        let file = self.token_file.as_deref();
+        Token::find(file).map_err(|error| match file {
+            Some(_) => exit::Unusable(error.to_string()).into(),
+            None => exit::NoToken(error.to_string()).into(),
+        })
     }
 }
 
@@ -270,6 +280,15 @@ fn base(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_file_that_is_not_there_or_has_no_token_cannot_be_used() {
+        let empty = tempfile::NamedTempFile::new().expect("a file");
+        for file in [PathBuf::from("/nonexistent/token"), empty.path().to_owned()] {
+            let remote = Remote { admin: String::new(), token_file: Some(file) };
+            assert!(remote.token().expect_err("no token").is::<exit::Unusable>());
+        }
+    }
 
     #[test]
     fn who_asks_is_said_in_visible_ascii() {

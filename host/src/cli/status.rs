@@ -23,6 +23,9 @@ const SPARE: [&str; 3] = ["ROUTES", "DIGEST", "FROM"];
 ///
 /// On a terminal it stays, and shows what becomes of it, for as long as something
 /// is under way: a candidate, a canary that waits for nobody, a drain.
+///
+/// REQUESTS, ERRORS, EVENTS and FAILED count since the version was loaded: they begin at 0 after
+/// a restart, and after a rollback to a version that had drained.
 #[derive(Debug, clap::Args)]
 pub(super) struct Status {
     #[command(flatten)]

@@ -13,6 +13,7 @@ use super::options::StoreOptions;
 use super::sandbox::MAX_OBJECTS;
 use super::store::Core;
 use crate::journal::{self, JournalError};
+use crate::machine::is_shortage;
 use crate::sqlite::{self, Access, FormatError, Formats};
 
 /// The formats of the host's tables.
@@ -157,6 +158,10 @@ pub(super) fn open_writer(core: &Core) -> Result<Connection, Error> {
     let mut connection = open(path, options).map_err(failed)?;
     journal::begin(&connection, path).map_err(|error| match error {
         JournalError::Sqlite(error) => failed(error),
+        // Neither was opened: whoever begins anew does all of it.
+        JournalError::Log(error) | JournalError::Folder(error) if is_shortage(&error) => {
+            Error::Unavailable(format!("{} cannot be opened: {error}", path.display()))
+        }
         JournalError::NotBegun(_) | JournalError::Log(_) | JournalError::Folder(_) => {
             core.poison(&error);
             Error::Unavailable(format!("{} cannot be opened: {error}", path.display()))

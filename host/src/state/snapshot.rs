@@ -23,6 +23,7 @@ use super::schema;
 use super::sql::{Access, Deadlines, Execution, Rows, Scope, Value, begins_with_write};
 use super::store::Store;
 use crate::allocator;
+use crate::machine::with_descriptors;
 
 /// What a transaction read, and in which snapshot.
 #[derive(Debug, Default)]
@@ -453,7 +454,8 @@ impl IdleReader {
         // Each reader has all of the file's schema, by the service's doing.
         let limit = store.core.options.max_sql_memory;
         let charged = common.account().charge(limit, 0);
-        let opened = schema::open_reader(&store.core.path, &store.core.options);
+        let opened =
+            with_descriptors(|| schema::open_reader(&store.core.path, &store.core.options));
         let refused = charged.refused();
         drop(charged);
         if opened.is_err() && refused.is_some() {

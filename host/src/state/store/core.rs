@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use rusqlite::Connection;
 
+use crate::machine::with_descriptors;
 use crate::state::dead::Cut;
 use crate::state::error::{Error, is_io_failure};
 use crate::state::history::{Fingerprint, Sequence};
@@ -66,7 +67,7 @@ impl Core {
     /// Opens the file for writing; makes it where it does not exist.
     pub(in crate::state) fn open_writer(&self) -> Result<Connection, Error> {
         let _opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
-        let opened = schema::open_writer(self).and_then(|connection| {
+        let opened = with_descriptors(|| schema::open_writer(self)).and_then(|connection| {
             self.outbox.open(&connection).map_err(|error| Error::of_host(&error))?;
             Ok(connection)
         });
