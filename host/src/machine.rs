@@ -30,6 +30,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// How often it tries, within two thirds of a second.
 const TRIES: u32 = 6;
 
+/// How many descriptors opening a database takes, and some more.
+const TAKEN: usize = 8;
+
 static WANTED: Notify = Notify::const_new();
 
 /// Does what opens files; where there is no descriptor for them, connections that do nothing go
@@ -50,9 +53,12 @@ pub fn with_descriptors<T, E>(mut open: impl FnMut() -> Result<T, E>) -> Result<
     open()
 }
 
-/// Whatever failed, and says so in words of its own.
-fn has_no_descriptor() -> bool {
-    File::open("/dev/null").is_err_and(|error| is_shortage(&error))
+/// Whether there are fewer descriptors than opening a database takes, whatever failed and says so
+/// in words of its own. What it had opened may be closed again by now, so one is not enough.
+#[must_use]
+pub fn has_no_descriptor() -> bool {
+    let opened: Result<Vec<_>, _> = (0..TAKEN).map(|_| File::open("/dev/null")).collect();
+    opened.is_err_and(|error| is_shortage(&error))
 }
 
 /// Resolves when files have no descriptor: whoever has some to give gives them.

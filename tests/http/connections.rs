@@ -252,7 +252,7 @@ async fn without_descriptors_the_admin_listener_answers_and_the_public_one_recov
 /// Each service's store needs some when it is first asked for, whoever has the connections.
 #[tokio::test]
 async fn connections_leave_descriptors_to_the_files_of_services() {
-    let services: Vec<_> = (0..40).map(|number| format!("s{number}")).collect();
+    let services: Vec<_> = (0..24).map(|number| format!("s{number}")).collect();
     let (probe, _) = component("probe");
     let mut builder = Host::builder().descriptors(256);
     for service in &services {
@@ -271,15 +271,16 @@ async fn connections_leave_descriptors_to_the_files_of_services() {
     }
     for service in &services {
         let request = format!(
-            "POST /increment?key=k HTTP/1.1\r\nHost: {service}.example\r\n\
+            "POST /probe/increment?key=k HTTP/1.1\r\nHost: {service}.example\r\n\
              Content-Length: 0\r\nConnection: close\r\n\r\n"
         );
         eventually(&format!("{service} is asked"), async || {
             let mut raw = Raw::try_connect(host.address).await?;
             raw.try_send(&request).await;
             let (answer, _) = raw.read_to_reset().await;
-            assert!(!answer.contains("store-unavailable"), "{answer}\n{}", host.log());
-            answer.starts_with("HTTP/1.1 200").then_some(())
+            let is_turned_away = answer.is_empty() || answer.contains("problem:connections");
+            assert!(is_turned_away || answer.starts_with("HTTP/1.1 200"), "{answer}");
+            (!is_turned_away).then_some(())
         })
         .await;
     }

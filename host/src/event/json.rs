@@ -15,7 +15,7 @@ pub(super) use write::ENVELOPE_BYTES;
 
 /// How deep data may be nested to be a part of an event's text: readers have limits of their own,
 /// and one that gives up an event for its depth gives up a whole list of events with it.
-const MAX_DEPTH: usize = 100;
+const MAX_DEPTH: usize = 500;
 
 /// Whether JSON is nested deeper than that.
 pub(super) fn is_too_deep(json: &[u8]) -> bool {

@@ -13,7 +13,7 @@ use super::options::StoreOptions;
 use super::sandbox::MAX_OBJECTS;
 use super::store::Core;
 use crate::journal::{self, JournalError};
-use crate::machine::is_shortage;
+use crate::machine::{has_no_descriptor, is_shortage};
 use crate::sqlite::{self, Access, FormatError, Formats};
 
 /// The formats of the host's tables.
@@ -145,7 +145,9 @@ pub(super) const TABLES: &[&str] = &[
 pub(super) fn open_writer(core: &Core) -> Result<Connection, Error> {
     let Core { path, options, .. } = core;
     let failed = |error: rusqlite::Error| {
-        if error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure) {
+        // Without descriptors SQLite says the same of what it cannot open; nothing is written yet.
+        let is_of_disk = error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure);
+        if is_of_disk && !has_no_descriptor() {
             core.poison(&error);
         }
         match Error::of_host(&error) {

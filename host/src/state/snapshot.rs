@@ -23,7 +23,7 @@ use super::schema;
 use super::sql::{Access, Deadlines, Execution, Rows, Scope, Value, begins_with_write};
 use super::store::Store;
 use crate::allocator;
-use crate::machine::with_descriptors;
+use crate::machine::{has_no_descriptor, with_descriptors};
 
 /// What a transaction read, and in which snapshot.
 #[derive(Debug, Default)]
@@ -464,7 +464,11 @@ impl IdleReader {
                  takes what the schema does: have a smaller schema, or fewer invocations at once"
             )));
         }
-        let mut connection = opened.map_err(failed)?;
+        let mut connection = opened.map_err(|error| match has_no_descriptor() {
+            // Of a file that could not be opened it is not the disk's doing.
+            true => Error::Unavailable(format!("too few descriptors (ulimit -n): {error}")),
+            false => failed(error),
+        })?;
         let sandbox = Sandbox::install(&mut connection, common).map_err(failed)?;
         Ok(Box::new(Self { connection: Controlled::new(connection), schema, sandbox }))
     }
