@@ -145,8 +145,12 @@ impl From<NotDone> for Problem {
         let problem = Self::new(status, error.to_string());
         match error {
             NotDone::Refused(reasons) => Self { reasons, ..problem },
-            NotDone::Late(reason) | NotDone::Short(reason) => {
+            NotDone::Late(reason) => {
                 tracing::warn!(reason, "a request of the operator's was not done in time");
+                problem.until(LATE_AGAIN_SECONDS)
+            }
+            NotDone::Short(reason) => {
+                tracing::warn!(reason, "a request of the operator's found too little of something");
                 problem.until(LATE_AGAIN_SECONDS)
             }
             // That it is full was said once, when it was found to be so.

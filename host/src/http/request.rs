@@ -189,7 +189,7 @@ pub fn is_about_host(head: &Parts) -> bool {
 
 /// Whether a gateway takes the name for one that only the host writes: those of CGI's kind have
 /// `_` for `-` (RFC 3875 §4.1.18).
-pub(super) fn is_lookalike(name: &str) -> bool {
+fn is_lookalike(name: &str) -> bool {
     let lengths = CALLER_LENGTH..=X_FORWARDED_PROTO_LENGTH;
     if !lengths.contains(&name.len()) || !name.contains('_') {
         return false;

@@ -22,11 +22,11 @@ use crate::runtime::{ReplayBody, field_lines, is_answer};
 use crate::service::path;
 use crate::state::{self, Claimant, KeptAnswer, KeyClaim, Store, Transaction};
 
-/// Says that an answer is the one that was given before.
 /// Marks an answer that was kept, as no guest can.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Replayed;
 
+/// Says that an answer is the one that was given before.
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// A request that has claimed its key.

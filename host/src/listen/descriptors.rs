@@ -28,9 +28,9 @@ const EIGHTHS_OF_ADMIN: u64 = 1;
 const EIGHTHS_LEFT_BY_PUBLIC: u64 = 2;
 const EIGHTHS_LEFT_BY_ADMIN: u64 = 1;
 
-/// Who has fewer connections is not turned away for services' files: with as many of those as
-/// descriptors nobody would be served.
-const FEW_CONNECTIONS: u64 = 16;
+/// Of all descriptors, the one part of so many that is connections' in any case: where services'
+/// files have nearly all, nobody would be served.
+const PARTS_OF_FEW: u64 = 16;
 
 /// When a connection takes what services' files may need.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +49,7 @@ impl Reserve {
             Side::Public => EIGHTHS_LEFT_BY_PUBLIC,
             Side::Admin => EIGHTHS_LEFT_BY_ADMIN,
         };
-        let few = usize::try_from(has / FEW_CONNECTIONS).unwrap_or(usize::MAX);
+        let few = usize::try_from(has / PARTS_OF_FEW).unwrap_or(usize::MAX);
         Self { first: has - has / 8 * left, few }
     }
 

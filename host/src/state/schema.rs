@@ -145,7 +145,8 @@ pub(super) const TABLES: &[&str] = &[
 pub(super) fn open_writer(core: &Core) -> Result<Connection, Error> {
     let Core { path, options, .. } = core;
     let failed = |error: rusqlite::Error| {
-        // Without descriptors SQLite says the same of what it cannot open; nothing is written yet.
+        // Without descriptors SQLite says the same of what it cannot open. Whoever opens it again
+        // carries the log over anew, so nothing is built on what may not have been written.
         let is_of_disk = error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure);
         if is_of_disk && !has_no_descriptor() {
             core.poison(&error);
