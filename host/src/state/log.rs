@@ -31,7 +31,8 @@ pub(super) struct Log {
     /// Whether it was said that it has as much as it may.
     told_full: AtomicBool,
     shut_until: Mutex<Option<Instant>>,
-    begun_anew: Notify,
+    /// Nobody need wait any longer.
+    opened: Notify,
 }
 
 impl Log {
@@ -54,6 +55,13 @@ impl Log {
         self.is_long.store(true, Ordering::Release);
     }
 
+    /// Notes that it cannot be begun anew although nobody of this host reads: somebody does from
+    /// outside, whom nobody waits for.
+    pub(super) fn note_held(&self, now: Instant) {
+        *self.lock() = Some(now);
+        self.opened.notify_waiters();
+    }
+
     /// Notes that writes are refused for it. Whether that is to be said: it is said once, until
     /// the log is short again.
     pub(super) fn note_full(&self) -> bool {
@@ -66,7 +74,7 @@ impl Log {
         if self.is_long() {
             self.is_long.store(false, Ordering::Release);
             *self.lock() = None;
-            self.begun_anew.notify_waiters();
+            self.opened.notify_waiters();
         }
         self.told_full.load(Ordering::Relaxed) && self.told_full.swap(false, Ordering::Relaxed)
     }
@@ -75,14 +83,19 @@ impl Log {
         self.is_long.load(Ordering::Acquire)
     }
 
+    /// Whether readers wait until it is begun anew.
+    pub(super) fn is_shut(&self, now: Instant) -> bool {
+        self.is_long() && self.lock().is_some_and(|until| until > now)
+    }
+
     /// Before a reader begins: waits, where the log is long, for those that read.
     pub(super) async fn readers_turn(&self) {
         while self.is_long() {
-            let begun_anew = self.begun_anew.notified();
+            let opened = self.opened.notified();
             let now = Instant::now();
             let Some(until) = self.lock().filter(|&until| until > now) else { return };
             tokio::select! {
-                () = begun_anew => {}
+                () = opened => {}
                 () = tokio::time::sleep_until(until.into()) => {}
             }
         }

@@ -69,6 +69,11 @@ fn run(store: &Arc<Store>) {
             store.note_doing(Doing::Commit);
             writer = guarded(store, open, |mut writer| {
                 writer.commit_group();
+                // Whoever read may have ended while it was not to be: no other moment is sure to
+                // come, as those who would read or write next can all wait for this one.
+                if store.core.log.is_long() && store.is_unread() {
+                    writer.begin_log_anew();
+                }
                 Some(writer)
             });
         }

@@ -175,14 +175,8 @@ impl Writer {
         }
     }
 
-    /// Publishes events with the group.
-    /// Opens a group for what has to be written besides members, if there is any, and begins a
-    /// long log anew.
+    /// Opens a group for what has to be written besides members, if there is any.
     pub(super) fn tidy(&mut self) -> Result<(), Error> {
-        if self.group.is_none() && self.core.log.is_long() {
-            self.cuts_again = None;
-            self.cut_long_log().map_err(|error| self.failed(&error))?;
-        }
         if self.core.outbox.to_trim().is_some() { self.begin_group() } else { Ok(()) }
     }
 

@@ -131,9 +131,16 @@ impl Store {
         };
         drop(surplus);
         if is_last && self.core.log.is_long() {
-            // Nobody reads: it can be begun anew. A store that failed begins none.
+            // A turn's end begins it anew. A store that failed begins none.
             _ = self.push(Job::Tidy);
         }
+    }
+
+    /// Whether nobody reads. Asked under the lock: a reader that comes back later is sure to see
+    /// what was noted of the log before.
+    pub(in crate::state) fn is_unread(&self) -> bool {
+        let _readers = self.lock_readers();
+        self.readers_out() == 0
     }
 
     /// Whether one more reader is kept open beside so many idle ones. They have caches.

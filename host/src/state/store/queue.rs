@@ -75,6 +75,20 @@ type HostJob = Box<dyn FnOnce(Result<&mut Writer, &Error>) + Send>;
 
 type LeaseRun = Box<dyn FnOnce(Transaction) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
+impl Queue {
+    /// Takes out what nobody waits for any more, where there is as much as may be: of a store
+    /// that stands still that is most of it.
+    fn make_room(&mut self, max: usize) -> VecDeque<Job> {
+        if self.jobs.len() < max {
+            return VecDeque::new();
+        }
+        let (abandoned, kept) =
+            std::mem::take(&mut self.jobs).into_iter().partition(Job::is_abandoned);
+        self.jobs = kept;
+        abandoned
+    }
+}
+
 impl Job {
     /// Whether nobody waits for it any more, as far as that can be seen.
     fn is_abandoned(&self) -> bool {
@@ -115,18 +129,18 @@ impl Store {
 
     /// Queues a job that is no use of the store. False where too much waits already.
     pub(in crate::state) fn push(self: &Arc<Self>, job: Job) -> bool {
+        // Dropped without the lock: a job's reader comes back, which can queue one more.
+        let abandoned;
         let start = {
             let mut queue = self.lock_queue();
+            abandoned = queue.make_room(self.core.options.max_queued);
             if queue.jobs.len() >= self.core.options.max_queued {
-                // Of a store that stands still, most of it is nobody's any more.
-                queue.jobs.retain(|job| !job.is_abandoned());
-                if queue.jobs.len() >= self.core.options.max_queued {
-                    return false;
-                }
+                return false;
             }
             queue.jobs.push_back(job);
             !std::mem::replace(&mut queue.running, true)
         };
+        drop(abandoned);
         if start {
             turn::start(Arc::clone(self));
         }
@@ -151,9 +165,12 @@ impl Store {
 
     /// The turn ended by a panic: what waits gets no answer, the next job starts anew.
     pub(in crate::state) fn turn_broke(&self) {
-        let mut queue = self.lock_queue();
-        queue.running = false;
-        queue.jobs.clear();
+        let waited = {
+            let mut queue = self.lock_queue();
+            queue.running = false;
+            std::mem::take(&mut queue.jobs)
+        };
+        drop(waited);
     }
 
     pub(super) fn lock_queue(&self) -> MutexGuard<'_, Queue> {

@@ -1,6 +1,7 @@
 //! What a service makes of its own store has an end before it is its neighbours' trouble.
 
 use std::pin::pin;
+use std::sync::OnceLock;
 
 use futures_util::FutureExt as _;
 
@@ -12,6 +13,18 @@ use crate::state::doing::Doing;
 fn log_bytes(fixture: &Fixture) -> u64 {
     let log = fixture._folder.path().join("cart.db-wal");
     std::fs::metadata(log).map_or(0, |log| log.len())
+}
+
+/// Reads, and writes until the log is long that the reader holds.
+async fn until_the_log_is_long(store: &Arc<Store>) -> Transaction {
+    store.migrate(&[migration("1", "CREATE TABLE t (x)")]).await.expect("migrated");
+    sql(store, "INSERT INTO t VALUES (1)").await.expect("a row");
+    let mut reading = store.begin();
+    reading.query("SELECT x FROM t", Vec::new()).await.expect("a read");
+    while !store.core.log.is_long() {
+        sql(store, "UPDATE t SET x = randomblob(100000)").await.expect("a write");
+    }
+    reading
 }
 
 async fn leased(store: &Arc<Store>, statement: String) -> Result<(), Error> {
@@ -108,6 +121,87 @@ async fn a_log_that_readers_hold_has_an_end_and_is_begun_anew_when_they_are_gone
     later.await.expect("a read");
     assert_eq!(log_bytes(&fixture), 0);
     sql(&store, "UPDATE t SET x = 1").await.expect("it takes writes again");
+}
+
+/// Its last reader ends just after the log could not be cut, while a group is committed and another
+/// is queued: those who would read wait for the log, and nobody is left who ends or commits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_log_is_begun_anew_whenever_its_last_reader_ends() {
+    type Queued = BoxFuture<'static, Result<(), Error>>;
+    let holder = Arc::new(Mutex::new(None::<Transaction>));
+    let queued = Arc::new(Mutex::new(Vec::<Queued>::new()));
+    let commits = Arc::new(AtomicUsize::new(0));
+    let its_store = Arc::new(OnceLock::<Arc<Store>>::new());
+    let before_commit = {
+        let (holder, queued) = (Arc::clone(&holder), Arc::clone(&queued));
+        let (commits, its_store) = (Arc::clone(&commits), Arc::clone(&its_store));
+        move || {
+            let left = commits.load(Ordering::SeqCst);
+            if left == 0 {
+                return;
+            }
+            commits.store(left - 1, Ordering::SeqCst);
+            let mut next = its_store.get().expect("set before").begin();
+            let mut next: Queued = Box::pin(async move {
+                put(&mut next, "next", 1).await?;
+                next.finish().await?.durable().await
+            });
+            assert!((&mut next).now_or_never().is_none(), "it is queued");
+            queued.lock().expect("a lock").push(next);
+            if left == 1 {
+                drop(holder.lock().expect("a lock").take());
+            }
+        }
+    };
+    let options = StoreOptions {
+        max_log_bytes: 1 << 20,
+        before_commit: Some(Arc::new(before_commit)),
+        ..StoreOptions::default()
+    };
+    let Fixture { store, _folder } = fixture(options);
+    _ = its_store.set(Arc::clone(&store));
+    *holder.lock().expect("a lock") = Some(until_the_log_is_long(&store).await);
+    // The first finds that it cannot be cut; the reader ends with the second.
+    commits.store(2, Ordering::SeqCst);
+    sql(&store, "UPDATE t SET x = 2").await.expect("a write");
+    loop {
+        let Some(next) = queued.lock().expect("a lock").pop() else { break };
+        next.await.expect("durable");
+    }
+    eventually(|| !store.core.log.is_long()).await;
+}
+
+/// Of a store that stands still: what waits in it has readers, which come back when it is dropped.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nobody_waits_for_makes_room_also_where_it_was_the_last_to_read() {
+    let valve = Valve::default();
+    let options = StoreOptions { max_log_bytes: 1 << 20, max_queued: 4, ..valve.options() };
+    let Fixture { store, _folder } = fixture(options);
+    let reading = until_the_log_is_long(&store).await;
+    valve.set(true);
+    let mut first = store.begin();
+    put(&mut first, "first", 1).await.expect("a write");
+    let first = tokio::spawn(first.finish().await.expect("valid").durable());
+    valve.until_someone_waits().await;
+    // The last reader waits in the queue, for a lease that nobody wants any more.
+    let left = store.lease(false, Some(reading), |transaction| transaction.finish());
+    assert!(Box::pin(left).now_or_never().is_none(), "it is queued, and its client left");
+    let mut waiting = Vec::new();
+    for _ in 0..4 {
+        let mut one = store.begin();
+        let mut one = Box::pin(async move {
+            put(&mut one, "one", 1).await?;
+            one.finish().await?.durable().await
+        });
+        assert!((&mut one).now_or_never().is_none());
+        waiting.push(one);
+    }
+    valve.set(false);
+    first.await.expect("no panic").expect("durable");
+    for one in waiting {
+        one.await.expect("durable");
+    }
+    eventually(|| !store.core.log.is_long()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -13,23 +13,41 @@ const CUT_PAUSE: Duration = Duration::from_millis(10);
 impl Writer {
     pub(super) fn carry_log_over(&mut self) {
         let carried = self.checkpoints.run_if_due(&self.connection);
-        if let Err(error) = carried.and_then(|()| self.cut_long_log()) {
-            let error = self.failed(&error);
-            let service = &self.core.service;
-            match error {
-                // Said once for all that fails for it.
-                Error::Full if self.core.options.room.is_full() => {
-                    tracing::debug!(service, %error, "the write-ahead log is carried over later");
-                }
-                error => {
-                    tracing::warn!(service, %error, "the write-ahead log is carried over later");
-                }
+        let carried = carried.and_then(|()| self.cut_long_log());
+        self.tell_carried(carried);
+    }
+
+    /// Has a long log begun anew at a moment at which nobody of this host reads. Readers that
+    /// are shut out wait for that alone: where it is not to be, they go on.
+    pub(in crate::state) fn begin_log_anew(&mut self) {
+        let now = Instant::now();
+        if self.core.log.is_shut(now) {
+            self.cuts_again = None;
+        }
+        let cut = self.cut_long_log();
+        self.tell_carried(cut);
+        if self.core.log.is_shut(now) {
+            self.core.log.note_held(now);
+        }
+    }
+
+    fn tell_carried(&self, carried: rusqlite::Result<()>) {
+        let Err(error) = carried else { return };
+        let error = self.failed(&error);
+        let service = &self.core.service;
+        match error {
+            // Said once for all that fails for it.
+            Error::Full if self.core.options.room.is_full() => {
+                tracing::debug!(service, %error, "the write-ahead log is carried over later");
+            }
+            error => {
+                tracing::warn!(service, %error, "the write-ahead log is carried over later");
             }
         }
     }
 
     /// Has a long log begun anew, where nobody reads; else those who would read wait.
-    pub(super) fn cut_long_log(&mut self) -> rusqlite::Result<()> {
+    fn cut_long_log(&mut self) -> rusqlite::Result<()> {
         let max = self.core.options.max_log_bytes;
         if !Log::is_long_with(self.checkpoints.pages(), max) {
             self.log_is_short();
