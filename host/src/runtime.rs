@@ -17,6 +17,8 @@ mod engine;
 mod entry;
 mod exchange;
 pub(crate) mod field_lines;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod function;
 pub mod functions;
 mod handlers;

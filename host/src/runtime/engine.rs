@@ -252,7 +252,7 @@ impl Runtime {
     }
 
     /// Room for one more instance that takes so many slots. Where there is none, idle ones
-    /// are freed, and then it waits for one that is at work.
+    /// are freed, and then it waits for one that is at work, which is freed as well.
     ///
     /// # Errors
     /// When the slots that are left are kept for other services.
@@ -265,10 +265,17 @@ impl Runtime {
             Ok(slot) => return Ok(slot),
             Err(NoSlot::Full | NoSlot::OverShare(_)) => {}
         }
+        // Before it looks: an instance that comes back to its pool later is not kept there.
+        let _wanting = self.inner.slots.want();
         for pool in self.inner.pools.all() {
             pool.free_all_idle();
         }
         self.inner.slots.take(service, count).await
+    }
+
+    /// Whether somebody waits for the slots of instances that are idle.
+    pub(super) fn are_slots_wanted(&self) -> bool {
+        self.inner.slots.are_wanted()
     }
 
     /// What each service has of what all share.

@@ -152,12 +152,18 @@ impl Pool {
         }
     }
 
-    /// Keeps an instance for the next invocation.
+    /// Keeps an instance for the next invocation, where nobody waits for its slots.
     pub(super) fn keep(&self, mut instance: Box<Instance>) {
         instance.idle_since = Instant::now();
         let mut idle = self.lock();
-        if !idle.closed {
-            idle.instances.push(instance);
+        if idle.closed {
+            return;
+        }
+        idle.instances.push(instance);
+        drop(idle);
+        // Asked after it is there: whoever begins to wait later finds it.
+        if self.inner.runtime.are_slots_wanted() {
+            self.free_all_idle();
         }
     }
 
@@ -267,5 +273,38 @@ impl fmt::Debug for Pool {
             .field("version", &self.inner.version)
             .field("idle", &self.idle_count())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::super::{RuntimeOptions, fixture};
+    use super::*;
+    use crate::config::OutboundConfig;
+    use crate::outbound::Outbound;
+
+    #[tokio::test]
+    async fn an_instance_whose_slot_another_waits_for_is_not_kept() {
+        let options = RuntimeOptions { instances: 1, ..RuntimeOptions::default() };
+        let outbound = Outbound::new(OutboundConfig::default());
+        let runtime = Runtime::with(outbound, options).expect("an engine");
+        let manifest = fixture::manifest("[instances]\nreuse = 10\n");
+        let of = |service: &str| {
+            let id = VersionId { service: service.parse().expect("a name"), number: 1 };
+            fixture::pool(&runtime, id, Arc::clone(&manifest))
+        };
+        let (cart, order) = (of("cart"), of("order"));
+        let instance = cart.take().await.expect("an instance");
+        {
+            let mut waiting = std::pin::pin!(order.take());
+            assert!(waiting.as_mut().now_or_never().is_none(), "cart's instance is at work");
+            cart.give_back(instance);
+            let instance = waiting.await.expect("an instance");
+            assert_eq!((cart.idle_count(), runtime.free_instance_slots()), (0, 0));
+            order.give_back(instance);
+        }
+        assert_eq!((order.idle_count(), order.made_count()), (1, 1), "nobody waits");
     }
 }

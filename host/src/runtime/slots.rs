@@ -4,7 +4,7 @@
 //! have few, so that no service takes what another's first requests need.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -20,7 +20,12 @@ const FEW_PART: u32 = 64;
 pub(super) struct Slots {
     free: Arc<Semaphore>,
     total: u32,
+    /// How many look for slots that idle instances have, or wait.
+    wanting: AtomicUsize,
 }
+
+/// Somebody looks for slots or waits for them, until dropped.
+pub(super) struct Wanting<'a>(&'a Slots);
 
 /// Some slots, until dropped.
 #[derive(Debug)]
@@ -53,7 +58,7 @@ pub(super) enum NoSlot {
 impl Slots {
     pub(super) fn new(total: u32) -> Self {
         let free = Arc::new(Semaphore::new(total as usize));
-        Self { free, total }
+        Self { free, total, wanting: AtomicUsize::new(0) }
     }
 
     /// So many slots, if they are free and not kept for others.
@@ -84,6 +89,17 @@ impl Slots {
         Ok(Slot::new(slots.expect("the semaphore is never closed"), service, count))
     }
 
+    /// Has those who would keep an idle instance free it, from here on.
+    pub(super) fn want(&self) -> Wanting<'_> {
+        self.wanting.fetch_add(1, Ordering::AcqRel);
+        Wanting(self)
+    }
+
+    /// Whether an idle instance's slots are somebody's who waits.
+    pub(super) fn are_wanted(&self) -> bool {
+        self.wanting.load(Ordering::Acquire) > 0
+    }
+
     /// How many are free.
     pub(super) fn free(&self) -> usize {
         self.free.available_permits()
@@ -92,6 +108,12 @@ impl Slots {
     /// Whether a service that has so many has few: one instance is, whatever it takes.
     fn is_few(&self, taken: u32, count: u32) -> bool {
         taken <= (self.total / FEW_PART).max(count)
+    }
+}
+
+impl Drop for Wanting<'_> {
+    fn drop(&mut self) {
+        self.0.wanting.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -5,38 +5,17 @@ use http::request::Parts;
 
 use super::*;
 use crate::config::OutboundConfig;
-use crate::manifest::{Manifest, ManifestText};
 use crate::name::VersionId;
 use crate::outbound::Outbound;
-use crate::runtime::{Pool, Runtime, Secrets, compile};
+use crate::runtime::{Runtime, fixture};
 
 static RUNTIME: LazyLock<Runtime> =
     LazyLock::new(|| Runtime::new(Outbound::new(OutboundConfig::default())).expect("an engine"));
 
-/// A component that never runs.
-const COMPONENT: &str = r#"(component
-    (import "wasi:http/types@0.2.0" (instance $types
-        (export "incoming-request" (type (sub resource)))
-        (export "response-outparam" (type (sub resource)))))
-    (alias export $types "incoming-request" (type $request))
-    (alias export $types "response-outparam" (type $out))
-    (core module $m (func (export "handle") (param i32 i32)))
-    (core instance $i (instantiate $m))
-    (func $handle (param "request" (own $request)) (param "response-out" (own $out))
-        (canon lift (core func $i "handle")))
-    (instance $handler (export "handle" (func $handle)))
-    (export "wasi:http/incoming-handler@0.2.0" (instance $handler)))"#;
-
 fn version(number: u64, manifest: &str) -> Arc<Version> {
     let id = VersionId { service: "cart".parse().expect("a name"), number };
-    let text = ManifestText { file: "cart.toml".to_owned(), text: manifest.to_owned() };
-    let manifest = Arc::new(Manifest::read("cart", Some(&text)).expect("a manifest"));
-    let file = tempfile::NamedTempFile::new().expect("a file");
-    let code = compile(&wat::parse_str(COMPONENT).expect("a component")).expect("code");
-    std::fs::write(file.path(), code).expect("written");
-    let component = RUNTIME.load(file.path()).expect("a component");
-    let program = RUNTIME.link(&component).expect("a program");
-    let pool = Pool::new(&RUNTIME, program, id.clone(), Arc::clone(&manifest), Secrets::default());
+    let manifest = fixture::manifest(manifest);
+    let pool = fixture::pool(&RUNTIME, id.clone(), Arc::clone(&manifest));
     Version::new(id, Digest::of(b""), manifest, pool)
 }
 
