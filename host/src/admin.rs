@@ -172,6 +172,7 @@ fn endpoints() -> (Router<Admin>, Api) {
 fn router(admin: Admin, access: Access, body_idle: Duration) -> Router {
     let (router, api) = endpoints();
     let known = query::known(&api);
+    let conditions = (admin.clone(), Arc::clone(&known));
     router
         .layer(Extension(Arc::new(api)))
         .fallback(async |uri: Uri| {
@@ -181,6 +182,7 @@ fn router(admin: Admin, access: Access, body_idle: Duration) -> Router {
             let detail = format!("{} does not answer {method}", uri.path());
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
         })
+        .layer(from_fn_with_state(conditions, condition::check))
         .layer(from_fn_with_state(known, query::check))
         .layer(from_fn_with_state(access, access::check))
         .layer(from_fn(form::check))

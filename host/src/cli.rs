@@ -95,10 +95,33 @@ enum Command {
     },
 }
 
+impl Command {
+    /// Whether all there is of it is what it prints: it is over where nobody reads that. Of any
+    /// other the exit code says what came of it.
+    fn only_prints(&self) -> bool {
+        match self {
+            Self::Inspect(_)
+            | Self::Status(_)
+            | Self::Graph(_)
+            | Self::Deployments(_)
+            | Self::Versions(_)
+            | Self::Logs(_)
+            | Self::Completions(_) => true,
+            Self::Events(events) => events.only_prints(),
+            Self::Man(manual) => manual.only_prints(),
+            _ => false,
+        }
+    }
+}
+
 /// Reads the arguments and does what they say.
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = Arguments::try_parse().unwrap_or_else(|error| console::usage(&error));
+    let only_prints = arguments.command.only_prints();
+    if !only_prints {
+        console::go_on_unread();
+    }
     let result = match arguments.command {
         Command::Up(up) => up.run(),
         Command::Check(check) => check.run(),
@@ -133,7 +156,7 @@ pub fn main() -> ExitCode {
         }
     };
     result.unwrap_or_else(|error| {
-        if is_broken_pipe(&error) {
+        if only_prints && is_broken_pipe(&error) {
             return ExitCode::SUCCESS;
         }
         console::error(&error);

@@ -434,3 +434,69 @@ fn a_version_that_cannot_be_printed_is_a_failure() {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(said(&output).contains("could not be printed"), "{output:?}");
 }
+
+/// Its exit code where whoever reads what it prints has gone before.
+fn code_unread(host: &Host, arguments: &[&str]) -> Option<i32> {
+    let (reads, writes) = std::io::pipe().expect("a pipe");
+    drop(reads);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hotdock"));
+    command.args(arguments).env("HOTDOCK_ADMIN", host.admin_url("")).env_remove("HOTDOCK_TOKEN");
+    command.stdout(writes).stderr(Stdio::null()).status().expect("it ends").code()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_reads_changes_no_exit_code() {
+    let host = Host::builder().file("hello.wasm", hello(1)).start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let put = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).expect("a file");
+        path.to_str().expect("text").to_owned()
+    };
+    let (good, garbage) = (put("hello.wasm", &hello(2)), put("garbage.wasm", b"garbage"));
+    let (old, new) = (put("old.wasm", &hello(1)), put("new.wasm", &hello(1)));
+    let migration = |sql: &str| {
+        let manifest = "[service]\nname = \"hello\"\n[[migration]]\nname = \"1\"\n";
+        format!("{manifest}sql = \"CREATE TABLE {sql}\"\n")
+    };
+    put("old.toml", migration("a (b)").as_bytes());
+    put("new.toml", migration("a (c)").as_bytes());
+    for (arguments, code) in [
+        (&["check", &garbage][..], 3),
+        (&["check", &garbage, &good], 3),
+        (&["check", &good], 0),
+        (&["diff", &old, &new], 8),
+        (&["diff", &old, &old], 0),
+        (&["traffic", "absent"], 6),
+        (&["status"], 0),
+        (&["versions", "hello"], 0),
+        (&["logs"], 0),
+        (&["inspect", &good], 0),
+    ] {
+        assert_eq!(code_unread(&host, arguments), Some(code), "{arguments:?}");
+    }
+    // It is followed to its end all the same.
+    let manifest = folder.path().join("hello.toml");
+    std::fs::write(&manifest, "[capabilities]\nsecrets = [\"KEY\"]\n").expect("a manifest");
+    assert_eq!(code_unread(&host, &["deploy", "--wait", &good]), Some(3));
+    std::fs::remove_file(&manifest).expect("it was there");
+    assert_eq!(code_unread(&host, &["deploy", "--wait", &good]), Some(0));
+    assert_eq!(host.get("/hello").await.header("x-version"), "VERSION-00000002");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_deployed_is_called_as_it_was_given() {
+    let host = Host::builder().start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("log1");
+    let given = path.to_str().expect("text");
+    let absent = hotdock(&host, &["deploy", given]);
+    assert_eq!(absent.status.code(), Some(3), "{absent:?}");
+    assert!(said(&absent).contains(&format!("{given}: No such file")), "{absent:?}");
+    std::fs::write(&path, "garbage").expect("a file");
+    for arguments in [vec!["deploy", given], vec!["deploy", "--name", "cart", given]] {
+        let output = hotdock(&host, &arguments);
+        assert_eq!(output.status.code(), Some(3), "{output:?}");
+        assert!(said(&output).contains(&format!("{given} cannot be deployed")), "{output:?}");
+    }
+}

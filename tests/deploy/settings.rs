@@ -204,6 +204,78 @@ async fn a_settings_file_that_is_gone_takes_no_token_away() {
     host.until_logged("read anew (SIGHUP)").await;
 }
 
+/// Whoever writes it empties it first; or the line is lost.
+#[tokio::test]
+async fn settings_that_name_no_token_any_more_take_none_away() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let token = folder.path().join("token");
+    std::fs::write(&token, "correct-horse-battery").expect("written");
+    let named = format!("token-file = {:?}\n", token.to_str().expect("text"));
+    let host = Host::builder().settings(&named).start().await;
+    let file = settings_of(&host);
+    let status = async |token: &str| {
+        let request = Request::get(host.admin_url("/v1/services"));
+        let request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        host.send(request.body(Full::default()).expect("a request")).await.status
+    };
+    for (hangups, text) in [(1, ""), (2, "drain = \"30s\"\n")] {
+        std::fs::write(&file, text).expect("written");
+        host.signal("HUP");
+        eventually("the log says what to do, and what waits", async || {
+            let log = host.log();
+            let said = |words: [&str; 2]| {
+                let lines = log.lines().filter(|line| words.iter().all(|word| line.contains(word)));
+                lines.count()
+            };
+            let warned = said(["name no admin token any more (SIGHUP)", "restart the host"]);
+            (warned == hangups && said(["restart_for", "token-file"]) == hangups).then_some(())
+        })
+        .await;
+        let open = host.client.try_request(Method::GET, &host.admin_url("/v1/services"), "").await;
+        assert_eq!(open.expect("an answer").status, 401, "{text:?}");
+        assert_eq!(status("correct-horse-battery").await, 200, "{text:?}");
+    }
+    // Another one is taken as ever.
+    std::fs::write(&token, "another-horse-battery").expect("written");
+    std::fs::write(&file, named).expect("written");
+    host.signal("HUP");
+    eventually("the new token is good", async || {
+        (status("another-horse-battery").await == 200).then_some(())
+    })
+    .await;
+    assert_eq!(status("correct-horse-battery").await, 401);
+}
+
+#[test]
+fn a_token_in_the_environment_wins_over_the_settings_and_a_flag_over_both() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("plugins")).expect("a folder");
+    std::fs::write(folder.path().join("token"), "correct-horse-battery").expect("written");
+    let settings = folder.path().join("hotdock.toml");
+    let up = |arguments: &[&str], token: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hotdock"));
+        command.arg("up").args(arguments).current_dir(folder.path()).env("HOTDOCK_TOKEN", token);
+        let output = command.env_remove("HOTDOCK_TOKEN_FILE").output().expect("it ends");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+    };
+    for text in ["", "token-file = \"token\"\n"] {
+        std::fs::write(&settings, text).expect("written");
+        for arguments in [&["--check"][..], &[]] {
+            let (code, said) = up(arguments, "abc");
+            assert!(code == Some(7) && said.contains("HOTDOCK_TOKEN: a token has"), "{said}");
+        }
+        let (code, said) = up(&["--check", "--token-file", "token"], "abc");
+        assert_eq!(code, Some(0), "{said}");
+    }
+    // What the settings name is not looked at then.
+    std::fs::write(&settings, "token-file = \"absent\"\n").expect("written");
+    let (code, said) = up(&["--check"], "correct-horse-battery");
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = up(&["--check", "--token-file", "absent"], "correct-horse-battery");
+    assert!(code == Some(3) && said.contains("absent"), "{said}");
+}
+
 #[tokio::test]
 async fn a_hangup_does_not_wait_for_a_pipe() {
     let folder = tempfile::tempdir().expect("a folder");

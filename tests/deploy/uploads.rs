@@ -224,9 +224,19 @@ async fn what_is_there_is_not_replaced_by_who_wants_it_to_be_new() {
     assert_eq!(put("*").await.status, 202);
     host.until_version("hello", 1).await;
     let revision = host.service("hello").await["revision"].clone();
-    for tag in ["*".to_owned(), format!("\"{revision}\""), format!("W/\"{revision}\"")] {
-        let refused = put(&tag).await;
-        assert_eq!(refused.status, 412, "{tag}: {refused:?}");
+    let at = format!("hello is at revision {revision}, which If-None-Match names");
+    for (tag, says) in [
+        ("*".to_owned(), format!("hello is deployed already: it is at revision {revision}")),
+        (format!("\"{revision}\""), at.clone()),
+        (format!("W/\"{revision}\""), at),
+    ] {
+        let undeploy =
+            Request::delete(host.admin_url("/v1/services/hello")).header("if-none-match", &tag);
+        let undeploy = undeploy.body(Full::default()).expect("a request");
+        for refused in [put(&tag).await, host.send(undeploy).await] {
+            assert_eq!(refused.status, 412, "{tag}: {refused:?}");
+            assert_eq!(refused.json()["detail"], says, "{tag}");
+        }
     }
     assert_eq!(put("\"1000\"").await.status, 202);
 }

@@ -1,6 +1,7 @@
 //! An operator sees what becomes of events, and decides about those that wait.
 
 mod command_line;
+mod conditions;
 mod dead_letters;
 mod gap;
 mod lists;

@@ -461,3 +461,30 @@ fn usage(pid: u32) -> Usage {
     let resident_kib = line.trim().trim_end_matches(" kB").trim().parse().expect("a number");
     Usage { descriptors, resident_kib }
 }
+
+/// A client that keeps its connection cannot know, and what it sent is under way.
+#[tokio::test]
+async fn a_request_that_was_sent_before_the_host_ends_is_answered() {
+    let mut host = Host::builder().plugin("greeter").start().await;
+    let ask = "HEAD /greeter HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut kept = Vec::new();
+    for _ in 0..100 {
+        let mut raw = Raw::connect(host.address).await;
+        raw.send(ask).await;
+        raw.until("\r\n\r\n").await;
+        kept.push(raw);
+    }
+    // It finds all of it at once.
+    host.signal("STOP");
+    for raw in &mut kept {
+        raw.send(ask).await;
+    }
+    host.signal("TERM");
+    host.signal("CONT");
+    for mut raw in kept {
+        let answer = raw.read_to_end().await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer:?}");
+        assert!(answer.to_ascii_lowercase().contains("connection: close"), "{answer}");
+    }
+    assert!(host.ended().await.success(), "{}", host.log());
+}

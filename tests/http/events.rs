@@ -219,9 +219,22 @@ async fn what_may_be_meant_for_the_host_goes_to_no_service() {
         .settings("[events]\naccept = [\"a.b\"]\n")
         .start()
         .await;
-    for path in ["//events", "/./events", "/x/../events", "/events%2f", "/%2fevents", "/events/."] {
+    for path in [
+        "//events",
+        "/./events",
+        "/%2e/events",
+        "/x/../events",
+        "/events%2f",
+        "/%2fevents",
+        "/events/.",
+    ] {
         for (version, came) in asked(&host, &Asked::new("POST", path).body("{}")).await {
             assert_eq!(came.answer().status, 400, "{path} by {version}");
+        }
+        for method in ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"] {
+            for (version, came) in asked(&host, &Asked::new(method, path)).await {
+                assert_eq!(came.answer().status, 400, "{method} {path} by {version}");
+            }
         }
     }
     for path in ["/events", "/%65vents"] {
@@ -235,8 +248,10 @@ async fn what_may_be_meant_for_the_host_goes_to_no_service() {
             assert_eq!(came.answer().status, 405, "{method} by {version}: the path is the host's");
         }
     }
-    for (version, came) in asked(&host, &Asked::new("GET", "//events")).await {
-        assert_eq!(came.answer().status, 200, "by {version}: all that is not for the host");
+    for path in ["/events/", "/events/x", "//eventful", "/x//events"] {
+        for (version, came) in asked(&host, &Asked::new("GET", path)).await {
+            assert_eq!(came.answer().status, 200, "{path} by {version}: it is not for the host");
+        }
     }
 }
 

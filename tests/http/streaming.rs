@@ -87,6 +87,8 @@ async fn trailers_pass_both_ways() {
         trailers.insert("x-sum", http::HeaderValue::from_static(" 42\t"));
         // What only a head may say doesn't.
         trailers.insert("x-forwarded-for", "192.0.2.1".parse().expect("a value"));
+        trailers.insert("x_forwarded_for", "192.0.2.1".parse().expect("a value"));
+        trailers.insert("x-forwarded-port", "1".parse().expect("a value"));
         trailers.insert("authorization", "Bearer x".parse().expect("a value"));
         let frames: [Result<Frame<Bytes>, std::io::Error>; 2] =
             [Ok(Frame::data(Bytes::from_static(b"body"))), Ok(Frame::trailers(trailers))];

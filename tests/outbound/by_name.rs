@@ -57,7 +57,8 @@ async fn a_service_asks_another_by_name_and_says_who_it_is() {
     for client in [Client::new(), Client::h2c()] {
         // A service may not speak for its clients, or for another service.
         let claims = "forwarded:for=1.2.3.4,x-forwarded-for:1.2.3.4,hotdock-caller:cart,x-mine:1,\
-                      expect:100-continue";
+                      expect:100-continue,hotdock_caller:cart,x_forwarded_for:1.2.3.4,\
+                      x-forwarded_proto:https,x-forwarded-port:1,x_forwarded_prefix:shop";
         let url =
             format!("http://mirror.internal/mirror/a?q=1&method=POST&body=hello&headers={claims}");
         let request = Request::get(host.url(&format!("/probe/send?url={url}")))
@@ -74,7 +75,17 @@ async fn a_service_asks_another_by_name_and_says_who_it_is() {
         assert_eq!(header(&seen, "x-mine"), Some("1"));
         assert_eq!(header(&seen, "traceparent"), Some(trace), "{seen}");
         assert!(header(&seen, "idempotency-key").is_some(), "{seen}");
-        for name in ["forwarded", "x-forwarded-for", "x-forwarded-host", "expect"] {
+        for name in [
+            "forwarded",
+            "x-forwarded-for",
+            "x-forwarded-host",
+            "x-forwarded-port",
+            "x-forwarded_proto",
+            "x_forwarded_for",
+            "x_forwarded_prefix",
+            "hotdock_caller",
+            "expect",
+        ] {
             assert_eq!(header(&seen, name), None, "{seen}");
         }
         // And by 0.3, whose own trace goes before its invocation's.
@@ -151,6 +162,7 @@ async fn trailers_go_both_ways_by_name() {
         // What only a head may say doesn't, and no client says who it is by this.
         trailers.insert("x-forwarded-for", "192.0.2.1".parse().expect("a value"));
         trailers.insert("hotdock-caller", "cart".parse().expect("a value"));
+        trailers.insert("hotdock_caller", "cart".parse().expect("a value"));
         let frames: [Result<Frame<Bytes>, std::io::Error>; 2] =
             [Ok(Frame::data(Bytes::from_static(b"body"))), Ok(Frame::trailers(trailers))];
         let path = format!("/probe3/relay?url=http://{callee}.internal/{callee}/echo");

@@ -2,25 +2,118 @@
 //! without knowing (RFC 9110 §13.1). A service's entity tag is its revision and, behind a dot, a
 //! digest of all that is said of it: a client that has seen no figures but these has seen no
 //! others. A change asks for the revision alone, whatever was counted meanwhile.
+//!
+//! Nothing else has an entity tag, so that what asks for one is refused before it is done ([`check`]).
 
 use axum::Json;
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{MatchedPath, Path, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::{
     CONTENT_LENGTH, CONTENT_TYPE, ETAG, FROM, HeaderMap, HeaderName, HeaderValue, IF_MATCH,
     IF_NONE_MATCH,
 };
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::Admin;
 use super::problem::Problem;
+use super::query::{Known, operation};
 use crate::deploy::{Asking, Condition, RolledBack, ServiceStatus};
 use crate::digest::Digest;
+use crate::events::DeadLetterId;
 
 /// How long the name of who asks may be.
 const MAX_WHO_BYTES: usize = 254;
 
 /// Of a digest in an entity tag: enough that no two are the same by chance.
 const DIGEST_CHARACTERS: usize = 16;
+
+/// What has an entity tag, and how the paths of its changes begin.
+const TAGGED: &str = "/v1/services/{name}";
+/// What is below that and has none.
+const KEPT_VERSIONS: &str = "/versions";
+
+/// How the paths of a dead letter begin, and those of a subscription.
+const DEAD_LETTER: &str = "/v1/dead-letters/{service}/{number}";
+const SUBSCRIPTION: &str = "/v1/subscriptions/{service}/{name}";
+
+/// Answers a request whose condition is malformed, or does not hold of what has no entity tag;
+/// lets others through. Of services the condition is looked at together with the change.
+pub(super) async fn check(
+    State((admin, known)): State<(Admin, Known)>,
+    path: Option<MatchedPath>,
+    names: Result<Path<(String, String)>, PathRejection>,
+    request: Request,
+    next: Next,
+) -> Response {
+    // Where there is no such path or method, that is what is said.
+    let path = path.filter(|path| known.contains_key(&operation(path, request.method())));
+    let Some(path) = path else { return next.run(request).await };
+    let is_safe = request.method().is_safe();
+    let refusal = match untagged(request.headers(), is_safe) {
+        Ok(Some(refusal)) if !is_tagged(path.as_str()) => refusal,
+        Ok(_) => return next.run(request).await,
+        Err(problem) => return problem.into_response(),
+    };
+    // RFC 9110 §13.2.1: what fails anyhow fails as it would without a condition.
+    if is_safe {
+        let response = next.run(request).await;
+        return if response.status().is_success() { refusal.into_response() } else { response };
+    }
+    let names = names.ok().map(|Path(names)| names);
+    match is_there(&admin, path.as_str(), names).await {
+        Ok(true) => refusal.into_response(),
+        Ok(false) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// Whether a path is that of a service, or of a change of it.
+fn is_tagged(path: &str) -> bool {
+    path.strip_prefix(TAGGED).is_some_and(|rest| rest != KEPT_VERSIONS)
+}
+
+/// How a condition fails of something that is there and has no entity tag; `None` where it holds.
+/// No tag that `If-Match` names is its own (RFC 9110 §13.1.1), and none that `If-None-Match` does
+/// (§13.1.2).
+fn untagged(headers: &HeaderMap, is_safe: bool) -> Result<Option<Problem>, Problem> {
+    let detail = match (named(headers, &IF_MATCH)?, named(headers, &IF_NONE_MATCH)?) {
+        (Some(Named::Revisions(_)), _) => {
+            "this has no entity tag, so that none that If-Match names is its own"
+        }
+        (_, Some(Named::Any)) if !is_safe => {
+            "this is there, though it has no entity tag: If-None-Match: * asks that it is not"
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(Problem::new(StatusCode::PRECONDITION_FAILED, detail)))
+}
+
+/// Whether what an unsafe request is about is there.
+async fn is_there(
+    admin: &Admin,
+    path: &str,
+    names: Option<(String, String)>,
+) -> Result<bool, Problem> {
+    // Where events are taken is always there.
+    let Some((service, name)) = names else { return Ok(true) };
+    let full = format!("{service}/{name}");
+    let found = if path.starts_with(DEAD_LETTER) {
+        let Ok(id) = full.parse::<DeadLetterId>() else { return Ok(false) };
+        admin.events.dead_letter(&id).await.map(drop)
+    } else if path.starts_with(SUBSCRIPTION) {
+        admin.events.subscription(&full).await.map(drop)
+    } else {
+        Ok(())
+    };
+    match found.map_err(Problem::from) {
+        Ok(()) => Ok(true),
+        Err(problem) if problem.status() == StatusCode::NOT_FOUND => Ok(false),
+        Err(problem) => Err(problem),
+    }
+}
 
 /// Who asks, and what `If-Match` or `If-None-Match` asks for.
 pub(super) fn asked(headers: &HeaderMap) -> Result<Asking, Problem> {
@@ -206,6 +299,30 @@ mod tests {
         let both = [(IF_MATCH, "*"), (IF_NONE_MATCH, "*")];
         let both = both.map(|(name, value)| (name, value.parse().expect("a value")));
         assert!(condition(&HeaderMap::from_iter(both)).is_err());
+    }
+
+    #[test]
+    fn what_has_no_entity_tag_is_none_that_is_named() {
+        let fails = |name: &HeaderName, value: &'static str, is_safe: bool| {
+            let headers = HeaderMap::from_iter([(name.clone(), HeaderValue::from_static(value))]);
+            match untagged(&headers, is_safe) {
+                Ok(refusal) => refusal.map(|problem| problem.status().as_u16()),
+                Err(problem) => Some(problem.status().as_u16()),
+            }
+        };
+        for is_safe in [true, false] {
+            assert_eq!(fails(&IF_MATCH, "*", is_safe), None);
+            assert_eq!(fails(&IF_MATCH, "\"7\", W/\"8\"", is_safe), Some(412));
+            assert_eq!(fails(&IF_NONE_MATCH, "\"7\", W/\"8\"", is_safe), None);
+            for wrong in ["7", "", "\"1", "\"1\", *"] {
+                assert_eq!(fails(&IF_MATCH, wrong, is_safe), Some(400), "{wrong}");
+                assert_eq!(fails(&IF_NONE_MATCH, wrong, is_safe), Some(400), "{wrong}");
+            }
+        }
+        assert_eq!(fails(&IF_NONE_MATCH, "*", true), None);
+        assert_eq!(fails(&IF_NONE_MATCH, "*", false), Some(412));
+        assert!(is_tagged("/v1/services/{name}") && is_tagged("/v1/services/{name}/drain"));
+        assert!(!is_tagged("/v1/services/{name}/versions") && !is_tagged("/v1/services"));
     }
 
     #[test]

@@ -12,6 +12,10 @@ use super::problem::{Denied, Problem};
 /// The process lives.
 #[utoipa::path(get, path = "/healthz", tag = "health", security(()), responses(
     (status = 200, description = "It lives", body = String, content_type = "text/plain"),
+    (status = 400, description = "`If-Match` or `If-None-Match` is malformed", body = Problem,
+     content_type = "application/problem+json"),
+    (status = 412, description = "It has no entity tag that `If-Match` could name", body = Problem,
+     content_type = "application/problem+json"),
 ))]
 pub(super) async fn healthz() -> &'static str {
     "ok\n"
@@ -21,6 +25,10 @@ pub(super) async fn healthz() -> &'static str {
 /// stopping.
 #[utoipa::path(get, path = "/readyz", tag = "health", security(()), responses(
     (status = 200, description = "It is ready", body = String, content_type = "text/plain"),
+    (status = 400, description = "`If-Match` or `If-None-Match` is malformed", body = Problem,
+     content_type = "application/problem+json"),
+    (status = 412, description = "It has no entity tag that `If-Match` could name", body = Problem,
+     content_type = "application/problem+json"),
     (status = 503, description = "Not yet, or not any more", body = Problem,
      content_type = "application/problem+json"),
 ))]

@@ -41,7 +41,7 @@ pub(super) struct Problem {
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "the description of what others make")]
 pub(super) enum Denied {
-    /// A parameter is wrong, or it has none of the name.
+    /// A parameter or a header is wrong, or it has no parameter of the name.
     #[response(status = 400, content_type = "application/problem+json")]
     BadRequest(Problem),
     /// The token is missing or wrong.
@@ -50,6 +50,10 @@ pub(super) enum Denied {
     /// There is no token, and it was not asked from this machine.
     #[response(status = 403, content_type = "application/problem+json")]
     Forbidden(Problem),
+    /// `If-Match` or `If-None-Match` does not hold. What has no entity tag is none that `If-Match`
+    /// names.
+    #[response(status = 412, content_type = "application/problem+json")]
+    Precondition(Problem),
 }
 
 /// What a request that looks at the bus or at stores, or changes them, may be answered with.

@@ -52,6 +52,12 @@ pub(super) fn known(api: &OpenApi) -> Known {
     Arc::new(known)
 }
 
+/// What is asked for, as it is known by: `HEAD` is `GET` without its content.
+pub(super) fn operation(path: &MatchedPath, method: &Method) -> (String, String) {
+    let method = if *method == Method::HEAD { "GET" } else { method.as_str() };
+    (path.as_str().to_owned(), method.to_owned())
+}
+
 /// Answers a request whose query is wrong; lets others through.
 pub(super) async fn check(
     State(known): State<Known>,
@@ -59,15 +65,11 @@ pub(super) async fn check(
     request: Request,
     next: Next,
 ) -> Response {
-    let method = match request.method() {
-        &Method::HEAD => &Method::GET,
-        method => method,
-    };
     let query = request.uri().query().unwrap_or_default();
     if let Some(path) = path.filter(|path| path.as_str().starts_with(CHECKED))
         && !query.is_empty()
         // Where there is no such method, that is what is said.
-        && let Some(known) = known.get(&(path.as_str().to_owned(), method.to_string()))
+        && let Some(known) = known.get(&operation(&path, request.method()))
     {
         let wrong = wrong(query, known);
         if !wrong.is_empty() {

@@ -4,6 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "this is where the command line prints")]
 
 use std::io::{self, IsTerminal as _, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anstream::{AutoStream, ColorChoice};
@@ -28,6 +29,9 @@ const LEAST_TEXT: usize = 20;
 /// How a table's head looks, and what says that a command failed.
 const HEAD: Style = Style::new().bold();
 const FAILED: Style = AnsiColor::Red.on_default().bold();
+
+/// Whether the command goes on where nobody reads what it prints any more.
+static GOES_ON: AtomicBool = AtomicBool::new(false);
 
 /// A text on a terminal that is shown anew in its place.
 #[derive(Debug, Default)]
@@ -206,37 +210,52 @@ pub(super) fn notes(lines: &[String]) {
     _ = write(&mut io::stderr().lock(), "", lines);
 }
 
+/// From here on what nobody reads any more is not printed, which is no error: the command's exit
+/// code still says what came of it.
+pub(super) fn go_on_unread() {
+    GOES_ON.store(true, Ordering::Relaxed);
+}
+
+/// What came of printing, where the command may go on without.
+fn unless_unread(printed: io::Result<()>) -> io::Result<()> {
+    let is_unread = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+    match printed {
+        Err(error) if is_unread(&error) && GOES_ON.load(Ordering::Relaxed) => Ok(()),
+        printed => printed,
+    }
+}
+
 /// Prints a line of what was asked for.
 ///
 /// # Errors
-/// When nobody reads it any more.
+/// When it cannot be printed; or nobody reads it any more, unless the command goes on unread.
 pub(super) fn print(line: &str) -> io::Result<()> {
-    write(&mut io::stdout().lock(), "", &[line])
+    unless_unread(write(&mut io::stdout().lock(), "", &[line]))
 }
 
 /// Prints several.
 ///
 /// # Errors
-/// When nobody reads them any more.
+/// As [`print`].
 pub(super) fn lines(lines: &[String]) -> io::Result<()> {
-    write(&mut io::stdout().lock(), "", lines)
+    unless_unread(write(&mut io::stdout().lock(), "", lines))
 }
 
 /// Prints several, of which the first may be a table's head.
 ///
 /// # Errors
-/// When nobody reads them any more.
+/// As [`print`].
 pub(super) fn tabled(lines: &[String]) -> io::Result<()> {
     let (head, rest) = lines.split_at(usize::from(begins_with_head(lines)));
     let mut stdout = io::stdout().lock();
-    styled(&mut stdout, HEAD, head, is_coloured(&io::stdout()))?;
-    write(&mut stdout, "", rest)
+    let printed = styled(&mut stdout, HEAD, head, is_coloured(&io::stdout()));
+    unless_unread(printed.and_then(|()| write(&mut stdout, "", rest)))
 }
 
 /// Prints JSON as one line.
 ///
 /// # Errors
-/// When nobody reads it any more.
+/// As [`print`].
 pub(super) fn json(text: &str) -> io::Result<()> {
     print(&escape::json(text))
 }
@@ -244,9 +263,9 @@ pub(super) fn json(text: &str) -> io::Result<()> {
 /// Prints what is the program's own, to its last byte: a script, a page of the manual.
 ///
 /// # Errors
-/// When nobody reads it any more.
+/// As [`print`].
 pub(super) fn own(text: &[u8]) -> io::Result<()> {
-    io::stdout().lock().write_all(text)
+    unless_unread(io::stdout().lock().write_all(text))
 }
 
 /// Writes lines, all at once, after what the program itself tells the terminal.

@@ -88,7 +88,12 @@ impl Deploy {
             }
             Ok((_, manifest)) => manifest.service,
             Err(reasons) => {
-                console::refused("it cannot be deployed", &reasons);
+                // The reasons call it as its service's file would be called.
+                let given = match &self.component {
+                    Place::File(file) => file.display().to_string(),
+                    Place::Registry(reference) => reference.to_string(),
+                };
+                console::refused(&format!("{given} cannot be deployed"), &reasons);
                 return Ok(ExitCode::from(exit::REFUSED));
             }
         };

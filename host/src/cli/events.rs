@@ -76,6 +76,15 @@ struct Unread {
 }
 
 impl Events {
+    /// Whether all there is of it is what it prints.
+    pub(super) fn only_prints(&self) -> bool {
+        match &self.command {
+            Command::Tail(_) | Command::Subscriptions(_) | Command::Held(_) => true,
+            Command::Dead(dead) => dead.only_prints(),
+            _ => false,
+        }
+    }
+
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Tail(tail) => tail.run(),

@@ -19,6 +19,11 @@ pub(super) struct Manual {
 }
 
 impl Manual {
+    /// Whether all there is of it is what it prints.
+    pub(super) fn only_prints(&self) -> bool {
+        self.folder.is_none()
+    }
+
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         match &self.folder {
             Some(folder) => std::fs::create_dir_all(folder)

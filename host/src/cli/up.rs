@@ -88,6 +88,9 @@ pub(super) struct Up {
     check: bool,
 }
 
+/// The setting that a file is asked for the token by.
+const TOKEN_FILE: &str = "token-file";
+
 /// What is set.
 struct Read {
     /// Unless the file cannot be read.
@@ -95,6 +98,8 @@ struct Read {
     found: Vec<String>,
     /// The file's settings that are wrong, by their keys.
     wrong: Vec<String>,
+    /// Whether what the environment has as a token is none.
+    no_token: bool,
 }
 
 impl Up {
@@ -103,7 +108,8 @@ impl Up {
             Ok(config) => config,
             Err(error) if self.check => {
                 console::error(&error);
-                return Ok(ExitCode::from(exit::REFUSED));
+                let denied = error.is::<exit::NoToken>();
+                return Ok(ExitCode::from(if denied { exit::DENIED } else { exit::REFUSED }));
             }
             Err(error) => return Err(error),
         };
@@ -137,7 +143,7 @@ impl Up {
     }
 
     fn resolve(&self) -> anyhow::Result<Config> {
-        let Read { config, mut found, wrong } = self.clone().read();
+        let Read { config, mut found, wrong, no_token } = self.clone().read();
         if let Some(config) = &config {
             // What the file says was looked at with the file.
             let log = check_log_filter(&config.log).err();
@@ -154,6 +160,7 @@ impl Up {
         }
         match config {
             Some(config) if found.is_empty() => Ok(config),
+            _ if no_token => Err(exit::NoToken(found.join("\n")).into()),
             _ => anyhow::bail!(found.join("\n")),
         }
     }
@@ -170,10 +177,13 @@ impl Up {
             Err(ConfigError::Invalid { rest, wrong, .. }) => (rest.map(|rest| *rest), wrong),
             Err(ConfigError::Read { .. }) => (None, Vec::new()),
         };
-        let in_file = file.as_ref().and_then(FileConfig::token_file);
+        // The environment wins over the file, and the flag over both.
+        let in_environment = self.token_file.is_none() && Token::is_in_environment();
+        let in_file = file.as_ref().and_then(FileConfig::token_file).filter(|_| !in_environment);
         let token = Token::find_in_file(self.token_file.as_deref().or(in_file));
         found.extend(token.as_ref().err().map(ToString::to_string));
-        let Some(file) = file else { return Read { config: None, found, wrong } };
+        let no_token = in_environment && token.is_err();
+        let Some(file) = file else { return Read { config: None, found, wrong, no_token } };
         let overrides = Overrides {
             token: token.unwrap_or_default(),
             folder: self.folder,
@@ -187,7 +197,7 @@ impl Up {
             idempotency_ttl: self.idempotency_ttl,
             outbound_allow_private: self.outbound_allow_private,
         };
-        Read { config: Some(Config::resolve(overrides, file)), found, wrong }
+        Read { config: Some(Config::resolve(overrides, file)), found, wrong, no_token }
     }
 
     async fn serve(
@@ -199,8 +209,9 @@ impl Up {
     ) -> anyhow::Result<()> {
         let hangups = signal(SignalKind::hangup()).context("signals")?;
         let folder = config.folder.clone();
+        let token = config.token.clone();
         let mut app = App::start(config, logs).await?;
-        tokio::spawn(self.reload_at(hangups, app.reload()));
+        tokio::spawn(self.reload_at(hangups, app.reload(), token));
         if for_people {
             // Whoever reads it may go; the host stays.
             app.tells(Box::new(|line| {
@@ -220,24 +231,53 @@ impl Up {
         }
     }
 
-    /// Reads the settings anew at each signal.
+    /// Reads the settings anew, and takes over what can be. Returns the token that is in force.
+    ///
+    /// Where no token is named any more, the one `before` stays: a file that somebody emptied, or
+    /// is about to write, would let everybody in.
+    fn take(
+        &self,
+        reload: &Reload,
+        before: Option<Token>,
+    ) -> Result<(Option<Token>, Reloaded), String> {
+        let mut config = self.resolve().map_err(|error| format!("{error:#}"))?;
+        let stays = config.token.is_none() && before.is_some();
+        if stays {
+            config.token = before;
+        }
+        let mut reloaded = reload.take(&config)?;
+        if stays {
+            reloaded.waits.push(TOKEN_FILE);
+            tracing::warn!(
+                "the settings name no admin token any more (SIGHUP): the one before stays in \
+                 force; name it again, or restart the host for there to be none"
+            );
+        }
+        Ok((config.token, reloaded))
+    }
+
+    /// Reads the settings anew at each signal; `token` is the one in force.
     ///
     /// A settings file that was there once has to be there again: without it all that it says
-    /// would be taken for what nobody says, an admin token for none.
-    async fn reload_at(mut self, mut hangups: Signal, reload: Arc<Reload>) {
+    /// would be taken for what nobody says.
+    async fn reload_at(
+        mut self,
+        mut hangups: Signal,
+        reload: Arc<Reload>,
+        mut token: Option<Token>,
+    ) {
         self.keep_file();
         while hangups.recv().await.is_some() {
-            let (this, takes) = (self.clone(), Arc::clone(&reload));
-            let take = move || {
-                let config = this.resolve().map_err(|error| format!("{error:#}"))?;
-                takes.take(&config)
-            };
-            let taken = tokio::task::spawn_blocking(take).await;
+            let (this, takes, before) = (self.clone(), Arc::clone(&reload), token.clone());
+            let taken = tokio::task::spawn_blocking(move || this.take(&takes, before)).await;
             reload.settle().await;
-            if matches!(taken, Ok(Ok(_))) {
+            let taken = taken.unwrap_or_else(|error| Err(error.to_string()));
+            let taken = taken.map(|(in_force, reloaded)| {
+                token = in_force;
                 self.keep_file();
-            }
-            match taken.unwrap_or_else(|error| Err(error.to_string())) {
+                reloaded
+            });
+            match taken {
                 // They are read anew in any case.
                 Ok(Reloaded { taken, waits }) if waits.is_empty() && taken == ["certificates"] => {
                     tracing::info!("read anew (SIGHUP); nothing changed");

@@ -279,6 +279,26 @@ mod tests {
     }
 
     #[test]
+    fn a_key_of_another_table_is_told_where_it_belongs() {
+        for (text, words) in [
+            (
+                "idempotency-ttl = \"1h\"\n",
+                "hotdock.toml:1:1: `idempotency-ttl` is no setting here; it belongs under [http]",
+            ),
+            ("keep-versions = 3\n", "is no setting here; it belongs under [deploy]"),
+            ("accept = [\"a\"]\n", "`accept` is no setting here; it belongs under [events]"),
+            ("secret-file = \"x\"\n", "it belongs under [[webhook]]"),
+            ("idle-timeout = \"1s\"\n", "it belongs under [http] or under [outbound]"),
+            ("[http]\nlisten = \":1\"\n", "it belongs at the top, before the first [table]"),
+            ("[deploy]\nmax-body = \"1MiB\"\n", "it belongs under [events]"),
+        ] {
+            let error = FileConfig::parse("hotdock.toml", text).expect_err(text).to_string();
+            assert!(error.ends_with(words), "{text}{error}");
+            assert_eq!(error.lines().count(), 1, "{error}");
+        }
+    }
+
+    #[test]
     fn a_bad_value_is_refused_with_its_place() {
         for text in
             ["listen = \"nowhere\"", "drain = \"soon\"", "[http]\ntrust-forwarded = [\"x\"]"]

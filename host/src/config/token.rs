@@ -44,6 +44,12 @@ impl Token {
         Self::find_by(file, |path| files::read_text(path, MAX_FILE_BYTES))
     }
 
+    /// Whether the environment has one, or what is meant as one.
+    #[must_use]
+    pub fn is_in_environment() -> bool {
+        std::env::var_os(TOKEN_VARIABLE).is_some()
+    }
+
     fn find_by(
         file: Option<&Path>,
         read: impl Fn(&Path) -> io::Result<String>,
@@ -58,9 +64,10 @@ impl Token {
                 })?;
                 (place, text)
             }
-            None => match std::env::var(TOKEN_VARIABLE) {
-                Ok(text) => (TOKEN_VARIABLE.to_owned(), text),
-                Err(_) => return Ok(None),
+            None => match std::env::var_os(TOKEN_VARIABLE) {
+                // What is no text is no token either, and not taken for none at all.
+                Some(text) => (TOKEN_VARIABLE.to_owned(), text.to_string_lossy().into_owned()),
+                None => return Ok(None),
             },
         };
         let token = text.trim_end_matches(['\n', '\r']).parse();

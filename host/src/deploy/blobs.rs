@@ -5,6 +5,7 @@
 //! No file is ever changed, so compiled code can be mapped.
 
 use std::collections::{HashMap, HashSet};
+use std::error::Error;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::opened::Unread;
 use crate::digest::Digest;
 use crate::failpoint;
+use crate::machine::with_descriptors;
 
 const TEMPORARY: &str = ".new-";
 
@@ -28,7 +30,18 @@ pub(super) struct Blobs {
     components: PathBuf,
     compiled: PathBuf,
     key: String,
-    held: Mutex<HashMap<Digest, usize>>,
+    held: Mutex<Held>,
+    /// One sweep at a time.
+    sweeping: Mutex<()>,
+}
+
+/// What candidates need.
+#[derive(Debug, Default)]
+struct Held {
+    by: HashMap<Digest, usize>,
+    /// What they needed last since a sweep began, where one is under way: whether it is kept may
+    /// have been asked before.
+    lately: Option<HashSet<Digest>>,
 }
 
 /// Keeps a component and its code from being swept while a candidate needs them.
@@ -46,7 +59,7 @@ impl Blobs {
             std::fs::create_dir_all(folder)?;
             remove_temporary(folder)?;
         }
-        Ok(Self { components, compiled, key, held: Mutex::default() })
+        Ok(Self { components, compiled, key, held: Mutex::default(), sweeping: Mutex::default() })
     }
 
     /// What compiled code must match.
@@ -108,7 +121,7 @@ impl Blobs {
     }
 
     pub(super) fn hold(self: &Arc<Self>, digest: Digest) -> Hold {
-        *self.held().entry(digest).or_default() += 1;
+        *self.held().by.entry(digest).or_default() += 1;
         Hold { blobs: Arc::clone(self), digest }
     }
 
@@ -136,19 +149,30 @@ impl Blobs {
         &self,
         kept: impl FnOnce() -> io::Result<HashSet<Digest>>,
     ) -> io::Result<()> {
-        // Locked before it is asked what is kept: a candidate is recorded while
-        // it is held, so it is found here or there.
-        let held = self.held();
-        let keep = kept()?;
-        let wanted: HashSet<&Digest> = keep.iter().chain(held.keys()).collect();
-        let components: HashSet<PathBuf> =
-            wanted.iter().map(|digest| self.component(digest)).collect();
-        let compiled: HashSet<PathBuf> =
-            wanted.iter().map(|digest| self.compiled(digest)).collect();
-        for (folder, wanted) in [(&self.components, components), (&self.compiled, compiled)] {
+        let _sweeping = self.sweeping.lock().unwrap_or_else(PoisonError::into_inner);
+        // Noted before it is asked what is kept: a candidate is recorded while it is held, so it
+        // is found there, or among those that are held or were lately. Not locked meanwhile:
+        // threads that serve take holds and give them back.
+        self.held().lately = Some(HashSet::new());
+        let swept = kept().and_then(|kept| self.sweep_all_but(&kept));
+        self.held().lately = None;
+        swept
+    }
+
+    fn sweep_all_but(&self, kept: &HashSet<Digest>) -> io::Result<()> {
+        for (folder, of) in [
+            (&self.components, Self::component as fn(&Self, &Digest) -> PathBuf),
+            (&self.compiled, Self::compiled),
+        ] {
+            let kept: HashSet<PathBuf> = kept.iter().map(|digest| of(self, digest)).collect();
             for entry in std::fs::read_dir(folder)? {
                 let path = entry?.path();
-                if !wanted.contains(&path) && !is_temporary(&path) {
+                if kept.contains(&path) || is_temporary(&path) {
+                    continue;
+                }
+                // Looked at and removed under one lock: whoever holds it later makes it anew.
+                let held = self.held();
+                if !held.digests().any(|digest| of(self, digest) == path) {
                     remove(&path)?;
                 }
             }
@@ -156,7 +180,7 @@ impl Blobs {
         Ok(())
     }
 
-    fn held(&self) -> MutexGuard<'_, HashMap<Digest, usize>> {
+    fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -164,17 +188,41 @@ impl Blobs {
 impl Drop for Hold {
     fn drop(&mut self) {
         let mut held = self.blobs.held();
-        if let Some(count) = held.get_mut(&self.digest) {
+        if let Some(count) = held.by.get_mut(&self.digest) {
             *count -= 1;
             if *count == 0 {
-                held.remove(&self.digest);
+                held.by.remove(&self.digest);
+                if let Some(lately) = &mut held.lately {
+                    lately.insert(self.digest);
+                }
             }
         }
     }
 }
 
+impl Held {
+    fn digests(&self) -> impl Iterator<Item = &Digest> {
+        self.by.keys().chain(self.lately.iter().flatten())
+    }
+}
+
 fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
-    tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder)
+    let mut file = tempfile::Builder::new();
+    file.prefix(TEMPORARY);
+    with_descriptors(|| file.tempfile_in(folder)).map_err(of_system)
+}
+
+/// What the system said: the crate adds a path, and nobody finds the code behind it.
+fn of_system(error: io::Error) -> io::Error {
+    let mut cause: Option<&(dyn Error + 'static)> = error.get_ref().map(|error| error as _);
+    while let Some(inner) = cause {
+        let code = inner.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+        if let Some(code) = code {
+            return io::Error::from_raw_os_error(code);
+        }
+        cause = inner.source();
+    }
+    error
 }
 
 fn is_temporary(path: &Path) -> bool {
@@ -217,6 +265,29 @@ mod tests {
             .collect();
         names.sort();
         names
+    }
+
+    /// Its candidate was recorded, and gave it back, just after it was asked what is recorded.
+    #[test]
+    fn what_was_held_when_a_sweep_began_survives_it() {
+        let data = tempfile::tempdir().expect("a folder");
+        let blobs = Arc::new(Blobs::open(data.path(), "key".to_owned()).expect("blobs"));
+        let digest = Digest::of(b"held");
+        let hold = blobs.put(digest, b"held", &CancellationToken::new()).expect("put");
+        let asked = || {
+            drop(hold);
+            Ok(HashSet::new())
+        };
+        blobs.sweep(asked).expect("swept");
+        assert_eq!(names(&data.path().join("components")), [format!("{digest}.wasm")]);
+        blobs.sweep(|| Ok(HashSet::new())).expect("swept");
+        assert!(names(&data.path().join("components")).is_empty());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_made_says_what_the_system_said() {
+        let missing = temporary(Path::new("/is/not/there")).expect_err("there is no such folder");
+        assert_eq!(missing.raw_os_error(), Some(rustix::io::Errno::NOENT.raw_os_error()));
     }
 
     #[test]

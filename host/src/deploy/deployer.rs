@@ -25,6 +25,7 @@ use super::status::Status;
 use super::watch::{Look, Watch};
 use super::worker::{Occasion, work};
 use crate::events::Events;
+use crate::machine::with_descriptors;
 use crate::runtime::{Runtime, compatibility_key};
 use crate::service::{Registry, Version};
 use crate::state::StoreOptions;
@@ -263,7 +264,7 @@ async fn coordinate(parts: &Arc<Parts>) {
 async fn scan(parts: &Arc<Parts>, done: &mpsc::UnboundedSender<Stem>) -> BTreeSet<Stem> {
     let found = parts.blocking(|parts| {
         let folder = &parts.config.folder;
-        let mut files = plugin_file::scan(folder)?.stems;
+        let mut files = with_descriptors(|| plugin_file::scan(folder))?.stems;
         files.extend(parts.board.files());
         let signatures = files.into_iter().map(|file| {
             let signature = file.signature(folder).unwrap_or_default();

@@ -365,9 +365,12 @@ pub(super) fn check(
         | (Condition::Deployed, Some(_))
         | (Condition::Absent | Condition::NoRevision(_), None) => Ok(()),
         (Condition::NoRevision(others), Some(found)) if !others.contains(&found) => Ok(()),
-        (Condition::Absent | Condition::NoRevision(_), Some(found)) => Err(NotDone::Changed(
-            format!("{service} is deployed already: it is at revision {found}"),
-        )),
+        (Condition::Absent, Some(found)) => Err(NotDone::Changed(format!(
+            "{service} is deployed already: it is at revision {found}"
+        ))),
+        (Condition::NoRevision(_), Some(found)) => Err(NotDone::Changed(format!(
+            "{service} is at revision {found}, which If-None-Match names"
+        ))),
         (Condition::Revision(wanted), Some(found)) if wanted.contains(&found) => Ok(()),
         (_, Some(found)) => Err(NotDone::Changed(format!(
             "{service} was changed meanwhile: it is at revision {found}"

@@ -25,6 +25,7 @@ use super::settle::Change;
 use super::status::Step;
 use crate::component::MAX_COMPONENT_BYTES;
 use crate::digest::Digest;
+use crate::machine::with_descriptors;
 use crate::manifest::{Canary, Manifest, ManifestText};
 use crate::name::ServiceName;
 use crate::oci::Reference;
@@ -84,7 +85,7 @@ impl Spool {
         })?;
         let file = parts.blocking(|parts| {
             let file = parts.blobs.upload()?;
-            let writer = file.reopen()?;
+            let writer = with_descriptors(|| file.as_file().try_clone())?;
             Ok::<_, io::Error>((file, writer))
         });
         let (file, writer) = file.await.map_err(NotDone::unkept)?;

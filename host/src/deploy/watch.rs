@@ -21,6 +21,7 @@ use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
 use super::parts::Parts;
 use super::plugin_file::{self, Found, PairSignature, Part, Stem};
 use super::settle::Change;
+use crate::machine::with_descriptors;
 
 /// Watches until it is dropped.
 pub(super) struct Watch {
@@ -118,7 +119,7 @@ impl Watch {
 /// no event is being waited out.
 fn see(parts: &Parts) -> io::Result<Seen> {
     let folder = &parts.config.folder;
-    let Found { stems: mut files, unnamed } = plugin_file::scan(folder)?;
+    let Found { stems: mut files, unnamed } = with_descriptors(|| plugin_file::scan(folder))?;
     let acted_on = parts.acted_on.lock().unwrap_or_else(PoisonError::into_inner).clone();
     files.extend(acted_on.keys().cloned());
     let mut changed = HashMap::new();

@@ -99,13 +99,13 @@ async fn deploy(parts: &Arc<Parts>, file: &Stem, candidate: Candidate) {
     match result {
         Ok(()) => parts.look_at_blocked(),
         Err(Stop::Refused(refusal)) => {
-            let waits = refusal.waits;
+            let (waits, blocked) = (refusal.waits, refusal.blocked);
             if !waits {
                 parts.gathering.forget(file);
             }
             parts.refuse(file, refusal).await;
-            // What it waits for may have come before it was known to wait.
-            if waits && deployed.has_changed().unwrap_or(false) {
+            // What it waits for may have come, and what is in its way gone, before that was known.
+            if (waits || blocked) && deployed.has_changed().unwrap_or(false) {
                 parts.note(file, Part::Component, Change::Other);
             }
             close_store(parts, &service).await;

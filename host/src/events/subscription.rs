@@ -168,7 +168,8 @@ impl Dispatcher {
         grown: &mut watch::Receiver<u64>,
         stop: &CancellationToken,
     ) {
-        let wants_slot = self.may_start() && self.slots.available_permits() == 0;
+        // One may have come back since none was found.
+        let wants_slot = self.may_start();
         let slots = Arc::clone(&self.slots);
         let timer = tokio::time::sleep_until(self.next_time().into());
         tokio::select! {

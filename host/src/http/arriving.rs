@@ -19,14 +19,17 @@ use hyper::body::Incoming;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use super::forwarded;
+use super::request::remove_lookalikes;
 use crate::listen::trim;
 
 /// How long the next request waits for who reads the last one's body to see its end, which has
 /// come.
 const ITS_END: Duration = Duration::from_secs(5);
 
-/// How a message is framed and routed, who it is from, and how it is to be read.
-const HEADS_FIELDS: [&str; 24] = [
+/// How a message is framed and routed, who it is from (besides what [`forwarded`] knows), and how
+/// it is to be read.
+const HEADS_FIELDS: [&str; 20] = [
     "authorization",
     "connection",
     "content-encoding",
@@ -35,7 +38,6 @@ const HEADS_FIELDS: [&str; 24] = [
     "content-type",
     "cookie",
     "expect",
-    "forwarded",
     "host",
     "hotdock-caller",
     "idempotency-key",
@@ -47,9 +49,6 @@ const HEADS_FIELDS: [&str; 24] = [
     "trailer",
     "transfer-encoding",
     "upgrade",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
     "x-real-ip",
 ];
 
@@ -133,6 +132,8 @@ pub(super) fn without_heads_fields(frame: Frame<Bytes>) -> Frame<Bytes> {
     for name in HEADS_FIELDS {
         trailers.remove(name);
     }
+    forwarded::forget(&mut trailers);
+    remove_lookalikes(&mut trailers);
     trim(&mut trailers);
     Frame::trailers(trailers)
 }

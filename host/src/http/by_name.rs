@@ -143,7 +143,9 @@ fn prepare(
     let headers = &mut head.headers;
     request::remove_hop_by_hop(headers);
     headers.remove(EXPECT);
+    // A caller says no more of where its request comes from than a client that is not believed.
     forwarded::forget(headers);
+    request::remove_lookalikes(headers);
     headers.insert(HOST, host);
     let name = HeaderValue::from_str(caller.as_str()).expect("a name is text");
     headers.insert(CALLER, name);

@@ -97,14 +97,13 @@ async fn answer(
 ///
 /// # Errors
 /// 400 where it is by another reading of its path alone: a service is not to get what was meant
-/// for the host.
+/// for the host, whatever the method, nor to answer in its place.
 fn takes_events(head: &Parts) -> Result<bool, Problem> {
     let path = path::normal(head.uri.path());
     if path == receive::PATH {
         return Ok(true);
     }
-    let is_meant = head.method == Method::POST
-        && path::resolved(&path).is_some_and(|path| path == receive::PATH);
+    let is_meant = path::resolved(&path).is_some_and(|path| path == receive::PATH);
     if is_meant { Err(Problem::ambiguous_path(head.uri.path())) } else { Ok(false) }
 }
 

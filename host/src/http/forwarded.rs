@@ -15,7 +15,10 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// All of them, in the order of [`ForwardedHeader`].
+/// How the names of the older fields begin.
+const X_FORWARDED: &[u8] = b"x-forwarded-";
+
+/// All that the host writes, in the order of [`ForwardedHeader`].
 static NAMES: [HeaderName; 4] = [FORWARDED, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO];
 
 /// What a guest is told of a client that is not believed.
@@ -42,16 +45,28 @@ impl Forwarded {
     }
 }
 
-/// Whether a field says anything of a request's origin.
+/// Whether a field says anything of a request's origin: also a port or a prefix, which the host
+/// never writes, and also with `_` for `-`, as gateways of CGI's kind read it (RFC 3875 §4.1.18).
 #[must_use]
 pub fn is_claim(name: &str) -> bool {
-    name == "forwarded"
-        || matches!(name.strip_prefix("x-forwarded-"), Some("for" | "host" | "proto"))
+    let name = name.as_bytes();
+    let is_same = |(byte, of): (&u8, &u8)| byte == of || (*byte == b'_' && *of == b'-');
+    name == b"forwarded"
+        || name
+            .get(..X_FORWARDED.len())
+            .is_some_and(|start| start.iter().zip(X_FORWARDED).all(is_same))
+}
+
+/// Whether a field is one that the host writes.
+#[must_use]
+pub fn is_hosts(name: &str) -> bool {
+    NAMES.iter().any(|hosts| hosts.as_str() == name)
 }
 
 /// Takes out all that a client says of its request's origin.
 pub fn forget(headers: &mut HeaderMap) {
-    for name in &NAMES {
+    let claims: Vec<_> = headers.keys().filter(|name| is_claim(name.as_str())).cloned().collect();
+    for name in claims {
         headers.remove(name);
     }
 }
@@ -159,6 +174,8 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(X_FORWARDED_FOR, HeaderValue::from_static("203.0.113.9"));
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
+        headers.insert("x-forwarded-port", HeaderValue::from_static("443"));
+        headers.insert("x_forwarded-prefix", HeaderValue::from_static("/shop"));
         let peer = "[2001:db8::1]:4711".parse().expect("an address");
         if trusted {
             append(told, &mut headers, peer, "shop.example", "http");
@@ -177,9 +194,11 @@ mod tests {
         assert_eq!(told[FORWARDED], "for=\"[2001:db8::1]\";host=\"shop.example\";proto=http");
         assert_eq!(told[X_FORWARDED_PROTO], "http");
         assert_eq!(told[X_FORWARDED_HOST], "shop.example");
+        assert_eq!(told.len(), ALL.len(), "{told:?}");
         let trusted = written(&ALL, true);
         assert_eq!(trusted[X_FORWARDED_FOR], "203.0.113.9, 2001:db8::1");
         assert_eq!(trusted[X_FORWARDED_PROTO], "https");
+        assert_eq!(trusted["x-forwarded-port"], "443");
     }
 
     #[test]
@@ -204,8 +223,13 @@ mod tests {
 
     #[test]
     fn a_claim_is_removed_even_where_the_guest_is_told_nothing_else() {
-        assert!(NAMES.iter().all(|name| is_claim(name.as_str())));
-        assert!(!is_claim("x-forwarded-fort"));
+        assert!(NAMES.iter().all(|name| is_claim(name.as_str()) && is_hosts(name.as_str())));
+        for name in ["x-forwarded-port", "x-forwarded-ssl", "x_forwarded_for", "x_forwarded-by"] {
+            assert!(is_claim(name) && !is_hosts(name), "{name}");
+        }
+        for name in ["x-forwarded", "x-forward-for", "forwarded-for", "xx-forwarded-for"] {
+            assert!(!is_claim(name), "{name}");
+        }
         assert!(written(&[], false).is_empty());
         let told = written(&[ForwardedHeader::XForwardedFor], false);
         assert_eq!(

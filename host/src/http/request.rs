@@ -195,10 +195,11 @@ fn is_lookalike(name: &str) -> bool {
         return false;
     }
     let name = name.replace('_', "-");
-    name == by_name::CALLER.as_str() || forwarded::is_claim(&name)
+    name == by_name::CALLER.as_str() || forwarded::is_hosts(&name)
 }
 
-fn remove_lookalikes(headers: &mut HeaderMap) {
+/// Takes out what a gateway would take for the host's own.
+pub(super) fn remove_lookalikes(headers: &mut HeaderMap) {
     let found: Vec<_> =
         headers.keys().filter(|name| is_lookalike(name.as_str())).cloned().collect();
     for name in found {

@@ -237,10 +237,15 @@ impl<W: Work> Runs<W> {
     ) -> Result<W::Outcome, Unanswered> {
         let begun = Instant::now();
         let mut running = self.start(self.store.begin());
-        let step = running.until_answer().await;
-        let writes = match &step {
+        let mut step = running.until_answer().await;
+        // Whoever has its turn in the line may have to wait for those that read.
+        let writes = match &mut step {
             Step::Answered(_) => running.exchange().answers_with_writes(),
-            step => matches!(step, Step::WantsLease(_)),
+            Step::WantsLease(request) => {
+                request.transaction.reads_no_more();
+                true
+            }
+            _ => false,
         };
         if writes && turn.is_none() && begun.elapsed() > self.store.lease_timeout() / 2 {
             *turn = self.store.behind_the_line().await;

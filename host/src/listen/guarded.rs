@@ -4,9 +4,10 @@ use std::error::Error;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use hyper_util::server::graceful::GracefulConnection;
-use tokio::time::{Sleep, sleep_until};
+use tokio::time::{Sleep, sleep, sleep_until};
 
 use super::clock::{self, Ms};
 use super::limits::ConnectionLimits;
@@ -21,6 +22,11 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 /// from its peer that it knows.
 const LAST_WORD_MS: Ms = 1_000;
 
+/// How long it is still asked whether a request came when the listener ends: one that was sent
+/// before, by a client that could not know, is under way. Those that come get their answers, which
+/// say that the connection ends.
+const LAST_ARRIVALS: Duration = Duration::from_millis(50);
+
 /// A connection that is being served.
 pub(super) struct Guarded<C> {
     connection: Pin<Box<C>>,
@@ -34,6 +40,8 @@ pub(super) struct Guarded<C> {
     is_known: bool,
     /// Since when it is to finish what it has.
     leaves_since: Option<Ms>,
+    /// Until when a request may come that was sent before.
+    last_arrivals: Option<Pin<Box<Sleep>>>,
     _seat: Seat,
 }
 
@@ -55,6 +63,7 @@ impl<C> Guarded<C> {
             looks_at,
             is_known: false,
             leaves_since: None,
+            last_arrivals: None,
             _seat: seat,
         }
     }
@@ -131,9 +140,18 @@ impl<C: GracefulConnection<Error = BoxError>> Future for Guarded<C> {
         if this.state.is_leaving() && this.leaves_since.is_none() {
             this.leaves_since = Some(clock::now());
             this.state.waker().register(context.waker());
-            this.connection.as_mut().graceful_shutdown();
+            this.last_arrivals = Some(Box::pin(sleep(LAST_ARRIVALS)));
         }
-        if let Poll::Ready(ended) = this.connection.as_mut().poll(context) {
+        let mut polled = this.connection.as_mut().poll(context);
+        if let Some(last_arrivals) = &mut this.last_arrivals
+            && polled.is_pending()
+            && (this.state.running() > 0 || last_arrivals.as_mut().poll(context).is_ready())
+        {
+            this.last_arrivals = None;
+            this.connection.as_mut().graceful_shutdown();
+            polled = this.connection.as_mut().poll(context);
+        }
+        if let Poll::Ready(ended) = polled {
             if this.state.end() == End::Flood || ended.is_err_and(|error| is_flood(&*error)) {
                 this.counts.ended(End::Flood);
             }

@@ -5,7 +5,7 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -70,6 +70,9 @@ struct Shared {
     late: bool,
     /// Whether who read last had to wait.
     waited_for: bool,
+    /// Its reader, where it waits: the source wakes only who asked it last, and that may be who
+    /// buffers the rest.
+    reader: Option<Waker>,
     /// What is given back once it has come.
     held: Option<Box<dyn Any + Send>>,
     /// Whether anyone read yet; the client is asked for the body by that.
@@ -131,6 +134,7 @@ impl ReplayBody {
             too_large: false,
             late: false,
             waited_for: false,
+            reader: None,
             held: None,
             asked: false,
             unread,
@@ -345,17 +349,23 @@ impl Shared {
                 self.waited_for = true;
                 return Poll::Pending;
             }
-            Poll::Ready(None) => {
+            Poll::Ready(frame) => frame,
+        };
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+        let frame = match frame {
+            None => {
                 self.ended = true;
                 self.held = None;
                 return Poll::Ready(None);
             }
-            Poll::Ready(Some(Err(error))) => {
+            Some(Err(error)) => {
                 self.late = matches!(error, Error::ConnectionReadTimeout);
                 self.fail(error);
                 return Poll::Ready(None);
             }
-            Poll::Ready(Some(Ok(frame))) => frame,
+            Some(Ok(frame)) => frame,
         };
         self.waited_for = false;
         let frame = match frame.into_data() {
@@ -435,11 +445,20 @@ impl Body for Reader {
         let body = self.body.clone();
         let read = || {
             let mut shared = body.lock();
+            shared.reader = None;
             loop {
                 if let Some(frame) = shared.kept_frame(self.position) {
                     return Poll::Ready(Some(Ok(frame)));
                 }
-                if shared.ended || std::task::ready!(shared.poll_source(context)).is_none() {
+                let is_over = shared.ended
+                    || match shared.poll_source(context) {
+                        Poll::Pending => {
+                            shared.reader = Some(context.waker().clone());
+                            return Poll::Pending;
+                        }
+                        Poll::Ready(frame) => frame.is_none(),
+                    };
+                if is_over {
                     return Poll::Ready(shared.failed.take().map(Err));
                 }
             }
@@ -476,6 +495,8 @@ impl Body for Reader {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use http_body_util::StreamBody;
 
     use super::*;
@@ -508,6 +529,36 @@ mod tests {
         assert_eq!(body.buffer().await, Err(BodyTooLarge { limit: 3 }));
         assert!(!body.is_replayable());
         assert_eq!(read(&body).await, "abcdef");
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_waits_is_woken_by_whoever_buffers_the_rest() {
+        let (sender, mut frames) = tokio::sync::mpsc::unbounded_channel();
+        let frames = futures_util::stream::poll_fn(move |context| frames.poll_recv(context));
+        let source = StreamBody::new(frames).boxed_unsync();
+        let body = ReplayBody::new(source, 100, 100, Unread::Drop);
+        let (mut reader, counting) = (body.reader(), Arc::new(Wakes::default()));
+        let waker = Waker::from(Arc::clone(&counting));
+        let polled = Pin::new(&mut reader).poll_frame(&mut Context::from_waker(&waker));
+        assert!(polled.is_pending());
+        let buffering = body.buffer();
+        let sending = async {
+            sender.send(Ok(Frame::data(Bytes::from_static(b"ab")))).expect("open");
+            drop(sender);
+        };
+        let (buffered, ()) = tokio::join!(buffering, sending);
+        assert_eq!(buffered, Ok(()));
+        assert!(counting.0.load(Ordering::Relaxed) > 0, "nobody else would wake it");
+        assert_eq!(reader.collect().await.expect("the whole body").to_bytes(), "ab");
+    }
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl std::task::Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     #[tokio::test]

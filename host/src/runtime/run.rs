@@ -163,7 +163,7 @@ impl Running {
             match polled {
                 Poll::Ready(Ok(ended)) => Poll::Ready(Step::Ended(ended)),
                 Poll::Ready(Err(OverBudget)) => Poll::Ready(Step::OverBudget),
-                Poll::Pending => match self.exchange.take_lease_request() {
+                Poll::Pending => match self.lease_request() {
                     Some(request) => Poll::Ready(Step::WantsLease(request)),
                     None if self.exchange.body().is_too_large() => Poll::Ready(Step::BodyTooLarge),
                     None => Poll::Pending,
@@ -171,6 +171,13 @@ impl Running {
             }
         })
         .await
+    }
+
+    /// What it wants to write with; not before the slow lane has handed it back, as it is the
+    /// writer's thread that goes on with it.
+    fn lease_request(&self) -> Option<LeaseRequest> {
+        let is_away = matches!(self.place, Place::Away(_));
+        if is_away { None } else { self.exchange.take_lease_request() }
     }
 
     /// Polls the guest, here or on the slow lane.

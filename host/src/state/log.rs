@@ -12,11 +12,13 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-/// How long new readers wait at the most: a little longer than the default of a deadline.
-const SHUT: Duration = Duration::from_secs(6);
+/// How long new readers wait at the most, well within their deadline, and how long they need not
+/// wait afterwards, where that was in vain: some reader stays.
+const TRY: Shutting = Shutting { shut: Duration::from_secs(1), rest: Duration::from_secs(10) };
 
-/// How long they need not wait afterwards, where that was in vain: some reader stays.
-const REST: Duration = Duration::from_secs(60);
+/// The same where the log is three quarters of what it may be: a little longer than the default of
+/// a deadline, as writes would be refused soon.
+const LAST_TRY: Shutting = Shutting { shut: Duration::from_secs(6), rest: Duration::from_secs(60) };
 
 /// Of the log's bound, the part from which on it is long.
 const LONG: u64 = 4;
@@ -24,13 +26,20 @@ const LONG: u64 = 4;
 /// Bytes of a page in the log.
 const PAGE_BYTES: u64 = 4_096 + 24;
 
+/// How long new readers are shut out.
+struct Shutting {
+    shut: Duration,
+    rest: Duration,
+}
+
 /// Whether a store's log is long, and who waits for its end.
 #[derive(Debug, Default)]
 pub(super) struct Log {
     is_long: AtomicBool,
     /// Whether it was said that it has as much as it may.
     told_full: AtomicBool,
-    shut_until: Mutex<Option<Instant>>,
+    /// And until when they need not wait again.
+    shut_until: Mutex<Option<(Instant, Instant)>>,
     /// Nobody need wait any longer.
     opened: Notify,
 }
@@ -46,11 +55,13 @@ impl Log {
         u64::from(pages) * PAGE_BYTES > bytes
     }
 
-    /// Notes that it is long and cannot be begun anew.
-    pub(super) fn note_long(&self, now: Instant) {
+    /// Notes that it has so many pages, where there may be `max` bytes, and cannot be begun anew.
+    pub(super) fn note_long(&self, now: Instant, pages: u32, max: u64) {
+        let is_last = Self::is_above(pages, max / 4 * 3);
+        let Shutting { shut, rest } = if is_last { LAST_TRY } else { TRY };
         let mut shut_until = self.lock();
-        if shut_until.is_none_or(|until| now >= until + REST) {
-            *shut_until = Some(now + SHUT);
+        if shut_until.is_none_or(|(_, again)| now >= again) {
+            *shut_until = Some((now + shut, now + shut + rest));
         }
         self.is_long.store(true, Ordering::Release);
     }
@@ -58,7 +69,9 @@ impl Log {
     /// Notes that it cannot be begun anew although nobody of this host reads: somebody does from
     /// outside, whom nobody waits for.
     pub(super) fn note_held(&self, now: Instant) {
-        *self.lock() = Some(now);
+        if let Some((until, _)) = &mut *self.lock() {
+            *until = now;
+        }
         self.opened.notify_waiters();
     }
 
@@ -85,7 +98,7 @@ impl Log {
 
     /// Whether readers wait until it is begun anew.
     pub(super) fn is_shut(&self, now: Instant) -> bool {
-        self.is_long() && self.lock().is_some_and(|until| until > now)
+        self.is_long() && self.lock().is_some_and(|(until, _)| until > now)
     }
 
     /// Before a reader begins: waits, where the log is long, for those that read.
@@ -93,7 +106,7 @@ impl Log {
         while self.is_long() {
             let opened = self.opened.notified();
             let now = Instant::now();
-            let Some(until) = self.lock().filter(|&until| until > now) else { return };
+            let Some((until, _)) = self.lock().filter(|(until, _)| *until > now) else { return };
             tokio::select! {
                 () = opened => {}
                 () = tokio::time::sleep_until(until.into()) => {}
@@ -101,7 +114,7 @@ impl Log {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Instant, Instant)>> {
         self.shut_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -115,7 +128,7 @@ mod tests {
         let log = Log::default();
         for _ in 0..2 {
             assert!(!log.note_short(), "nothing was said");
-            log.note_long(Instant::now());
+            log.note_long(Instant::now(), 100, 4 * PAGE_BYTES);
             assert_eq!((log.note_full(), log.note_full(), log.note_full()), (true, false, false));
             assert!(log.note_short() && !log.is_long());
         }

@@ -156,13 +156,17 @@ impl Store {
         self: &Arc<Self>,
         trial: Vec<Migration>,
         alone: bool,
-        before: Option<Box<Snapshot>>,
+        mut before: Option<Box<Snapshot>>,
         run: impl FnOnce(Transaction) -> F + Send + 'static,
     ) -> Result<R, Error>
     where
         R: Send + 'static,
         F: Future<Output = R> + Send + 'static,
     {
+        // What waits for the writer keeps no log.
+        if let Some(before) = &mut before {
+            before.release_reader();
+        }
         let (result_sender, result) = oneshot::channel();
         let (ended_sender, ended) = oneshot::channel();
         let gone = SetOnDrop(Arc::default());

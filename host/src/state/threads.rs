@@ -77,13 +77,15 @@ impl Pool {
         let started = thread::Builder::new().name(self.name.to_owned()).spawn(|| self.run());
         if let Err(error) = started {
             tracing::error!(pool = self.name, %error, "a thread could not be started");
-            let dropped = {
-                let mut state = self.lock();
-                state.threads -= 1;
-                if state.threads == 0 { state.waiting.pop_back() } else { None }
-            };
-            drop(dropped);
+            drop(self.not_started());
         }
+    }
+
+    /// A thread is not there: what waits and no other comes to.
+    fn not_started(&self) -> VecDeque<Work> {
+        let mut state = self.lock();
+        state.threads -= 1;
+        if state.threads == 0 { std::mem::take(&mut state.waiting) } else { VecDeque::new() }
     }
 
     fn run(&'static self) {
@@ -150,4 +152,23 @@ pub(super) fn speed_up() -> bool {
         SPOILED.set(rustix::process::setpriority_process(None, before).is_err());
     }
     !SPOILED.get()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_for_a_thread_that_is_not_there_is_dropped() {
+        let pool = Pool::new("test", 2);
+        let held = std::sync::Arc::new(());
+        for _ in 0..2 {
+            let held = std::sync::Arc::clone(&held);
+            pool.lock().waiting.push_back(Box::new(move || drop(held)));
+        }
+        pool.lock().threads = 2;
+        assert_eq!(pool.not_started().len(), 0, "the other comes to it");
+        assert_eq!(pool.not_started().len(), 2);
+        assert_eq!(std::sync::Arc::strong_count(&held), 1);
+    }
 }

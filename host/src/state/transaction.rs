@@ -363,6 +363,14 @@ impl Transaction {
         }
     }
 
+    /// Gives its reader back where it is optimistic: what it read and wrote stays, and is all
+    /// that it does before it ends or goes on with the writer.
+    pub fn reads_no_more(&mut self) {
+        if let Mode::Optimistic(snapshot) = &mut self.mode {
+            snapshot.release_reader();
+        }
+    }
+
     /// Reads and writes of an optimistic transaction, for the writer to take over.
     pub(super) fn into_snapshot(self) -> Option<Box<Snapshot>> {
         match self.mode {

@@ -21,18 +21,24 @@ use super::writer::{Durable, Writer};
 
 /// Starts a turn on a thread where it may block.
 pub(super) fn start(store: Arc<Store>) {
+    let broken = Broken { store: Some(Arc::clone(&store)) };
     threads::WRITING.spawn(move || {
         let runtime = store.runtime.clone();
         let _entered = runtime.enter();
-        let mut broken = Broken { store: Some(Arc::clone(&store)) };
         run(&store);
-        broken.store = None;
+        broken.did_not_break();
     });
 }
 
-/// Lets the store go on after a panic.
+/// Lets the store go on after a panic, or where there is no thread for the turn.
 struct Broken {
     store: Option<Arc<Store>>,
+}
+
+impl Broken {
+    fn did_not_break(mut self) {
+        self.store = None;
+    }
 }
 
 impl Drop for Broken {
@@ -170,8 +176,7 @@ fn lease(store: &Arc<Store>, mut writer: Box<Writer>, job: LeaseJob) -> Option<B
         writer.commit_group();
     }
     let (reads, mut writes) = match before {
-        Some(mut before) => {
-            before.release_reader();
+        Some(before) => {
             let Snapshot { reads, writes, .. } = *before;
             (reads, writes)
         }

@@ -106,6 +106,11 @@ struct Entry<'a> {
 }
 
 impl Dead {
+    /// Whether all there is of it is what it prints.
+    pub(super) fn only_prints(&self) -> bool {
+        matches!(self.command, Command::List(_) | Command::Show(_))
+    }
+
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::List(list) => list.run(),

@@ -14,6 +14,16 @@ const ALIKE: f64 = 0.7;
 /// How many problems are told at once.
 const MAX_PROBLEMS: usize = 50;
 
+/// The tables of the file by their keys, the file itself first, and what begins each.
+const TABLES: [(&str, &str); 6] = [
+    ("", ""),
+    ("http", "[http]"),
+    ("outbound", "[outbound]"),
+    ("deploy", "[deploy]"),
+    ("events", "[events]"),
+    ("webhook", "[[webhook]]"),
+];
+
 /// What is wrong with a file's text.
 pub(super) struct Problems<'a> {
     name: &'a str,
@@ -104,7 +114,9 @@ impl<'a> Problems<'a> {
             self.note(at.start, &words);
         }
         let Some(entry) = entry.filter(|_| self.found.len() < MAX_PROBLEMS) else { return false };
-        let meant = message.strip_prefix("unknown field ").and_then(nearest);
+        let listed = message.strip_prefix("unknown field ");
+        let meant = listed.filter(|listed| elsewhere(&entry.key, listed).is_empty());
+        let meant = meant.and_then(nearest);
         let name = meant.map_or(entry.name, str::to_owned);
         self.taken_out.push(TakenOut { key: entry.key, table: entry.table, name });
         blank(rest, entry.span, entry.form);
@@ -298,6 +310,11 @@ fn in_words(key: Option<&str>, message: &str) -> String {
     let Some(key) = key else { return message.to_owned() };
     if let Some(listed) = message.strip_prefix("unknown field ") {
         let unknown = listed.split('`').nth(1).unwrap_or(key);
+        let places = elsewhere(key, listed);
+        if !places.is_empty() {
+            let places = places.join(" or ");
+            return format!("`{unknown}` is no setting here; it belongs {places}");
+        }
         let meant = nearest(listed).map(|meant| format!("; did you mean `{meant}`?"));
         return format!("`{unknown}` is no setting{}", meant.unwrap_or_default());
     }
@@ -323,6 +340,28 @@ fn in_words(key: Option<&str>, message: &str) -> String {
         return format!("`{key}` has no {missing}");
     }
     format!("`{key}`: {message}")
+}
+
+/// Where an unknown setting of a table does belong: the tables that have one of its name.
+fn elsewhere(key: &str, listed: &str) -> Vec<String> {
+    let unknown = listed.split('`').nth(1).unwrap_or_default();
+    let table = key.rsplit_once('.').map_or("", |(table, _)| table);
+    let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    let is_name = !unknown.is_empty() && unknown.bytes().all(is_bare);
+    if !is_name || !TABLES.iter().any(|(name, _)| *name == table) {
+        return Vec::new();
+    }
+    // Asked of what reads them: its list of names is the only one.
+    let has = |begin: &str| {
+        let tried = toml::from_str::<FileConfig>(&format!("{begin}\n{unknown} = 0\n"));
+        tried.err().is_none_or(|error| !error.message().starts_with("unknown field "))
+    };
+    let places = TABLES.iter().filter(|(_, begin)| has(begin));
+    let places = places.map(|(_, begin)| match *begin {
+        "" => "at the top, before the first [table]".to_owned(),
+        begin => format!("under {begin}"),
+    });
+    places.collect()
 }
 
 /// What serde calls a kind of value, as people do.

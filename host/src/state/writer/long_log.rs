@@ -62,7 +62,7 @@ impl Writer {
             self.log_is_short();
         } else {
             self.cuts_again = Some(now + CUT_PAUSE);
-            self.core.log.note_long(now);
+            self.core.log.note_long(now, self.checkpoints.pages(), max);
         }
         Ok(())
     }
