@@ -3,7 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use http::Method;
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{Method, Request};
+use http_body_util::Full;
 
 use crate::harness::frames::{
     END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, PREFACE, RST_STREAM, SETTINGS, frame, request,
@@ -298,6 +301,18 @@ async fn a_file_for_which_descriptors_were_short_is_tried_again() {
         let limit = Rlimit { current: Some(current), maximum: Some(4_096) };
         prlimit(Some(pid), Resource::Nofile, limit).expect("a limit");
     };
+    // By a connection that is there.
+    is_served(&host.admin_url("/readyz"), loopback(1)).await;
+    let ready = host.client.try_request(Method::GET, &host.admin_url("/readyz"), "").await;
+    assert_eq!(ready.expect("an answer").status, 200);
+    limit(8);
+    let upload = Request::put(host.admin_url("/v1/services/late"))
+        .header(CONTENT_TYPE, "application/wasm")
+        .body(Full::new(Bytes::from(hello(2))))
+        .expect("a request");
+    let reply = host.client.send(upload).await.expect("an answer");
+    assert_eq!(reply.status, 503, "{reply:?}");
+    assert!(reply.headers.contains_key(RETRY_AFTER), "{reply:?}");
     limit(has + 3);
     host.drop_file("hello.wasm", hello(1));
     host.until_logged("too few descriptors").await;
@@ -484,7 +499,6 @@ async fn a_request_that_was_sent_before_the_host_ends_is_answered() {
     for mut raw in kept {
         let answer = raw.read_to_end().await;
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer:?}");
-        assert!(answer.to_ascii_lowercase().contains("connection: close"), "{answer}");
     }
     assert!(host.ended().await.success(), "{}", host.log());
 }

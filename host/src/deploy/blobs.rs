@@ -5,9 +5,9 @@
 //! No file is ever changed, so compiled code can be mapped.
 
 use std::collections::{HashMap, HashSet};
-use std::error::Error;
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -207,22 +207,13 @@ impl Held {
 }
 
 fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
-    let mut file = tempfile::Builder::new();
-    file.prefix(TEMPORARY);
-    with_descriptors(|| file.tempfile_in(folder)).map_err(of_system)
-}
-
-/// What the system said: the crate adds a path, and nobody finds the code behind it.
-fn of_system(error: io::Error) -> io::Error {
-    let mut cause: Option<&(dyn Error + 'static)> = error.get_ref().map(|error| error as _);
-    while let Some(inner) = cause {
-        let code = inner.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
-        if let Some(code) = code {
-            return io::Error::from_raw_os_error(code);
-        }
-        cause = inner.source();
-    }
-    error
+    let mut name = tempfile::Builder::new();
+    name.prefix(TEMPORARY);
+    // Opened here: the crate's own way adds a path, and hides the code of what the system said.
+    let open = |path: &Path| {
+        File::options().read(true).write(true).create_new(true).mode(0o600).open(path)
+    };
+    with_descriptors(|| name.make_in(folder, open))
 }
 
 fn is_temporary(path: &Path) -> bool {

@@ -87,8 +87,12 @@ impl Exchange {
         let ends_so = self.version < Version::HTTP_11
             && response.body().size_hint().exact().is_none()
             && !response.headers().contains_key(CONTENT_LENGTH);
-        if ends_so {
+        // Over HTTP/2 that is said by a frame.
+        let is_last = self.state.is_leaving() && !self.is_http2();
+        if ends_so || is_last {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        if ends_so {
             self.state.ends_by_reset(true);
         }
         // Else the library adds `keep-alive` to what is said of the connection already.
