@@ -138,7 +138,13 @@ async fn where_the_cart_service_is_gone_products_are_ordered_and_carts_later() {
             (503, &"1".parse().expect("text"))
         );
         let body = json!({"user_id": user, "product_id": "pot", "quantity": 1});
-        assert_eq!(host.post("/order", body.to_string()).await.status, 200);
+        // On a busy machine it may hold the writer for too long: nothing was done then.
+        eventually("the product is ordered", async || {
+            let reply = host.post("/order", body.to_string()).await;
+            assert!(reply.status == 200 || reply.is_turned_away(), "{reply:?}");
+            (reply.status == 200).then_some(())
+        })
+        .await;
         assert_eq!(orders(&host, user).await.len(), 1);
     }
     host.drop_file("cart.wasm", component("cart").0);
