@@ -238,16 +238,16 @@ impl<W: Work> Runs<W> {
         let begun = Instant::now();
         let mut running = self.start(self.store.begin());
         let mut step = running.until_answer().await;
-        // Whoever has its turn in the line may have to wait for those that read.
-        let writes = match &mut step {
+        let writes = match &step {
             Step::Answered(_) => running.exchange().answers_with_writes(),
-            Step::WantsLease(request) => {
-                request.transaction.reads_no_more();
-                true
-            }
-            _ => false,
+            step => matches!(step, Step::WantsLease(_)),
         };
         if writes && turn.is_none() && begun.elapsed() > self.store.lease_timeout() / 2 {
+            // Whoever has its turn there may have to wait for those that read.
+            match &mut step {
+                Step::WantsLease(request) => request.transaction.reads_no_more(),
+                _ => running.exchange().reads_no_more(),
+            }
             *turn = self.store.behind_the_line().await;
         }
         match step {

@@ -206,15 +206,20 @@ impl Exchange {
         Ok(Held { exchange: self, transaction: Some(transaction), is_late: true })
     }
 
-    /// Whether it has answered, and its transaction has writes; that reads no more then.
+    /// Whether it has answered, and its transaction has writes.
     pub(crate) fn answers_with_writes(&self) -> bool {
+        let state = self.lock();
+        let answer = state.answer.as_ref();
+        answer.and_then(|answer| answer.transaction.as_ref()).is_some_and(Transaction::has_writes)
+    }
+
+    /// Gives back the reader of the transaction that it answered with.
+    pub(crate) fn reads_no_more(&self) {
         let mut state = self.lock();
         let transaction = state.answer.as_mut().and_then(|answer| answer.transaction.as_mut());
-        let Some(transaction) = transaction.filter(|transaction| transaction.has_writes()) else {
-            return false;
-        };
-        transaction.reads_no_more();
-        true
+        if let Some(transaction) = transaction {
+            transaction.reads_no_more();
+        }
     }
 
     /// Whether what it answered with is on its way to the disk.

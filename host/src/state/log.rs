@@ -23,6 +23,9 @@ const LAST_TRY: Shutting = Shutting { shut: Duration::from_secs(6), rest: Durati
 /// Of the log's bound, the part from which on it is long.
 const LONG: u64 = 4;
 
+/// How many quarters of it from which on writes would be refused soon.
+const QUARTERS_OF_LAST_TRY: u64 = 3;
+
 /// Bytes of a page in the log.
 const PAGE_BYTES: u64 = 4_096 + 24;
 
@@ -32,14 +35,20 @@ struct Shutting {
     rest: Duration,
 }
 
+/// Until when they are, and when they may be again.
+#[derive(Clone, Copy, Debug)]
+struct Shut {
+    until: Instant,
+    again: Instant,
+}
+
 /// Whether a store's log is long, and who waits for its end.
 #[derive(Debug, Default)]
 pub(super) struct Log {
     is_long: AtomicBool,
     /// Whether it was said that it has as much as it may.
     told_full: AtomicBool,
-    /// And until when they need not wait again.
-    shut_until: Mutex<Option<(Instant, Instant)>>,
+    shut: Mutex<Option<Shut>>,
     /// Nobody need wait any longer.
     opened: Notify,
 }
@@ -57,11 +66,11 @@ impl Log {
 
     /// Notes that it has so many pages, where there may be `max` bytes, and cannot be begun anew.
     pub(super) fn note_long(&self, now: Instant, pages: u32, max: u64) {
-        let is_last = Self::is_above(pages, max / 4 * 3);
+        let is_last = Self::is_above(pages, max / 4 * QUARTERS_OF_LAST_TRY);
         let Shutting { shut, rest } = if is_last { LAST_TRY } else { TRY };
-        let mut shut_until = self.lock();
-        if shut_until.is_none_or(|(_, again)| now >= again) {
-            *shut_until = Some((now + shut, now + shut + rest));
+        let mut before = self.lock();
+        if before.is_none_or(|before| now >= before.again) {
+            *before = Some(Shut { until: now + shut, again: now + shut + rest });
         }
         self.is_long.store(true, Ordering::Release);
     }
@@ -69,8 +78,8 @@ impl Log {
     /// Notes that it cannot be begun anew although nobody of this host reads: somebody does from
     /// outside, whom nobody waits for.
     pub(super) fn note_held(&self, now: Instant) {
-        if let Some((until, _)) = &mut *self.lock() {
-            *until = now;
+        if let Some(shut) = &mut *self.lock() {
+            shut.until = now;
         }
         self.opened.notify_waiters();
     }
@@ -98,7 +107,7 @@ impl Log {
 
     /// Whether readers wait until it is begun anew.
     pub(super) fn is_shut(&self, now: Instant) -> bool {
-        self.is_long() && self.lock().is_some_and(|(until, _)| until > now)
+        self.is_long() && self.lock().is_some_and(|shut| shut.until > now)
     }
 
     /// Before a reader begins: waits, where the log is long, for those that read.
@@ -106,16 +115,16 @@ impl Log {
         while self.is_long() {
             let opened = self.opened.notified();
             let now = Instant::now();
-            let Some((until, _)) = self.lock().filter(|(until, _)| *until > now) else { return };
+            let Some(shut) = self.lock().filter(|shut| shut.until > now) else { return };
             tokio::select! {
                 () = opened => {}
-                () = tokio::time::sleep_until(until.into()) => {}
+                () = tokio::time::sleep_until(shut.until.into()) => {}
             }
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Instant, Instant)>> {
-        self.shut_until.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Shut>> {
+        self.shut.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
