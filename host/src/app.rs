@@ -368,6 +368,7 @@ fn deploy_config(config: &Config) -> DeployConfig {
         keep_versions: config.keep_versions,
         compile_timeout: config.compile_timeout,
         upload_idle_timeout: config.upload_idle_timeout,
+        takes_events: !config.events.accept.is_empty(),
         ..DeployConfig::default()
     }
 }

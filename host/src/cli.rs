@@ -160,11 +160,8 @@ pub fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         console::error(&error);
-        if error.is::<exit::Unusable>() {
-            return ExitCode::from(exit::REFUSED);
-        }
-        if error.is::<exit::NoToken>() {
-            return ExitCode::from(exit::DENIED);
+        if let Some(code) = exit::of(&error) {
+            return ExitCode::from(code);
         }
         let refused = error.downcast_ref::<remote::Refused>();
         refused.map_or(ExitCode::from(exit::FAILED), remote::Refused::exit_code)

@@ -30,7 +30,7 @@ pub use log::check_log_filter;
 pub use network::{Network, ParseNetworkError, site, socket_address};
 pub use opened::{Opened, SourcePattern};
 pub use outbound::OutboundConfig;
-pub use token::{InvalidToken, TOKEN_VARIABLE, Token};
+pub use token::{InvalidToken, TOKEN_VARIABLE, Token, TokenError};
 pub use value::{parse_duration, parse_time};
 pub use webhook::{WebhookConfig, WebhookMode};
 

@@ -66,11 +66,14 @@ mod warm;
 mod watch;
 mod worker;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+
+use futures_util::FutureExt as _;
 
 pub use access::Import;
 pub use alone::{Compiler, deploy_alone, load_alone};
-pub use check::check;
+pub use check::{Checked, check};
 pub use compile::child::{ChildError, compile_child};
 pub use config::DeployConfig;
 pub use deployer::{Deployer, StartError, StatusReader};
@@ -87,8 +90,8 @@ pub use record::{RecordError, check_record};
 pub use relations::{ProvidedInterface, UsedInterface};
 pub use status::{
     CanaryStatus, CandidateStatus, DrainingStatus, FileStatus, KeptVersion, PendingStatus,
-    RefusalStatus, RolledBack, ServiceState, ServiceStatus, Status, Step, VersionOrigin,
-    VersionStatus,
+    RefusalStatus, RolledBack, ServiceState, ServiceStatus, Status, Step, UploadStatus,
+    VersionOrigin, VersionStatus,
 };
 pub use upload::{Spool, Takeover, Upload};
 
@@ -105,7 +108,8 @@ use crate::failpoint;
 /// traffic; a canary goes on from there by itself.
 async fn run(parts: &Arc<Parts>, candidate: Candidate) -> Result<(), Stop> {
     let mut entry = None;
-    let result = steps(parts, &candidate, &mut entry).await;
+    let result = AssertUnwindSafe(steps(parts, &candidate, &mut entry)).catch_unwind().await;
+    let result = result.unwrap_or_else(|_| Err(candidate.panicked().into()));
     let (state, reasons) = match &result {
         Ok(()) => {
             parts.board.forget_called_off(candidate.progress.id());
@@ -135,6 +139,7 @@ async fn steps(
     entry: &mut Option<Entry>,
 ) -> Result<(), Stop> {
     let claim = claim(parts, candidate)?;
+    failpoint::panic_at("in a deployment");
     let compiled = wanted(parts, candidate, compile::compile(parts, candidate));
     let compiled = unless_stopped(parts, compiled).await?;
     failpoint::pass("after compiling");

@@ -170,19 +170,16 @@ impl Listener {
                 accepted = self.listener.accept() => accepted,
             };
             match accepted {
-                // Idle ones go for it, and where there are none it is turned away.
-                Ok((stream, _))
-                    if self.reserve.is_touched_by(&stream, self.places.open())
-                        && self.places.make_room() == 0 =>
-                {
-                    self.counts.no_descriptor();
-                    let _the_next_may_find_some = supply.ran_out(self.name, &too_few());
-                    refusals.tell(stream);
-                }
                 Ok((stream, address)) => {
-                    supply.goes_on(self.name);
-                    self.spares.refill();
-                    self.take(stream, address, &serve, &refusals);
+                    if self.finds_room_for(&stream) {
+                        supply.goes_on(self.name);
+                        self.spares.refill();
+                        self.take(stream, address, &serve, &refusals);
+                    } else {
+                        self.counts.no_descriptor();
+                        let _the_next_may_find_some = supply.ran_out(self.name, &too_few());
+                        refusals.tell(stream);
+                    }
                 }
                 // The system says so before it looks whether anybody waits.
                 Err(error) if descriptors::is_shortage(&error) && !self.is_awaited() => {
@@ -218,6 +215,13 @@ impl Listener {
             }
         };
         tokio::time::timeout(drain, emptied).await.is_ok()
+    }
+
+    /// Whether there is a descriptor for this connection. Where it has one of those that are for
+    /// services' files, connections that do nothing go for it, if there are any.
+    fn finds_room_for(&self, stream: &TcpStream) -> bool {
+        let is_short = self.reserve.is_touched_by(stream, self.places.open());
+        if is_short { self.places.make_room() > 0 } else { true }
     }
 
     /// Whether a connection waits to be taken, as far as the system can tell.

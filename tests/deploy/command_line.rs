@@ -7,7 +7,7 @@ use http::Request;
 use http_body_util::Full;
 use tempfile::TempDir;
 
-use super::operator::{deploy, hotdock, until_state};
+use super::operator::{acting, deploy, hotdock, until_state, until_step, upload};
 use crate::harness::{Host, eventually, hello};
 
 fn said(output: &Output) -> String {
@@ -217,6 +217,13 @@ async fn why_an_upload_was_refused_is_said_until_the_next() {
         let refused = said(&deploy("[capabilities]\nsecrets = [\"KEY\"]\n"));
         until_state(&host, refused.trim(), "refused").await;
         assert!(status().contains(reason) && status().contains(before), "{}", status());
+        let alone = hotdock(&host, &["status", "hello"]);
+        assert!(alone.status.success() && said(&alone).contains(reason), "{alone:?}");
+        let alone = said(&hotdock(&host, &["status", "hello", "--json"]));
+        let alone: serde_json::Value = serde_json::from_str(&alone).expect("JSON");
+        assert_eq!(alone["deployment"]["state"], "refused", "{alone}");
+        let uploads = host.status().await["uploads"].as_array().map(Vec::len);
+        assert_eq!(uploads, Some(usize::from(before.is_empty())), "none of a service that serves");
         let shown = said(&hotdock(&host, &["deployments", refused.trim()]));
         assert!(shown.contains("refused\n") && shown.contains("- secret KEY is not"), "{shown}");
         until_state(&host, said(&deploy("")).trim(), "serving").await;
@@ -228,6 +235,24 @@ async fn why_an_upload_was_refused_is_said_until_the_next() {
     let code = |which: &str| hotdock(&host, &["deployments", which]).status.code();
     assert_eq!(code("absent"), Some(6));
     assert_eq!(code("01977d3e-0000-7000-8000-000000000000"), Some(6));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_upload_is_shown_while_it_is_on_its_way() {
+    let host = Host::builder().start().await;
+    let (component, manifest) = acting("version = \"1\"", "health = \"/probe/sleep?ms=2000\"");
+    let reply = upload(&host, "probe", &component, &manifest).await;
+    let id = reply.json()["id"].as_str().expect("an id").to_owned();
+    until_step(&host, &id, "warming").await;
+    let shown = said(&hotdock(&host, &["status"]));
+    assert!(shown.contains("probe: a candidate is at warming"), "{shown}");
+    let shown = hotdock(&host, &["status", "probe", "--json"]);
+    assert!(shown.status.success(), "{shown:?}");
+    let shown: serde_json::Value = serde_json::from_str(&said(&shown)).expect("JSON");
+    assert_eq!(shown["candidate"]["deployment"], id, "{shown}");
+    until_state(&host, &id, "serving").await;
+    let uploads = host.status().await["uploads"].clone();
+    assert_eq!(uploads.as_array().map(Vec::len), Some(0), "{uploads}");
 }
 
 /// What a command prints on a terminal, 60 columns wide, as it comes.
@@ -498,5 +523,37 @@ async fn what_cannot_be_deployed_is_called_as_it_was_given() {
         let output = hotdock(&host, &arguments);
         assert_eq!(output.status.code(), Some(3), "{output:?}");
         assert!(said(&output).contains(&format!("{given} cannot be deployed")), "{output:?}");
+        assert!(said(&output).contains("- log1 is not WebAssembly"), "{output:?}");
     }
+    // There is no text whose line could be told.
+    let bad = folder.path().join("Bad_Name.wasm");
+    std::fs::write(&bad, hello(1)).expect("a component");
+    let refused = said(&hotdock(&host, &["deploy", bad.to_str().expect("text")]));
+    assert!(refused.contains("- Bad_Name.wasm: `Bad_Name` cannot name a service"), "{refused}");
+    let nameless = upload(&host, "cart", b"", "").await;
+    assert!(nameless.text().contains("what is uploaded is empty"), "{nameless:?}");
+}
+
+/// The path itself is the host's once it takes events from outside; what is below it is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_that_the_host_keeps_for_itself_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("hello.wasm");
+    std::fs::write(&file, hello(1)).expect("a component");
+    std::fs::write(folder.path().join("hello.toml"), "[[route]]\npath = \"/events\"\n")
+        .expect("a manifest");
+    let file = file.to_str().expect("text");
+    let closed = Host::builder().start().await;
+    let deployed = said(&hotdock(&closed, &["deploy", file]));
+    assert!(deployed.contains("100 % of the traffic\n"), "{deployed}");
+    assert_eq!(closed.get("/events").await.status, 200, "it takes none");
+    let checked = said(&hotdock(&closed, &["check", file]));
+    assert!(checked.contains("route /events: on a host that takes events"), "{checked}");
+    let open = Host::builder().settings("[events]\naccept = [\"test.>\"]\n").start().await;
+    let deployed = said(&hotdock(&open, &["deploy", file]));
+    let note = "100 % of the traffic; route /events reaches it only below /events: the host takes";
+    assert!(deployed.contains(note), "{deployed}");
+    open.until_logged("requests for this path itself never reach the service").await;
+    assert_eq!(open.get("/events").await.status, 405);
+    assert_eq!(open.get("/events/x").await.status, 200);
 }

@@ -62,6 +62,40 @@ fn a_file_that_is_not_there_is_told_whatever_it_is_called() {
     }
 }
 
+/// As for a deployment: what a file is called says nothing of what it is.
+#[test]
+fn a_component_may_be_called_as_it_likes() {
+    let files = Files::new();
+    let file = files.put("hello.bin", hello(1));
+    files.put("hello.toml", "[capabilities]\nsecrets = [\"KEY\"]\n");
+    let checked = json(&hotdock(&["check", "--json"], &[&file]));
+    assert_eq!(checked["deployable"], true, "{checked}");
+    assert_eq!(checked["component"]["service"], "hello", "{checked}");
+    assert_eq!(texts(&checked["secrets"]), ["KEY"], "{checked}");
+    let said = String::from_utf8(hotdock(&["check"], &[&file]).stdout).expect("text");
+    assert!(said.contains("KEY, which the host has to have"), "{said}");
+    let plain = files.put("log1", "garbage");
+    for command in ["check", "inspect", "pack"] {
+        let output = hotdock(&[command], &[&plain]);
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said).into_owned();
+        assert_eq!(output.status.code(), Some(3), "{command}: {said}");
+        assert!(said.contains("log1 is not WebAssembly"), "{command}: {said}");
+        assert!(!said.contains("log1.wasm"), "{command}: {said}");
+    }
+}
+
+#[test]
+fn a_registrys_token_file_that_is_not_there_cannot_be_used() {
+    let files = Files::new();
+    let token = files.path("absent");
+    let pull = ["pack", "--pull", "oci://127.0.0.1:1/shop/cart:1", "-o", "x.wasm"];
+    let output = hotdock(&[&pull[..], &["--registry-token-file"]].concat(), &[&token]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains(token.to_str().expect("text")), "{said}");
+}
+
 #[test]
 fn inspect_shows_what_a_component_is_and_asks_for() {
     let files = Files::new();

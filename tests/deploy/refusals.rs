@@ -1,6 +1,8 @@
 //! What cannot be deployed: said why, and nothing that serves is disturbed.
 
-use crate::harness::{Host, component, hello, migrations};
+use std::path::Path;
+
+use crate::harness::{Host, component, eventually, hello, migrations};
 
 /// Drops `bytes` over a running hello; returns why they are refused.
 async fn refused(bytes: &[u8]) -> String {
@@ -88,7 +90,7 @@ async fn a_failing_or_changed_migration_is_refused() {
         "order.toml",
         manifest.replacen("CREATE TABLE orders", "CREATE TABLE  orders", 1),
     );
-    crate::harness::eventually("the change is refused", async || {
+    eventually("the change is refused", async || {
         let reasons = host.until_refused("order.wasm").await;
         reasons.contains("was changed after it was applied").then_some(())
     })
@@ -106,10 +108,26 @@ async fn an_unhealthy_candidate_is_refused() {
             migrations("probe")
         );
         host.drop_file("probe.toml", health);
-        crate::harness::eventually("it is refused", async || {
+        eventually("it is refused", async || {
             host.until_refused("probe.wasm").await.contains(said).then_some(())
         })
         .await;
         assert_eq!(host.service("probe").await["serving"]["version"], 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_in_which_the_host_panics_ends_and_its_file_is_looked_at_again() {
+    for place in ["in a deployment=1", "in a look at a file=1"] {
+        let host = Host::builder().environment("HOTDOCK_FAILPOINT", Path::new(place)).start().await;
+        host.drop_file("hello.wasm", hello(1));
+        let reasons = host.until_refused("hello.wasm").await;
+        assert!(reasons.contains("the host panicked"), "{place}: {reasons}");
+        host.drop_file("hello.wasm", hello(1));
+        eventually("it serves", async || {
+            (host.get("/hello").await.header("x-version") == "VERSION-00000001").then_some(())
+        })
+        .await;
+        assert!(host.service("hello").await["refusal"].is_null(), "{place}");
     }
 }

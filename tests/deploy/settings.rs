@@ -25,18 +25,15 @@ fn up(arguments: &[&str]) -> (Option<i32>, String) {
 fn settings_are_checked_without_a_start() {
     assert_eq!(up(&["--check", "--listen", "localhost:0"]).0, Some(0));
     assert_eq!(up(&["--check", "--listen", ":0"]).0, Some(0));
+    let (code, said) = up(&["--check", "--admin", "0.0.0.0:1"]);
+    assert!(code == Some(3) && said.contains("--token-file"), "{said}");
     for (arguments, reason) in [
-        (
-            ["--check", "--log", "verbose"],
-            "--log (HOTDOCK_LOG): `verbose` says nothing of what to log",
-        ),
-        (["--check", "--admin", "0.0.0.0:1"], "--token-file"),
+        (["--data", "/proc/x"], "the data folder /proc/x cannot be made: "),
+        (["--data", "/proc/self/x/y"], "the data folder /proc/self/x/y cannot be made: "),
     ] {
-        let (code, said) = up(&arguments);
+        let (code, said) = up(&["--check", arguments[0], arguments[1]]);
         assert!(code == Some(3) && said.contains(reason), "{said}");
     }
-    let (code, said) = up(&["--check", "--idempotency-ttl=0s"]);
-    assert!(code == Some(2) && said.contains("it must be longer than 0s"), "{said}");
     for (arguments, reason) in [
         (["--check", "--data=d", "absent"], "the plugin folder absent cannot be used"),
         (["--check", "--secrets", "absent"], "the folder of secrets absent cannot be used"),
@@ -68,6 +65,50 @@ fn settings_are_checked_without_a_start() {
     let (code, said) = up(&["--check", "--config", "absent.toml"]);
     assert_eq!(code, Some(3));
     assert_eq!(said.matches("No such file").count(), 1, "{said}");
+}
+
+/// Those of the flags, of their variables, of the file and of what they name.
+#[test]
+fn all_that_is_wrong_with_flags_and_file_is_told_at_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("plugins")).expect("a folder");
+    std::fs::write(folder.path().join("hotdock.toml"), "lisen = 1\n").expect("written");
+    std::fs::write(folder.path().join("token"), "short").expect("written");
+    let up = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hotdock"));
+        command.arg("up").args(arguments).current_dir(folder.path()).env("HOTDOCK_DRAIN", "soon");
+        let output = command.env_remove("HOTDOCK_TOKEN").output().expect("it ends");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+    };
+    let wrong = [
+        "--listen=nowhere",
+        "--admin=127.0.0.1",
+        "--idempotency-ttl=0s",
+        "--log-format=xml",
+        "--log=verbose",
+        "--outbound-allow-private=10.0.0.0/8,x,10.0.0.0/99",
+        "--token-file=token",
+        "--secrets=absent",
+    ];
+    let (code, checked) = up(&[&["--check"], &wrong[..]].concat());
+    for told in [
+        "hotdock.toml:1:1: `lisen` is no setting",
+        "--listen (HOTDOCK_LISTEN): `nowhere` is no address",
+        "--admin (HOTDOCK_ADMIN): `127.0.0.1` is no address",
+        "--drain (HOTDOCK_DRAIN): `soon` is no duration",
+        "--idempotency-ttl (HOTDOCK_IDEMPOTENCY_TTL): it must be longer than 0s",
+        "--log-format (HOTDOCK_LOG_FORMAT): `xml` is no form of the log: text or json",
+        "--log (HOTDOCK_LOG): `verbose` says nothing of what to log",
+        "--outbound-allow-private (HOTDOCK_OUTBOUND_ALLOW_PRIVATE): `x` is neither",
+        "--outbound-allow-private (HOTDOCK_OUTBOUND_ALLOW_PRIVATE): `10.0.0.0/99` is neither",
+        "a token has 16 to 4096 visible",
+        "the folder of secrets absent cannot be used",
+    ] {
+        assert_eq!(checked.matches(told).count(), 1, "{told}: {checked}");
+    }
+    assert_eq!((code, checked.lines().count()), (Some(2), 11), "{checked}");
+    assert_eq!(up(&wrong), (code, checked), "a start says the same");
 }
 
 /// All of it, and the same words.
@@ -116,8 +157,8 @@ fn what_a_host_refuses_at_its_start_is_refused_without_one() {
         (vec!["--listen", ":8081"], vec!["cannot have the same port, 0.0.0.0:8081 and"]),
         (vec!["--config", file], vec!["webhook a: secret-file nosuch: No such file"]),
         (
-            vec!["--config", file, "--data", "/", "--secrets", "absent", "--log", "loud"],
-            vec!["secret-file nosuch", "the data folder /", "the folder of secrets", "`loud`"],
+            vec!["--config", file, "--data", "/", "--secrets", "absent"],
+            vec!["secret-file nosuch", "the data folder /", "the folder of secrets"],
         ),
     ] {
         let (code, checked) = up(&[vec!["--check"], arguments.clone()].concat());
@@ -274,6 +315,12 @@ fn a_token_in_the_environment_wins_over_the_settings_and_a_flag_over_both() {
     assert_eq!(code, Some(0), "{said}");
     let (code, said) = up(&["--check", "--token-file", "absent"], "correct-horse-battery");
     assert!(code == Some(3) && said.contains("absent"), "{said}");
+    // A wrong one is as wrong in a file.
+    std::fs::write(folder.path().join("short"), "abc").expect("written");
+    for arguments in [&["--check", "--token-file", "short"][..], &["--token-file", "short"]] {
+        let (code, said) = up(arguments, "correct-horse-battery");
+        assert!(code == Some(7) && said.contains("short (--token-file, "), "{said}");
+    }
 }
 
 #[tokio::test]

@@ -113,6 +113,17 @@ async fn a_delivery_in_which_the_host_panics_is_an_attempt_that_failed() {
 }
 
 #[tokio::test]
+async fn a_settlement_in_which_the_host_panics_is_made_again() {
+    let failpoint = std::path::Path::new("in a settlement=1");
+    let host = Host::builder().plugin("consumer").environment("HOTDOCK_FAILPOINT", failpoint);
+    let host = host.start().await;
+    let steps = json!([{"do": "fail", "times": 1}, {"do": "count", "key": "handled"}]);
+    publish(&host, json!([event("k", steps)])).await;
+    until_value(&host, "counts", "handled", "1").await;
+    host.until_idle().await;
+}
+
+#[tokio::test]
 async fn data_that_cannot_be_read_is_rejected_and_holds_nobody_up() {
     let host = consumer("").await;
     publish(&host, json!([event("k", json!({"no": "steps"}))])).await;

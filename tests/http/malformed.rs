@@ -38,6 +38,14 @@ async fn malformed_requests_get_an_answer_and_leave_the_host_well() {
             "POST /probe/echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n".to_owned(),
             "400",
         ),
+        // RFC 9110 §2.5 would have it read as HTTP/1.1; the library does not.
+        ("a later minor version", "GET /hello HTTP/1.2\r\nHost: x\r\n\r\n".to_owned(), "400"),
+        ("another major version", "GET /hello HTTP/3.0\r\nHost: x\r\n\r\n".to_owned(), "400"),
+        (
+            "an expectation in a list, and a body that is held back",
+            "POST /probe/echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue, foo\r\nContent-Length: 5\r\n\r\n".to_owned(),
+            "417",
+        ),
         ("connect", "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n".to_owned(), "400"),
     ];
     for (what, request, status) in cases {
@@ -171,6 +179,16 @@ async fn the_operators_listener_is_as_strict() {
         ),
         ("no host", "GET /v1/services HTTP/1.1\r\n\r\n".to_owned(), 400),
         ("the host as a whole", "OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(), 204),
+        (
+            "the host as a whole, by its name",
+            "OPTIONS http://localhost HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
+            204,
+        ),
+        (
+            "an expectation",
+            "GET /v1/services HTTP/1.1\r\nHost: localhost\r\nExpect: foo\r\n\r\n".to_owned(),
+            417,
+        ),
         ("a good one", "GET /v1/services HTTP/1.1\r\nHost: localhost:81\r\n\r\n".to_owned(), 200),
     ] {
         let mut raw = Raw::connect(host.admin).await;

@@ -3,8 +3,11 @@
 
 use serde_json::Value;
 
-use crate::harness::frames::{DATA, END_HEADERS, END_STREAM, Frames, HEADERS, PING, fields, frame};
-use crate::harness::wire::{Answer, Asked, Came};
+use crate::harness::frames::{
+    DATA, END_HEADERS, END_STREAM, Frames, HEADERS, PING, RST_STREAM, fields, frame,
+};
+use crate::harness::raw::Raw;
+use crate::harness::wire::{Answer, Asked, Came, read};
 use crate::harness::{Host, component};
 
 /// `wasi:http` 0.2 and 0.3, and `hotdock:http`: what each answers with all that it sees; and
@@ -94,6 +97,21 @@ fn rows(at: &str, kind: &str) -> Vec<Row> {
             None,
             Some(("cookie", "a=1; b=2")),
         ),
+        // RFC 9113 §8.2.3: they are put behind one another, and nothing else.
+        (
+            "odd crumbs",
+            get("{at}").header("cookie", "a=1;").header("cookie", "").header("cookie", "b = 2"),
+            200,
+            None,
+            Some(("cookie", "a=1;; ; b = 2")),
+        ),
+        (
+            "crumbs, and the host's own among them",
+            get("{at}").header("cookie", "a=1;b=2; hotdock-traffic=1f").header("cookie", "c;"),
+            200,
+            None,
+            Some(("cookie", "a=1;b=2; c;")),
+        ),
         ("a slash too many", get("/{at}"), 400, None, None),
         ("a dot segment", get("/.{at}"), 400, None, None),
         ("an encoded dot segment", get("/x/%2e%2e{at}"), 400, None, None),
@@ -121,6 +139,24 @@ fn rows(at: &str, kind: &str) -> Vec<Row> {
             Some("{at}"),
             None,
         ),
+        ("it expects nothing", get("{at}").header("expect", ""), 200, Some("{at}"), None),
+        ("it expects something else", get("{at}").header("expect", "foo"), 417, None, None),
+        (
+            "it expects something besides",
+            get("{at}").header("expect", "100-continue, foo"),
+            417,
+            None,
+            None,
+        ),
+        (
+            "it expects something in another line",
+            get("{at}").header("expect", "foo").header("expect", "100-continue"),
+            417,
+            None,
+            None,
+        ),
+        // What is no encoding stands for itself, as with most servers.
+        ("a percent sign alone", get("{at}?a=%zz&b=%"), 200, Some("{at}?a=%zz&b=%"), None),
     ];
     // The probes have other paths of their own.
     if matches!(kind, "mirror" | "js") {
@@ -128,6 +164,7 @@ fn rows(at: &str, kind: &str) -> Vec<Row> {
         rows.push(("another spelling", get(&spelled), 200, Some("{asked}"), None));
         let slash = get("{at}/a%2Fb");
         rows.push(("an encoded slash in its place", slash, 200, Some("{asked}"), None));
+        rows.push(("a broken encoding", get("{at}/%zz/%4"), 200, Some("{asked}"), None));
     }
     rows
 }
@@ -205,6 +242,76 @@ async fn a_host_is_found_in_any_spelling_and_its_guest_is_told_one() {
     let errors: Vec<_> =
         errors.lines().filter(|line| line.contains("trapped") && !line.ends_with(" 0")).collect();
     assert!(errors.is_empty(), "{errors:?}");
+}
+
+/// RFC 9112 §3.2.4.
+#[tokio::test]
+async fn options_of_an_absolute_target_without_a_path_are_the_hosts() {
+    let host = Host::builder()
+        .file("mirror.wasm", component("mirror").0)
+        .file("mirror.toml", "[[route]]\npath = \"/\"\n")
+        .start()
+        .await;
+    for (target, status) in [("", 204), ("/", 200), ("?a", 200), ("/a", 200)] {
+        let came = Asked::new("OPTIONS", target).authority("x").http1(host.address).await;
+        assert_eq!(came.answer().status, status, "{target}: {came:?}");
+    }
+}
+
+/// A target has none (RFC 9112 §3.2). The library takes it off before the host sees the target, by
+/// either version: so nobody, router or guest, sees more than what is before it.
+#[tokio::test]
+async fn a_fragment_is_seen_by_nobody() {
+    let host = Host::builder().plugin("mirror").plugin("probe").start().await;
+    let mut raw = Raw::connect(host.address).await;
+    for (target, seen) in [("/mirror?a#/../probe", "/mirror?a"), ("/mirror#?b", "/mirror")] {
+        raw.send(format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n")).await;
+        let answer = read(&mut raw, "GET").await;
+        assert_eq!(Seen::of("mirror", &answer).target(), seen);
+        let head =
+            [(":method", "GET"), (":scheme", "http"), (":authority", "x"), (":path", target)];
+        let mut frames = Frames::connect(host.address, &[]).await;
+        frames.send(frame(HEADERS, END_STREAM | END_HEADERS, 1, &fields(&head))).await;
+        let body = frames.until(DATA).await.expect("an answer").payload;
+        let said: Value = serde_json::from_slice(&body).expect("JSON");
+        assert_eq!(Seen(said).target(), seen);
+    }
+}
+
+/// RFC 9113 §8.1: such a message is malformed. The library says so where they come after other
+/// fields; those that come before it drops, so that no guest sees them either.
+#[tokio::test]
+async fn trailers_bring_no_pseudo_headers() {
+    let host = Host::builder().plugin("probe").plugin("probe3").start().await;
+    for kind in ["probe", "probe3"] {
+        let path = format!("/{kind}/echo");
+        let head = [
+            (":method", "POST"),
+            (":scheme", "http"),
+            (":authority", "x"),
+            (":path", path.as_str()),
+        ];
+        let trailers =
+            [[(":path", "/absent"), ("x-sum", "1")], [("x-sum", "1"), (":path", "/absent")]];
+        for (trailers, is_reset) in trailers.iter().zip([false, true]) {
+            let mut frames = Frames::connect(host.address, &[]).await;
+            frames.send(frame(HEADERS, END_HEADERS, 1, &fields(&head))).await;
+            frames.send(frame(DATA, 0, 1, b"hello")).await;
+            let end = frame(HEADERS, END_STREAM | END_HEADERS, 1, &fields(trailers));
+            frames.send(end).await;
+            if is_reset {
+                let reset = frames.until(RST_STREAM).await.expect("the connection goes on");
+                assert_eq!(reset.payload, 1u32.to_be_bytes(), "{kind}: PROTOCOL_ERROR");
+                continue;
+            }
+            // The answer's head, and the trailers that the guest sends back.
+            let head = frames.until(HEADERS).await.expect("an answer");
+            assert_eq!(head.flags & END_STREAM, 0, "{kind}: {head:?}");
+            let echoed = frames.until(HEADERS).await.expect("trailers");
+            // There is no room in it for more than `x-sum: 1`, however that is compressed.
+            assert!(echoed.payload.len() <= 9, "{kind}: {echoed:?}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

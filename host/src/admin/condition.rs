@@ -52,19 +52,19 @@ pub(super) async fn check(
     let path = path.filter(|path| known.contains_key(&operation(path, request.method())));
     let Some(path) = path else { return next.run(request).await };
     let is_safe = request.method().is_safe();
-    let refusal = match untagged(request.headers(), is_safe) {
-        Ok(Some(refusal)) if !is_tagged(path.as_str()) => refusal,
+    let unmet = match untagged(request.headers(), is_safe) {
+        Ok(Some(unmet)) if !is_tagged(path.as_str()) => unmet,
         Ok(_) => return next.run(request).await,
         Err(problem) => return problem.into_response(),
     };
     // RFC 9110 §13.2.1: what fails anyhow fails as it would without a condition.
     if is_safe {
         let response = next.run(request).await;
-        return if response.status().is_success() { refusal.into_response() } else { response };
+        return if response.status().is_success() { unmet.instead_of(response) } else { response };
     }
     let names = names.ok().map(|Path(names)| names);
     match is_there(&admin, path.as_str(), names).await {
-        Ok(true) => refusal.into_response(),
+        Ok(true) => unmet.instead_of(Response::default()),
         Ok(false) => next.run(request).await,
         Err(problem) => problem.into_response(),
     }
@@ -75,20 +75,39 @@ fn is_tagged(path: &str) -> bool {
     path.strip_prefix(TAGGED).is_some_and(|rest| rest != KEPT_VERSIONS)
 }
 
+/// How a condition does not hold.
+enum Unmet {
+    /// What is asked for is not done.
+    Refused(Problem),
+    /// It is there, as the client knows, and is not sent again. Of safe requests alone.
+    Known,
+}
+
+impl Unmet {
+    /// The answer in place of this one, which there is where the condition is looked at after it.
+    fn instead_of(self, response: Response) -> Response {
+        match self {
+            Self::Refused(problem) => problem.into_response(),
+            Self::Known => unmodified(response),
+        }
+    }
+}
+
 /// How a condition fails of something that is there and has no entity tag; `None` where it holds.
-/// No tag that `If-Match` names is its own (RFC 9110 §13.1.1), and none that `If-None-Match` does
-/// (§13.1.2).
-fn untagged(headers: &HeaderMap, is_safe: bool) -> Result<Option<Problem>, Problem> {
+/// No tag that `If-Match` names is its own (RFC 9110 §13.1.1), and none that `If-None-Match` does,
+/// but `*` is whatever there is (§13.1.2).
+fn untagged(headers: &HeaderMap, is_safe: bool) -> Result<Option<Unmet>, Problem> {
     let detail = match (named(headers, &IF_MATCH)?, named(headers, &IF_NONE_MATCH)?) {
         (Some(Named::Revisions(_)), _) => {
             "this has no entity tag, so that none that If-Match names is its own"
         }
-        (_, Some(Named::Any)) if !is_safe => {
+        (_, Some(Named::Any)) if is_safe => return Ok(Some(Unmet::Known)),
+        (_, Some(Named::Any)) => {
             "this is there, though it has no entity tag: If-None-Match: * asks that it is not"
         }
         _ => return Ok(None),
     };
-    Ok(Some(Problem::new(StatusCode::PRECONDITION_FAILED, detail)))
+    Ok(Some(Unmet::Refused(Problem::new(StatusCode::PRECONDITION_FAILED, detail))))
 }
 
 /// Whether what an unsafe request is about is there.
@@ -214,50 +233,46 @@ fn tags(list: &str) -> Result<Vec<(bool, &str)>, Problem> {
 /// where `If-Match`, which counts first (RFC 9110 §13.2.2), names something else.
 pub(super) fn tagged_for(headers: &HeaderMap, service: ServiceStatus) -> Result<Response, Problem> {
     let name = service.name.clone();
-    let mut response = tagged(service);
+    let response = tagged(service);
     let tag = response.headers().get(ETAG);
-    if !holds(headers, tag)? {
+    if names(headers, &IF_MATCH, tag)? == Some(false) {
         let found = tag.and_then(|tag| tag.to_str().ok()).unwrap_or("none");
         let detail = format!("{name} was changed meanwhile: its entity tag is {found}");
         return Err(Problem::new(StatusCode::PRECONDITION_FAILED, detail));
     }
-    if has(headers, tag)? {
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
-        *response.body_mut() = Body::empty();
-        response.headers_mut().remove(CONTENT_TYPE);
-        response.headers_mut().remove(CONTENT_LENGTH);
-    }
-    Ok(response)
+    let is_known = names(headers, &IF_NONE_MATCH, tag)? == Some(true);
+    Ok(if is_known { unmodified(response) } else { response })
 }
 
-/// Whether `If-Match`, where it is there, names what this tag is of. Tags are compared by every
-/// bit, so that a weak one never does; `*` is whatever there is (RFC 9110 §13.1.1).
-fn holds(headers: &HeaderMap, found: Option<&HeaderValue>) -> Result<bool, Problem> {
+/// 304 in place of an answer that the client has: its head without what is of its content.
+fn unmodified(mut response: Response) -> Response {
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    *response.body_mut() = Body::empty();
+    response.headers_mut().remove(CONTENT_TYPE);
+    response.headers_mut().remove(CONTENT_LENGTH);
+    response
+}
+
+/// Whether a condition names what this tag is of; `None` where it is not there. `*` is whatever
+/// there is, also without a tag. `If-Match` compares tags by every bit, so that a weak one is none
+/// (RFC 9110 §13.1.1), and `If-None-Match` does not (§13.1.2).
+fn names(
+    headers: &HeaderMap,
+    name: &HeaderName,
+    found: Option<&HeaderValue>,
+) -> Result<Option<bool>, Problem> {
     let found = found.and_then(|tag| tag.to_str().ok()).map(|tag| tag.trim_matches('"'));
-    let mut holds = !headers.contains_key(IF_MATCH);
-    for line in headers.get_all(IF_MATCH) {
-        holds |= match line.to_str().unwrap_or_default().trim() {
+    let weakly = name == IF_NONE_MATCH;
+    let is_found = |(is_weak, tag): (bool, &str)| (weakly || !is_weak) && found == Some(tag);
+    let mut names = None;
+    for line in headers.get_all(name) {
+        let is_named = match line.to_str().unwrap_or_default().trim() {
             "*" => true,
-            text => tags(text)?.iter().any(|(is_weak, tag)| !is_weak && found == Some(*tag)),
+            text => tags(text)?.into_iter().any(is_found),
         };
+        names = Some(names == Some(true) || is_named);
     }
-    Ok(holds)
-}
-
-/// Whether the client has what this tag is of.
-fn has(headers: &HeaderMap, found: Option<&HeaderValue>) -> Result<bool, Problem> {
-    let mut has = false;
-    for line in headers.get_all(IF_NONE_MATCH) {
-        let text = line.to_str().unwrap_or_default().trim();
-        has |= found.is_some_and(|found| {
-            let found = found.to_str().unwrap_or_default().trim_matches('"');
-            text == "*" || tags(text).is_ok_and(|tags| tags.iter().any(|(_, tag)| *tag == found))
-        });
-        if text != "*" {
-            tags(text)?;
-        }
-    }
-    Ok(has)
+    Ok(names)
 }
 
 /// A service with its entity tag.
@@ -306,7 +321,10 @@ mod tests {
         let fails = |name: &HeaderName, value: &'static str, is_safe: bool| {
             let headers = HeaderMap::from_iter([(name.clone(), HeaderValue::from_static(value))]);
             match untagged(&headers, is_safe) {
-                Ok(refusal) => refusal.map(|problem| problem.status().as_u16()),
+                Ok(unmet) => {
+                    let answer = unmet.map(|unmet| unmet.instead_of(Response::default()));
+                    answer.map(|answer| answer.status().as_u16())
+                }
                 Err(problem) => Some(problem.status().as_u16()),
             }
         };
@@ -319,7 +337,7 @@ mod tests {
                 assert_eq!(fails(&IF_NONE_MATCH, wrong, is_safe), Some(400), "{wrong}");
             }
         }
-        assert_eq!(fails(&IF_NONE_MATCH, "*", true), None);
+        assert_eq!(fails(&IF_NONE_MATCH, "*", true), Some(304));
         assert_eq!(fails(&IF_NONE_MATCH, "*", false), Some(412));
         assert!(is_tagged("/v1/services/{name}") && is_tagged("/v1/services/{name}/drain"));
         assert!(!is_tagged("/v1/services/{name}/versions") && !is_tagged("/v1/services"));
@@ -346,21 +364,32 @@ mod tests {
     }
 
     #[test]
-    fn what_is_looked_at_is_what_if_match_names() {
+    fn what_is_looked_at_is_what_a_condition_names() {
         let found = HeaderValue::from_static("\"7.0a1b\"");
-        let holds_of = |value: &'static str, found: Option<&HeaderValue>| {
-            let headers = HeaderMap::from_iter([(IF_MATCH, HeaderValue::from_static(value))]);
-            holds(&headers, found).map_err(|problem| problem.status().as_u16())
+        let of = |name: &HeaderName, value: &'static str, found: Option<&HeaderValue>| {
+            let headers = HeaderMap::from_iter([(name.clone(), HeaderValue::from_static(value))]);
+            names(&headers, name, found).map_err(|problem| problem.status().as_u16())
         };
-        assert_eq!(holds(&HeaderMap::new(), Some(&found)).ok(), Some(true));
-        for named in ["*", "\"7.0a1b\"", "\"zz\", \"7.0a1b\""] {
-            assert_eq!(holds_of(named, Some(&found)), Ok(true), "{named}");
+        for name in [&IF_MATCH, &IF_NONE_MATCH] {
+            assert_eq!(names(&HeaderMap::new(), name, Some(&found)).ok(), Some(None));
+            for named in ["*", "\"7.0a1b\"", "\"zz\", \"7.0a1b\""] {
+                assert_eq!(of(name, named, Some(&found)), Ok(Some(true)), "{name}: {named}");
+            }
+            for other in ["\"zz\"", "\"7\""] {
+                assert_eq!(of(name, other, Some(&found)), Ok(Some(false)), "{name}: {other}");
+            }
+            assert_eq!(of(name, "7.0a1b", Some(&found)), Err(400));
+            assert_eq!(of(name, "7.0a1b", None), Err(400));
+            assert_eq!(of(name, "*", None), Ok(Some(true)), "it is there, though it has no tag");
+            assert_eq!(of(name, "\"7.0a1b\"", None), Ok(Some(false)));
         }
-        for other in ["\"zz\"", "\"7\"", "W/\"7.0a1b\""] {
-            assert_eq!(holds_of(other, Some(&found)), Ok(false), "{other}");
+        let weak = "W/\"7.0a1b\"";
+        assert_eq!(of(&IF_MATCH, weak, Some(&found)), Ok(Some(false)));
+        assert_eq!(of(&IF_NONE_MATCH, weak, Some(&found)), Ok(Some(true)));
+        let mut lines = HeaderMap::new();
+        for value in ["\"7.0a1b\"", "\"zz\""] {
+            lines.append(IF_MATCH, HeaderValue::from_static(value));
         }
-        assert_eq!(holds_of("7.0a1b", Some(&found)), Err(400));
-        assert_eq!(holds_of("*", None), Ok(true), "it is there, though it has no tag");
-        assert_eq!(holds_of("\"7.0a1b\"", None), Ok(false));
+        assert_eq!(names(&lines, &IF_MATCH, Some(&found)).ok(), Some(Some(true)));
     }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use rustix::fs::{Access, access};
+use rustix::fs::{Access, access, statfs};
 use rustix::io::Errno;
 
 use super::OF_THE_BUS;
@@ -16,6 +16,10 @@ use crate::{deploy, machine};
 
 /// What a host has in its data folder, of which one at least is there from its first start on.
 const OWN: [&str; 6] = ["lock", "host.db", "bus.db", "stores", "components", "compiled"];
+
+/// The file systems of `/proc` and `/sys`, and of the kernel's own folders below that, by their
+/// numbers (statfs(2)).
+const KERNELS: [u32; 6] = [0x9fa0, 0x6265_6572, 0x0027_e0eb, 0x6367_7270, 0x6462_6720, 0x7472_6163];
 
 /// What a new file system has at its top.
 const OF_A_NEW_DISK: &str = "lost+found";
@@ -144,9 +148,19 @@ fn of_place(data: &Path) -> Option<String> {
             "the data folder {name} cannot be made, since {parent} is no folder: name another with --data"
         ));
     }
-    let error = access(parent, Access::WRITE_OK | Access::EXEC_OK).err()?;
     let what = format!("the data folder {name} cannot be made: {}", parent.display());
+    if is_the_kernels(parent) {
+        return Some(format!("{what} is the kernel's own: name another with --data"));
+    }
+    let error = access(parent, Access::WRITE_OK | Access::EXEC_OK).err()?;
     Some(denied(&what, parent, error))
+}
+
+/// Whether a folder shows what the kernel has, and takes nobody's: to root it seems one that can be
+/// written to.
+fn is_the_kernels(folder: &Path) -> bool {
+    statfs(folder)
+        .is_ok_and(|found| KERNELS.iter().any(|kind| i128::from(*kind) == i128::from(found.f_type)))
 }
 
 fn denied(what: &str, path: &Path, error: Errno) -> String {
@@ -185,6 +199,13 @@ mod tests {
         assert!(of_data(data).is_some_and(|why| why.contains("none of them is a host's")));
         std::fs::write(data.join("host.db"), "").expect("a file");
         assert_eq!(of_data(data), None);
+    }
+
+    #[test]
+    fn no_data_folder_can_be_made_where_the_kernel_shows_what_it_has() {
+        assert!(is_the_kernels(Path::new("/proc")) && !is_the_kernels(Path::new("/tmp")));
+        let refused = of_data(Path::new("/proc/nothing/x")).expect("it cannot be made");
+        assert!(refused.contains("cannot be made: /proc is the kernel's own"), "{refused}");
     }
 
     #[test]

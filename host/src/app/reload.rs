@@ -40,33 +40,21 @@ impl Reload {
         Self { access, outbound, events, endpoints, config: Mutex::new(config) }
     }
 
-    /// Takes over what can be. Reads files, and waits for them.
+    /// Takes over what can be. Reads files, and waits for them. Settings without a token take none
+    /// away.
     ///
     /// # Errors
-    /// When the token is gone and the admin address can be reached from elsewhere, or a
-    /// webhook's keys cannot be used: all stays as it was.
+    /// When a webhook's keys cannot be used: all stays as it was.
     pub fn take(&self, new: &Config) -> Result<Reloaded, String> {
         let mut old = self.config.lock().unwrap_or_else(PoisonError::into_inner);
-        if new.token.is_none() && !old.admin.ip().is_loopback() {
-            return Err(format!(
-                "there is no token any more, and the admin address {} can be reached from \
-                 elsewhere: name one with --token-file",
-                old.admin
-            ));
-        }
         let mut reloaded = Reloaded { waits: differing(&old, new), ..Reloaded::default() };
         let before = self.events.webhooks();
         let webhooks = self.endpoints.webhooks(&new.webhooks, before.as_deref());
         let webhooks = webhooks.map_err(|error| error.to_string())?;
-        if old.token != new.token {
+        if new.token.is_some() && old.token != new.token {
             self.access.set(new.token.clone());
             old.token.clone_from(&new.token);
-            reloaded.taken.push(match &new.token {
-                Some(_) => "the admin token".to_owned(),
-                None => {
-                    "that there is no admin token: who is on this machine needs none".to_owned()
-                }
-            });
+            reloaded.taken.push("the admin token".to_owned());
         }
         self.outbound.forget_certificates();
         reloaded.taken.push("certificates".to_owned());
@@ -159,6 +147,10 @@ mod tests {
         assert_eq!(reloaded.taken, ["the admin token", "certificates"]);
         assert_eq!(reloaded.waits, ["log", "[http]"]);
         assert_eq!(reload.take(&new).expect("taken").taken, ["certificates"]);
+        let without = Config { token: None, ..new };
+        assert_eq!(reload.take(&without).expect("taken").taken, ["certificates"]);
+        let another = config("correct-horse-battery", "");
+        assert_eq!(reload.take(&another).expect("taken").taken[0], "the admin token");
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use super::dependents::Dependents;
 use super::inspect::{description, lines};
 use super::{console, exit};
 use crate::config::OutboundConfig;
-use crate::deploy::{DeployConfig, Description};
+use crate::deploy::{Checked, DeployConfig};
 use crate::outbound::Outbound;
 use crate::runtime::Runtime;
 
@@ -39,7 +39,7 @@ impl Check {
                 let checked =
                     crate::deploy::check(&runtime, &compiler, compile_timeout, file).await;
                 let checked = match checked {
-                    Ok(description) if lost.is_empty() => Ok(description),
+                    Ok(checked) if lost.is_empty() => Ok(checked),
                     Ok(_) => Err(lost),
                     Err(reasons) => Err([reasons, lost].concat()),
                 };
@@ -57,21 +57,23 @@ impl Check {
     }
 }
 
-fn json(file: &Path, checked: &Result<Description, Vec<String>>) -> String {
+fn json(file: &Path, checked: &Result<Checked, Vec<String>>) -> String {
     let file = file.display().to_string();
     match checked {
-        Ok(description) => {
-            serde_json::json!({"file": file, "deployable": true, "component": description})
-        }
+        Ok(Checked { component, secrets }) => serde_json::json!({
+            "file": file, "deployable": true, "component": component, "secrets": secrets,
+        }),
         Err(reasons) => serde_json::json!({"file": file, "deployable": false, "reasons": reasons}),
     }
     .to_string()
 }
 
-fn text(path: &Path, checked: &Result<Description, Vec<String>>) -> Vec<String> {
+fn text(path: &Path, checked: &Result<Checked, Vec<String>>) -> Vec<String> {
     let file = path.display();
     let (said, more) = match checked {
-        Ok(found) => ("can be deployed", lines(&[description(found), needed(path)].concat())),
+        Ok(Checked { component, secrets }) => {
+            ("can be deployed", lines(&[description(component), needed(secrets)].concat()))
+        }
         Err(reasons) => ("cannot be deployed", console::bullets(reasons)),
     };
     [vec![format!("{file}: {said}")], more].concat()
@@ -79,9 +81,7 @@ fn text(path: &Path, checked: &Result<Description, Vec<String>>) -> Vec<String> 
 
 /// The secrets that the component names, as a row, where there are any: whether a host has them is
 /// not known here.
-fn needed(path: &Path) -> Vec<(&'static str, Vec<String>)> {
-    let secrets = crate::deploy::inspect(path).map(|found| found.capabilities.secrets);
-    let secrets = secrets.unwrap_or_default();
+fn needed(secrets: &[String]) -> Vec<(&'static str, Vec<String>)> {
     if secrets.is_empty() {
         return Vec::new();
     }

@@ -88,7 +88,7 @@ impl Deploy {
             }
             Ok((_, manifest)) => manifest.service,
             Err(reasons) => {
-                // The reasons call it as its service's file would be called.
+                // The reasons call it by the last of that.
                 let given = match &self.component {
                     Place::File(file) => file.display().to_string(),
                     Place::Registry(reference) => reference.to_string(),

@@ -1,9 +1,13 @@
 //! Exit codes that scripts can use; `hotdock --help` lists them.
 
+use crate::config::TokenError;
+
 /// It was done.
 pub(super) const DONE: u8 = 0;
 /// It could not be asked for, or it failed.
 pub(super) const FAILED: u8 = 1;
+/// A flag or an argument says what it can't; where only its form is wrong, clap says so itself.
+pub(super) const USAGE: u8 = 2;
 /// What was asked for is refused, or a file cannot be used, and it is said why.
 pub(super) const REFUSED: u8 = 3;
 /// The version was rolled back before it had all the traffic: by itself, or by an
@@ -26,10 +30,37 @@ pub(super) const INTERRUPTED: u8 = 130;
 #[error("{0}")]
 pub(super) struct Unusable(pub(super) String);
 
-/// A text in the environment that is no token, and why.
+/// A text that is meant as a token and is none, and why; in a file or in the environment.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct NoToken(pub(super) String);
+
+/// Flags whose values are wrong, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct WrongUsage(pub(super) String);
+
+/// The code of an error that has one of its own.
+pub(super) fn of(error: &anyhow::Error) -> Option<u8> {
+    if error.is::<WrongUsage>() {
+        Some(USAGE)
+    } else if error.is::<NoToken>() {
+        Some(DENIED)
+    } else if error.is::<Unusable>() {
+        Some(REFUSED)
+    } else {
+        None
+    }
+}
+
+/// What there is of a token where one is looked for. A text that is none is as wrong in a file as
+/// in the environment; a file that cannot be read is a file that cannot be used.
+pub(super) fn of_token(error: &TokenError) -> anyhow::Error {
+    match error {
+        TokenError::Unread { .. } => Unusable(error.to_string()).into(),
+        TokenError::Invalid { .. } => NoToken(error.to_string()).into(),
+    }
+}
 
 /// What `--help` says of them.
 pub(super) const HELP: &str = "\

@@ -20,8 +20,15 @@ pub(super) struct Registry {
 
 impl Registry {
     pub(super) fn access(&self, reference: &Reference) -> anyhow::Result<Access> {
-        let credentials = Credentials::find(reference, self.registry_token_file.as_deref());
-        let credentials = credentials.map_err(|reason| anyhow::anyhow!("{reference}: {reason}"))?;
+        let file = self.registry_token_file.as_deref();
+        let credentials = Credentials::find(reference, file).map_err(|reason| {
+            let said = format!("{reference}: {reason}");
+            // What is wrong is a file's, or what Docker keeps.
+            match file {
+                Some(_) => anyhow::Error::from(exit::Unusable(said)),
+                None => anyhow::Error::msg(said),
+            }
+        })?;
         Ok(Access { credentials, plain_http: self.plain_http })
     }
 
@@ -37,6 +44,7 @@ pub(super) fn pair(
     component: Vec<u8>,
     manifest: Option<&PathBuf>,
 ) -> anyhow::Result<Pair> {
-    let pair = Pair::from_elsewhere(reference.name(), component, manifest.map(PathBuf::as_path));
+    let names = (reference.name(), reference.to_string());
+    let pair = Pair::from_elsewhere(names, component, manifest.map(PathBuf::as_path));
     Ok(pair.map_err(exit::Unusable)?)
 }

@@ -87,14 +87,9 @@ impl Remote {
         tokio.context("the asynchronous runtime")?.block_on(work(&host))
     }
 
-    /// The token, if there is one. A file without one cannot be used, which is not what a wrong
-    /// token is for scripts.
+    /// The token, if there is one.
     fn token(&self) -> anyhow::Result<Option<Token>> {
-        let file = self.token_file.as_deref();
-        Token::find(file).map_err(|error| match file {
-            Some(_) => exit::Unusable(error.to_string()).into(),
-            None => exit::NoToken(error.to_string()).into(),
-        })
+        Token::find(self.token_file.as_deref()).map_err(|error| exit::of_token(&error))
     }
 }
 
@@ -203,6 +198,11 @@ impl Refused {
         self.status == StatusCode::SERVICE_UNAVAILABLE
     }
 
+    /// Whether there is nothing of what was asked for.
+    pub(super) fn is_not_found(&self) -> bool {
+        self.status == StatusCode::NOT_FOUND
+    }
+
     /// What scripts are told of it.
     pub(super) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self.status {
@@ -282,11 +282,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_file_that_is_not_there_or_has_no_token_cannot_be_used() {
+    fn a_token_file_cannot_be_used_where_it_is_not_there_and_is_wrong_where_it_has_no_token() {
         let empty = tempfile::NamedTempFile::new().expect("a file");
-        for file in [PathBuf::from("/nonexistent/token"), empty.path().to_owned()] {
+        for (file, code) in [
+            (PathBuf::from("/nonexistent/token"), exit::REFUSED),
+            (empty.path().to_owned(), exit::DENIED),
+        ] {
             let remote = Remote { admin: String::new(), token_file: Some(file) };
-            assert!(remote.token().expect_err("no token").is::<exit::Unusable>());
+            assert_eq!(exit::of(&remote.token().expect_err("no token")), Some(code));
         }
     }
 

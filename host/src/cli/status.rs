@@ -1,14 +1,13 @@
 //! `hotdock status` and `hotdock versions`
 
-use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::argument;
 use super::console::{self, Screen, counted, table_sparing};
-use super::remote::{Host, Remote, segment};
+use super::remote::{Host, Refused, Remote, segment};
 use super::steer::besides_weights;
 use crate::name::ServiceName;
 use crate::service::TrafficPlan;
@@ -20,6 +19,8 @@ const WATCH: Duration = Duration::from_secs(1);
 const SPARE: [&str; 3] = ["ROUTES", "DIGEST", "FROM"];
 
 /// Show the services of a running host, and how their traffic is shared.
+///
+/// Where there is only an upload of one, which is on its way or was refused, it shows that.
 ///
 /// On a terminal it stays, and shows what becomes of it, for as long as something
 /// is under way: a candidate, a canary that waits for nobody, a drain.
@@ -81,7 +82,10 @@ impl Status {
             None => "/v1/services".to_owned(),
         };
         if self.json {
-            let status = host.get(&path).await?.body;
+            let status = match &self.service {
+                Some(name) => one(host, &path, name).await?,
+                None => host.get(&path).await?.body,
+            };
             return Ok(Look { text: Said::Json(status.to_string()), moves: false });
         }
         let mut status = host.get("/v1/services").await?.body;
@@ -94,12 +98,7 @@ impl Status {
                 }
                 (services, files)
             }
-            None => {
-                let mut services = list(&mut status["services"]);
-                let deployments = list(&mut host.get("/v1/deployments").await?.body);
-                services.extend(refused_at_first(&services, deployments));
-                (services, list(&mut status["files"]))
-            }
+            None => (services_and_uploads(&mut status), list(&mut status["files"])),
         };
         let moves = services.iter().chain(&files).any(is_under_way);
         Ok(Look { text: Said::Words(in_words(&services, &files)), moves })
@@ -118,21 +117,32 @@ enum Said {
     Words(Vec<String>),
 }
 
-/// What there is of one service: itself, and the files that would be it and serve nothing.
-fn only(name: &ServiceName, mut status: Value) -> (Vec<Value>, Vec<Value>) {
-    let mut named = |whose: &str, key: &str| -> Vec<Value> {
-        let all = list(&mut status[whose]).into_iter();
-        all.filter(|each| each[key] == name.as_str()).collect()
+/// One service; where there is only an upload that would be its first version, that.
+async fn one(host: &Host, path: &str, name: &ServiceName) -> anyhow::Result<Value> {
+    let absent = match host.get(path).await {
+        Ok(found) => return Ok(found.body),
+        Err(error) => error,
     };
-    (named("services", "name"), named("files", "service"))
+    if !absent.downcast_ref::<Refused>().is_some_and(Refused::is_not_found) {
+        return Err(absent);
+    }
+    let uploads = list(&mut host.get("/v1/services").await?.body["uploads"]);
+    uploads.into_iter().find(|upload| upload["name"] == name.as_str()).ok_or(absent)
 }
 
-/// Services that there would be, had their latest upload not been refused.
-fn refused_at_first(services: &[Value], deployments: Vec<Value>) -> Vec<Value> {
-    let mut known: BTreeSet<String> = services.iter().map(|each| text(&each["name"])).collect();
-    let latest = deployments.into_iter().filter(|each| known.insert(text(&each["service"])));
-    let refused = latest.filter(|each| each["state"] == "refused" && each["file"].is_null());
-    refused.map(|each| json!({ "name": each["service"].clone(), "deployment": each })).collect()
+/// What there is of one service: itself, or an upload that would be it, and the files that would
+/// be it and serve nothing.
+fn only(name: &ServiceName, mut status: Value) -> (Vec<Value>, Vec<Value>) {
+    let named = |all: Vec<Value>, key: &str| -> Vec<Value> {
+        all.into_iter().filter(|each| each[key] == name.as_str()).collect()
+    };
+    let services = services_and_uploads(&mut status);
+    (named(services, "name"), named(list(&mut status["files"]), "service"))
+}
+
+/// The services, and those that there would be once their first upload came to serve.
+fn services_and_uploads(status: &mut Value) -> Vec<Value> {
+    [list(&mut status["services"]), list(&mut status["uploads"])].concat()
 }
 
 fn is_under_way(of: &Value) -> bool {
@@ -344,6 +354,8 @@ pub(super) fn origin(version: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -364,11 +376,13 @@ mod tests {
         let cart = json!({ "name": "cart", "deployment": deployment("cart", "refused") });
         let shown = in_words(std::slice::from_ref(&cart), &[]);
         assert_eq!(shown, ["cart: an upload was refused: no"]);
-        // The newest come first.
-        let all =
-            [("cart", "refused"), ("order", "refused"), ("stock", "serving"), ("stock", "refused")];
-        let all = all.map(|(service, state)| deployment(service, state)).to_vec();
-        let order = json!({ "name": "order", "deployment": deployment("order", "refused") });
-        assert_eq!(refused_at_first(&[cart], all), [order]);
+        let (candidate, running) = (json!({ "step": "compiling" }), deployment("order", "running"));
+        let order = json!({ "name": "order", "candidate": candidate, "deployment": running });
+        assert!(is_under_way(&order), "it is looked at again");
+        let status = json!({ "services": [], "files": [], "uploads": [cart, order] });
+        let order: ServiceName = "order".parse().expect("a name");
+        let (found, files) = only(&order, status.clone());
+        assert_eq!(in_words(&found, &files), ["order: a candidate is at compiling"]);
+        assert_eq!(services_and_uploads(&mut status.clone()).len(), 2);
     }
 }

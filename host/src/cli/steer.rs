@@ -25,6 +25,9 @@ pub(super) struct Promote {
     /// The version, as 3 or v3 [default: the one on trial]
     #[arg(value_parser = version)]
     version: Option<u64>,
+    /// Print the service as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Call off a deployment on its way, or else give an earlier version all of the traffic back.
@@ -45,6 +48,9 @@ pub(super) struct Rollback {
     /// Why; kept with the version that loses the traffic
     #[arg(long)]
     reason: Option<String>,
+    /// Print the service as JSON, with what was called off and whether the traffic moved
+    #[arg(long)]
+    json: bool,
 }
 
 /// Show how a service's traffic is shared, or share it anew
@@ -95,6 +101,9 @@ pub(super) struct Undeploy {
     /// Also where other services import from it: their calls fail from then on
     #[arg(long)]
     force: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl Promote {
@@ -102,7 +111,12 @@ impl Promote {
         self.remote.run(async |host| {
             let body = json!({ "version": self.version });
             let path = path(&self.service, "/promote");
-            say(&host.send_json(Method::POST, &path, &[], &body).await?.body)?;
+            let promoted = host.send_json(Method::POST, &path, &[], &body).await?.body;
+            if self.json {
+                console::json(&promoted.to_string())?;
+            } else {
+                say(&promoted)?;
+            }
             Ok(ExitCode::SUCCESS)
         })
     }
@@ -114,6 +128,10 @@ impl Rollback {
             let body = json!({ "version": self.version, "reason": self.reason });
             let path = path(&self.service, "/rollback");
             let rolled_back = host.send_json(Method::POST, &path, &[], &body).await?.body;
+            if self.json {
+                console::json(&rolled_back.to_string())?;
+                return Ok(ExitCode::SUCCESS);
+            }
             if let Some(line) = called_off(&rolled_back) {
                 console::print(&line)?;
             }
@@ -172,7 +190,11 @@ impl Undeploy {
         self.remote.run(async |host| {
             let path = path(&self.service, if self.force { "?force=true" } else { "" });
             host.send(Method::DELETE, &path, &[], bytes::Bytes::new()).await?;
-            console::print(&format!("{}: undeployed; its state is kept", self.service))?;
+            if self.json {
+                console::json(&json!({ "name": self.service.as_str() }).to_string())?;
+            } else {
+                console::print(&format!("{}: undeployed; its state is kept", self.service))?;
+            }
             Ok(ExitCode::SUCCESS)
         })
     }

@@ -1,5 +1,7 @@
 //! `hotdock up`
 
+use std::convert::Infallible;
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,6 +10,8 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use clap::ValueEnum as _;
+use clap::builder::{PossibleValue, TypedValueParser};
 use rustix::fs::Mode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
@@ -17,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 use super::{console, exit, signals};
 use crate::app::{self, App, Reload, Reloaded, SHUTDOWN_GRACE};
 use crate::config::{
-    Config, ConfigError, FileConfig, LogFormat, Network, Overrides, Token, check_log_filter,
-    parse_duration, parse_time, socket_address,
+    Config, ConfigError, FileConfig, LogFormat, Network, Overrides, ParseNetworkError, Token,
+    TokenError, check_log_filter, parse_duration, parse_time, socket_address,
 };
 use crate::deploy::{Notice, StatusReader};
 use crate::processors;
@@ -29,6 +33,10 @@ const SETTINGS_FILE: &str = "hotdock.toml";
 
 /// How often a long compile is mentioned again.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(3);
+
+/// A flag's value, or what is wrong with it, which is told with all else that is wrong: clap would
+/// end at the first.
+type Given<T> = Result<T, String>;
 
 /// Serve the components in a folder; drop newer ones there to deploy them.
 ///
@@ -44,11 +52,11 @@ pub(super) struct Up {
     folder: Option<PathBuf>,
     /// Address for requests, as 127.0.0.1:8080, localhost:8080, or :8080 for all [default:
     /// 127.0.0.1:8080]
-    #[arg(long, env = "HOTDOCK_LISTEN", value_name = "ADDRESS", value_parser = address)]
-    listen: Option<SocketAddr>,
+    #[arg(long, env = "HOTDOCK_LISTEN", value_name = "ADDRESS", value_parser = given(address))]
+    listen: Option<Given<SocketAddr>>,
     /// Address for operators: /healthz, /readyz, /metrics, /v1/… [default: 127.0.0.1:8081]
-    #[arg(long, env = "HOTDOCK_ADMIN", value_name = "ADDRESS", value_parser = address)]
-    admin: Option<SocketAddr>,
+    #[arg(long, env = "HOTDOCK_ADMIN", value_name = "ADDRESS", value_parser = given(address))]
+    admin: Option<Given<SocketAddr>>,
     /// File with the token that operators have to show; HOTDOCK_TOKEN may have the token itself.
     /// Without one the admin address has to be a loopback address
     #[arg(long, env = "HOTDOCK_TOKEN_FILE", value_name = "FILE")]
@@ -60,26 +68,37 @@ pub(super) struct Up {
     #[arg(long, env = "HOTDOCK_SECRETS", value_name = "FOLDER")]
     secrets: Option<PathBuf>,
     /// How long requests under way may go on when the host stops [default: 30s]
-    #[arg(long, env = "HOTDOCK_DRAIN", value_name = "DURATION", value_parser = parse_duration)]
-    drain: Option<Duration>,
+    #[arg(
+        long,
+        env = "HOTDOCK_DRAIN",
+        value_name = "DURATION",
+        value_parser = given(parse_duration)
+    )]
+    drain: Option<Given<Duration>>,
     /// How long an answer is kept under its Idempotency-Key [default: 24h]
-    #[arg(long, env = "HOTDOCK_IDEMPOTENCY_TTL", value_name = "DURATION", value_parser = parse_time)]
-    idempotency_ttl: Option<Duration>,
+    #[arg(
+        long,
+        env = "HOTDOCK_IDEMPOTENCY_TTL",
+        value_name = "DURATION",
+        value_parser = given(parse_time)
+    )]
+    idempotency_ttl: Option<Given<Duration>>,
     /// How to write the log [default: text]
-    #[arg(long, env = "HOTDOCK_LOG_FORMAT", value_name = "FORMAT")]
-    log_format: Option<LogFormat>,
+    #[arg(long, env = "HOTDOCK_LOG_FORMAT", value_name = "FORMAT", value_parser = Formats)]
+    log_format: Option<Given<LogFormat>>,
     /// What to log: error, warn, info, debug, trace, or filters as TARGET=LEVEL [default: info]
-    #[arg(long, env = "HOTDOCK_LOG", value_name = "FILTER")]
-    log: Option<String>,
+    #[arg(long, env = "HOTDOCK_LOG", value_name = "FILTER", value_parser = given(log))]
+    log: Option<Given<String>>,
     /// Networks outside the public internet that services may send requests to, where their
     /// manifests name the origin, too; comma-separated, as 10.0.0.0/8 [default: none]
     #[arg(
         long,
         env = "HOTDOCK_OUTBOUND_ALLOW_PRIVATE",
         value_name = "NETWORKS",
-        value_delimiter = ','
+        value_delimiter = ',',
+        value_parser = given(network)
     )]
-    outbound_allow_private: Option<Vec<Network>>,
+    outbound_allow_private: Option<Vec<Given<Network>>>,
     /// Settings file [default: hotdock.toml, if it exists]
     #[arg(long, env = "HOTDOCK_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
@@ -91,15 +110,29 @@ pub(super) struct Up {
 /// The setting that a file is asked for the token by.
 const TOKEN_FILE: &str = "token-file";
 
+/// The flag that names networks.
+const NETWORKS: &str = "outbound-allow-private";
+
 /// What is set.
 struct Read {
     /// Unless the file cannot be read.
     config: Option<Config>,
     found: Vec<String>,
-    /// The file's settings that are wrong, by their keys.
+    /// The settings that are wrong, by their keys, in the file or as flags.
     wrong: Vec<String>,
-    /// Whether what the environment has as a token is none.
-    no_token: bool,
+    /// What scripts are told of them.
+    kind: Kind,
+}
+
+/// What of the settings is wrong, as far as scripts tell it apart; the first of these that is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A flag's value.
+    Usage,
+    /// What is meant as the admin token is none.
+    NoToken,
+    /// Something else, or nothing.
+    Settings,
 }
 
 impl Up {
@@ -108,8 +141,7 @@ impl Up {
             Ok(config) => config,
             Err(error) if self.check => {
                 console::error(&error);
-                let denied = error.is::<exit::NoToken>();
-                return Ok(ExitCode::from(if denied { exit::DENIED } else { exit::REFUSED }));
+                return Ok(ExitCode::from(exit::of(&error).unwrap_or(exit::REFUSED)));
             }
             Err(error) => return Err(error),
         };
@@ -143,12 +175,9 @@ impl Up {
     }
 
     fn resolve(&self) -> anyhow::Result<Config> {
-        let Read { config, mut found, wrong, no_token } = self.clone().read();
+        let Read { config, mut found, wrong, kind } = self.clone().read();
         if let Some(config) = &config {
-            // What the file says was looked at with the file.
-            let log = check_log_filter(&config.log).err();
-            found.extend(log.map(|error| format!("--log (HOTDOCK_LOG): {error}")));
-            // What is wrong in the file is not taken for what is there by default.
+            // What is wrong is not taken for what is there by default.
             let is_set = |problem: &app::Problem| {
                 !problem.settings.iter().any(|key| wrong.iter().any(|wrong| wrong == key))
             };
@@ -160,8 +189,7 @@ impl Up {
         }
         match config {
             Some(config) if found.is_empty() => Ok(config),
-            _ if no_token => Err(exit::NoToken(found.join("\n")).into()),
-            _ => anyhow::bail!(found.join("\n")),
+            _ => Err(kind.error(found.join("\n"))),
         }
     }
 
@@ -172,7 +200,7 @@ impl Up {
             None => FileConfig::read(Path::new(SETTINGS_FILE), false),
         };
         let mut found = Vec::from_iter(file.as_ref().err().map(ToString::to_string));
-        let (file, wrong) = match file {
+        let (file, mut wrong) = match file {
             Ok(file) => (Some(file), Vec::new()),
             Err(ConfigError::Invalid { rest, wrong, .. }) => (rest.map(|rest| *rest), wrong),
             Err(ConfigError::Read { .. }) => (None, Vec::new()),
@@ -182,22 +210,39 @@ impl Up {
         let in_file = file.as_ref().and_then(FileConfig::token_file).filter(|_| !in_environment);
         let token = Token::find_in_file(self.token_file.as_deref().or(in_file));
         found.extend(token.as_ref().err().map(ToString::to_string));
-        let no_token = in_environment && token.is_err();
-        let Some(file) = file else { return Read { config: None, found, wrong, no_token } };
-        let overrides = Overrides {
-            token: token.unwrap_or_default(),
+        let no_token = matches!(token, Err(TokenError::Invalid { .. }));
+        let mut flags = WrongFlags::default();
+        let overrides = self.overrides(token.unwrap_or_default(), &mut flags);
+        let kind = match (flags.keys.is_empty(), no_token) {
+            (false, _) => Kind::Usage,
+            (true, true) => Kind::NoToken,
+            (true, false) => Kind::Settings,
+        };
+        wrong.extend(flags.keys.iter().map(|key| (*key).to_owned()));
+        found.extend(flags.words);
+        let config = file.map(|file| Config::resolve(overrides, file));
+        Read { config, found, wrong, kind }
+    }
+
+    /// What the flags and the environment say; of those that are wrong, `wrong` takes note.
+    fn overrides(self, token: Option<Token>, wrong: &mut WrongFlags) -> Overrides {
+        let networks = self.outbound_allow_private.map(|networks| {
+            let each = |network| wrong.unless(NETWORKS, Some(network));
+            networks.into_iter().filter_map(each).collect()
+        });
+        Overrides {
+            token,
             folder: self.folder,
-            listen: self.listen,
-            admin: self.admin,
+            listen: wrong.unless("listen", self.listen),
+            admin: wrong.unless("admin", self.admin),
             data: self.data,
             secrets: self.secrets,
-            drain: self.drain,
-            log_format: self.log_format,
-            log: self.log,
-            idempotency_ttl: self.idempotency_ttl,
-            outbound_allow_private: self.outbound_allow_private,
-        };
-        Read { config: Some(Config::resolve(overrides, file)), found, wrong, no_token }
+            drain: wrong.unless("drain", self.drain),
+            log_format: wrong.unless("log-format", self.log_format),
+            log: wrong.unless("log", self.log),
+            idempotency_ttl: wrong.unless("idempotency-ttl", self.idempotency_ttl),
+            outbound_allow_private: networks,
+        }
     }
 
     async fn serve(
@@ -298,6 +343,70 @@ impl Up {
     }
 }
 
+impl Kind {
+    fn error(self, words: String) -> anyhow::Error {
+        match self {
+            Self::Usage => exit::WrongUsage(words).into(),
+            Self::NoToken => exit::NoToken(words).into(),
+            Self::Settings => anyhow::Error::msg(words),
+        }
+    }
+}
+
+/// The flags whose values are wrong.
+#[derive(Debug, Default)]
+struct WrongFlags {
+    /// Their names; an [`app::Problem`] calls its settings so, too.
+    keys: Vec<&'static str>,
+    /// What is wrong with each.
+    words: Vec<String>,
+}
+
+impl WrongFlags {
+    /// What a flag says, unless that is wrong.
+    fn unless<T>(&mut self, flag: &'static str, given: Option<Given<T>>) -> Option<T> {
+        let wrong = match given? {
+            Ok(value) => return Some(value),
+            Err(wrong) => wrong,
+        };
+        let variable = flag.to_uppercase().replace('-', "_");
+        self.keys.push(flag);
+        self.words.push(format!("--{flag} (HOTDOCK_{variable}): {wrong}"));
+        None
+    }
+}
+
+/// Reads a flag's value; one that is wrong is told with all else.
+fn given<T: 'static>(
+    read: impl Fn(&str) -> Given<T> + Clone + Send + Sync + 'static,
+) -> impl Fn(&str) -> Result<Given<T>, Infallible> + Clone + Send + Sync + 'static {
+    move |text: &str| Ok(read(text))
+}
+
+/// The forms of the log, which help and completions list; another is told with all else.
+#[derive(Clone, Copy, Debug)]
+struct Formats;
+
+impl TypedValueParser for Formats {
+    type Value = Given<LogFormat>;
+
+    fn parse_ref(
+        &self,
+        _: &clap::Command,
+        _: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<Self::Value, clap::Error> {
+        let text = value.to_string_lossy();
+        let wrong = |_| format!("`{text}` is no form of the log: text or json is expected");
+        Ok(LogFormat::from_str(&text, false).map_err(wrong))
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let all = LogFormat::value_variants().iter();
+        Some(Box::new(all.filter_map(LogFormat::to_possible_value)))
+    }
+}
+
 async fn serve(
     app: App,
     folder: &Path,
@@ -325,6 +434,14 @@ async fn serve(
 /// An address, also as the other commands take it: `http://127.0.0.1:8081`.
 fn address(text: &str) -> Result<SocketAddr, String> {
     socket_address(text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/'))
+}
+
+fn network(text: &str) -> Given<Network> {
+    text.parse().map_err(|error: ParseNetworkError| error.to_string())
+}
+
+fn log(text: &str) -> Given<String> {
+    check_log_filter(text).map(|()| text.to_owned())
 }
 
 /// Prints what deployments do, for as long as the host runs.

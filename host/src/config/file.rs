@@ -140,13 +140,6 @@ pub enum ConfigError {
     },
 }
 
-impl ConfigError {
-    /// One thing that cannot be.
-    pub(super) fn said(words: String) -> Self {
-        Self::Invalid { words, rest: None, wrong: Vec::new() }
-    }
-}
-
 impl FileConfig {
     /// Reads the file; where it was not asked for by name it may be absent.
     ///

@@ -5,7 +5,6 @@ use std::io;
 use std::path::Path;
 use std::str::FromStr;
 
-use super::ConfigError;
 use crate::files;
 
 /// The environment variable that may have it.
@@ -26,13 +25,34 @@ pub struct Token(String);
 #[error("a token has {MIN_BYTES} to {MAX_BYTES} visible ASCII characters and no spaces")]
 pub struct InvalidToken;
 
+/// Why there is no token where one is to be.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// The file cannot be read.
+    #[error("{place}: the admin token cannot be read: {error}")]
+    Unread {
+        /// The file, and what names it.
+        place: String,
+        /// Why. (Not a source: it is said already.)
+        error: io::Error,
+    },
+    /// What is there is none.
+    #[error("{place}: {error}")]
+    Invalid {
+        /// The file, and what names it; or the variable.
+        place: String,
+        /// What one is.
+        error: InvalidToken,
+    },
+}
+
 impl Token {
     /// The token in the file, else that in the environment, if there is one. The file may be
     /// a pipe.
     ///
     /// # Errors
     /// When the file cannot be read, or what is found is no token.
-    pub fn find(file: Option<&Path>) -> Result<Option<Self>, ConfigError> {
+    pub fn find(file: Option<&Path>) -> Result<Option<Self>, TokenError> {
         Self::find_by(file, |path| std::fs::read_to_string(path))
     }
 
@@ -40,7 +60,7 @@ impl Token {
     ///
     /// # Errors
     /// As [`Token::find`].
-    pub fn find_in_file(file: Option<&Path>) -> Result<Option<Self>, ConfigError> {
+    pub fn find_in_file(file: Option<&Path>) -> Result<Option<Self>, TokenError> {
         Self::find_by(file, |path| files::read_text(path, MAX_FILE_BYTES))
     }
 
@@ -53,16 +73,19 @@ impl Token {
     fn find_by(
         file: Option<&Path>,
         read: impl Fn(&Path) -> io::Result<String>,
-    ) -> Result<Option<Self>, ConfigError> {
+    ) -> Result<Option<Self>, TokenError> {
         let (place, text) = match file {
             Some(path) => {
                 let place =
                     format!("{} (--token-file, or `token-file` of the settings)", path.display());
-                let text = read(path).map_err(|error| {
-                    let said = format!("{place}: the admin token cannot be read: {error}");
-                    ConfigError::said(said)
-                })?;
-                (place, text)
+                match read(path) {
+                    Ok(text) => (place, text),
+                    // A file that is no text has no token, though it can be read.
+                    Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                        return Err(TokenError::Invalid { place, error: InvalidToken });
+                    }
+                    Err(error) => return Err(TokenError::Unread { place, error }),
+                }
             }
             None => match std::env::var_os(TOKEN_VARIABLE) {
                 // What is no text is no token either, and not taken for none at all.
@@ -70,8 +93,8 @@ impl Token {
                 None => return Ok(None),
             },
         };
-        let token = text.trim_end_matches(['\n', '\r']).parse();
-        token.map(Some).map_err(|error| ConfigError::said(format!("{place}: {error}")))
+        let token: Result<Self, InvalidToken> = text.trim_end_matches(['\n', '\r']).parse();
+        token.map(Some).map_err(|error| TokenError::Invalid { place, error })
     }
 
     /// The text itself.
@@ -119,5 +142,10 @@ mod tests {
             let error = Token::find(Some(file.path())).expect_err(wrong).to_string();
             assert!(error.contains("16 to 4096 visible"), "{error}");
         }
+        std::fs::write(file.path(), [0xff; 20]).expect("written");
+        let error = Token::find(Some(file.path())).expect_err("no text");
+        assert!(matches!(error, TokenError::Invalid { .. }), "{error}");
+        let error = Token::find(Some(Path::new("/nonexistent/token"))).expect_err("no file");
+        assert!(matches!(error, TokenError::Unread { .. }), "{error}");
     }
 }

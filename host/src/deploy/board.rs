@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::shown::{
     canary_status, candidate_of, candidate_of_file, draining_status, may_call, pending_status,
-    refusal_status, service_of_file, version_statuses,
+    refusal_status, service_of_file, upload_status, version_statuses,
 };
 use super::config::NOTICE_BACKLOG;
 use super::deployments::{Deployment, Deployments, Progress};
@@ -337,6 +337,9 @@ impl Board {
         let draining = known.draining.iter().map(|draining| &draining.version.id.service);
         let names = snapshot.services.keys().chain(draining).chain(known.lost.keys());
         let names: BTreeSet<&ServiceName> = names.collect();
+        let is_there = |service: &str| names.iter().any(|name| name.as_str() == service);
+        let uploads = self.deployments.first_uploads(is_there);
+        let uploads = uploads.into_iter().map(upload_status).collect();
         let mut relations = relations(&Contracts::of(snapshot));
         let services = names.into_iter().map(|name| {
             let Relations { provides, uses, callers, callees } =
@@ -373,7 +376,7 @@ impl Board {
                 file,
             }
         });
-        Status { services, files: files.collect() }
+        Status { services, files: files.collect(), uploads }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

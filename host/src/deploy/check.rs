@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::alone;
 use super::compile::run_child;
 use super::description::Description;
 use super::inspect::uncalled;
 use super::pair::Pair;
-use super::plugin_file::{Part, named};
 use super::preamble;
 use super::validate::{migrations, unserved};
 use crate::digest::Digest;
@@ -16,6 +17,15 @@ use crate::invocation::probe;
 use crate::manifest::Manifest;
 use crate::runtime::{LoadedComponent, Runtime, compatibility_key};
 use crate::state::{self, Store, StoreOptions};
+
+/// A component that could be deployed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Checked {
+    /// What it is.
+    pub component: Description,
+    /// The secrets that it names: whether a host has them is not known here.
+    pub secrets: Vec<String>,
+}
 
 /// Looks at a component and the manifest beside it as a deployment would, but
 /// for what depends on a host: routes of other services, what serves already, secrets.
@@ -28,18 +38,15 @@ pub async fn check(
     compiler: &Path,
     compile_timeout: Duration,
     file: &Path,
-) -> Result<Description, Vec<String>> {
+) -> Result<Checked, Vec<String>> {
     let shown = file.display();
     if matches!(file.try_exists(), Ok(false)) {
         return Err(vec![format!("there is no file {shown}")]);
     }
-    let Some((_, Part::Component)) = named(file) else {
-        return Err(vec![format!("{shown} is not named like a component: NAME.wasm")]);
-    };
     let Pair { component, manifest, .. } = Pair::read(file, None).map_err(|reason| vec![reason])?;
     preamble::check(&component).map_err(|error| vec![format!("{shown} {error}")])?;
     // Compiled also when the manifest is refused, so that all reasons are told.
-    let loaded = load(runtime, compiler, compile_timeout, file).await;
+    let loaded = load(runtime, compiler, compile_timeout, &component).await;
     let linked = loaded
         .map_err(|error| vec![error])
         .and_then(|loaded| runtime.link(&loaded).map(|program| (loaded, program.servable())));
@@ -54,7 +61,10 @@ pub async fn check(
             }
             let digest = Digest::of(&component);
             Box::pin(tried(runtime, &loaded, digest, &manifest)).await?;
-            Ok(Description::of(&component, &manifest, loaded.exports(), loaded.imports()))
+            let secrets = manifest.capabilities.secrets.iter().cloned().collect();
+            let component =
+                Description::of(&component, &manifest, loaded.exports(), loaded.imports());
+            Ok(Checked { component, secrets })
         }
         (manifest, linked) => {
             let reasons = [manifest.err(), linked.err()];
@@ -97,10 +107,13 @@ async fn load(
     runtime: &Runtime,
     compiler: &Path,
     limit: Duration,
-    file: &Path,
+    component: &[u8],
 ) -> Result<LoadedComponent, String> {
-    let output = tempfile::NamedTempFile::new().map_err(|error| error.to_string())?;
-    let key = run_child((compiler, limit), file, output.path())
+    let file = || tempfile::NamedTempFile::new().map_err(|error| error.to_string());
+    // What was read, and not read once more: the file may be a pipe, as for a deployment.
+    let (input, output) = (file()?, file()?);
+    std::fs::write(input.path(), component).map_err(|error| error.to_string())?;
+    let key = run_child((compiler, limit), input.path(), output.path())
         .await
         .map_err(|error| error.to_string())?;
     if key != compatibility_key() {

@@ -41,6 +41,8 @@ pub struct DeployConfig {
     pub compile_timeout: Duration,
     /// How long nothing may come of an upload before it is given up.
     pub upload_idle_timeout: Duration,
+    /// Whether the host takes events from outside where requests come in.
+    pub takes_events: bool,
     /// How long the files of a pair wait for each other after one of them was
     /// closed or renamed into place, so that `cp cart.wasm cart.toml plugins/`
     /// makes one version.
@@ -70,6 +72,7 @@ impl Default for DeployConfig {
             compiler: PathBuf::from("/proc/self/exe"),
             compile_timeout: Duration::from_secs(120),
             upload_idle_timeout: Duration::from_secs(30),
+            takes_events: false,
             pair: Duration::from_millis(50),
             quiet: Duration::from_millis(300),
             stalled: Duration::from_secs(10),

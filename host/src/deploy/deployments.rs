@@ -1,7 +1,7 @@
 //! The deployments since the host's start: each with its steps, when they began,
 //! and how it ended.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
@@ -77,7 +77,8 @@ pub struct StepTime {
     /// The version's share from there on, in per cent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<u8>,
-    /// What else it changes: what others lose than the version it is compared with.
+    /// What else is to be known: what others lose than the version it is compared with, and what
+    /// of its routes the host keeps for itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
     /// When (RFC 3339).
@@ -105,6 +106,14 @@ impl DeploymentState {
     #[must_use]
     pub fn is_over(self) -> bool {
         !matches!(self, Self::Running | Self::Held)
+    }
+}
+
+impl Deployment {
+    /// Whether it is on its way in, before it has any traffic.
+    pub(super) fn is_on_its_way(&self) -> bool {
+        self.state == DeploymentState::Running
+            && self.steps.last().is_some_and(|last| last.step.is_before_traffic())
     }
 }
 
@@ -150,13 +159,22 @@ impl Deployments {
         self.known().iter().rev().find(|each| each.service == service).cloned()
     }
 
+    /// Of services that are not there, by their names: those whose newest is an upload that has no
+    /// traffic yet, or was refused.
+    pub(super) fn first_uploads(&self, is_there: impl Fn(&str) -> bool) -> Vec<Deployment> {
+        let known = self.known();
+        let newest: BTreeMap<&str, &Deployment> =
+            known.iter().map(|each| (each.service.as_str(), each)).collect();
+        let first = newest.into_iter().filter(|(service, each)| {
+            let is_told = each.is_on_its_way() || each.state == DeploymentState::Refused;
+            each.file.is_none() && is_told && !is_there(service)
+        });
+        first.map(|(_, each)| each.clone()).collect()
+    }
+
     /// Those on their way in, before they have any traffic.
     pub(super) fn candidates(&self) -> Vec<Deployment> {
-        let on_its_way = |each: &&Deployment| {
-            each.state == DeploymentState::Running
-                && each.steps.last().is_some_and(|last| last.step.is_before_traffic())
-        };
-        self.known().iter().filter(on_its_way).cloned().collect()
+        self.known().iter().filter(|each| each.is_on_its_way()).cloned().collect()
     }
 
     fn insert(known: &mut VecDeque<Deployment>, deployment: Deployment) {

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::access::{self, Import};
+use super::validate::of_events;
 use crate::digest::Digest;
 use crate::manifest::Manifest;
 use crate::runtime::Servable;
@@ -26,7 +27,7 @@ pub struct Description {
     pub provides: Vec<String>,
     /// The interfaces that it imports, and what each of them reaches.
     pub imports: Vec<Import>,
-    /// What its manifest asks for without need.
+    /// What its manifest asks for without need, or may not get.
     pub notes: Vec<String>,
     /// Its routes as `[METHODS ][host]path`.
     pub routes: Vec<String>,
@@ -57,6 +58,13 @@ impl Description {
             );
         }
         let routes = servable.as_ref().map_or(&[][..], |servable| servable.routes(manifest));
+        notes.extend(of_events(routes).map(|route| {
+            format!(
+                "route {route}: on a host that takes events from outside ([events] accept) requests \
+                 for {path} itself never reach the service, only those for what is below it",
+                path = route.path
+            )
+        }));
         Self {
             service: manifest.service.to_string(),
             digest: Digest::of(component).to_string(),

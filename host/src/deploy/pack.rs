@@ -4,7 +4,6 @@ use std::borrow::Cow;
 
 use super::inspect::problems;
 use super::pair::{Pair, too_large};
-use super::plugin_file::Part;
 use crate::component::Interfaces;
 use crate::component::MAX_COMPONENT_BYTES;
 use crate::manifest::{embed, embedded};
@@ -18,7 +17,7 @@ use crate::manifest::{embed, embedded};
 /// compiling it.
 pub fn pack(pair: &Pair) -> Result<Vec<u8>, Vec<String>> {
     let (_, manifest) = pair.manifest.as_ref().map_err(Clone::clone)?;
-    let name = pair.stem.file(Part::Component);
+    let name = &pair.name;
     let interfaces = Interfaces::read(pair.component.as_slice())
         .map_err(|error| vec![format!("{name}: {error}")])?;
     let problems = problems(&interfaces, manifest);
@@ -26,13 +25,13 @@ pub fn pack(pair: &Pair) -> Result<Vec<u8>, Vec<String>> {
         return Err(problems);
     }
     let Some(beside) = &pair.beside else { return Ok(pair.component.clone()) };
-    let embedded = embedded(&name, &pair.component).map_err(|error| vec![error.to_string()])?;
+    let embedded = embedded(name, &pair.component).map_err(|error| vec![error.to_string()])?;
     let service = embedded.and_then(|embedded| service_in(&embedded.text));
     let service = service.as_deref().unwrap_or(manifest.service.as_str());
-    let packed = embed(&name, &pair.component, &named(&beside.text, service));
+    let packed = embed(name, &pair.component, &named(&beside.text, service));
     let packed = packed.map_err(|error| vec![error.to_string()])?;
     if packed.len() as u64 > MAX_COMPONENT_BYTES {
-        return Err(vec![too_large(&pair.stem, packed.len() as u64)]);
+        return Err(vec![too_large(name, packed.len() as u64)]);
     }
     Ok(packed)
 }

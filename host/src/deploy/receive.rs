@@ -71,6 +71,11 @@ impl Candidate {
         Refusal { service, seen, reasons, blocked: false, waits: false }
     }
 
+    /// The refusal of this candidate, in whose deployment the host panicked.
+    pub(super) fn panicked(&self) -> Refusal {
+        Refusal::panicked(Some(self.manifest.service.clone()))
+    }
+
     /// The refusal of this candidate for what may not be so later: it is looked at again.
     pub(super) fn blocked(&self, reason: String) -> Refusal {
         Refusal { blocked: true, ..self.refused(vec![reason]) }
@@ -228,9 +233,11 @@ fn candidate(
             .as_ref()
             .map(|content| Digest::of(content.as_deref().unwrap_or_default())),
     };
-    let inspected = component.map_err(|size| vec![too_large(file, size)]).and_then(|bytes| {
-        manifest_of(file, &bytes, manifest).map(|(text, manifest)| (bytes, text, manifest))
-    });
+    let inspected = component
+        .map_err(|size| vec![too_large(&file.file(Part::Component), size)])
+        .and_then(|bytes| {
+            manifest_of(file, &bytes, manifest).map(|(text, manifest)| (bytes, text, manifest))
+        });
     let (digest, (bytes, text, manifest)) = match (digest, inspected) {
         (Some(digest), Ok(inspected)) => (digest, inspected),
         (_, inspected) => {

@@ -16,6 +16,18 @@ pub(super) struct Refusal {
     pub(super) waits: bool,
 }
 
+/// Why a deployment ends in which the host panicked.
+const PANICKED: &str = "the host panicked in the middle of it, which is a fault of the host's and \
+                        not of the component's: see its log, and deploy it again";
+
+impl Refusal {
+    /// Not of this content: whoever looks at it again tries it again.
+    pub(super) fn panicked(service: Option<ServiceName>) -> Self {
+        let reasons = vec![PANICKED.to_owned()];
+        Self { service, seen: Seen::default(), reasons, blocked: false, waits: false }
+    }
+}
+
 /// How many reasons are worth reading, and how many bytes of one.
 const MAX_REASONS: usize = 100;
 const MAX_REASON: usize = 2 << 10;

@@ -17,6 +17,9 @@ pub struct Status {
     pub services: Vec<ServiceStatus>,
     /// By name: plugin files that serve nothing, or whose content isn't what serves.
     pub files: Vec<FileStatus>,
+    /// By name: services of which there is only an upload, on its way or refused since the host's
+    /// start.
+    pub uploads: Vec<UploadStatus>,
 }
 
 /// A service.
@@ -226,6 +229,18 @@ pub struct FileStatus {
     /// What it waits for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pending: Option<PendingStatus>,
+}
+
+/// An upload of a service that is not there yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct UploadStatus {
+    /// The service that it would be.
+    pub name: String,
+    /// The version on its way in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub candidate: Option<CandidateStatus>,
+    /// Its newest deployment since the host's start.
+    pub deployment: Deployment,
 }
 
 /// A version on its way in.

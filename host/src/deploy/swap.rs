@@ -18,7 +18,7 @@ use super::receive::Candidate;
 use super::record::{CanaryRecord, VersionRecord};
 use super::refusal::{Refusal, Stop};
 use super::settle::Change;
-use super::validate::{renamed_from, route_conflicts};
+use super::validate::{of_events, renamed_from, route_conflicts};
 use super::warm::Warmed;
 use crate::failpoint;
 use crate::service::{Service, Share, Traffic, TrafficPlan, Version};
@@ -66,6 +66,8 @@ pub(super) async fn swap(
     }
     let weight = plan.weight(new);
     let lost = canary.as_ref().and_then(|_| lost_by_others(current.as_deref(), &plan));
+    let note: Vec<String> = lost.into_iter().chain(kept_by_host(parts, &warmed.version)).collect();
+    let note = (!note.is_empty()).then(|| note.join("; "));
     let record = VersionRecord {
         id: warmed.version.id.clone(),
         component: candidate.digest,
@@ -112,7 +114,7 @@ pub(super) async fn swap(
     if let Some(file) = candidate.origin.file() {
         parts.board.acted(file, candidate.seen);
     }
-    candidate.progress.shares(new, weight, lost);
+    candidate.progress.shares(new, weight, note);
     parts.board.announce(Notice::Shared { service: service.clone(), traffic: plan, who: None });
     match canary {
         Some(canary) => canary::run(parts, service, canary),
@@ -157,6 +159,27 @@ fn lost_by_others(current: Option<&Service>, plan: &TrafficPlan) -> Option<Strin
     let lost: Vec<_> =
         lost.map(|share| format!("v{} loses its {} %", share.version, share.weight)).collect();
     (!lost.is_empty()).then(|| lost.join(", "))
+}
+
+/// What of the version's routes the host keeps for itself; the log says so, too.
+fn kept_by_host(parts: &Parts, version: &Version) -> Vec<String> {
+    if !parts.config.takes_events {
+        return Vec::new();
+    }
+    let kept = of_events(version.routes()).map(|route| {
+        tracing::warn!(
+            service = version.id.service.as_str(),
+            version = version.id.number,
+            %route,
+            "requests for this path itself never reach the service: the host takes events there \
+             ([events] accept)"
+        );
+        format!(
+            "route {route} reaches it only below {}: the host takes events there ([events] accept)",
+            route.path
+        )
+    });
+    kept.collect()
 }
 
 /// Ends the canary that was under way: someone else decides now.

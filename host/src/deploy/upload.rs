@@ -14,9 +14,9 @@ use super::drain::close_store;
 use super::notice::Notice;
 use super::operator::{Condition, NotDone};
 use super::origin::Origin;
-use super::pair::{Content, manifest_of};
+use super::pair::{Content, manifest_of_upload};
 use super::parts::Parts;
-use super::plugin_file::{Part, Stem};
+use super::plugin_file::Part;
 use super::preamble;
 use super::receive::Candidate;
 use super::record::Seen;
@@ -229,9 +229,9 @@ fn keep(
     manifest: Option<Vec<u8>>,
 ) -> Result<Kept, NotDone> {
     let bytes = std::fs::read(file.path()).map_err(NotDone::unkept)?;
-    let stem = Stem::new(service.as_str());
     let beside: Option<Content> = manifest.map(Ok);
-    let (text, manifest) = manifest_of(&stem, &bytes, beside).map_err(NotDone::Refused)?;
+    let kept = manifest_of_upload(service, &bytes, beside);
+    let (text, manifest) = kept.map_err(NotDone::Refused)?;
     let digest = Digest::of(&bytes);
     let hold = parts.blobs.put_upload(digest, file).map_err(NotDone::unkept)?;
     Ok(Kept { text, manifest, digest, bytes: bytes.len(), hold })

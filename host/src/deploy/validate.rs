@@ -12,6 +12,7 @@ use super::providers::{self, judge};
 use super::receive::Candidate;
 use super::refusal::{Refusal, Stop};
 use super::status::Step;
+use crate::events::receive;
 use crate::manifest::{Manifest, Route};
 use crate::name::ServiceName;
 use crate::runtime::{LoadedComponent, Program, RequestInterface, Secrets, Servable, named};
@@ -147,6 +148,12 @@ pub(super) fn route_conflicts(
             && Some(&conflict.holder) != renamed.as_ref()
     });
     conflicts
+}
+
+/// Routes whose own path the host keeps for events, once it takes some from outside. No refusal:
+/// what is below that path reaches the service, and so does who asks for the service by its name.
+pub(super) fn of_events(routes: &[Route]) -> impl Iterator<Item = &Route> {
+    routes.iter().filter(|route| route.path == receive::PATH)
 }
 
 /// The service that the candidate's file serves, if its manifest names another now.

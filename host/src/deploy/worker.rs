@@ -1,17 +1,21 @@
 //! One worker per plugin file at a time: it looks at the file as it is now and
 //! does what that asks for. What changes meanwhile gets the next worker.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, PoisonError};
+
+use futures_util::FutureExt as _;
 
 use super::drain::close_store;
 use super::parts::{self, Parts};
 use super::plugin_file::{Part, Stem};
 use super::receive::{Candidate, Received, receive};
 use super::record::Seen;
-use super::refusal::Stop;
+use super::refusal::{Refusal, Stop};
 use super::settle::Change;
 use super::status::Step;
 use super::undeploy::undeploy;
+use crate::failpoint;
 
 /// Why a file is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +45,11 @@ pub(super) fn work(
     parts.clone().tasks.spawn(async move {
         let mut occasion = occasion;
         loop {
-            Box::pin(look(&parts, &file, occasion)).await;
+            let looked = AssertUnwindSafe(Box::pin(look(&parts, &file, occasion)));
+            if looked.catch_unwind().await.is_err() {
+                parts.gathering.forget(&file);
+                parts.refuse(&file, Refusal::panicked(None)).await;
+            }
             occasion = Occasion::Change;
             let mut working = parts.working.lock().unwrap_or_else(PoisonError::into_inner);
             // Looked at and removed under one lock: a change comes before and
@@ -59,6 +67,7 @@ pub(super) fn work(
 
 async fn look(parts: &Arc<Parts>, file: &Stem, occasion: Occasion) {
     let received = receive(parts, file, occasion).await;
+    failpoint::panic_at("in a look at a file");
     if matches!(received, Received::Absent | Received::Refused(_)) {
         // What it held before does not come any more.
         parts.gathering.forget(file);

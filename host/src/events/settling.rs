@@ -4,9 +4,11 @@
 //! it is not yet, neither in memory nor, should the host die now, in the store. It
 //! would be delivered before that one.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
 
 use super::subscription::{Change, News, Parts};
@@ -56,7 +58,7 @@ pub(super) async fn in_order(
 async fn until_settled(parts: &Parts, settlements: Vec<Settlement>) -> bool {
     let (service, subscription) = parts.labels();
     let mut failed = false;
-    while let Err(error) = settle(&parts.store, settlements.clone()).await {
+    while let Err(error) = settled(&parts.store, settlements.clone()).await {
         let reason = format!("its store takes no note of what failed: {error}");
         parts.status.set_unsettled(&reason);
         if !std::mem::replace(&mut failed, true) {
@@ -89,7 +91,14 @@ async fn give_up(
     }
 }
 
+/// Where the host panics in it, it is tried again as any that failed.
+async fn settled(store: &Arc<Store>, settlements: Vec<Settlement>) -> Result<(), Error> {
+    let settled = AssertUnwindSafe(settle(store, settlements)).catch_unwind().await;
+    settled.unwrap_or_else(|_| Err(Error::Unavailable("the host panicked".to_owned())))
+}
+
 async fn settle(store: &Arc<Store>, settlements: Vec<Settlement>) -> Result<(), Error> {
+    failpoint::panic_at("in a settlement");
     let holds = settlements.iter().any(|each| matches!(each, Settlement::Hold { .. }));
     let buries = settlements.iter().any(|each| matches!(each, Settlement::Bury { .. }));
     if holds {

@@ -34,7 +34,7 @@ pub async fn dispatch(
     let (head, body) = request.into_parts();
     let (is_head, version) = (head.method == Method::HEAD, head.version);
     let fields = Fields::of(&head);
-    let mut body = Leftover::new(body, &head, fields.expects_continue, client);
+    let mut body = Leftover::new(body, &head, fields.may_hold_body(), client);
     let head = Arc::new(head);
     let mut response = match answer(registry, intake, head, &fields, &mut body, client).await {
         Ok(response) => response,

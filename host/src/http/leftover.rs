@@ -27,7 +27,7 @@ pub(super) struct Leftover {
     /// How it ends, where that matters to what comes after it.
     end: Option<Arc<End>>,
     is_http_1: bool,
-    expects_continue: bool,
+    may_be_held: bool,
 }
 
 enum Where {
@@ -43,12 +43,7 @@ enum Where {
 
 impl Leftover {
     /// Of a request of this client that begins so.
-    pub(super) fn new(
-        body: Incoming,
-        head: &Parts,
-        expects_continue: bool,
-        client: &Client,
-    ) -> Self {
+    pub(super) fn new(body: Incoming, head: &Parts, may_be_held: bool, client: &Client) -> Self {
         let is_http_1 = head.version < Version::HTTP_2;
         let mut body = Arriving::new(body);
         let is_chunked = is_http_1 && head.headers.contains_key(TRANSFER_ENCODING);
@@ -56,7 +51,7 @@ impl Leftover {
         if let Some(end) = &end {
             client.waits_for(Arc::clone(end));
         }
-        Self { body: Where::Here(body), end, is_http_1, expects_continue }
+        Self { body: Where::Here(body), end, is_http_1, may_be_held }
     }
 
     /// Takes it, to be read.
@@ -87,7 +82,7 @@ impl Leftover {
         let closes = match self.body {
             Where::Here(body) if body.is_end_stream() => false,
             // The client waits for a word, and may send it or not.
-            Where::Here(_) if self.expects_continue => true,
+            Where::Here(_) if self.may_be_held => true,
             Where::Here(body) => {
                 let is_near = body.size_hint().exact().is_some_and(|left| left <= EARLY_BYTES);
                 if is_near {

@@ -87,6 +87,13 @@ impl Problem {
         Self::new("head-too-large", StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
     }
 
+    /// 417: the client expects what is not done here.
+    #[must_use]
+    pub fn unknown_expectation() -> Self {
+        let detail = "the request's Expect is another than 100-continue";
+        Self::new("unknown-expectation", StatusCode::EXPECTATION_FAILED, detail)
+    }
+
     /// 501: the body's coding is none that is understood.
     #[must_use]
     pub fn unknown_coding() -> Self {

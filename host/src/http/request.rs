@@ -28,6 +28,8 @@ pub struct Fields {
     hosts: usize,
     has_coding: bool,
     has_expect: bool,
+    /// Whether something else is expected than to be told to go on.
+    expects_other: bool,
     has_hop_by_hop: bool,
     claims_origin: bool,
     claims_caller: bool,
@@ -52,12 +54,7 @@ impl Fields {
                     fields.content_length = value.to_str().ok().and_then(|text| text.parse().ok());
                 }
                 "hotdock-caller" => fields.claims_caller = true,
-                "expect" if !fields.has_expect => {
-                    fields.has_expect = true;
-                    let value = value.as_bytes();
-                    fields.expects_continue = head.version == Version::HTTP_11
-                        && value.eq_ignore_ascii_case(b"100-continue");
-                }
+                "expect" => fields.expect(head.version, value),
                 name if is_hop_by_hop(name) => {
                     fields.has_hop_by_hop = true;
                     fields.has_coding |= name == "transfer-encoding";
@@ -69,6 +66,26 @@ impl Fields {
             }
         }
         fields
+    }
+
+    /// A line of `Expect`. The library that reads HTTP/1.1 goes by the last one, and by nothing but
+    /// this one expectation alone: who expects it in a list would never be told to go on.
+    fn expect(&mut self, version: Version, value: &HeaderValue) {
+        self.has_expect = true;
+        let is_known = value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+        self.expects_continue = is_known && version == Version::HTTP_11;
+        self.expects_other |= !is_known && !value.is_empty();
+    }
+
+    /// Whether the client may hold its body back, and then may not send it at all.
+    #[must_use]
+    pub fn may_hold_body(&self) -> bool {
+        self.expects_continue || self.expects_other
+    }
+
+    /// RFC 9110 §10.1.1: what is expected is met, or refused.
+    fn check_expectation(&self) -> Result<(), Problem> {
+        if self.expects_other { Err(Problem::unknown_expectation()) } else { Ok(()) }
     }
 }
 
@@ -91,9 +108,11 @@ const X_FORWARDED_PROTO_LENGTH: usize = "x-forwarded-proto".len();
 /// # Errors
 /// As [`prepare`], but for the head's size.
 pub fn check(head: &mut Parts) -> Result<(), Problem> {
+    let fields = Fields::of(head);
     check_coding(&head.headers)?;
+    fields.check_expectation()?;
     check_target(head)?;
-    match told_host(head, &Fields::of(head))? {
+    match told_host(head, &fields)? {
         Some(told) => authority(told.name).map(drop),
         None if head.version >= Version::HTTP_11 => Err(no_host()),
         None => Ok(()),
@@ -106,8 +125,9 @@ pub fn check(head: &mut Parts) -> Result<(), Problem> {
 ///
 /// # Errors
 /// 400 where the request names no host, two, or one that is none (RFC 9112 §3.2), or where its
-/// target is no path; 431 where the head is too large or has too many lines (RFC 6585 §5); 501 where its body is
-/// coded in a way that is not understood (RFC 9112 §6.1).
+/// target is no path; 417 where it expects something else than 100 (RFC 9110 §10.1.1); 431 where the
+/// head is too large or has too many lines (RFC 6585 §5); 501 where its body is coded in a way that is
+/// not understood (RFC 9112 §6.1).
 pub fn prepare(head: &mut Parts, fields: &Fields, client: &Client) -> Result<(), Problem> {
     // HTTP/2 has a bound of its own, and counts otherwise.
     if head.version < Version::HTTP_2 && size(head, fields) > client.common.max_header_bytes {
@@ -116,6 +136,7 @@ pub fn prepare(head: &mut Parts, fields: &Fields, client: &Client) -> Result<(),
     if fields.has_coding {
         check_coding(&head.headers)?;
     }
+    fields.check_expectation()?;
     check_target(head)?;
     let peer = client.peer;
     let told = told_host(head, fields)?;
@@ -229,7 +250,8 @@ fn check_coding(headers: &HeaderMap) -> Result<(), Problem> {
 
 /// Whether the target is something a route can lead to: a path, or `*` where that is asked for
 /// its options; not the authority alone, which is for `CONNECT` (RFC 9112 §3.2). Where an
-/// absolute one has a query and no path, that is `/`.
+/// absolute one has a query and no path, that is `/`; where it has neither, and is asked for its
+/// options, that is `*` (RFC 9112 §3.2.4), as HTTP/2 has it from the beginning (RFC 9113 §8.3.1).
 fn check_target(head: &mut Parts) -> Result<(), Problem> {
     let none = || Problem::bad_request("the request's target is not a path");
     if head.method == Method::CONNECT {
@@ -241,18 +263,38 @@ fn check_target(head: &mut Parts) -> Result<(), Problem> {
     {
         return Err(Problem::bad_request("the request's target has a scheme that is not HTTP's"));
     }
+    let is_options = head.method == Method::OPTIONS;
+    if is_options && head.version < Version::HTTP_2 && has_no_path(&head.uri) {
+        return set_target(head, PathAndQuery::from_static(ASTERISK));
+    }
     let target = head.uri.path_and_query().ok_or_else(none)?.as_str();
-    if target.starts_with('/') || (target == ASTERISK && head.method == Method::OPTIONS) {
+    if target.starts_with('/') || (target == ASTERISK && is_options) {
         return Ok(());
     }
     if !target.starts_with('?') || head.uri.authority().is_none() {
         return Err(none());
     }
     let target = PathAndQuery::try_from(format!("/{target}")).map_err(|_| none())?;
+    set_target(head, target)
+}
+
+fn set_target(head: &mut Parts, target: PathAndQuery) -> Result<(), Problem> {
     let mut uri = std::mem::take(&mut head.uri).into_parts();
     uri.path_and_query = Some(target);
-    head.uri = Uri::from_parts(uri).map_err(|_| none())?;
+    head.uri = Uri::from_parts(uri)
+        .map_err(|error| Problem::bad_request(format!("its target: {error}")))?;
     Ok(())
+}
+
+/// Whether an absolute target of HTTP/1 has neither path nor query. The library puts `/` there,
+/// and nothing but its place in memory tells it from one that was sent: that one begins where the
+/// authority ends, in the bytes that came.
+fn has_no_path(uri: &Uri) -> bool {
+    let (Some(authority), Some(target)) = (uri.authority(), uri.path_and_query()) else {
+        return false;
+    };
+    let sent_at = authority.as_str().as_bytes().as_ptr_range().end;
+    target.as_str() == "/" && target.as_str().as_ptr() != sent_at
 }
 
 fn no_host() -> Problem {
@@ -425,11 +467,61 @@ mod tests {
     }
 
     #[test]
+    fn options_of_a_target_without_a_path_are_the_hosts() {
+        let is_hosts = |uri: &str| {
+            let request = Request::options(uri).header(HOST, "a");
+            is_about_host(&prepared(request).expect("good"))
+        };
+        for target in ["*", "http://a", "http://a:80", "HTTP://a.example"] {
+            assert!(is_hosts(target), "{target}");
+        }
+        for target in ["/", "http://a/", "http://a:80/", "http://a?b", "http://a/?", "http://a/b"] {
+            assert!(!is_hosts(target), "{target}");
+        }
+        // HTTP/2 has them apart: a path that is there was sent.
+        let second = Request::options("http://a").version(Version::HTTP_2);
+        assert!(!is_about_host(&prepared(second).expect("good")));
+    }
+
+    #[test]
+    fn nothing_is_expected_but_to_be_told_to_go_on() {
+        let of = |version, lines: &[&str]| {
+            let request = Request::post("http://a/x").version(version).header(HOST, "a");
+            let request = lines.iter().fold(request, |request, line| request.header(EXPECT, *line));
+            let (head, ()) = request.body(()).expect("a request").into_parts();
+            let fields = Fields::of(&head);
+            (fields.expects_continue, fields.check_expectation().is_err())
+        };
+        let (first, second) = (Version::HTTP_11, Version::HTTP_2);
+        for version in [Version::HTTP_10, first, second] {
+            for met in [&["100-continue"][..], &["100-Continue", "100-continue"], &[]] {
+                let is_told = version == first && !met.is_empty();
+                assert_eq!(of(version, met), (is_told, false), "{version:?}: {met:?}");
+            }
+            assert_eq!(of(version, &[""]), (false, false));
+            for other in [
+                &["foo"][..],
+                &["100-continue, foo"],
+                &["100-continue, 100-continue"],
+                &["100-continue", "foo"],
+                &["foo", "100-continue"],
+            ] {
+                assert!(of(version, other).1, "{version:?}: {other:?}");
+            }
+        }
+    }
+
+    #[test]
     fn cookies_are_one_line_and_codings_are_known() {
         let crumbs = Request::get("/x").header(HOST, "a").header(COOKIE, "a=1").header(COOKIE, "b");
         let head = prepared(crumbs).expect("good");
         let cookies: Vec<_> = head.headers.get_all(COOKIE).iter().collect();
         assert_eq!(cookies, ["a=1; b"]);
+        // Odd ones, too, are only put behind one another (RFC 9113 §8.2.3).
+        let odd = ["a=1;", "", "b = 2", ";c"];
+        let request = Request::get("/x").header(HOST, "a");
+        let odd = odd.iter().fold(request, |request, crumb| request.header(COOKIE, *crumb));
+        assert_eq!(prepared(odd).expect("good").headers[COOKIE], "a=1;; ; b = 2; ;c");
         for (coding, status) in
             [("chunked", 0), ("Chunked", 0), ("gzip, chunked", 501), ("chunked, chunked", 501)]
         {

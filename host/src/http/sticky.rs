@@ -23,6 +23,11 @@ pub fn take(headers: &mut HeaderMap) -> Option<u64> {
     }
 }
 
+/// The value of a pair that is the cookie, however it is spaced.
+fn value_of(pair: &[u8]) -> Option<&[u8]> {
+    pair.trim_ascii().strip_prefix(NAME.as_bytes())?.strip_prefix(b"=")
+}
+
 /// Tells the client its token, until its browser ends.
 pub fn give(headers: &mut HeaderMap, token: u64, uri: &Uri) {
     let secure = if uri.scheme() == Some(&Scheme::HTTPS) { "; Secure" } else { "" };
@@ -68,20 +73,21 @@ fn take_from(mut cookies: OccupiedEntry<'_, HeaderValue>) -> Option<u64> {
     let mut token = None;
     let mut kept = Vec::new();
     for value in cookies.iter() {
-        // What isn't text isn't ours.
-        let Ok(text) = value.to_str() else {
+        // The others stay as they were sent, byte by byte, also where they are no text.
+        let (ours, others): (Vec<&[u8]>, Vec<&[u8]>) =
+            value.as_bytes().split(|byte| *byte == b';').partition(|pair| value_of(pair).is_some());
+        if ours.is_empty() {
             kept.push(value.clone());
             continue;
-        };
-        let mut others = Vec::new();
-        for pair in text.split(';') {
-            match pair.trim().split_once('=') {
-                Some((NAME, value)) => token = u64::from_str_radix(value, 16).ok().or(token),
-                _ => others.push(pair.trim()),
-            }
         }
+        for value in ours.into_iter().filter_map(value_of) {
+            let text = std::str::from_utf8(value).ok();
+            token = text.and_then(|text| u64::from_str_radix(text, 16).ok()).or(token);
+        }
+        let others = others.join(&b';');
+        let others = others.trim_ascii();
         if !others.is_empty() {
-            kept.extend(HeaderValue::try_from(others.join("; ")));
+            kept.push(HeaderValue::from_bytes(others).expect("it was part of a value"));
         }
     }
     let mut kept = kept.into_iter();
@@ -118,6 +124,25 @@ mod tests {
         assert_eq!((token, left), (Some(31), vec!["a=1; b=2".to_owned(), "c=3".to_owned()]));
         let (token, left) = taken(&["my-hotdock-traffic=1", "hotdock-traffic=zz"]);
         assert_eq!((token, left), (None, vec!["my-hotdock-traffic=1".to_owned()]));
+    }
+
+    #[test]
+    fn the_others_stay_as_they_were_sent() {
+        for (sent, left) in [
+            ("a=1;b=2; hotdock-traffic=1f", "a=1;b=2"),
+            ("hotdock-traffic=1f;a=1;; b", "a=1;; b"),
+            ("a=1;  b=2;hotdock-traffic=1f;c", "a=1;  b=2;c"),
+            ("a=1; hotdock-traffic=1f;", "a=1;"),
+        ] {
+            assert_eq!(taken(&[sent]), (Some(31), vec![left.to_owned()]), "{sent}");
+        }
+        assert_eq!(taken(&["hotdock-traffic=1f;"]), (Some(31), vec![]));
+        // Ours is no service's business, whatever comes with it.
+        let mut headers = HeaderMap::new();
+        let sent = HeaderValue::from_bytes(b"a=\xc3\xa9; hotdock-traffic=1f").expect("a value");
+        headers.insert(COOKIE, sent);
+        assert_eq!(take(&mut headers), Some(31));
+        assert_eq!(headers[COOKIE].as_bytes(), b"a=\xc3\xa9");
     }
 
     #[test]

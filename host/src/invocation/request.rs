@@ -22,7 +22,7 @@ use crate::digest::Digest;
 use crate::manifest::Limits;
 use crate::runtime::calls::Lineage;
 use crate::runtime::{
-    AnswerBody, Call, Ended, Given, Occasion, ReplayBody, RequestKeys, Running, Servable,
+    AnswerBody, Call, Ended, Exchange, Given, Occasion, ReplayBody, RequestKeys, Running, Servable,
     announced, has_content, is_answer,
 };
 use crate::service::{Kind, Lease, Permit, ServiceMetrics, Ticket};
@@ -148,6 +148,15 @@ pub(super) async fn has_effects(keys: &RequestKeys) -> bool {
     keys.has_effects()
 }
 
+/// One that wrote and may want to read that. Its client may leave before it is known to be on disk.
+struct Writer(Exchange);
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.0.give_up_reading();
+    }
+}
+
 async fn answer(
     runs: &Arc<Runs<Request>>,
     mut hold: Hold,
@@ -162,7 +171,7 @@ async fn answer(
                     *validated;
                 again = Again::of(&hold, &pending, Some(&running));
                 // Whose guest may want to read what it wrote.
-                writer = pending.is_pending().then(|| running.exchange().clone());
+                writer = pending.is_pending().then(|| Writer(running.exchange().clone()));
                 committed = pending;
                 response = Ok(respond(hold, running, ended, (answer, has_content), bounds).await);
             }
@@ -173,11 +182,11 @@ async fn answer(
             }
         }
         let durable = behind_gate(&mut response, committed, bounds.limits()).await;
-        if let Some(writer) = writer {
+        if let Some(Writer(exchange)) = &writer {
             if matches!(durable, Ok(Ok(()))) {
-                writer.note_durable();
+                exchange.note_durable();
             }
-            writer.note_committed_answer();
+            exchange.note_committed_answer();
         }
         match (durable, again) {
             (Ok(Ok(())), _) => return response,

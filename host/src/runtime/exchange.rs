@@ -250,6 +250,17 @@ impl Exchange {
         readers.into_iter().for_each(Waker::wake);
     }
 
+    /// Whoever waits for that to be known leaves: the guest reads nothing any more.
+    pub(crate) fn give_up_reading(&self) {
+        let mut state = self.lock();
+        if !state.is_committing {
+            return;
+        }
+        state.place = None;
+        drop(state);
+        self.note_committed_answer();
+    }
+
     /// Notes that what it answered with is on disk: nothing of it can be undone.
     pub(crate) fn note_durable(&self) {
         self.lock().answered_writes = false;

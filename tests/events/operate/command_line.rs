@@ -81,17 +81,25 @@ async fn an_operator_sees_and_decides_by_command_line() {
     assert!(shown.contains("rejected: hopeless") && shown.contains("\"test.steps\""), "{shown}");
     let shown = json_lines(&done(&host, &["dead", "show", "consumer/1", "--json"]));
     assert_eq!(shown[0]["event"]["type"], "test.steps");
-    done(&host, &["dead", "retry", "consumer/1"]);
+    let retried = json_lines(&done(&host, &["dead", "retry", "consumer/1", "--json"]));
+    assert_eq!(retried, [json!({"id": "consumer/1", "subscription": "consumer/test.>"})]);
     until(&host, SUBSCRIPTION, "given_up", json!(2)).await;
-    done(&host, &["dead", "drop", "consumer/2"]);
+    let dropped = json_lines(&done(&host, &["dead", "drop", "consumer/2", "--json"]));
+    assert_eq!(dropped, [json!({"id": "consumer/2"})]);
     assert_eq!(done(&host, &["dead", "list"]), "there are no dead letters\n");
     assert_eq!(done(&host, &["dead", "list", "--json"]), "");
 
-    done(&host, &[&["skip", "3"][..], &of].concat());
-    done(&host, &[&["retry", "2"][..], &of].concat());
+    for (what, position) in [("skip", "3"), ("retry", "2")] {
+        let told = done(&host, &[&[what, position, "--json"][..], &of].concat());
+        let position: u64 = position.parse().expect("a number");
+        let expected = json!({"subscription": "consumer/test.>", "position": position});
+        assert_eq!(json_lines(&told), [expected], "{what}");
+    }
     until(&host, SUBSCRIPTION, "parked", json!(0)).await;
     assert_eq!(value(&host, "counts", "n").await, None, "it fails at each first attempt");
-    done(&host, &[&["resume"][..], &of].concat());
+    let resumed = json_lines(&done(&host, &[&["resume", "--json"][..], &of].concat()));
+    assert_eq!(resumed[0]["subscription"], "consumer/test.>", "{resumed:?}");
+    assert!(resumed[0]["was_paused"].is_boolean(), "{resumed:?}");
     eventually("it is delivered at once", async || {
         (value(&host, "counts", "n").await.as_deref() == Some("1")).then_some(())
     })
@@ -147,6 +155,7 @@ async fn exit_codes_tell_scripts_what_was_wrong() {
     for (arguments, code, says) in [
         (vec!["dead", "show", "consumer/9"], 6, "no dead letter consumer/9"),
         (vec!["resume", "-s", "consumer/absent"], 6, "no subscription consumer/absent"),
+        (vec!["drop", "--json", "-s", "consumer/absent"], 6, "no subscription consumer/absent"),
         (vec!["skip", "1", "-s", "consumer/test.>"], 5, "no event waits"),
         (vec!["tail", "--type", "a..b"], 3, "type"),
         (vec!["replay", "--from", "noon", "-s", "consumer/test.>"], 2, "--from"),

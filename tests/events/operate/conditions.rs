@@ -59,6 +59,13 @@ async fn what_has_no_entity_tag_is_changed_by_nobody_who_names_one() {
             for (name, value) in [("if-match", "*"), ("if-none-match", "\"1\"")] {
                 assert_eq!(ask(get, path, name, value).await.status, 200, "{path}: {name}");
             }
+            // It is there (RFC 9110 §13.1.2).
+            for method in [Method::GET, Method::HEAD] {
+                let known = ask(&method, path, "if-none-match", "*").await;
+                let length = known.headers.get("content-length");
+                assert_eq!((known.status.as_u16(), length), (304, None), "{path}: {known:?}");
+                assert!(known.body.is_empty(), "{path}: {known:?}");
+            }
         }
         // What is not there is said first.
         for (name, value) in [("if-match", "\"1\""), ("if-match", "*"), ("if-none-match", "*")] {

@@ -20,6 +20,9 @@ pub(super) struct Retry {
     /// The event's position on the bus, as `hotdock events held` shows it
     #[arg(value_parser = argument::position)]
     position: u64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Count an event that waits as finished; its key goes on
@@ -32,6 +35,9 @@ pub(super) struct Skip {
     /// The event's position on the bus, as `hotdock events held` shows it
     #[arg(value_parser = argument::position)]
     position: u64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// End the pauses of the sources of a subscription whose events failed in a row, or that of
@@ -42,6 +48,9 @@ pub(super) struct Resume {
     remote: Remote,
     #[command(flatten)]
     subscription: Subscription,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Deliver events to a subscription again.
@@ -71,6 +80,9 @@ pub(super) struct Drop {
     remote: Remote,
     #[command(flatten)]
     subscription: Subscription,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl Retry {
@@ -78,6 +90,9 @@ impl Retry {
         self.remote.run(async |host| {
             let body = json!({ "position": self.position });
             post(host, &self.subscription, "/retry", &body).await?;
+            if self.json {
+                return told(&self.subscription, body);
+            }
             said(&format!("{}: {} is delivered again", self.subscription.name(), self.position))
         })
     }
@@ -88,6 +103,9 @@ impl Skip {
         self.remote.run(async |host| {
             let body = json!({ "position": self.position });
             post(host, &self.subscription, "/skip", &body).await?;
+            if self.json {
+                return told(&self.subscription, body);
+            }
             said(&format!("{}: {} counts as finished", self.subscription.name(), self.position))
         })
     }
@@ -97,6 +115,9 @@ impl Resume {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         self.remote.run(async |host| {
             let resumed = post(host, &self.subscription, "/resume", &json!({})).await?;
+            if self.json {
+                return told(&self.subscription, resumed);
+            }
             let what = match resumed["was_paused"].as_bool() {
                 Some(false) => "it was not paused; what waits for another attempt has it now",
                 _ => "it delivers again",
@@ -126,6 +147,9 @@ impl Drop {
         self.remote.run(async |host| {
             let path = self.subscription.path("");
             let dropped = host.send(Method::DELETE, &path, &[], Bytes::new()).await?.body;
+            if self.json {
+                return told(&self.subscription, dropped);
+            }
             let with = match dropped["held"].as_u64() {
                 Some(0) => String::new(),
                 Some(held) => format!(", and with it the {held} it held"),
@@ -144,6 +168,16 @@ async fn post(
 ) -> anyhow::Result<Value> {
     let path = subscription.path(what);
     Ok(host.send_json(Method::POST, &path, &[], body).await?.body)
+}
+
+/// Prints as JSON of which subscription it was, with what else is known of it: what was asked for,
+/// where the host answers nothing but that it is done.
+fn told(subscription: &Subscription, mut what: Value) -> anyhow::Result<ExitCode> {
+    if let Value::Object(fields) = &mut what {
+        fields.insert("subscription".to_owned(), Value::String(subscription.name()));
+    }
+    console::json(&what.to_string())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn said(text: &str) -> anyhow::Result<ExitCode> {

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use clap::Subcommand;
 use http::Method;
 use serde::Deserialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use super::list::print;
 use super::{all, first_line, moment, row};
@@ -71,6 +71,9 @@ struct Retry {
     /// The dead letters
     #[arg(required = true, value_name = "SERVICE/NUMBER", value_parser = letter)]
     letters: Vec<Letter>,
+    /// Print one JSON object a line
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -80,6 +83,9 @@ struct Drop {
     /// The dead letters
     #[arg(required = true, value_name = "SERVICE/NUMBER", value_parser = letter)]
     letters: Vec<Letter>,
+    /// Print one JSON object a line
+    #[arg(long)]
+    json: bool,
 }
 
 /// A dead letter's name.
@@ -183,6 +189,10 @@ impl Retry {
                 let reply =
                     host.send(Method::POST, &letter.path("/retry"), &[], Bytes::new()).await?;
                 let subscription = reply.body["subscription"].as_str().unwrap_or_default();
+                if self.json {
+                    letter.tell(json!({ "subscription": subscription }))?;
+                    continue;
+                }
                 console::print(&format!("{letter}: it is delivered to {subscription} again"))?;
             }
             Ok(ExitCode::SUCCESS)
@@ -195,7 +205,11 @@ impl Drop {
         self.remote.run(async |host: &Host| {
             for letter in &self.letters {
                 host.send(Method::DELETE, &letter.path(""), &[], Bytes::new()).await?;
-                console::print(&format!("{letter}: it is gone"))?;
+                if self.json {
+                    letter.tell(json!({}))?;
+                } else {
+                    console::print(&format!("{letter}: it is gone"))?;
+                }
             }
             Ok(ExitCode::SUCCESS)
         })
@@ -205,6 +219,12 @@ impl Drop {
 impl Letter {
     fn path(&self, rest: &str) -> String {
         format!("/v1/dead-letters/{}/{}{rest}", segment(&self.service), segment(&self.number))
+    }
+
+    /// Prints as JSON which it was, with what else is known of it.
+    fn tell(&self, mut what: Value) -> std::io::Result<()> {
+        what["id"] = Value::String(self.to_string());
+        console::json(&what.to_string())
     }
 }
 

@@ -7,7 +7,8 @@ use super::{Draining, RunningCanary, Serving};
 use crate::deploy::deployments::Deployment;
 use crate::deploy::record::{CanaryRecord, RefusalRecord};
 use crate::deploy::status::{
-    CanaryStatus, CandidateStatus, DrainingStatus, PendingStatus, RefusalStatus, VersionStatus,
+    CanaryStatus, CandidateStatus, DrainingStatus, PendingStatus, RefusalStatus, UploadStatus,
+    VersionStatus,
 };
 use crate::service::{Service, Version};
 
@@ -41,6 +42,12 @@ pub(super) fn candidate_of(
 
 pub(super) fn candidate_of_file(candidates: &[Deployment], file: &str) -> Option<CandidateStatus> {
     candidate_of(candidates, |each| each.file.as_deref() == Some(file))
+}
+
+/// An upload of a service that is not there yet.
+pub(super) fn upload_status(deployment: Deployment) -> UploadStatus {
+    let candidate = candidate_of(std::slice::from_ref(&deployment), Deployment::is_on_its_way);
+    UploadStatus { name: deployment.service.clone(), candidate, deployment }
 }
 
 /// The service that the file is to be, or was refused as.

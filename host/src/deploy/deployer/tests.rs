@@ -253,7 +253,9 @@ async fn a_check_tells_what_a_deployment_would() {
         fs::write(&file, content).expect(name);
         Box::pin(check(&RUNTIME, &compiler, Duration::from_secs(60), &file)).await
     };
-    let description = checked("one", &component("one")).await.expect("it could be deployed");
+    let checked_one = checked("one", &component("one")).await.expect("it could be deployed");
+    let description = checked_one.component;
+    assert_eq!(checked_one.secrets, [""; 0]);
     assert_eq!(
         (description.service.as_str(), description.serves.as_str()),
         ("cart", "wasi:http 0.2")
