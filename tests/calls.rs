@@ -1,6 +1,7 @@
 //! Calls of one service by another: `relay` calls `callee`.
 
 mod failures;
+mod hostile;
 mod once;
 mod swaps;
 mod transaction;

@@ -14,6 +14,7 @@ use crate::runtime::calls::{Asked, CallWithheld, CalleesCell, NotReturned, Wante
 use crate::runtime::exchange::{Departing, Exchange};
 use crate::runtime::functions::Interface;
 use crate::runtime::instance::InstanceState;
+use crate::runtime::output::LogBudget;
 use crate::runtime::values::{self, Invalid};
 
 /// A call came to nothing, and its function's type has no way to say so: ends the caller.
@@ -31,6 +32,7 @@ struct Link {
 struct Begun {
     exchange: Exchange,
     account: Arc<Account>,
+    log: Arc<LogBudget>,
     caller: VersionId,
     manifest: Arc<Manifest>,
     trace: Option<String>,
@@ -91,6 +93,7 @@ impl Link {
         Ok(Begun {
             exchange,
             account: Arc::clone(&state.account),
+            log: Arc::clone(&state.log_budget),
             caller: state.version.clone(),
             manifest: Arc::clone(&state.manifest),
             trace: outside(|| state.trace.clone()),
@@ -99,7 +102,7 @@ impl Link {
     }
 
     async fn end(&self, begun: Begun, results: &mut [Val]) -> wasmtime::Result<()> {
-        let account = Arc::clone(&begun.account);
+        let (account, log) = (Arc::clone(&begun.account), Arc::clone(&begun.log));
         let caller = begun.caller.clone();
         let returned = outside_async(self.call(begun)).await;
         match returned {
@@ -122,12 +125,15 @@ impl Link {
                 );
                 let words = format!("{interface} {function} of {by}: {words}");
                 outside(|| {
-                    let callee = callee.as_ref().map_or("", |callee| callee.as_str());
+                    let callee = callee.as_ref().map(|callee| callee.as_str());
                     let (service, version) = (&caller.service, caller.number);
                     let why = detail.as_ref().unwrap_or(&words);
-                    tracing::warn!(
-                        %service, version, callee, interface, function, "a call failed: {why}"
-                    );
+                    // Its caller may call as often as it likes.
+                    if log.spend(why.len(), &caller) {
+                        tracing::warn!(
+                            %service, version, callee, interface, function, "a call failed: {why}"
+                        );
+                    }
                 });
                 match (values::unavailable(signature, &words), results.first_mut()) {
                     (Some(value), Some(place)) => *place = value,
