@@ -141,7 +141,7 @@ async fn steps(
     let claim = claim(parts, candidate)?;
     failpoint::panic_at("in a deployment");
     let compiled = wanted(parts, candidate, compile::compile(parts, candidate));
-    let compiled = unless_stopped(parts, compiled).await?;
+    let compiled = unless_stopped(parts, unless_replaced(parts, candidate, compiled)).await?;
     failpoint::pass("after compiling");
     let program =
         wanted(parts, candidate, validate::validate(parts, candidate, compiled.component, entry));
@@ -193,6 +193,33 @@ async fn wanted<T>(
         None => Err(unless_called_off(parts, candidate)
             .err()
             .unwrap_or_else(|| Stop::Superseded("it was called off".to_owned()))),
+    }
+}
+
+/// A step that may be given up, as long as the candidate's files are what they were: what they no
+/// longer have, nobody waits for.
+async fn unless_replaced<T>(
+    parts: &Parts,
+    candidate: &Candidate,
+    step: impl Future<Output = Result<T, Stop>>,
+) -> Result<T, Stop> {
+    tokio::select! {
+        biased;
+        done = step => done,
+        () = replaced(parts, candidate) => Err(Stop::Superseded(CHANGED.to_owned())),
+    }
+}
+
+/// Resolves when the candidate's files are others or gone, and not where they are only to be looked
+/// at again; never, where it has none.
+async fn replaced(parts: &Parts, candidate: &Candidate) {
+    let Some(file) = candidate.origin.file() else { return std::future::pending().await };
+    loop {
+        candidate.superseded(parts).await;
+        if parts.is_replaced(file) {
+            return;
+        }
+        tokio::time::sleep(parts.config.quiet).await;
     }
 }
 

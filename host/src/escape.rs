@@ -7,6 +7,8 @@
 
 use std::borrow::Cow;
 use std::fmt::{self, Display, Write};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 /// A text of one line for a terminal or a log: `\n`, `\u{1b}`, `\u{202e}`.
 #[must_use]
@@ -98,8 +100,22 @@ fn is_hidden(c: char) -> bool {
         | '\u{e0000}'..='\u{e0fff}')
 }
 
+/// A path as people are told it, on one line: what of it is no text as `\xe9`.
+pub(crate) fn path(path: &Path) -> String {
+    let mut shown = String::new();
+    for chunk in path.as_os_str().as_bytes().utf8_chunks() {
+        shown.push_str(&line(chunk.valid()));
+        for byte in chunk.invalid() {
+            write!(shown, "\\x{byte:02x}").expect("a string takes everything");
+        }
+    }
+    shown
+}
+
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+
     use super::*;
 
     #[test]
@@ -130,5 +146,13 @@ mod tests {
         assert_eq!(shown, "{\"a\\u009b\\u202e\":  \"b\\udb40\\udc41\\u007f\\ufeff\\n\"}");
         let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
         assert_eq!(read(&shown), read(text));
+    }
+
+    #[test]
+    fn a_path_is_told_on_one_line_whatever_is_in_it() {
+        let shown = |bytes: &[u8]| path(Path::new(OsStr::from_bytes(bytes)));
+        assert_eq!(shown("café/a b.wasm".as_bytes()), "café/a b.wasm");
+        assert_eq!(shown(b"caf\xe9.wasm"), "caf\\xe9.wasm");
+        assert_eq!(shown(b"a\nb\x1b"), "a\\nb\\u{1b}");
     }
 }

@@ -59,6 +59,21 @@ async fn the_compilers_end_with_a_host_that_is_killed_also_those_that_stand_stil
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_file_no_longer_has_is_not_compiled_to_its_end() {
+    let host = Host::builder().settings("compile-timeout = \"10m\"\n").start().await;
+    host.drop_file("hello.wasm", slow_to_compile(FOR_LONG));
+    is_at(&host, "hello.wasm", "compiling").await;
+    host.drop_file("hello.wasm", hello(1));
+    host.until_version("hello", 1).await;
+    assert!(children_of(host.pid()).is_empty(), "nobody waits for the other");
+    host.drop_file("gone.wasm", slow_to_compile(FOR_LONG));
+    is_at(&host, "gone.wasm", "compiling").await;
+    host.remove_file("gone.wasm");
+    eventually("its compiler is gone", async || children_of(host.pid()).is_empty().then_some(()))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_that_took_too_long_is_not_tried_again_at_once() {
     let host = Host::builder().settings("compile-timeout = \"2s\"\n").start().await;
     let slow = slow_to_compile(FOR_LONG);

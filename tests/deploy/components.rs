@@ -1,5 +1,8 @@
 //! The commands that look at components, without a host.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -60,6 +63,60 @@ fn a_file_that_is_not_there_is_told_whatever_it_is_called() {
         let reasons = texts(&checked["reasons"]);
         assert!(reasons.len() == 1 && reasons[0].starts_with("there is no file "), "{checked}");
     }
+}
+
+/// As in a host's folder: it is not taken for none.
+#[test]
+fn a_link_that_leads_nowhere_is_refused_by_every_command() {
+    let files = Files::new();
+    let file = files.put("z.wasm", hello(1));
+    symlink("nope", files.path("z.toml")).expect("a link");
+    symlink("nope", files.path("y.wasm")).expect("a link");
+    for command in ["check", "inspect", "pack", "deploy"] {
+        for (file, wrong) in [(&file, "z.toml"), (&files.path("y.wasm"), "y.wasm")] {
+            let output = hotdock(&[command], &[file]);
+            let said = [&*output.stdout, &*output.stderr].concat();
+            let said = String::from_utf8_lossy(&said).into_owned();
+            assert_eq!(output.status.code(), Some(3), "{command}: {said}");
+            let wrong = files.path(wrong);
+            let why = format!("{} could not be read: it is a link that leads", wrong.display());
+            assert!(said.contains(&why), "{command}: {said}");
+        }
+    }
+}
+
+#[test]
+fn two_files_of_one_name_are_told_apart() {
+    let files = Files::new();
+    std::fs::create_dir(files.path("old")).expect("a folder");
+    let (old, new) = (files.put("old/ok.wasm", "garbage"), files.put("ok.wasm", hello(1)));
+    let output = hotdock(&["diff"], &[&old, &new]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains(&format!("{} is not WebAssembly", old.display())), "{said}");
+}
+
+#[test]
+fn what_cannot_be_taken_apart_is_said_once_and_not_compiled() {
+    let files = Files::new();
+    let whole = hello(1);
+    let file = files.put("hello.wasm", &whole[..whole.len() / 2]);
+    let checked = json(&hotdock(&["check", "--json"], &[&file]));
+    let reasons = texts(&checked["reasons"]);
+    assert_eq!(reasons.len(), 1, "{checked}");
+    assert!(reasons[0].contains("is cut short") && !reasons[0].contains("compile"), "{checked}");
+}
+
+#[test]
+fn a_name_that_is_no_text_is_shown_byte_by_byte() {
+    let files = Files::new();
+    let file = files.0.path().join(OsStr::from_bytes(b"caf\xe9.wasm"));
+    std::fs::write(&file, hello(1)).expect("a file");
+    let output = hotdock(&["check"], &[&file]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("caf\\xe9.wasm: cannot be deployed"), "{said}");
+    assert!(said.contains("`caf\\xe9` cannot name a service"), "{said}");
 }
 
 /// As for a deployment: what a file is called says nothing of what it is.
@@ -270,7 +327,7 @@ fn pack_embeds_the_manifest_and_the_same_input_gives_the_same_bytes() {
     assert_eq!(std::fs::read(&file).expect("the component"), hello(1), "it stays as it is");
     let found = json(&hotdock(&["inspect", "--json"], &[&one]));
     assert_eq!(texts(&found["routes"]), ["/packed"]);
-    assert_eq!(found["manifest"], "one.wasm (hotdock.manifest)");
+    assert_eq!(found["manifest"], format!("{} (hotdock.manifest)", one.display()));
 
     // In place, another in place of the first, and back to the same bytes.
     let other = files.put("other.toml", "[[route]]\npath = \"/other\"\n");

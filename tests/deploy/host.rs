@@ -115,7 +115,7 @@ fn bad_settings_are_refused_by_name() {
         .arg(&config)
         .output()
         .expect("it ends");
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(3));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("hotdock.toml:1:1") && said.contains("`listen`"), "{said}");
     let output = Command::new(env!("CARGO_BIN_EXE_hotdock"))

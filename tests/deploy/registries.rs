@@ -134,6 +134,23 @@ async fn credentials_are_dockers_or_those_that_are_given() {
     assert_eq!(std::fs::read(&output).expect("a component"), hello(1));
 }
 
+#[test]
+fn a_token_that_is_none_is_named_wherever_it_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (empty, output) = (folder.path().join("token"), folder.path().join("x.wasm"));
+    std::fs::write(&empty, "\n").expect("written");
+    let pull = ["pack", "--pull", "oci://127.0.0.1:1/shop/cart:1", "-o", text(&output)];
+    for (variable, value, place) in [
+        ("HOTDOCK_REGISTRY_TOKEN", Path::new(""), "HOTDOCK_REGISTRY_TOKEN: "),
+        ("HOTDOCK_REGISTRY_TOKEN_FILE", &*empty, text(&empty)),
+    ] {
+        let output = hotdock(&pull, &[(variable, value)]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        assert!(said.contains(place) && said.contains("there is nothing here"), "{said}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_there_is_no_component_or_was_changed_is_said_and_not_deployed() {
     let Some(registry) = Registry::start().await else { return };

@@ -77,6 +77,7 @@ fn all_that_is_wrong_with_flags_and_file_is_told_at_once() {
     let up = |arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hotdock"));
         command.arg("up").args(arguments).current_dir(folder.path()).env("HOTDOCK_DRAIN", "soon");
+        command.env("HOTDOCK_DATA", "");
         let output = command.env_remove("HOTDOCK_TOKEN").output().expect("it ends");
         let said = [output.stdout, output.stderr].concat();
         (output.status.code(), String::from_utf8_lossy(&said).into_owned())
@@ -84,7 +85,8 @@ fn all_that_is_wrong_with_flags_and_file_is_told_at_once() {
     let wrong = [
         "--listen=nowhere",
         "--admin=127.0.0.1",
-        "--idempotency-ttl=0s",
+        "--idempotency-ttl",
+        "-1s",
         "--log-format=xml",
         "--log=verbose",
         "--outbound-allow-private=10.0.0.0/8,x,10.0.0.0/99",
@@ -97,7 +99,8 @@ fn all_that_is_wrong_with_flags_and_file_is_told_at_once() {
         "--listen (HOTDOCK_LISTEN): `nowhere` is no address",
         "--admin (HOTDOCK_ADMIN): `127.0.0.1` is no address",
         "--drain (HOTDOCK_DRAIN): `soon` is no duration",
-        "--idempotency-ttl (HOTDOCK_IDEMPOTENCY_TTL): it must be longer than 0s",
+        "--data (HOTDOCK_DATA): it is empty",
+        "--idempotency-ttl (HOTDOCK_IDEMPOTENCY_TTL): `-1s` is no duration",
         "--log-format (HOTDOCK_LOG_FORMAT): `xml` is no form of the log: text or json",
         "--log (HOTDOCK_LOG): `verbose` says nothing of what to log",
         "--outbound-allow-private (HOTDOCK_OUTBOUND_ALLOW_PRIVATE): `x` is neither",
@@ -107,11 +110,23 @@ fn all_that_is_wrong_with_flags_and_file_is_told_at_once() {
     ] {
         assert_eq!(checked.matches(told).count(), 1, "{told}: {checked}");
     }
-    assert_eq!((code, checked.lines().count()), (Some(2), 11), "{checked}");
+    assert_eq!((code, checked.lines().count()), (Some(2), 12), "{checked}");
     assert_eq!(up(&wrong), (code, checked), "a start says the same");
 }
 
-/// All of it, and the same words.
+#[test]
+fn a_line_end_in_what_is_named_begins_no_line() {
+    for arguments in [&["--check", "a\nb"][..], &["a\nb"]] {
+        let (code, said) = up(arguments);
+        assert!(
+            code == Some(3) && said.contains("the plugin folder a\\nb cannot be used"),
+            "{said}"
+        );
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+}
+
+/// All of it, the same words, and the same exit code.
 #[test]
 fn what_a_host_refuses_at_its_start_is_refused_without_one() {
     let file = tempfile::NamedTempFile::new().expect("a file");
@@ -136,8 +151,15 @@ fn what_a_host_refuses_at_its_start_is_refused_without_one() {
     }
     let (link, below, newer, other, broken) =
         (data("link"), format!("{file}/d"), data("newer"), data("other"), data("broken"));
-    let damaged = data("damaged");
+    let (damaged, wrong) = (data("damaged"), data("wrong.toml"));
+    std::fs::write(&wrong, "lisen = 1\n").expect("written");
     for (arguments, reasons) in [
+        (vec!["--token-file", "absent"], vec!["absent (--token-file, ", "cannot be read"]),
+        (vec!["--config", &wrong], vec![":1:1: `lisen` is no setting"]),
+        (vec!["absent"], vec!["the plugin folder absent cannot be used"]),
+        (vec!["--secrets", "absent"], vec!["the folder of secrets absent cannot be used"]),
+        (vec!["--admin", "0.0.0.0:1"], vec!["can be reached from elsewhere: set a token"]),
+        (vec!["--data", "/proc/self"], vec!["/proc/self is the kernel's own"]),
         (vec!["--data", &link], vec!["is a link that cannot be followed"]),
         (vec!["--data", &below], vec!["cannot be made, since", "is no folder"]),
         (vec!["--data", &newer], vec!["host.db has format 99"]),
@@ -164,7 +186,7 @@ fn what_a_host_refuses_at_its_start_is_refused_without_one() {
         let (code, checked) = up(&[vec!["--check"], arguments.clone()].concat());
         assert_eq!(code, Some(3), "{arguments:?}: {checked}");
         let (code, said) = up(&arguments);
-        assert_eq!(code, Some(1), "{arguments:?}: {said}");
+        assert_eq!(code, Some(3), "{arguments:?}: {said}");
         assert_eq!(checked, said, "{arguments:?}");
         for reason in reasons {
             assert!(checked.contains(reason), "{arguments:?}: {checked}");
@@ -215,6 +237,11 @@ async fn a_hangup_has_the_token_read_anew() {
     })
     .await;
     assert_eq!(status("correct-horse-battery").await, 401);
+    host.until_logged("read anew (SIGHUP)").await;
+    let log = host.log();
+    let line = log.lines().find(|line| line.contains("read anew (SIGHUP)")).expect("a line");
+    assert!(line.contains("INFO") && line.contains("the admin token"), "{line}");
+    assert!(!line.contains("certificates"), "{line}");
     // What is no token leaves it as it was.
     std::fs::write(token.path(), "short").expect("written");
     host.signal("HUP");

@@ -205,7 +205,7 @@ fn an_address_that_others_reach_needs_a_token() {
         .current_dir(folder.path())
         .output()
         .expect("it ends");
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(3));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("can be reached from elsewhere: set a token"), "{said}");
 }

@@ -70,6 +70,28 @@ async fn the_admin_listener_takes_events_of_every_type_once() {
     assert_eq!(host.send(get).await.status, 405);
 }
 
+/// A client that holds its body back is not told to send what is not taken.
+#[tokio::test]
+async fn what_a_head_says_is_refused_before_the_body_is_asked_for() {
+    let host = Host::builder().settings("[events]\naccept = [\"a.b\"]\n").start().await;
+    for address in [host.address, host.admin] {
+        for (fields, status) in [
+            ("Content-Type: application/cloudevents+avro", 415),
+            ("Content-Type: application/cloudevents+json\r\nContent-Encoding: gzip", 415),
+            ("Content-Type: application/json", 400),
+        ] {
+            let mut raw = Raw::connect(address).await;
+            raw.send(format!(
+                "POST /events HTTP/1.1\r\nHost: localhost\r\n{fields}\r\nExpect: 100-continue\r\n\
+                 Content-Length: 5\r\n\r\n"
+            ))
+            .await;
+            let head = raw.until("\r\n\r\n").await;
+            assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{fields}: {head}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_public_listener_takes_what_the_operator_opened() {
     let host = Host::builder()

@@ -46,7 +46,20 @@ async fn malformed_requests_get_an_answer_and_leave_the_host_well() {
             "POST /probe/echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue, foo\r\nContent-Length: 5\r\n\r\n".to_owned(),
             "417",
         ),
+        (
+            "an expectation twice, and a body that is held back",
+            "POST /probe/echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n".to_owned(),
+            "417",
+        ),
         ("connect", "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n".to_owned(), "400"),
+        ("pri", "PRI /hello HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), "400"),
+        ("pri of the host", "PRI * HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), "400"),
+        // Of a target with a slash it is taken off; the library reads no other of this kind.
+        (
+            "the host as a whole, with a fragment",
+            "OPTIONS *#f HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(),
+            "400",
+        ),
     ];
     for (what, request, status) in cases {
         let mut raw = Raw::connect(host.address).await;

@@ -97,13 +97,27 @@ fn rows(at: &str, kind: &str) -> Vec<Row> {
             None,
             Some(("cookie", "a=1; b=2")),
         ),
-        // RFC 9113 §8.2.3: they are put behind one another, and nothing else.
+        // RFC 9113 §8.2.3: they are put behind one another; what is empty is none.
         (
             "odd crumbs",
             get("{at}").header("cookie", "a=1;").header("cookie", "").header("cookie", "b = 2"),
             200,
             None,
-            Some(("cookie", "a=1;; ; b = 2")),
+            Some(("cookie", "a=1;; b = 2")),
+        ),
+        (
+            "an empty crumb at the end",
+            get("{at}").header("cookie", "s=1").header("cookie", ""),
+            200,
+            None,
+            Some(("cookie", "s=1")),
+        ),
+        (
+            "the host's own with a blank in it",
+            get("{at}").header("cookie", "a=1; hotdock-traffic =1f"),
+            200,
+            None,
+            Some(("cookie", "a=1")),
         ),
         (
             "crumbs, and the host's own among them",
@@ -140,6 +154,33 @@ fn rows(at: &str, kind: &str) -> Vec<Row> {
             None,
         ),
         ("it expects nothing", get("{at}").header("expect", ""), 200, Some("{at}"), None),
+        ("it expects nothing, twice", get("{at}").header("expect", ","), 200, Some("{at}"), None),
+        ("it expects it in a list", get("{at}").header("expect", "100-continue,"), 417, None, None),
+        (
+            "it expects it twice",
+            get("{at}").header("expect", "100-continue, 100-continue"),
+            417,
+            None,
+            None,
+        ),
+        (
+            "it expects it in two lines",
+            get("{at}").header("expect", "100-continue").header("expect", "100-continue"),
+            417,
+            None,
+            None,
+        ),
+        (
+            "a length that is said twice",
+            Asked::new("POST", at)
+                .header("content-length", "5")
+                .header("content-length", "5")
+                .body("hello"),
+            200,
+            None,
+            Some(("content-length", "5")),
+        ),
+        ("what begins HTTP/2 as a method", Asked::new("PRI", at), 400, None, None),
         ("it expects something else", get("{at}").header("expect", "foo"), 417, None, None),
         (
             "it expects something besides",
@@ -392,7 +433,10 @@ async fn one_key_by_both_versions_of_http_is_one_order() {
     let second = crumbs.http2(host.address).await.expect("it can be said");
     let third = order("/%6Frder").header("cookie", "a=1; b=2").http1(host.address).await;
     assert_eq!(first.answer().status, 200, "{first:?}");
-    for again in [second, third] {
+    let empty = order("/order").header("cookie", "a=1; b=2").header("cookie", "");
+    let fourth = empty.http1(host.address).await;
+    let fifth = empty.http2(host.address).await.expect("it can be said");
+    for again in [second, third, fourth, fifth] {
         assert_eq!(again.answer().header("idempotency-replayed"), "true", "{again:?}");
         assert_eq!(again.answer().body, first.answer().body);
     }

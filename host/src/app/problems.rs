@@ -11,14 +11,18 @@ use rustix::io::Errno;
 use super::OF_THE_BUS;
 use crate::bus::Bus;
 use crate::config::{Config, TOKEN_VARIABLE};
+use crate::escape;
 use crate::events::webhook::{KeyError, WebhookTarget};
 use crate::{deploy, machine};
 
 /// What a host has in its data folder, of which one at least is there from its first start on.
 const OWN: [&str; 6] = ["lock", "host.db", "bus.db", "stores", "components", "compiled"];
 
-/// The file systems of `/proc` and `/sys`, and of the kernel's own folders below that, by their
-/// numbers (statfs(2)).
+/// Where the kernel shows what it has. What is mounted below may be of any file system: the control
+/// groups of version 1 are in one that is in memory.
+const OF_THE_KERNEL: [&str; 3] = ["/proc", "/sys", "/dev/pts"];
+
+/// The file systems of these, wherever they are mounted, by their numbers (statfs(2)).
 const KERNELS: [u32; 6] = [0x9fa0, 0x6265_6572, 0x0027_e0eb, 0x6367_7270, 0x6462_6720, 0x7472_6163];
 
 /// What a new file system has at its top.
@@ -81,7 +85,7 @@ fn of_folders(config: &Config) -> Vec<Problem> {
     if data.exists() && same(folder, data) {
         let words = format!(
             "the data folder cannot be the plugin folder, {}: name another with --data",
-            folder.display()
+            escape::path(folder)
         );
         found.push(of(&["data", "folder"], words));
     } else {
@@ -97,17 +101,18 @@ fn is_folder(path: &Path, what: &str, way_out: &str) -> Option<String> {
         Ok(_) => "is no folder".to_owned(),
         Err(error) => format!("cannot be used: {error}"),
     };
-    Some(format!("{what} {} {wrong}; {way_out}", path.display()))
+    Some(format!("{what} {} {wrong}; {way_out}", escape::path(path)))
 }
 
 /// Why this cannot become, or be, a host's data folder. One that others have files in is not taken
 /// from them.
 pub(super) fn of_data(data: &Path) -> Option<String> {
-    let name = data.display();
+    let name = escape::path(data);
     match std::fs::metadata(data) {
         Ok(metadata) if !metadata.is_dir() => {
             return Some(format!("the data folder {name} is no folder: name another with --data"));
         }
+        Ok(_) if is_the_kernels(data) => return Some(of_the_kernels(data, data)),
         Ok(_) => {}
         Err(_) if std::fs::symlink_metadata(data).is_err() => return of_place(data),
         Err(error) => {
@@ -130,7 +135,7 @@ pub(super) fn of_data(data: &Path) -> Option<String> {
     }
     OWN.iter().map(|name| data.join(name)).filter(|path| path.exists()).find_map(|path| {
         let error = access(&path, Access::READ_OK | Access::WRITE_OK).err()?;
-        Some(denied(&path.display().to_string(), &path, error))
+        Some(denied(&escape::path(&path), &path, error))
     })
 }
 
@@ -141,26 +146,37 @@ fn of_place(data: &Path) -> Option<String> {
         false => folder,
     });
     let parent = above.into_iter().find(|folder| folder.exists())?;
-    let name = data.display();
+    let name = escape::path(data);
     if !parent.is_dir() {
-        let parent = parent.display();
+        let parent = escape::path(parent);
         return Some(format!(
             "the data folder {name} cannot be made, since {parent} is no folder: name another with --data"
         ));
     }
-    let what = format!("the data folder {name} cannot be made: {}", parent.display());
     if is_the_kernels(parent) {
-        return Some(format!("{what} is the kernel's own: name another with --data"));
+        return Some(of_the_kernels(data, parent));
     }
     let error = access(parent, Access::WRITE_OK | Access::EXEC_OK).err()?;
+    let what = format!("the data folder {name} cannot be made: {}", escape::path(parent));
     Some(denied(&what, parent, error))
 }
 
 /// Whether a folder shows what the kernel has, and takes nobody's: to root it seems one that can be
-/// written to.
+/// written to. A link's is judged by where it leads.
 fn is_the_kernels(folder: &Path) -> bool {
-    statfs(folder)
-        .is_ok_and(|found| KERNELS.iter().any(|kind| i128::from(*kind) == i128::from(found.f_type)))
+    let place = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    OF_THE_KERNEL.iter().any(|kernels| place.starts_with(kernels))
+        || statfs(folder).is_ok_and(|found| {
+            KERNELS.iter().any(|kind| i128::from(*kind) == i128::from(found.f_type))
+        })
+}
+
+/// Says that a data folder would be the kernel's, or below what is.
+fn of_the_kernels(data: &Path, kernels: &Path) -> String {
+    let (data, kernels) = (escape::path(data), escape::path(kernels));
+    format!(
+        "the data folder {data} cannot be made: {kernels} is the kernel's own: name another with --data"
+    )
 }
 
 fn denied(what: &str, path: &Path, error: Errno) -> String {
@@ -206,6 +222,35 @@ mod tests {
         assert!(is_the_kernels(Path::new("/proc")) && !is_the_kernels(Path::new("/tmp")));
         let refused = of_data(Path::new("/proc/nothing/x")).expect("it cannot be made");
         assert!(refused.contains("cannot be made: /proc is the kernel's own"), "{refused}");
+        let refused = of_data(Path::new("/proc/self")).expect("it is no data folder");
+        let expected = "the data folder /proc/self cannot be made: /proc/self is the kernel's own";
+        assert!(refused.starts_with(expected), "{refused}");
+    }
+
+    #[test]
+    fn what_the_kernel_shows_is_known_by_its_place_and_through_links() {
+        let folder = tempfile::tempdir().expect("a folder");
+        assert!(!is_the_kernels(folder.path()));
+        for (name, place) in [("proc", "/proc"), ("sys", "/sys"), ("pts", "/dev/pts")] {
+            let place = Path::new(place);
+            if !place.is_dir() {
+                continue;
+            }
+            assert!(is_the_kernels(place), "{place:?}");
+            let link = folder.path().join(name);
+            std::os::unix::fs::symlink(place, &link).expect("a link");
+            let refused = of_data(&link.join("nothing")).expect("it cannot be made");
+            assert!(refused.contains("is the kernel's own"), "{refused}");
+        }
+        // Of any file system: in containers it is in memory.
+        let groups = Path::new("/sys/fs/cgroup");
+        assert!(!groups.is_dir() || is_the_kernels(groups));
+    }
+
+    #[test]
+    fn a_folder_is_told_on_one_line() {
+        let missing = is_folder(Path::new("a\nb"), "the plugin folder", "make it").expect("none");
+        assert!(missing.starts_with("the plugin folder a\\nb cannot be used: "), "{missing}");
     }
 
     #[test]

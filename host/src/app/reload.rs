@@ -2,11 +2,15 @@
 //! webhooks.
 //! Everything else is one value that does not change, and it is said what of it would.
 
-use std::sync::{Mutex, PoisonError};
+use std::env;
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
 
 use super::endpoints::Endpoints;
 use crate::admin::access::Access;
 use crate::config::Config;
+use crate::digest::Digest;
 use crate::events::{Events, Webhooks};
 use crate::outbound::Outbound;
 
@@ -18,6 +22,7 @@ pub struct Reload {
     endpoints: Endpoints,
     /// What holds, but for what waits for a restart.
     config: Mutex<Config>,
+    certificates: Certificates,
 }
 
 /// What came of it.
@@ -25,6 +30,8 @@ pub struct Reload {
 pub struct Reloaded {
     /// What holds from now on.
     pub taken: Vec<String>,
+    /// What is there no more.
+    pub removed: Vec<String>,
     /// What was changed and holds after a restart.
     pub waits: Vec<&'static str>,
 }
@@ -37,7 +44,8 @@ impl Reload {
         endpoints: Endpoints,
         config: Config,
     ) -> Self {
-        Self { access, outbound, events, endpoints, config: Mutex::new(config) }
+        let certificates = Certificates::of_the_start(digest_of_certificates);
+        Self { access, outbound, events, endpoints, config: Mutex::new(config), certificates }
     }
 
     /// Takes over what can be. Reads files, and waits for them. Settings without a token take none
@@ -56,10 +64,13 @@ impl Reload {
             old.token.clone_from(&new.token);
             reloaded.taken.push("the admin token".to_owned());
         }
+        // In any case: some may not have been there to be read.
         self.outbound.forget_certificates();
-        reloaded.taken.push("certificates".to_owned());
+        if self.certificates.are_others(digest_of_certificates()) {
+            reloaded.taken.push("certificates".to_owned());
+        }
         if let Some(webhooks) = webhooks {
-            reloaded.taken.extend(self.take_webhooks(webhooks, before.as_deref()));
+            self.take_webhooks(webhooks, before.as_deref(), &mut reloaded);
         }
         Ok(reloaded)
     }
@@ -69,17 +80,66 @@ impl Reload {
         self.events.reconcile().await;
     }
 
-    /// Returns those that are new, gone or changed.
-    fn take_webhooks(&self, webhooks: Webhooks, before: Option<&Webhooks>) -> Vec<String> {
+    /// Notes those that are new or changed, and those that are gone.
+    fn take_webhooks(
+        &self,
+        webhooks: Webhooks,
+        before: Option<&Webhooks>,
+        reloaded: &mut Reloaded,
+    ) {
+        let names = webhooks.names();
         let changed = match before {
             Some(before) => webhooks.changed_since(before),
-            None => webhooks.names(),
+            None => names.clone(),
         };
         if !changed.is_empty() {
             self.events.set_webhooks(webhooks);
         }
-        changed.into_iter().map(|name| format!("webhook {name}")).collect()
+        for name in changed {
+            let is_there = names.contains(&name);
+            let list = if is_there { &mut reloaded.taken } else { &mut reloaded.removed };
+            list.push(format!("webhook {name}"));
+        }
     }
+}
+
+/// What tells whether the certificates that are trusted are others than before.
+struct Certificates {
+    at_start: Arc<OnceLock<Digest>>,
+    /// Since the settings were read anew.
+    since: Mutex<Option<Digest>>,
+}
+
+impl Certificates {
+    /// As they are now, by `digest`: read beside the start, which doesn't wait for hundreds of them.
+    fn of_the_start(digest: fn() -> Digest) -> Self {
+        let at_start = Arc::new(OnceLock::new());
+        let reads = Arc::clone(&at_start);
+        let reading = move || _ = reads.get_or_init(digest);
+        // Without a thread they count from the first time on.
+        _ = thread::Builder::new().name("certificates".to_owned()).spawn(reading);
+        Self { at_start, since: Mutex::default() }
+    }
+
+    /// Whether these are others than when they were looked at before.
+    fn are_others(&self, now: Digest) -> bool {
+        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = since.replace(now).unwrap_or_else(|| *self.at_start.get_or_init(|| now));
+        before != now
+    }
+}
+
+/// Of the certificates that the operating system, or `SSL_CERT_FILE` and `SSL_CERT_DIR`, name; who
+/// uses them says which cannot be read.
+fn digest_of_certificates() -> Digest {
+    // What a pipe has it has once, for who uses them.
+    let named = env::var_os("SSL_CERT_FILE");
+    if named.is_some_and(|file| !Path::new(&file).is_file()) {
+        return Digest::of(b"");
+    }
+    let found = rustls_native_certs::load_native_certs().certs;
+    let parts: Vec<&[u8]> = found.iter().map(|certificate| certificate.as_ref()).collect();
+    Digest::of_parts(&parts)
 }
 
 /// The settings that differ, but for those that are taken over.
@@ -113,8 +173,6 @@ fn differing(old: &Config, new: &Config) -> Vec<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::bus::{Bus, BusOptions};
     use crate::config::{FileConfig, OutboundConfig, Overrides};
@@ -129,7 +187,7 @@ mod tests {
         Config::resolve(Overrides { token, ..Overrides::default() }, file)
     }
 
-    fn reload(config: &Config, data: &std::path::Path) -> Reload {
+    fn reload(config: &Config, data: &Path) -> Reload {
         let outbound = Outbound::new(OutboundConfig::default());
         let endpoints = Endpoints::new(data, &outbound, &StoreOptions::default());
         let bus = Bus::open(&data.join("bus.db"), BusOptions::default()).expect("a bus");
@@ -144,11 +202,11 @@ mod tests {
         let reload = reload(&config("correct-horse-battery", ""), folder.path());
         let new = config("another-horse-battery", "log = \"debug\"\n[http]\nmax-headers = 7\n");
         let reloaded = reload.take(&new).expect("taken");
-        assert_eq!(reloaded.taken, ["the admin token", "certificates"]);
+        assert_eq!(reloaded.taken, ["the admin token"]);
         assert_eq!(reloaded.waits, ["log", "[http]"]);
-        assert_eq!(reload.take(&new).expect("taken").taken, ["certificates"]);
+        assert_eq!(reload.take(&new).expect("taken").taken, [""; 0]);
         let without = Config { token: None, ..new };
-        assert_eq!(reload.take(&without).expect("taken").taken, ["certificates"]);
+        assert_eq!(reload.take(&without).expect("taken").taken, [""; 0]);
         let another = config("correct-horse-battery", "");
         assert_eq!(reload.take(&another).expect("taken").taken[0], "the admin token");
     }
@@ -159,8 +217,7 @@ mod tests {
         let keys = folder.path().join("keys");
         let token = "correct-horse-battery";
         let reload = reload(&config(token, ""), folder.path());
-        let taken =
-            |file: &str| reload.take(&config(token, file)).map(|all| all.taken[1..].to_vec());
+        let taken = |file: &str| reload.take(&config(token, file)).map(|all| all.taken);
         assert_eq!(taken(WEBHOOK).expect("taken"), ["webhook crm"]);
         assert_eq!(taken(WEBHOOK).expect("taken"), [""; 0]);
         let signed = format!("{WEBHOOK}secret-file = \"{}\"\n", keys.display());
@@ -170,7 +227,17 @@ mod tests {
         assert_eq!(taken(&signed).expect("taken"), [""; 0]);
         std::fs::write(&keys, "another that is long enough").expect("written");
         assert_eq!(taken(&signed).expect("taken"), ["webhook crm"]);
-        assert_eq!(taken("").expect("taken"), ["webhook crm"]);
-        assert_eq!(taken("").expect("taken"), [""; 0]);
+        let reloaded = reload.take(&config(token, "")).expect("taken");
+        assert_eq!((reloaded.taken, reloaded.removed), (vec![], vec!["webhook crm".to_owned()]));
+        let reloaded = reload.take(&config(token, "")).expect("taken");
+        assert_eq!((reloaded.taken, reloaded.removed), (vec![], vec![]));
+    }
+
+    #[test]
+    fn certificates_are_told_where_they_are_others() {
+        let certificates = Certificates::of_the_start(|| Digest::of(b"a"));
+        let others = |bytes: &[u8]| certificates.are_others(Digest::of(bytes));
+        assert!(!others(b"a") && !others(b"a"));
+        assert!(others(b"b") && !others(b"b"));
     }
 }

@@ -1,5 +1,7 @@
 //! `hotdock bench-invoke`
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -11,6 +13,7 @@ use super::console;
 use crate::bench::{Asked, Compiled, Report, Row, count, stages};
 use crate::config::{LogFormat, OutboundConfig};
 use crate::deploy::{Compiler, DeployConfig};
+use crate::escape;
 use crate::outbound::Outbound;
 use crate::runtime::{Processor, Runtime, RuntimeOptions};
 use crate::telemetry::{self, Logs};
@@ -18,6 +21,9 @@ use crate::telemetry::{self, Logs};
 /// Instances that there may be while instructions are counted: valgrind has too few
 /// addresses for a host's thousand.
 const FEW_INSTANCES: u32 = 4;
+
+/// A body is in memory all the while.
+const MAX_BODY_BYTES: u64 = 256 << 20;
 
 /// The stages before which a line is left free.
 const GROUPS: [&str; 3] = ["instantiate", "transaction-begin", "whole-reused"];
@@ -126,13 +132,24 @@ impl BenchInvoke {
             bail!("--path {target}: a path begins with `/`");
         }
         let body = match &self.body {
-            Some(path) => std::fs::read(path).with_context(|| path.display().to_string())?,
+            Some(path) => read_body(path).with_context(|| escape::path(path))?,
             None => Vec::new(),
         };
         let default = if self.body.is_some() { Method::POST } else { Method::GET };
         let method = self.method.clone().unwrap_or(default);
         Ok(Asked { method, target, body: Bytes::from(body) })
     }
+}
+
+/// A request's body, also by a pipe.
+fn read_body(path: &Path) -> io::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    let read = File::open(path)?.take(MAX_BODY_BYTES + 1).read_to_end(&mut body)?;
+    if read as u64 > MAX_BODY_BYTES {
+        let words = format!("it has more than {MAX_BODY_BYTES} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, words));
+    }
+    Ok(body)
 }
 
 fn runtime(options: RuntimeOptions) -> anyhow::Result<Runtime> {

@@ -10,6 +10,7 @@ use super::inspect::{description, lines};
 use super::{console, exit};
 use crate::config::OutboundConfig;
 use crate::deploy::{Checked, DeployConfig};
+use crate::escape;
 use crate::outbound::Outbound;
 use crate::runtime::Runtime;
 
@@ -58,7 +59,8 @@ impl Check {
 }
 
 fn json(file: &Path, checked: &Result<Checked, Vec<String>>) -> String {
-    let file = file.display().to_string();
+    // As a program can open it, where JSON can have it.
+    let file = file.to_str().map_or_else(|| escape::path(file), str::to_owned);
     match checked {
         Ok(Checked { component, secrets }) => serde_json::json!({
             "file": file, "deployable": true, "component": component, "secrets": secrets,
@@ -69,7 +71,7 @@ fn json(file: &Path, checked: &Result<Checked, Vec<String>>) -> String {
 }
 
 fn text(path: &Path, checked: &Result<Checked, Vec<String>>) -> Vec<String> {
-    let file = path.display();
+    let file = escape::path(path);
     let (said, more) = match checked {
         Ok(Checked { component, secrets }) => {
             ("can be deployed", lines(&[description(component), needed(secrets)].concat()))

@@ -15,10 +15,11 @@ use serde_json::Value;
 use super::argument::{self, Place};
 use super::elapsed::Elapsed;
 use super::registry::{self, Registry};
-use super::remote::{Host, Remote, segment, value};
+use super::remote::{Host, Refused, Remote, segment, value};
 use super::{console, exit};
 use crate::deploy::Pair;
 use crate::digest::Digest;
+use crate::escape;
 use crate::manifest::{ManifestText, parse_steps};
 use crate::name::ServiceName;
 use crate::oci::{Pulled, Reference};
@@ -88,9 +89,8 @@ impl Deploy {
             }
             Ok((_, manifest)) => manifest.service,
             Err(reasons) => {
-                // The reasons call it by the last of that.
                 let given = match &self.component {
-                    Place::File(file) => file.display().to_string(),
+                    Place::File(file) => escape::path(file),
                     Place::Registry(reference) => reference.to_string(),
                 };
                 console::refused(&format!("{given} cannot be deployed"), &reasons);
@@ -105,7 +105,8 @@ impl Deploy {
         ];
         let query = self.query(reference.as_ref());
         let path = format!("/v1/services/{}?{query}", segment(service.as_str()));
-        let reply = host.send(Method::PUT, &path, &headers, body).await?;
+        let reply = host.send(Method::PUT, &path, &headers, body).await;
+        let reply = reply.map_err(|error| told_more(error, &service))?;
         let id = reply.body["id"].as_str().context("the host named no deployment")?;
         if self.no_wait {
             if self.json {
@@ -195,6 +196,17 @@ impl Deploy {
             elapsed.show()?;
             tokio::time::sleep(wait).await;
         }
+    }
+}
+
+/// Where another deployment is in the way, the host names what programs ask for; people have a
+/// command.
+fn told_more(error: anyhow::Error, service: &ServiceName) -> anyhow::Error {
+    let more = format!("`hotdock deployments {service}` says how that goes");
+    match error.downcast::<Refused>() {
+        Ok(refused) if refused.is_in_the_way() => refused.with(&more).into(),
+        Ok(refused) => refused.into(),
+        Err(error) => error,
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) struct Inspect {
 
 impl Inspect {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let file = self.file.display();
+        let file = escape::path(&self.file);
         let found = match crate::deploy::inspect(&self.file) {
             Ok(found) => found,
             Err(reasons) => {
@@ -34,7 +34,7 @@ impl Inspect {
         if self.json {
             console::json(&serde_json::to_string(&found)?)?;
         } else {
-            console::lines(&[vec![file.to_string()], text(&found)].concat())?;
+            console::lines(&[vec![file], text(&found)].concat())?;
         }
         Ok(ExitCode::SUCCESS)
     }

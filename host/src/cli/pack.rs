@@ -11,6 +11,7 @@ use super::{argument, console, exit};
 use crate::component::Interfaces;
 use crate::deploy::Pair;
 use crate::digest::Digest;
+use crate::escape;
 use crate::oci::{self, Reference};
 
 /// Embed a component's manifest in it, so that the one file is all there is to deploy.
@@ -57,11 +58,11 @@ impl Pack {
         };
         let in_place = self.file.as_ref().filter(|_| self.push.is_none());
         if let Some(output) = self.output.as_ref().or(in_place) {
+            let shown = escape::path(output);
             let written = write(output, &packed);
-            written.map_err(|error| {
-                exit::Unusable(format!("{} cannot be written: {error}", output.display()))
-            })?;
-            console::print(&format!("{}  {}", Digest::of(&packed), output.display()))?;
+            written
+                .map_err(|error| exit::Unusable(format!("{shown} cannot be written: {error}")))?;
+            console::print(&format!("{}  {shown}", Digest::of(&packed)))?;
         }
         if let Some(reference) = &self.push {
             let interfaces = Interfaces::read(packed.as_slice())?;
@@ -126,7 +127,7 @@ fn write(output: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
     if !folder.is_dir() {
-        let words = format!("there is no folder {}", folder.display());
+        let words = format!("there is no folder {}", escape::path(folder));
         return Err(std::io::Error::new(std::io::ErrorKind::NotFound, words));
     }
     let file = tempfile::Builder::new()
@@ -134,7 +135,10 @@ fn write(output: &Path, bytes: &[u8]) -> std::io::Result<()> {
         .permissions(permissions(output))
         .tempfile_in(folder);
     // Its errors name the file beside, which nobody gave.
-    let mut file = file.map_err(|error| std::io::Error::from(error.kind()))?;
+    let mut file = file.map_err(|error| {
+        let words = format!("no file can be made in {}: {}", escape::path(folder), error.kind());
+        std::io::Error::new(error.kind(), words)
+    })?;
     file.as_file_mut().write_all(bytes)?;
     file.persist(output).map_err(|unkept| unkept.error)?;
     Ok(())
@@ -193,6 +197,12 @@ mod tests {
         let there = folder.path().join("nowhere");
         let refused = write(&there.join("x.wasm"), b"new").expect_err("refused").to_string();
         assert_eq!(refused, format!("there is no folder {}", there.display()));
+    }
+
+    #[test]
+    fn a_folder_in_which_no_file_can_be_made_is_named() {
+        let refused = write(Path::new("/proc/x"), b"new").expect_err("refused").to_string();
+        assert!(refused.starts_with("no file can be made in /proc: "), "{refused}");
     }
 
     #[test]

@@ -21,14 +21,9 @@ pub(super) struct Registry {
 impl Registry {
     pub(super) fn access(&self, reference: &Reference) -> anyhow::Result<Access> {
         let file = self.registry_token_file.as_deref();
-        let credentials = Credentials::find(reference, file).map_err(|reason| {
-            let said = format!("{reference}: {reason}");
-            // What is wrong is a file's, or what Docker keeps.
-            match file {
-                Some(_) => anyhow::Error::from(exit::Unusable(said)),
-                None => anyhow::Error::msg(said),
-            }
-        })?;
+        // What is wrong is a file's, the variable's, or what Docker keeps.
+        let credentials = Credentials::find(reference, file)
+            .map_err(|reason| exit::Unusable(format!("{reference}: {reason}")))?;
         Ok(Access { credentials, plain_http: self.plain_http })
     }
 

@@ -26,6 +26,10 @@ use crate::machine;
 
 /// How the public listener's answer begins where no service has the path.
 const OF_SERVICES: &str = "no service answers /";
+/// What names the file with the token.
+const TOKEN_NAMED_BY: &str = "--token-file or HOTDOCK_TOKEN_FILE";
+/// What the host says where one deployment is in another's way.
+const ON_ITS_WAY: &str = "is on its way";
 /// How long a host lets the name of who asks be.
 const MAX_WHO_BYTES: usize = 254;
 /// Besides what isn't ASCII; and `%`, so that the name can be had back.
@@ -89,7 +93,8 @@ impl Remote {
 
     /// The token, if there is one.
     fn token(&self) -> anyhow::Result<Option<Token>> {
-        Token::find(self.token_file.as_deref()).map_err(|error| exit::of_token(&error))
+        let token = Token::find(self.token_file.as_deref(), TOKEN_NAMED_BY);
+        token.map_err(|error| exit::of_token(&error))
     }
 }
 
@@ -198,6 +203,17 @@ impl Refused {
         self.status == StatusCode::SERVICE_UNAVAILABLE
     }
 
+    /// Whether a deployment of the service is on its way.
+    pub(super) fn is_in_the_way(&self) -> bool {
+        self.status == StatusCode::CONFLICT && self.detail.contains(ON_ITS_WAY)
+    }
+
+    /// With more behind what the host says.
+    pub(super) fn with(mut self, more: &str) -> Self {
+        self.detail = format!("{}; {more}", self.detail);
+        self
+    }
+
     /// Whether there is nothing of what was asked for.
     pub(super) fn is_not_found(&self) -> bool {
         self.status == StatusCode::NOT_FOUND
@@ -286,11 +302,30 @@ mod tests {
         let empty = tempfile::NamedTempFile::new().expect("a file");
         for (file, code) in [
             (PathBuf::from("/nonexistent/token"), exit::REFUSED),
+            (PathBuf::from("/dev/zero"), exit::REFUSED),
             (empty.path().to_owned(), exit::DENIED),
         ] {
             let remote = Remote { admin: String::new(), token_file: Some(file) };
-            assert_eq!(exit::of(&remote.token().expect_err("no token")), Some(code));
+            let error = remote.token().expect_err("no token");
+            assert_eq!(exit::of(&error), Some(code));
+            let said = error.to_string();
+            assert!(said.contains(" (--token-file or HOTDOCK_TOKEN_FILE): "), "{said}");
         }
+    }
+
+    #[test]
+    fn what_is_said_of_a_deployment_in_the_way_goes_on() {
+        let refused = |status: StatusCode, detail: &str| Refused {
+            status,
+            detail: detail.to_owned(),
+            reasons: Vec::new(),
+        };
+        let busy = "a deployment of cart is on its way; see /v1/deployments";
+        let busy = refused(StatusCode::CONFLICT, busy);
+        assert!(busy.is_in_the_way());
+        let said = busy.with("more").to_string();
+        assert_eq!(said, "a deployment of cart is on its way; see /v1/deployments; more");
+        assert!(!refused(StatusCode::CONFLICT, "it is at revision 3").is_in_the_way());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `hotdock up`
 
-use std::convert::Infallible;
-use std::ffi::OsStr;
+mod given;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,14 +10,14 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::ValueEnum as _;
-use clap::builder::{PossibleValue, TypedValueParser};
+use clap::ValueHint;
 use rustix::fs::Mode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use self::given::{FOLDER, Folders, Formats, Given, Paths, Text, WrongFlags};
 use super::{console, exit, signals};
 use crate::app::{self, App, Reload, Reloaded, SHUTDOWN_GRACE};
 use crate::config::{
@@ -25,18 +25,14 @@ use crate::config::{
     TokenError, check_log_filter, parse_duration, parse_time, socket_address,
 };
 use crate::deploy::{Notice, StatusReader};
-use crate::processors;
 use crate::telemetry::{self, Logs};
+use crate::{escape, processors};
 
 /// What is read where no settings file is named.
 const SETTINGS_FILE: &str = "hotdock.toml";
 
 /// How often a long compile is mentioned again.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(3);
-
-/// A flag's value, or what is wrong with it, which is told with all else that is wrong: clap would
-/// end at the first.
-type Given<T> = Result<T, String>;
 
 /// Serve the components in a folder; drop newer ones there to deploy them.
 ///
@@ -48,31 +44,65 @@ type Given<T> = Result<T, String>;
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Up {
     /// Folder with NAME.wasm and NAME.toml [default: plugins]
-    #[arg(env = "HOTDOCK_FOLDER")]
-    folder: Option<PathBuf>,
+    #[arg(env = "HOTDOCK_FOLDER", value_parser = Folders, value_hint = ValueHint::DirPath)]
+    folder: Option<Given<PathBuf>>,
     /// Address for requests, as 127.0.0.1:8080, localhost:8080, or :8080 for all [default:
     /// 127.0.0.1:8080]
-    #[arg(long, env = "HOTDOCK_LISTEN", value_name = "ADDRESS", value_parser = given(address))]
+    #[arg(
+        long,
+        env = "HOTDOCK_LISTEN",
+        value_name = "ADDRESS",
+        allow_hyphen_values = true,
+        value_parser = Text(address)
+    )]
     listen: Option<Given<SocketAddr>>,
     /// Address for operators: /healthz, /readyz, /metrics, /v1/… [default: 127.0.0.1:8081]
-    #[arg(long, env = "HOTDOCK_ADMIN", value_name = "ADDRESS", value_parser = given(address))]
+    #[arg(
+        long,
+        env = "HOTDOCK_ADMIN",
+        value_name = "ADDRESS",
+        allow_hyphen_values = true,
+        value_parser = Text(address)
+    )]
     admin: Option<Given<SocketAddr>>,
     /// File with the token that operators have to show; HOTDOCK_TOKEN may have the token itself.
     /// Without one the admin address has to be a loopback address
-    #[arg(long, env = "HOTDOCK_TOKEN_FILE", value_name = "FILE")]
-    token_file: Option<PathBuf>,
+    #[arg(
+        long,
+        env = "HOTDOCK_TOKEN_FILE",
+        value_name = "FILE",
+        allow_hyphen_values = true,
+        value_parser = Paths,
+        value_hint = ValueHint::FilePath
+    )]
+    token_file: Option<Given<PathBuf>>,
     /// Folder for state, versions and compiled code; one host at a time [default: .hotdock]
-    #[arg(long, env = "HOTDOCK_DATA", value_name = "FOLDER")]
-    data: Option<PathBuf>,
+    #[arg(
+        long,
+        env = "HOTDOCK_DATA",
+        value_name = "FOLDER",
+        allow_hyphen_values = true,
+        value_parser = Paths,
+        value_hint = ValueHint::DirPath
+    )]
+    data: Option<Given<PathBuf>>,
     /// Folder of secrets: FOLDER/<service>/<NAME> [default: none]
-    #[arg(long, env = "HOTDOCK_SECRETS", value_name = "FOLDER")]
-    secrets: Option<PathBuf>,
+    #[arg(
+        long,
+        env = "HOTDOCK_SECRETS",
+        value_name = "FOLDER",
+        allow_hyphen_values = true,
+        value_parser = Paths,
+        value_hint = ValueHint::DirPath
+    )]
+    secrets: Option<Given<PathBuf>>,
     /// How long requests under way may go on when the host stops [default: 30s]
     #[arg(
         long,
         env = "HOTDOCK_DRAIN",
         value_name = "DURATION",
-        value_parser = given(parse_duration)
+        allow_hyphen_values = true,
+        value_parser = Text(parse_duration)
     )]
     drain: Option<Given<Duration>>,
     /// How long an answer is kept under its Idempotency-Key [default: 24h]
@@ -80,14 +110,27 @@ pub(super) struct Up {
         long,
         env = "HOTDOCK_IDEMPOTENCY_TTL",
         value_name = "DURATION",
-        value_parser = given(parse_time)
+        allow_hyphen_values = true,
+        value_parser = Text(parse_time)
     )]
     idempotency_ttl: Option<Given<Duration>>,
     /// How to write the log [default: text]
-    #[arg(long, env = "HOTDOCK_LOG_FORMAT", value_name = "FORMAT", value_parser = Formats)]
+    #[arg(
+        long,
+        env = "HOTDOCK_LOG_FORMAT",
+        value_name = "FORMAT",
+        allow_hyphen_values = true,
+        value_parser = Formats
+    )]
     log_format: Option<Given<LogFormat>>,
     /// What to log: error, warn, info, debug, trace, or filters as TARGET=LEVEL [default: info]
-    #[arg(long, env = "HOTDOCK_LOG", value_name = "FILTER", value_parser = given(log))]
+    #[arg(
+        long,
+        env = "HOTDOCK_LOG",
+        value_name = "FILTER",
+        allow_hyphen_values = true,
+        value_parser = Text(log)
+    )]
     log: Option<Given<String>>,
     /// Networks outside the public internet that services may send requests to, where their
     /// manifests name the origin, too; comma-separated, as 10.0.0.0/8 [default: none]
@@ -96,12 +139,20 @@ pub(super) struct Up {
         env = "HOTDOCK_OUTBOUND_ALLOW_PRIVATE",
         value_name = "NETWORKS",
         value_delimiter = ',',
-        value_parser = given(network)
+        allow_hyphen_values = true,
+        value_parser = Text(network)
     )]
     outbound_allow_private: Option<Vec<Given<Network>>>,
     /// Settings file [default: hotdock.toml, if it exists]
-    #[arg(long, env = "HOTDOCK_CONFIG", value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[arg(
+        long,
+        env = "HOTDOCK_CONFIG",
+        value_name = "FILE",
+        allow_hyphen_values = true,
+        value_parser = Paths,
+        value_hint = ValueHint::FilePath
+    )]
+    config: Option<Given<PathBuf>>,
     /// Say whether the settings are good, and end
     #[arg(long)]
     check: bool,
@@ -109,6 +160,9 @@ pub(super) struct Up {
 
 /// The setting that a file is asked for the token by.
 const TOKEN_FILE: &str = "token-file";
+
+/// What names the file with it.
+const TOKEN_NAMED_BY: &str = "--token-file, HOTDOCK_TOKEN_FILE or `token-file` of the settings";
 
 /// The flag that names networks.
 const NETWORKS: &str = "outbound-allow-private";
@@ -137,14 +191,7 @@ enum Kind {
 
 impl Up {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let config = match self.resolve() {
-            Ok(config) => config,
-            Err(error) if self.check => {
-                console::error(&error);
-                return Ok(ExitCode::from(exit::of(&error).unwrap_or(exit::REFUSED)));
-            }
-            Err(error) => return Err(error),
-        };
+        let config = self.resolve()?;
         if self.check {
             console::print("the settings are good")?;
             return Ok(ExitCode::SUCCESS);
@@ -167,9 +214,11 @@ impl Up {
         let result = tokio.block_on(self.serve(config, logs, for_people, stop));
         // What still runs then is not waited for: its time is over.
         tokio.shutdown_background();
-        if result.is_err() && !telemetry::flush() {
+        if let Err(error) = &result
+            && !telemetry::flush()
+        {
             // To say why would be to wait for whoever doesn't read it.
-            std::process::exit(exit::FAILED.into());
+            std::process::exit(exit::of(error).unwrap_or(exit::FAILED).into());
         }
         result.map(|()| ExitCode::SUCCESS)
     }
@@ -189,29 +238,24 @@ impl Up {
         }
         match config {
             Some(config) if found.is_empty() => Ok(config),
-            _ => Err(kind.error(found.join("\n"))),
+            _ => {
+                // A line is one of them: what they name may have line ends of its own.
+                let lines: Vec<_> = found.iter().map(|words| escape::line(words)).collect();
+                Err(kind.error(lines.join("\n")))
+            }
         }
     }
 
     /// What is set, and what is wrong with it.
     fn read(self) -> Read {
-        let file = match &self.config {
-            Some(path) => FileConfig::read(path, true),
-            None => FileConfig::read(Path::new(SETTINGS_FILE), false),
-        };
-        let mut found = Vec::from_iter(file.as_ref().err().map(ToString::to_string));
-        let (file, mut wrong) = match file {
-            Ok(file) => (Some(file), Vec::new()),
-            Err(ConfigError::Invalid { rest, wrong, .. }) => (rest.map(|rest| *rest), wrong),
-            Err(ConfigError::Read { .. }) => (None, Vec::new()),
-        };
-        // The environment wins over the file, and the flag over both.
-        let in_environment = self.token_file.is_none() && Token::is_in_environment();
-        let in_file = file.as_ref().and_then(FileConfig::token_file).filter(|_| !in_environment);
-        let token = Token::find_in_file(self.token_file.as_deref().or(in_file));
-        found.extend(token.as_ref().err().map(ToString::to_string));
-        let no_token = matches!(token, Err(TokenError::Invalid { .. }));
         let mut flags = WrongFlags::default();
+        let (file, mut found, mut wrong) = self.read_file(&mut flags);
+        let token = self.token(file.as_ref(), &mut flags);
+        if let Err(error) = &token {
+            found.push(error.to_string());
+            wrong.push(TOKEN_FILE.to_owned());
+        }
+        let no_token = matches!(token, Err(TokenError::Invalid { .. }));
         let overrides = self.overrides(token.unwrap_or_default(), &mut flags);
         let kind = match (flags.keys.is_empty(), no_token) {
             (false, _) => Kind::Usage,
@@ -224,6 +268,45 @@ impl Up {
         Read { config, found, wrong, kind }
     }
 
+    /// What the settings file says, unless it cannot be read; what is wrong with it, and the
+    /// settings that are.
+    fn read_file(&self, flags: &mut WrongFlags) -> (Option<FileConfig>, Vec<String>, Vec<String>) {
+        let read = match self.config.clone() {
+            None => FileConfig::read(Path::new(SETTINGS_FILE), false),
+            Some(given) => match flags.unless("config", Some(given)) {
+                Some(path) => FileConfig::read(&path, true),
+                // As if it said nothing: all else is told with it.
+                None => Ok(FileConfig::default()),
+            },
+        };
+        let words = read.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        let found = words.lines().map(str::to_owned).collect();
+        match read {
+            Ok(file) => (Some(file), found, Vec::new()),
+            Err(ConfigError::Invalid { rest, wrong, .. }) => (rest.map(|rest| *rest), found, wrong),
+            Err(ConfigError::Read { .. }) => (None, found, Vec::new()),
+        }
+    }
+
+    /// The token: the environment wins over the file, and the flag over both.
+    fn token(
+        &self,
+        file: Option<&FileConfig>,
+        flags: &mut WrongFlags,
+    ) -> Result<Option<Token>, TokenError> {
+        let given = match self.token_file.clone() {
+            Some(given) => match flags.unless(TOKEN_FILE, Some(given)) {
+                Some(path) => Some(path),
+                // Nor is another's taken for it.
+                None => return Ok(None),
+            },
+            None => None,
+        };
+        let in_environment = given.is_none() && Token::is_in_environment();
+        let in_file = file.and_then(FileConfig::token_file).filter(|_| !in_environment);
+        Token::find(given.as_deref().or(in_file), TOKEN_NAMED_BY)
+    }
+
     /// What the flags and the environment say; of those that are wrong, `wrong` takes note.
     fn overrides(self, token: Option<Token>, wrong: &mut WrongFlags) -> Overrides {
         let networks = self.outbound_allow_private.map(|networks| {
@@ -232,11 +315,11 @@ impl Up {
         });
         Overrides {
             token,
-            folder: self.folder,
+            folder: wrong.unless(FOLDER, self.folder),
             listen: wrong.unless("listen", self.listen),
             admin: wrong.unless("admin", self.admin),
-            data: self.data,
-            secrets: self.secrets,
+            data: wrong.unless("data", self.data),
+            secrets: wrong.unless("secrets", self.secrets),
             drain: wrong.unless("drain", self.drain),
             log_format: wrong.unless("log-format", self.log_format),
             log: wrong.unless("log", self.log),
@@ -255,7 +338,8 @@ impl Up {
         let hangups = signal(SignalKind::hangup()).context("signals")?;
         let folder = config.folder.clone();
         let token = config.token.clone();
-        let mut app = App::start(config, logs).await?;
+        let started = App::start(config.clone(), logs).await;
+        let mut app = started.map_err(|error| of_start(error, &config))?;
         tokio::spawn(self.reload_at(hangups, app.reload(), token));
         if for_people {
             // Whoever reads it may go; the host stays.
@@ -272,7 +356,7 @@ impl Up {
     fn keep_file(&mut self) {
         let file = Path::new(SETTINGS_FILE);
         if self.config.is_none() && file.exists() {
-            self.config = Some(file.to_owned());
+            self.config = Some(Ok(file.to_owned()));
         }
     }
 
@@ -323,18 +407,7 @@ impl Up {
                 reloaded
             });
             match taken {
-                // They are read anew in any case.
-                Ok(Reloaded { taken, waits }) if waits.is_empty() && taken == ["certificates"] => {
-                    tracing::info!("read anew (SIGHUP); nothing changed");
-                }
-                Ok(Reloaded { taken, waits }) if waits.is_empty() => {
-                    tracing::warn!(taken = taken.join(", "), "read anew (SIGHUP)");
-                }
-                Ok(Reloaded { taken, waits }) => tracing::warn!(
-                    taken = taken.join(", "),
-                    restart_for = waits.join(", "),
-                    "read anew (SIGHUP); the rest that was changed holds after a restart"
-                ),
+                Ok(reloaded) => log_reload(&reloaded),
                 Err(reason) => {
                     tracing::error!(reason, "the settings stay as they were (SIGHUP)");
                 }
@@ -343,67 +416,39 @@ impl Up {
     }
 }
 
+/// Says what came of settings that were read anew; a warning where it isn't all that was wanted.
+fn log_reload(Reloaded { taken, removed, waits }: &Reloaded) {
+    let list = |names: &[String]| (!names.is_empty()).then(|| names.join(", "));
+    let (taken, removed) = (list(taken), list(removed));
+    if !waits.is_empty() {
+        tracing::warn!(
+            taken,
+            removed,
+            restart_for = waits.join(", "),
+            "read anew (SIGHUP); the rest that was changed holds after a restart"
+        );
+    } else if taken.is_none() && removed.is_none() {
+        tracing::info!("read anew (SIGHUP); nothing changed");
+    } else {
+        tracing::info!(taken, removed, "read anew (SIGHUP)");
+    }
+}
+
+/// Why a host does not start. What `--check` says of its files, too, scripts are told the same of.
+fn of_start(error: anyhow::Error, config: &Config) -> anyhow::Error {
+    match app::problems_of_files(config).is_empty() {
+        true => error,
+        false => exit::Unusable(format!("{error:#}")).into(),
+    }
+}
+
 impl Kind {
     fn error(self, words: String) -> anyhow::Error {
         match self {
             Self::Usage => exit::WrongUsage(words).into(),
             Self::NoToken => exit::NoToken(words).into(),
-            Self::Settings => anyhow::Error::msg(words),
+            Self::Settings => exit::Unusable(words).into(),
         }
-    }
-}
-
-/// The flags whose values are wrong.
-#[derive(Debug, Default)]
-struct WrongFlags {
-    /// Their names; an [`app::Problem`] calls its settings so, too.
-    keys: Vec<&'static str>,
-    /// What is wrong with each.
-    words: Vec<String>,
-}
-
-impl WrongFlags {
-    /// What a flag says, unless that is wrong.
-    fn unless<T>(&mut self, flag: &'static str, given: Option<Given<T>>) -> Option<T> {
-        let wrong = match given? {
-            Ok(value) => return Some(value),
-            Err(wrong) => wrong,
-        };
-        let variable = flag.to_uppercase().replace('-', "_");
-        self.keys.push(flag);
-        self.words.push(format!("--{flag} (HOTDOCK_{variable}): {wrong}"));
-        None
-    }
-}
-
-/// Reads a flag's value; one that is wrong is told with all else.
-fn given<T: 'static>(
-    read: impl Fn(&str) -> Given<T> + Clone + Send + Sync + 'static,
-) -> impl Fn(&str) -> Result<Given<T>, Infallible> + Clone + Send + Sync + 'static {
-    move |text: &str| Ok(read(text))
-}
-
-/// The forms of the log, which help and completions list; another is told with all else.
-#[derive(Clone, Copy, Debug)]
-struct Formats;
-
-impl TypedValueParser for Formats {
-    type Value = Given<LogFormat>;
-
-    fn parse_ref(
-        &self,
-        _: &clap::Command,
-        _: Option<&clap::Arg>,
-        value: &OsStr,
-    ) -> Result<Self::Value, clap::Error> {
-        let text = value.to_string_lossy();
-        let wrong = |_| format!("`{text}` is no form of the log: text or json is expected");
-        Ok(LogFormat::from_str(&text, false).map_err(wrong))
-    }
-
-    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
-        let all = LogFormat::value_variants().iter();
-        Some(Box::new(all.filter_map(LogFormat::to_possible_value)))
     }
 }
 
@@ -416,7 +461,7 @@ async fn serve(
     if for_people {
         console::print(&format!(
             "hotdock serves {} on http://{}",
-            folder.display(),
+            escape::path(folder),
             app.address()
         ))?;
         console::print(&format!("        and operators on http://{}", app.admin_address()))?;
@@ -479,5 +524,56 @@ async fn tell(mut notices: Receiver<Notice>, status: StatusReader) {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt as _;
+
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        up: Up,
+    }
+
+    fn read(arguments: &[&str], last: &[u8]) -> Read {
+        let arguments = [&["up", "--config", "/dev/null"][..], arguments].concat();
+        let arguments = arguments.into_iter().map(OsString::from);
+        let arguments = arguments.chain([OsString::from_vec(last.to_vec())]);
+        Line::try_parse_from(arguments).expect("what is wrong is told with all else").up.read()
+    }
+
+    #[test]
+    fn values_that_no_flag_can_have_are_told_with_all_else() {
+        let wrong = ["--drain", "-1s", "--data", "", "--secrets", "--check", "--listen", "--admin"];
+        let read = read(&[&wrong[..], &["", "--log"]].concat(), b"\xe9");
+        assert_eq!(read.kind, Kind::Usage);
+        let expected = [
+            "FOLDER (HOTDOCK_FOLDER): it is empty",
+            "--listen (HOTDOCK_LISTEN): a value is missing: `--admin` is another flag",
+            "--data (HOTDOCK_DATA): it is empty",
+            "--secrets (HOTDOCK_SECRETS): a path is missing: `--check` begins as a flag does",
+            "--drain (HOTDOCK_DRAIN): `-1s` is no duration such as",
+            "--log (HOTDOCK_LOG): `\\xe9` is no UTF-8 text",
+        ];
+        assert_eq!(read.found.len(), expected.len(), "{:?}", read.found);
+        for expected in expected {
+            let told = read.found.iter().any(|words| words.starts_with(expected));
+            assert!(told, "{expected} in {:?}", read.found);
+        }
+    }
+
+    #[test]
+    fn a_path_that_is_no_text_is_one() {
+        let read = read(&["--data"], b"caf\xe9");
+        assert_eq!(read.found, [""; 0]);
+        let data = read.config.expect("settings").data;
+        assert_eq!(data.into_os_string().into_vec(), b"caf\xe9");
     }
 }

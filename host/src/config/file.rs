@@ -17,7 +17,7 @@ use super::value::{COUNT, HEAD, address, duration, in_memory, networks, number, 
 use super::webhook::{self, FileWebhook};
 use super::{HttpLimits, LogFormat, Network};
 use crate::config::ForwardedHeader;
-use crate::files;
+use crate::{escape, files};
 
 pub(super) use self::problems::Contradiction;
 
@@ -121,7 +121,7 @@ pub(super) struct FileHttp {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// It could not be read.
-    #[error("{}: {error}", .path.display())]
+    #[error("{}: {error}", escape::path(.path))]
     Read {
         /// The file.
         path: PathBuf,
@@ -157,7 +157,7 @@ impl FileConfig {
             }
             Err(error) => return Err(ConfigError::Read { path: path.to_owned(), error }),
         };
-        Self::parse(&path.display().to_string(), &text)
+        Self::parse(&escape::path(path), &text)
     }
 
     /// What cannot hold together.

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::str::FromStr;
 
-use crate::files;
+use crate::{escape, files};
 
 /// The environment variable that may have it.
 pub const TOKEN_VARIABLE: &str = "HOTDOCK_TOKEN";
@@ -21,9 +21,15 @@ const MAX_FILE_BYTES: u64 = 64 << 10;
 pub struct Token(String);
 
 /// Why a text is no token.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("a token has {MIN_BYTES} to {MAX_BYTES} visible ASCII characters and no spaces")]
-pub struct InvalidToken;
+#[derive(Debug, PartialEq, Eq)]
+pub enum InvalidToken {
+    /// There is no text.
+    Empty,
+    /// It has others than visible ASCII characters.
+    Characters,
+    /// It has too few of them, or too many.
+    Length(usize),
+}
 
 /// Why there is no token where one is to be.
 #[derive(Debug, thiserror::Error)]
@@ -47,42 +53,20 @@ pub enum TokenError {
 }
 
 impl Token {
-    /// The token in the file, else that in the environment, if there is one. The file may be
-    /// a pipe.
+    /// The token in the file, else that in the environment, if there is one. `named_by` is what
+    /// may have named the file; one that is a pipe is not waited for.
     ///
     /// # Errors
     /// When the file cannot be read, or what is found is no token.
-    pub fn find(file: Option<&Path>) -> Result<Option<Self>, TokenError> {
-        Self::find_by(file, |path| std::fs::read_to_string(path))
-    }
-
-    /// The same for who reads it anew later: it is a file, and a pipe is not waited for.
-    ///
-    /// # Errors
-    /// As [`Token::find`].
-    pub fn find_in_file(file: Option<&Path>) -> Result<Option<Self>, TokenError> {
-        Self::find_by(file, |path| files::read_text(path, MAX_FILE_BYTES))
-    }
-
-    /// Whether the environment has one, or what is meant as one.
-    #[must_use]
-    pub fn is_in_environment() -> bool {
-        std::env::var_os(TOKEN_VARIABLE).is_some()
-    }
-
-    fn find_by(
-        file: Option<&Path>,
-        read: impl Fn(&Path) -> io::Result<String>,
-    ) -> Result<Option<Self>, TokenError> {
+    pub fn find(file: Option<&Path>, named_by: &str) -> Result<Option<Self>, TokenError> {
         let (place, text) = match file {
             Some(path) => {
-                let place =
-                    format!("{} (--token-file, or `token-file` of the settings)", path.display());
-                match read(path) {
+                let place = format!("{} ({named_by})", escape::path(path));
+                match files::read_text(path, MAX_FILE_BYTES) {
                     Ok(text) => (place, text),
                     // A file that is no text has no token, though it can be read.
                     Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                        return Err(TokenError::Invalid { place, error: InvalidToken });
+                        return Err(TokenError::Invalid { place, error: InvalidToken::Characters });
                     }
                     Err(error) => return Err(TokenError::Unread { place, error }),
                 }
@@ -95,6 +79,12 @@ impl Token {
         };
         let token: Result<Self, InvalidToken> = text.trim_end_matches(['\n', '\r']).parse();
         token.map(Some).map_err(|error| TokenError::Invalid { place, error })
+    }
+
+    /// Whether the environment has one, or what is meant as one.
+    #[must_use]
+    pub fn is_in_environment() -> bool {
+        std::env::var_os(TOKEN_VARIABLE).is_some()
     }
 
     /// The text itself.
@@ -115,10 +105,31 @@ impl FromStr for Token {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
-        let fits = (MIN_BYTES..=MAX_BYTES).contains(&text.len());
-        if visible && fits { Ok(Self(text.to_owned())) } else { Err(InvalidToken) }
+        match text.len() {
+            0 => Err(InvalidToken::Empty),
+            _ if !visible => Err(InvalidToken::Characters),
+            MIN_BYTES..=MAX_BYTES => Ok(Self(text.to_owned())),
+            length => Err(InvalidToken::Length(length)),
+        }
     }
 }
+
+impl fmt::Display for InvalidToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let wrong = match self {
+            Self::Empty => "there is nothing here".to_owned(),
+            Self::Characters => "others are in this".to_owned(),
+            Self::Length(length) => format!("this has {length}"),
+        };
+        write!(
+            f,
+            "a token has {MIN_BYTES} to {MAX_BYTES} visible ASCII characters and no spaces, and \
+             {wrong}; `openssl rand -hex 32` makes a good one"
+        )
+    }
+}
+
+impl std::error::Error for InvalidToken {}
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -134,18 +145,38 @@ mod tests {
     fn a_token_is_read_without_its_line_end_and_never_shown() {
         let file = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(file.path(), "correct-horse-battery\n").expect("written");
-        let token = Token::find(Some(file.path())).expect("read").expect("a token");
+        let find = |path: &Path| Token::find(Some(path), "--token-file");
+        let token = find(file.path()).expect("read").expect("a token");
         assert_eq!(token.reveal(), b"correct-horse-battery");
         assert!(!format!("{token:?}").contains("horse"));
-        for wrong in ["", "too short\n", "has spaces in its middle"] {
+        for (wrong, why) in [
+            ("", "there is nothing here"),
+            ("short\n", "this has 5;"),
+            (&*"x".repeat(5_000), "this has 5000;"),
+            ("has spaces in its middle", "others are in this"),
+        ] {
             std::fs::write(file.path(), wrong).expect("written");
-            let error = Token::find(Some(file.path())).expect_err(wrong).to_string();
-            assert!(error.contains("16 to 4096 visible"), "{error}");
+            let error = find(file.path()).expect_err(why).to_string();
+            assert!(error.contains(" (--token-file): a token has 16 to 4096 visible"), "{error}");
+            assert!(error.contains(why), "{error}");
         }
         std::fs::write(file.path(), [0xff; 20]).expect("written");
-        let error = Token::find(Some(file.path())).expect_err("no text");
+        let error = find(file.path()).expect_err("no text");
         assert!(matches!(error, TokenError::Invalid { .. }), "{error}");
-        let error = Token::find(Some(Path::new("/nonexistent/token"))).expect_err("no file");
+        let error = find(Path::new("/nonexistent/token")).expect_err("no file");
         assert!(matches!(error, TokenError::Unread { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_token_is_in_a_file_and_neither_waited_for_nor_read_without_end() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pipe = folder.path().join("pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).expect("a pipe");
+        for (path, why) in
+            [(pipe.as_path(), "it is a pipe, no file"), (Path::new("/dev/zero"), "it is no file")]
+        {
+            let error = Token::find(Some(path), "--token-file").expect_err(why).to_string();
+            assert!(error.ends_with(why), "{error}");
+        }
     }
 }

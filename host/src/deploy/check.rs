@@ -10,7 +10,6 @@ use super::compile::run_child;
 use super::description::Description;
 use super::inspect::uncalled;
 use super::pair::Pair;
-use super::preamble;
 use super::validate::{migrations, unserved};
 use crate::digest::Digest;
 use crate::invocation::probe;
@@ -39,12 +38,12 @@ pub async fn check(
     compile_timeout: Duration,
     file: &Path,
 ) -> Result<Checked, Vec<String>> {
-    let shown = file.display();
-    if matches!(file.try_exists(), Ok(false)) {
-        return Err(vec![format!("there is no file {shown}")]);
+    let Pair { component, manifest, is_broken, .. } =
+        Pair::read(file, None).map_err(|reason| vec![reason])?;
+    if is_broken {
+        // The compiler would say the same once more.
+        return Err(manifest.err().unwrap_or_default());
     }
-    let Pair { component, manifest, .. } = Pair::read(file, None).map_err(|reason| vec![reason])?;
-    preamble::check(&component).map_err(|error| vec![format!("{shown} {error}")])?;
     // Compiled also when the manifest is refused, so that all reasons are told.
     let loaded = load(runtime, compiler, compile_timeout, &component).await;
     let linked = loaded

@@ -61,11 +61,11 @@ struct Version {
 
 impl Version {
     fn read(file: &Path) -> Result<Self, Vec<String>> {
-        let Pair { component, manifest, .. } =
+        let Pair { name, component, manifest, .. } =
             Pair::read(file, None).map_err(|reason| vec![reason])?;
         let (_, manifest) = manifest?;
         let interfaces = Interfaces::read(component.as_slice())
-            .map_err(|error| vec![format!("{}: {error}", file.display())])?;
+            .map_err(|error| vec![format!("{name}: {error}")])?;
         let (exports, imports) = (interfaces.exports(), interfaces.imports());
         let description = Description::of(&component, &manifest, exports, imports);
         Ok(Self { interfaces, manifest, description })

@@ -19,8 +19,8 @@ pub struct Inspection {
     /// What it is.
     #[serde(flatten)]
     pub description: Description,
-    /// Where its manifest is: `cart.toml`, or `cart.wasm (hotdock.manifest)`; none
-    /// where it is the default.
+    /// Where its manifest is, by the path that was given: `in/cart.toml`, or `in/cart.wasm
+    /// (hotdock.manifest)`; none where it is the default.
     pub manifest: Option<String>,
     /// What its manifest asks for.
     pub capabilities: Asked,
@@ -49,10 +49,10 @@ pub struct Asked {
 /// # Errors
 /// Every reason why it cannot be looked at.
 pub fn inspect(file: &Path) -> Result<Inspection, Vec<String>> {
-    let Pair { component, manifest, .. } = Pair::read(file, None).map_err(|reason| vec![reason])?;
+    let Pair { name, component, manifest, .. } =
+        Pair::read(file, None).map_err(|reason| vec![reason])?;
     let (text, manifest) = manifest?;
-    let shown = file.display();
-    let cannot = |error: &dyn std::fmt::Display| vec![format!("{shown}: {error}")];
+    let cannot = |error: &dyn std::fmt::Display| vec![format!("{name}: {error}")];
     let interfaces = Interfaces::read(component.as_slice()).map_err(|error| cannot(&error))?;
     let sizes = Sizes::of(&component).map_err(|error| cannot(&error))?;
     let (exports, imports) = (interfaces.exports(), interfaces.imports());

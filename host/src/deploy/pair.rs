@@ -1,15 +1,24 @@
 //! A component and its manifest: what the bytes of the two say before anything is
 //! compiled, whether they are a component at all, and what the manifest is.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
+use tokio_util::sync::CancellationToken;
+
+use super::config::LOOKED_AT_BYTES;
+use super::opened::Opened;
 use super::plugin_file::{Part, Stem};
-use super::preamble;
+use super::preamble::{self, NotAComponent};
 use crate::component::MAX_COMPONENT_BYTES;
-use crate::manifest::{MAX_TEXT_BYTES, Manifest, ManifestText, embedded, service_name};
+use crate::manifest::{
+    EmbeddedError, MAX_TEXT_BYTES, Manifest, ManifestText, embedded, service_name,
+};
 use crate::name::ServiceName;
+use crate::{escape, files};
 
 /// A file's bytes, or how large it is where that is too much.
 pub(super) type Content = Result<Vec<u8>, u64>;
@@ -17,9 +26,11 @@ pub(super) type Content = Result<Vec<u8>, u64>;
 /// A component from a file or a registry, with the manifest that counts for it.
 #[derive(Debug)]
 pub struct Pair {
-    /// What the component is called where something is wrong with it: as its file is, or its
-    /// reference.
+    /// What the component is called where something is wrong with it: its file as it was given,
+    /// or its reference.
     pub(super) name: String,
+    /// Whether its bytes cannot be taken apart, as `manifest` says: nobody has to look further.
+    pub(super) is_broken: bool,
     /// The component.
     pub component: Vec<u8>,
     /// The text of a manifest that is not embedded.
@@ -35,8 +46,8 @@ impl Pair {
     /// # Errors
     /// When a file cannot be read, or the component is too large.
     pub fn read(file: &Path, manifest: Option<&Path>) -> Result<Self, String> {
-        let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-        Self::read_as(stem, file, manifest)
+        let stem = file.file_stem().map(|stem| escape::path(Path::new(stem)));
+        Self::read_as(&stem.unwrap_or_default(), file, manifest)
     }
 
     /// The same, known as `stem`.
@@ -45,25 +56,26 @@ impl Pair {
     /// As [`Pair::read`].
     pub fn read_as(stem: &str, file: &Path, manifest: Option<&Path>) -> Result<Self, String> {
         if file.extension().is_some_and(|extension| extension == "toml") {
-            let component = file.with_extension("wasm");
-            let (file, component) = (file.display(), component.display());
+            let (file, component) =
+                (escape::path(file), escape::path(&file.with_extension("wasm")));
             return Err(format!("{file} is a manifest; name its component, {component}"));
         }
-        let component = read_at_most(file, MAX_COMPONENT_BYTES);
-        let component = component.map_err(|error| unreadable(file, &error))?;
-        let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
-        let name = name.unwrap_or_else(|| file.display().to_string());
-        let component = component.map_err(|size| too_large(&name, size))?;
-        let beside = match manifest {
-            Some(path) => path.to_owned(),
-            None => file.with_extension("toml"),
+        let name = escape::path(file);
+        let component = match read_component(file)? {
+            Ok(component) => component,
+            Err(error) => return Ok(Self::broken(name, error)),
         };
-        let beside = match read_at_most(&beside, MAX_TEXT_BYTES as u64) {
-            Ok(content) => Some((beside.display().to_string(), content)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound && manifest.is_none() => None,
-            Err(error) => return Err(unreadable(&beside, &error)),
+        let beside = match manifest {
+            Some(path) => Some(read_manifest(path)?.ok_or_else(|| absent(path))?),
+            None => read_manifest(&file.with_extension("toml"))?,
         };
         Self::of((stem, name), component, beside)
+    }
+
+    /// What is known by its first bytes to be no component; the rest of it was not read.
+    fn broken(name: String, error: NotAComponent) -> Self {
+        let manifest = Err(vec![format!("{name} {error}")]);
+        Self { name, is_broken: true, component: Vec::new(), beside: None, manifest }
     }
 
     /// Of a component from elsewhere, called `name`, that is known as `stem`, with `manifest` if
@@ -76,11 +88,7 @@ impl Pair {
         component: Vec<u8>,
         manifest: Option<&Path>,
     ) -> Result<Self, String> {
-        let read = |path: &Path| {
-            let content = read_at_most(path, MAX_TEXT_BYTES as u64);
-            let content = content.map_err(|error| unreadable(path, &error))?;
-            Ok::<_, String>((path.display().to_string(), content))
-        };
+        let read = |path: &Path| read_manifest(path)?.ok_or_else(|| absent(path));
         Self::of((stem, name), component, manifest.map(read).transpose()?)
     }
 
@@ -93,11 +101,26 @@ impl Pair {
             return Err(too_large(&name, component.len() as u64));
         }
         let beside = beside.map(|(file, content)| text(file, content)).transpose();
+        let fault = fault(&name, &component);
+        let is_broken = fault.is_some();
         let manifest = match &beside {
             Ok(beside) => count((stem, name.as_str()), &component, beside.clone()),
-            Err(reason) => Err(vec![reason.clone()]),
+            Err(reason) => Err([reason.clone()].into_iter().chain(fault).collect()),
         };
-        Ok(Self { name, component, beside: beside.ok().flatten(), manifest })
+        Ok(Self { name, is_broken, component, beside: beside.ok().flatten(), manifest })
+    }
+}
+
+/// Why the bytes cannot be taken apart, if they can't.
+fn fault(name: &str, component: &[u8]) -> Option<String> {
+    if let Err(error) = preamble::check(component) {
+        return Some(format!("{name} {error}"));
+    }
+    match embedded(name, component) {
+        Err(error @ (EmbeddedError::Damaged { .. } | EmbeddedError::CutShort { .. })) => {
+            Some(error.to_string())
+        }
+        _ => None,
     }
 }
 
@@ -172,9 +195,45 @@ fn by_default(stem: &str, name: &str) -> Result<Manifest, String> {
     })
 }
 
+/// The component that a file has, judged as one in the plugin folder is: a large one that is none
+/// is known by its first bytes. A pipe, or what standard input is, is read as well: whoever names
+/// one has something write to it.
+fn read_component(path: &Path) -> Result<Result<Vec<u8>, NotAComponent>, String> {
+    let piped = std::fs::metadata(path).is_ok_and(|found| {
+        let kind = found.file_type();
+        kind.is_fifo() || kind.is_char_device()
+    });
+    if piped {
+        let content = File::open(path).and_then(|file| read_at_most(file, MAX_COMPONENT_BYTES));
+        let content = content.map_err(|error| unreadable(path, &error))?;
+        return content.map(Ok).map_err(|size| too_large(&escape::path(path), size));
+    }
+    let opened = Opened::open(path).map_err(|error| unreadable(path, &error))?;
+    let opened = opened.ok_or_else(|| absent(path))?;
+    let size = opened.signature.bytes;
+    if size > LOOKED_AT_BYTES {
+        let looked = opened.look().map_err(|error| unreadable(path, &error))?;
+        if let Err(error) = looked {
+            return Ok(Err(error));
+        }
+    }
+    if size > MAX_COMPONENT_BYTES {
+        return Err(too_large(&escape::path(path), size));
+    }
+    let read = opened.read(&CancellationToken::new());
+    read.map(Ok).map_err(|error| unreadable(path, &error))
+}
+
+/// A manifest with what it is called, if there is one. What is no file is not taken for none.
+fn read_manifest(path: &Path) -> Result<Option<(String, Content)>, String> {
+    let file = files::open(path).map_err(|error| unreadable(path, &error))?;
+    let content = file.map(|file| read_at_most(file, MAX_TEXT_BYTES as u64)).transpose();
+    let content = content.map_err(|error| unreadable(path, &error))?;
+    Ok(content.map(|content| (escape::path(path), content)))
+}
+
 /// A file's bytes, also where it says nothing of how many there are, as a pipe does.
-fn read_at_most(path: &Path, most: u64) -> io::Result<Content> {
-    let file = File::open(path)?;
+fn read_at_most(file: File, most: u64) -> io::Result<Content> {
     let length = file.metadata()?.len();
     if length > most {
         return Ok(Err(length));
@@ -192,8 +251,13 @@ fn text(file: String, content: Content) -> Result<ManifestText, String> {
     Ok(ManifestText { file, text })
 }
 
-fn unreadable(path: &Path, error: &io::Error) -> String {
-    format!("{}: {error}", path.display())
+/// As it is said of a plugin file.
+fn unreadable(path: &Path, error: &impl Display) -> String {
+    format!("{} could not be read: {error}", escape::path(path))
+}
+
+fn absent(path: &Path) -> String {
+    format!("there is no file {}", escape::path(path))
 }
 
 #[cfg(test)]
@@ -214,10 +278,14 @@ mod tests {
             std::fs::write(&file, bytes).expect("a file");
             Pair::read(&file, None).expect("a pair")
         };
-        assert!(reasons(read("log1", b"garbage"))[0].starts_with("log1 is not WebAssembly"));
+        let given = |name: &str| folder.path().join(name).display().to_string();
+        let said = reasons(read("log1", b"garbage"));
+        let expected = format!("{} is not WebAssembly", given("log1"));
+        assert!(said[0].starts_with(&expected), "{said:?}");
         // Where no text is, there is no line.
         let said = reasons(read("Bad_Name.bin", COMPONENT));
-        assert!(said[0].starts_with("Bad_Name.bin: `Bad_Name` cannot name a service"), "{said:?}");
+        let expected = format!("{}: `Bad_Name` cannot name a service", given("Bad_Name.bin"));
+        assert!(said[0].starts_with(&expected), "{said:?}");
         assert!(said[0].contains("; rename it, or name the service"), "{said:?}");
         std::fs::write(folder.path().join("Bad_Name.toml"), "\nx = 1\n").expect("written");
         let said = reasons(read("Bad_Name.bin", COMPONENT));
@@ -228,6 +296,78 @@ mod tests {
         let elsewhere = ("cart", "oci://r.example/cart:1".to_owned());
         let pulled = Pair::from_elsewhere(elsewhere, b"garbage".to_vec(), None).expect("a pair");
         assert!(reasons(pulled)[0].starts_with("oci://r.example/cart:1 is not WebAssembly"));
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_as_in_the_folder_and_never_taken_for_none() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        let pipe = |name: &str| {
+            let mode = rustix::fs::Mode::RUSR;
+            rustix::fs::mkfifoat(rustix::fs::CWD, at(name), mode).expect("a pipe");
+        };
+        let refused = |name: &str, manifest: Option<&str>| {
+            let manifest = manifest.map(at);
+            Pair::read(&at(name), manifest.as_deref()).map(drop).expect_err(name)
+        };
+        let link = |name: &str| std::os::unix::fs::symlink("nowhere", at(name)).expect("a link");
+        for name in ["linked.wasm", "piped.wasm", "plain.wasm"] {
+            std::fs::write(at(name), COMPONENT).expect("a file");
+        }
+        link("linked.toml");
+        link("link.wasm");
+        pipe("piped.toml");
+        std::fs::create_dir(at("folder.wasm")).expect("a folder");
+        for (name, manifest, wrong, why) in [
+            ("linked.wasm", None, "linked.toml", "a link that leads nowhere"),
+            ("piped.wasm", None, "piped.toml", "a pipe, no file"),
+            ("plain.wasm", Some("piped.toml"), "piped.toml", "a pipe, no file"),
+            ("link.wasm", None, "link.wasm", "a link that leads nowhere"),
+            ("folder.wasm", None, "folder.wasm", "a folder, no file"),
+        ] {
+            let expected = format!("{} could not be read: it is {why}", at(wrong).display());
+            assert_eq!(refused(name, manifest), expected);
+        }
+        for (name, manifest, wrong) in
+            [("none.wasm", None, "none.wasm"), ("plain.wasm", Some("none.toml"), "none.toml")]
+        {
+            let expected = format!("there is no file {}", at(wrong).display());
+            assert_eq!(refused(name, manifest), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_large_and_none_is_known_by_its_first_bytes() {
+        let vast = tempfile::NamedTempFile::new().expect("a file");
+        vast.as_file().set_len(MAX_COMPONENT_BYTES + 1).expect("longer");
+        let pair = Pair::read(vast.path(), None).expect("a pair");
+        assert!(pair.is_broken && pair.component.is_empty());
+        let said = reasons(pair);
+        assert!(said[0].contains(" is not WebAssembly: it does not begin with"), "{said:?}");
+    }
+
+    #[test]
+    fn a_component_may_come_by_a_pipe() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pipe = folder.path().join("cart");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, mode).expect("a pipe");
+        let writes = std::thread::spawn({
+            let pipe = pipe.clone();
+            move || std::fs::write(pipe, COMPONENT)
+        });
+        let pair = Pair::read(&pipe, None).expect("a pair");
+        writes.join().expect("no panic").expect("written");
+        assert_eq!((pair.component.as_slice(), pair.is_broken), (COMPONENT, false));
+    }
+
+    #[test]
+    fn what_cannot_be_taken_apart_is_broken_and_said_once() {
+        let file = tempfile::NamedTempFile::with_suffix(".wasm").expect("a file");
+        std::fs::write(file.path(), [COMPONENT, &[1, 100, 0]].concat()).expect("written");
+        let pair = Pair::read(file.path(), None).expect("a pair");
+        assert!(pair.is_broken);
+        assert_eq!(reasons(pair).len(), 1);
     }
 
     #[test]

@@ -254,6 +254,12 @@ impl Parts {
         working.get(file).copied().unwrap_or_default()
     }
 
+    /// Whether a file looks other than when its worker read it.
+    pub(super) fn is_replaced(&self, file: &Stem) -> bool {
+        let read = self.acted_on.lock().unwrap_or_else(PoisonError::into_inner).get(file).copied();
+        file.signature(&self.config.folder).is_ok_and(|found| Some(found) != read)
+    }
+
     /// Says why a file's content does not come to serve: once in the log, and
     /// for as long as the file stays as it is in the status.
     pub(super) async fn refuse(self: &Arc<Self>, file: &Stem, refusal: Refusal) {

@@ -80,7 +80,9 @@ impl Spool {
         let slot = Arc::clone(&parts.upload_slots).try_acquire_owned();
         let slot = slot.map_err(|_| {
             NotDone::Busy(
-                "as many components as may be uploaded at once are on their way".to_owned(),
+                "as many components as may be uploaded at once are on their way; try again in a \
+                 while"
+                    .to_owned(),
             )
         })?;
         let file = parts.blocking(|parts| {

@@ -16,7 +16,7 @@ use http::HeaderMap;
 
 use super::InvalidEvent;
 
-pub use receive::receive;
+pub use receive::{check_head, receive};
 pub use send::{batch, binary, structured};
 
 /// What every attribute's header begins with.

@@ -4,6 +4,7 @@
 //! inside are as they came. White space around it is not part of it.
 
 mod read;
+mod readable;
 mod write;
 
 use bytes::Bytes;
@@ -11,28 +12,8 @@ use serde_json::value::RawValue;
 
 use super::{Event, InvalidEvent, Written};
 
+pub(super) use readable::is_for_all;
 pub(super) use write::ENVELOPE_BYTES;
-
-/// How deep data may be nested to be a part of an event's text: readers have limits of their own,
-/// and one that gives up an event for its depth gives up a whole list of events with it. jq 1.6
-/// gives up at 256 levels, `serde_json` at 128; what is left is for the lists that events are in.
-const MAX_DEPTH: usize = 100;
-
-/// Whether JSON is nested deeper than that.
-pub(super) fn is_too_deep(json: &[u8]) -> bool {
-    let (mut depth, mut in_string, mut is_escaped) = (0_usize, false, false);
-    json.iter().any(|byte| {
-        match byte {
-            _ if is_escaped => is_escaped = false,
-            b'\\' if in_string => is_escaped = true,
-            b'"' => in_string = !in_string,
-            b'[' | b'{' if !in_string => depth += 1,
-            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        depth > MAX_DEPTH
-    })
-}
 
 impl Event {
     /// Reads an event in the JSON event format and checks the rules for

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Event;
-use super::json::{ENVELOPE_BYTES, is_too_deep};
+use super::json::{ENVELOPE_BYTES, is_for_all};
+use super::media_type::{Content, content};
 
 /// An event and its text in the JSON event format, as the log keeps it.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,10 +19,12 @@ pub struct Written {
 
 impl Written {
     /// An event and what it was read from, which stays its text unless it is mostly
-    /// white space, escapes or members that are null, or its data is nested too deep.
+    /// white space, escapes or members that are null, or its data is JSON that not every
+    /// reader takes.
     pub(super) fn read(event: Event, text: Bytes) -> Self {
-        let is_deep = event.data.as_ref().is_some_and(|data| is_too_deep(data));
-        if is_deep || text.len() > event.size() + ENVELOPE_BYTES {
+        let is_json = content(event.data_content_type.as_deref()) == Content::Json;
+        let is_for_some = is_json && event.data.as_ref().is_some_and(|data| !is_for_all(data));
+        if is_for_some || text.len() > event.size() + ENVELOPE_BYTES {
             return event.into();
         }
         Self { event: Arc::new(event), text }

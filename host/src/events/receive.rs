@@ -164,6 +164,19 @@ impl Intake {
         taken
     }
 
+    /// Whether a request with this head may bring events that are taken: one that may not is
+    /// refused before its body is asked for.
+    ///
+    /// # Errors
+    /// Where it says that it brings none, or in what form they are not taken.
+    pub fn check_head(&self, headers: &HeaderMap) -> Result<(), IntakeError> {
+        let checked = binding::check_head(headers).map_err(of_message);
+        if let Err(error) = &checked {
+            self.refused.count(error);
+        }
+        checked
+    }
+
     async fn take_in<B>(
         &self,
         headers: &HeaderMap,
@@ -179,6 +192,7 @@ impl Intake {
         if length.is_some_and(|length: u64| length > self.limits.max_body) {
             return Err(IntakeError::BodyTooLarge(self.limits.max_body));
         }
+        binding::check_head(headers).map_err(of_message)?;
         // Held until they are durable: parsed they take as much.
         let mut part = self.room.part(sender)?;
         let body = body::read(body, self.limits, &mut part).await?;
@@ -238,12 +252,16 @@ async fn parse(headers: &HeaderMap, body: Bytes) -> Result<Vec<Written>, IntakeE
         let stopping = |_| IntakeError::Bus(BusError::Unavailable("the host stops".to_owned()));
         work.await.map_err(stopping)?
     };
-    parsed.map_err(|error| match error {
+    parsed.map_err(of_message)
+}
+
+fn of_message(error: BindingError) -> IntakeError {
+    match error {
         BindingError::Invalid(invalid) => IntakeError::Invalid(invalid),
         BindingError::UnsupportedMediaType(_) | BindingError::UnsupportedEncoding(_) => {
             IntakeError::UnsupportedMediaType(error)
         }
-    })
+    }
 }
 
 #[cfg(test)]

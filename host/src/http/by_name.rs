@@ -23,6 +23,7 @@ use super::serve::{Asker, Routed, led_to, serve};
 use super::{forwarded, request, response, sticky};
 use crate::config::HttpLimits;
 use crate::invocation::ResponseBody;
+use crate::listen::trim;
 use crate::name::ServiceName;
 use crate::runtime::{Addressed, Answering, Neighbours, ReplayBody, Unread};
 use crate::service::{Registry, Service, Ticket};
@@ -137,10 +138,13 @@ fn prepare(
     if request::size(head, fields) > limits.max_header_bytes {
         return Err(Problem::head_too_large(limits.max_header_bytes));
     }
+    request::check_method(&head.method)?;
     check_length(&head.headers)?;
     let authority = head.uri.authority().map_or("", |authority| authority.as_str());
     let host = HeaderValue::from_str(authority).expect("an origin's name is text");
     let headers = &mut head.headers;
+    // As a listener's library does: what is asked of is judged by what is seen.
+    trim(headers);
     request::remove_hop_by_hop(headers);
     headers.remove(EXPECT);
     // A caller says no more of where its request comes from than a client that is not believed.

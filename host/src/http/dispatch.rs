@@ -68,6 +68,7 @@ async fn answer(
             let path = head.uri.path();
             return Err(Problem::method_not_allowed(&head.method, path, vec![Method::POST]));
         }
+        events::check(intake, &head.headers)?;
         let sender = Sender::Anybody(site(client.origin(&head.headers)));
         return events::take(intake, &head.headers, leftover.follow(), sender).await;
     }

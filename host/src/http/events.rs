@@ -26,6 +26,14 @@ pub struct Receipt {
     repeats: Vec<usize>,
 }
 
+/// Looks at the head of a request that is to bring events. Nothing of its body was asked for yet.
+///
+/// # Errors
+/// With the problem where it brings none that are taken.
+pub fn check(intake: &Intake, headers: &HeaderMap) -> Result<(), Problem> {
+    intake.check_head(headers).map_err(|error| Problem::of_events(&error))
+}
+
 /// Takes the events of a request. 202 says that they are durable, and which
 /// were new and which were known and dropped.
 ///

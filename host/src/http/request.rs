@@ -1,7 +1,9 @@
 //! From the head that a client sent to the head that a guest may see.
 
 use bytes::Bytes;
-use http::header::{CONNECTION, COOKIE, EXPECT, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE,
+};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Uri, Version};
@@ -10,6 +12,9 @@ use super::authority::{authority, is_same};
 use super::client::Client;
 use super::problem::Problem;
 use super::{by_name, forwarded};
+
+/// The method that HTTP/2 begins with (RFC 9113 §3.4), and no request.
+const PRI: &str = "PRI";
 
 /// The target of a request about the host as a whole.
 const ASTERISK: &str = "*";
@@ -26,9 +31,12 @@ pub struct Fields {
     /// Lines of cookies.
     pub cookies: usize,
     hosts: usize,
+    lengths: usize,
     has_coding: bool,
     has_expect: bool,
-    /// Whether something else is expected than to be told to go on.
+    /// Whether anything is expected.
+    expects_something: bool,
+    /// Whether something else is expected than to be told to go on, or that in a list.
     expects_other: bool,
     has_hop_by_hop: bool,
     claims_origin: bool,
@@ -50,8 +58,10 @@ impl Fields {
             match name {
                 "host" => fields.hosts += 1,
                 "cookie" => fields.cookies += 1,
-                "content-length" if fields.content_length.is_none() => {
-                    fields.content_length = value.to_str().ok().and_then(|text| text.parse().ok());
+                "content-length" => {
+                    fields.lengths += 1;
+                    let length = value.to_str().ok().and_then(|text| text.parse().ok());
+                    fields.content_length = fields.content_length.or(length);
                 }
                 "hotdock-caller" => fields.claims_caller = true,
                 "expect" => fields.expect(head.version, value),
@@ -68,13 +78,21 @@ impl Fields {
         fields
     }
 
-    /// A line of `Expect`. The library that reads HTTP/1.1 goes by the last one, and by nothing but
-    /// this one expectation alone: who expects it in a list would never be told to go on.
+    /// A line of `Expect`. The library that reads HTTP/1.1 tells a client to go on where the last
+    /// line is nothing but this one expectation: who expects it in a list, be the rest of it empty,
+    /// might never be told. So the list is to have it alone, and several lines are one list
+    /// (RFC 9110 §5.3); one of empty elements expects nothing (§5.6.1.2).
     fn expect(&mut self, version: Version, value: &HeaderValue) {
-        self.has_expect = true;
-        let is_known = value.as_bytes().eq_ignore_ascii_case(b"100-continue");
-        self.expects_continue = is_known && version == Version::HTTP_11;
-        self.expects_other |= !is_known && !value.is_empty();
+        let value = value.as_bytes();
+        let is_first = !std::mem::replace(&mut self.has_expect, true);
+        if value.iter().all(|byte| matches!(byte, b',' | b' ' | b'\t')) {
+            self.expects_other |= self.expects_something;
+            return;
+        }
+        self.expects_something = true;
+        let is_alone = is_first && value.eq_ignore_ascii_case(b"100-continue");
+        self.expects_continue = is_alone && version == Version::HTTP_11;
+        self.expects_other |= !is_alone;
     }
 
     /// Whether the client may hold its body back, and then may not send it at all.
@@ -124,10 +142,10 @@ pub fn check(head: &mut Parts) -> Result<(), Problem> {
 /// truth about the client.
 ///
 /// # Errors
-/// 400 where the request names no host, two, or one that is none (RFC 9112 §3.2), or where its
-/// target is no path; 417 where it expects something else than 100 (RFC 9110 §10.1.1); 431 where the
-/// head is too large or has too many lines (RFC 6585 §5); 501 where its body is coded in a way that is
-/// not understood (RFC 9112 §6.1).
+/// 400 where the request names no host, two, or one that is none (RFC 9112 §3.2), where its
+/// target is no path, or its method none of a request; 417 where it expects something else than 100
+/// alone (RFC 9110 §10.1.1); 431 where the head is too large or has too many lines (RFC 6585 §5); 501
+/// where its body is coded in a way that is not understood (RFC 9112 §6.1).
 pub fn prepare(head: &mut Parts, fields: &Fields, client: &Client) -> Result<(), Problem> {
     // HTTP/2 has a bound of its own, and counts otherwise.
     if head.version < Version::HTTP_2 && size(head, fields) > client.common.max_header_bytes {
@@ -162,6 +180,9 @@ pub fn prepare(head: &mut Parts, fields: &Fields, client: &Client) -> Result<(),
     }
     if fields.cookies > 1 {
         join_cookies(&mut head.headers);
+    }
+    if fields.lengths > 1 {
+        be_one_length(&mut head.headers);
     }
     // HTTP/2 has only a bound of bytes; cookies are one line, in however many crumbs they came.
     if head.headers.len() > client.common.max_headers {
@@ -248,15 +269,22 @@ fn check_coding(headers: &HeaderMap) -> Result<(), Problem> {
     Err(Problem::unknown_coding())
 }
 
+/// Whether a service may be asked by this method. `CONNECT` asks for a connection.
+pub(super) fn check_method(method: &Method) -> Result<(), Problem> {
+    if *method == Method::CONNECT || method.as_str() == PRI {
+        let detail = format!("{method} is no method of a service's requests");
+        return Err(Problem::bad_request(detail));
+    }
+    Ok(())
+}
+
 /// Whether the target is something a route can lead to: a path, or `*` where that is asked for
 /// its options; not the authority alone, which is for `CONNECT` (RFC 9112 §3.2). Where an
 /// absolute one has a query and no path, that is `/`; where it has neither, and is asked for its
 /// options, that is `*` (RFC 9112 §3.2.4), as HTTP/2 has it from the beginning (RFC 9113 §8.3.1).
 fn check_target(head: &mut Parts) -> Result<(), Problem> {
     let none = || Problem::bad_request("the request's target is not a path");
-    if head.method == Method::CONNECT {
-        return Err(none());
-    }
+    check_method(&head.method)?;
     // It has no case (RFC 3986 §3.1), also where HTTP/2 brings it as it was written.
     if let Some(scheme) = head.uri.scheme().map(Scheme::as_str)
         && !["http", "https"].into_iter().any(|known| scheme.eq_ignore_ascii_case(known))
@@ -331,17 +359,26 @@ fn told_host<'a>(head: &'a Parts, fields: &Fields) -> Result<Option<Told<'a>>, P
     }
 }
 
-/// One line of all cookies: HTTP/2 sends them in crumbs (RFC 9113 §8.2.3).
+/// One line of all cookies: HTTP/2 sends them in crumbs (RFC 9113 §8.2.3). Empty ones are none:
+/// what they would leave at an end is blank, which not everybody sees.
 pub(super) fn join_cookies(headers: &mut HeaderMap) {
-    let mut cookies = headers.get_all(COOKIE).iter();
-    let (Some(first), Some(second)) = (cookies.next(), cookies.next()) else { return };
-    let mut all = first.as_bytes().to_vec();
-    for crumb in std::iter::once(second).chain(cookies) {
-        all.extend_from_slice(b"; ");
-        all.extend_from_slice(crumb.as_bytes());
+    let cookies = headers.get_all(COOKIE).iter().map(|crumb| crumb.as_bytes().trim_ascii());
+    let cookies: Vec<&[u8]> = cookies.filter(|crumb| !crumb.is_empty()).collect();
+    if cookies.is_empty() {
+        headers.remove(COOKIE);
+        return;
     }
-    let all = HeaderValue::from_maybe_shared(Bytes::from(all)).expect("they were values");
+    let all = Bytes::from(cookies.join(&b"; "[..]));
+    let all = HeaderValue::from_maybe_shared(all).expect("they were values");
     headers.insert(COOKIE, all);
+}
+
+/// HTTP/2's library takes several lengths where they are the same; a guest is told one, as it is
+/// by HTTP/1.1.
+fn be_one_length(headers: &mut HeaderMap) {
+    if let Some(length) = headers.get(CONTENT_LENGTH).cloned() {
+        headers.insert(CONTENT_LENGTH, length);
+    }
 }
 
 /// Whether it is one of [`HOP_BY_HOP`].
@@ -494,15 +531,22 @@ mod tests {
         };
         let (first, second) = (Version::HTTP_11, Version::HTTP_2);
         for version in [Version::HTTP_10, first, second] {
-            for met in [&["100-continue"][..], &["100-Continue", "100-continue"], &[]] {
-                let is_told = version == first && !met.is_empty();
-                assert_eq!(of(version, met), (is_told, false), "{version:?}: {met:?}");
+            for met in ["100-continue", "100-Continue"] {
+                assert_eq!(of(version, &[met]), (version == first, false), "{version:?}: {met}");
             }
-            assert_eq!(of(version, &[""]), (false, false));
+            for nothing in [&[""][..], &[","], &[" ,\t, "], &["", ","], &[]] {
+                assert_eq!(of(version, nothing), (false, false), "{version:?}: {nothing:?}");
+            }
+            // What is one list is judged as one, in however many lines it comes.
             for other in [
                 &["foo"][..],
                 &["100-continue, foo"],
                 &["100-continue, 100-continue"],
+                &["100-continue", "100-continue"],
+                &["100-continue,"],
+                &["100-continue", ""],
+                &[",100-continue"],
+                &["", "100-continue"],
                 &["100-continue", "foo"],
                 &["foo", "100-continue"],
             ] {
@@ -518,10 +562,18 @@ mod tests {
         let cookies: Vec<_> = head.headers.get_all(COOKIE).iter().collect();
         assert_eq!(cookies, ["a=1; b"]);
         // Odd ones, too, are only put behind one another (RFC 9113 §8.2.3).
-        let odd = ["a=1;", "", "b = 2", ";c"];
-        let request = Request::get("/x").header(HOST, "a");
-        let odd = odd.iter().fold(request, |request, crumb| request.header(COOKIE, *crumb));
-        assert_eq!(prepared(odd).expect("good").headers[COOKIE], "a=1;; ; b = 2; ;c");
+        for (crumbs, joined) in [
+            (&["a=1;", "", "b = 2", ";c"][..], Some("a=1;; b = 2; ;c")),
+            (&["s=1", ""], Some("s=1")),
+            (&["", "s=1", "", ""], Some("s=1")),
+            (&["", ""], None),
+        ] {
+            let request = Request::get("/x").header(HOST, "a");
+            let request = crumbs.iter().fold(request, |head, crumb| head.header(COOKIE, *crumb));
+            let head = prepared(request).expect("good");
+            let cookies: Vec<_> = head.headers.get_all(COOKIE).iter().collect();
+            assert_eq!(cookies, joined.into_iter().collect::<Vec<_>>(), "{crumbs:?}");
+        }
         for (coding, status) in
             [("chunked", 0), ("Chunked", 0), ("gzip, chunked", 501), ("chunked, chunked", 501)]
         {
@@ -529,6 +581,26 @@ mod tests {
             let refused = prepared(request).err().map_or(0, |problem| problem.status().as_u16());
             assert_eq!(refused, status, "{coding}");
         }
+    }
+
+    #[test]
+    fn what_begins_http_2_is_no_method() {
+        for version in [Version::HTTP_11, Version::HTTP_2] {
+            for (method, is_taken) in [("PRI", false), ("pri", true), ("PRIX", true)] {
+                let request = Request::builder().method(method).uri("http://a/x").version(version);
+                let prepared = prepared(request.header(HOST, "a"));
+                assert_eq!(prepared.is_ok(), is_taken, "{method} by {version:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_length_that_is_said_twice_is_told_once() {
+        let request = Request::post("http://a/x").version(Version::HTTP_2);
+        let request = request.header(CONTENT_LENGTH, "5").header(CONTENT_LENGTH, "5");
+        let head = prepared(request).expect("good");
+        let lengths: Vec<_> = head.headers.get_all(CONTENT_LENGTH).iter().collect();
+        assert_eq!(lengths, ["5"]);
     }
 
     #[test]

@@ -23,7 +23,14 @@ pub fn take(headers: &mut HeaderMap) -> Option<u64> {
     }
 }
 
-/// The value of a pair that is the cookie, however it is spaced.
+/// Whether a pair is the cookie to anybody: there are readers that take the blanks around a name
+/// away.
+fn is_ours(pair: &[u8]) -> bool {
+    let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
+    name.trim_ascii() == NAME.as_bytes()
+}
+
+/// The value of a pair that is the cookie as the host gives it.
 fn value_of(pair: &[u8]) -> Option<&[u8]> {
     pair.trim_ascii().strip_prefix(NAME.as_bytes())?.strip_prefix(b"=")
 }
@@ -75,7 +82,7 @@ fn take_from(mut cookies: OccupiedEntry<'_, HeaderValue>) -> Option<u64> {
     for value in cookies.iter() {
         // The others stay as they were sent, byte by byte, also where they are no text.
         let (ours, others): (Vec<&[u8]>, Vec<&[u8]>) =
-            value.as_bytes().split(|byte| *byte == b';').partition(|pair| value_of(pair).is_some());
+            value.as_bytes().split(|byte| *byte == b';').partition(|pair| is_ours(pair));
         if ours.is_empty() {
             kept.push(value.clone());
             continue;
@@ -137,6 +144,12 @@ mod tests {
             assert_eq!(taken(&[sent]), (Some(31), vec![left.to_owned()]), "{sent}");
         }
         assert_eq!(taken(&["hotdock-traffic=1f;"]), (Some(31), vec![]));
+        // By some readings it is ours, and by the host's none that it gave.
+        for sent in
+            ["a=1; hotdock-traffic =1f", "hotdock-traffic\t = 1f; a=1", "hotdock-traffic; a=1"]
+        {
+            assert_eq!(taken(&[sent]), (None, vec!["a=1".to_owned()]), "{sent}");
+        }
         // Ours is no service's business, whatever comes with it.
         let mut headers = HeaderMap::new();
         let sent = HeaderValue::from_bytes(b"a=\xc3\xa9; hotdock-traffic=1f").expect("a value");

@@ -42,11 +42,12 @@ const STACKS_PER_SLOT: u32 = 4;
 /// Stacks of an instance besides: the one it was called on, and one for the next call.
 const SPARE_STACKS: u32 = 2;
 
-/// What a slot keeps resident between two instances, so that the next one doesn't
-/// fault its pages in again. A guest touches few pages of its memories, but giving
-/// them back and faulting them in means telling every other processor to forget them,
-/// which costs more than writing over the first two MiB: stack, data, and some heap.
-const MEMORY_KEEP_RESIDENT: usize = 2 << 20;
+/// What a slot keeps resident of a memory between two instances at the most, see
+/// [`RuntimeOptions::small_memory`], so that the next one doesn't fault its pages in again. A guest
+/// touches few pages of its memories, but giving them back and faulting them in means telling every
+/// other processor to forget them, which costs more than writing over the first two MiB: stack,
+/// data, and some heap.
+const MEMORY_KEEP_RESIDENT: u64 = 2 << 20;
 const TABLE_KEEP_RESIDENT: usize = 512 << 10;
 const STACK_KEEP_RESIDENT: usize = 128 << 10;
 
@@ -96,6 +97,14 @@ pub struct RuntimeOptions {
 impl Default for RuntimeOptions {
     fn default() -> Self {
         Self { instances: 1_000, ticks: true, host_memory: 1 << 30, guest_memory: u64::MAX }
+    }
+}
+
+impl RuntimeOptions {
+    /// What an instance may have of memory whatever the others have, and what its slot keeps of it
+    /// for the next one: so little that all slots together have half of what all guests may.
+    fn small_memory(&self) -> u64 {
+        MEMORY_KEEP_RESIDENT.min(self.guest_memory / 2 / u64::from(self.instances.max(1)))
     }
 }
 
@@ -151,7 +160,7 @@ impl Runtime {
     /// # Errors
     /// As [`Runtime::new`].
     pub fn with(outbound: Outbound, options: RuntimeOptions) -> Result<Self, RuntimeError> {
-        let serving = |abi| Serving::new(abi, options.instances).map_err(RuntimeError::Engine);
+        let serving = |abi| Serving::new(abi, &options).map_err(RuntimeError::Engine);
         let (plain, asynchronous) = (serving(Abi::Sync)?, serving(Abi::Async)?);
         if options.ticks {
             tick_epochs([&plain.engine, &asynchronous.engine]);
@@ -160,7 +169,7 @@ impl Runtime {
         let slow_lane = SlowLane::start().map_err(RuntimeError::SlowLane)?;
         let pools = Arc::default();
         let held_for_guests = Arc::new(Total::new(options.host_memory));
-        let memories = Memories::new(options.guest_memory, &pools);
+        let memories = Memories::new(options.guest_memory, options.small_memory(), &pools);
         let inner = Inner {
             plain,
             asynchronous,
@@ -295,15 +304,17 @@ impl Runtime {
 }
 
 impl Serving {
-    fn new(abi: Abi, instances: u32) -> wasmtime::Result<Self> {
-        let engine = Engine::new(&serving_config(abi, instances))?;
+    fn new(abi: Abi, options: &RuntimeOptions) -> wasmtime::Result<Self> {
+        let engine = Engine::new(&serving_config(abi, options))?;
         let mut linker = Linker::new(&engine);
         imports::add_to_linker(&mut linker, abi)?;
         Ok(Self { engine, linker })
     }
 }
 
-fn serving_config(abi: Abi, instances: u32) -> Config {
+fn serving_config(abi: Abi, options: &RuntimeOptions) -> Config {
+    let instances = options.instances;
+    let kept = usize::try_from(options.small_memory()).unwrap_or(usize::MAX);
     // As many of each as all slots together may need, so that no service takes
     // what another's instance needs. Only addresses are reserved.
     let stacks_per_slot = if abi == Abi::Async { STACKS_PER_SLOT } else { 2 };
@@ -319,7 +330,7 @@ fn serving_config(abi: Abi, instances: u32) -> Config {
         .max_memories_per_module(MAX_MEMORIES)
         .max_tables_per_module(MAX_TABLES)
         .table_elements(MAX_TABLE_ELEMENTS as usize)
-        .linear_memory_keep_resident(MEMORY_KEEP_RESIDENT)
+        .linear_memory_keep_resident(kept)
         .table_keep_resident(TABLE_KEEP_RESIDENT)
         .async_stack_keep_resident(STACK_KEEP_RESIDENT)
         .max_unused_warm_slots(UNUSED_MEMORIES);
@@ -357,4 +368,22 @@ fn tick_epochs(engines: [&Engine; 2]) {
         }
     });
     ticker.expect("a thread can be started at start-up");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_all_slots_keep_of_memory_is_at_most_half_of_what_guests_may_have() {
+        let kept = |guest_memory| {
+            let options = RuntimeOptions { guest_memory, ..RuntimeOptions::default() };
+            (options.small_memory(), options.small_memory() * u64::from(options.instances))
+        };
+        assert_eq!(kept(u64::MAX).0, MEMORY_KEEP_RESIDENT);
+        assert_eq!(kept(16 << 30).0, MEMORY_KEEP_RESIDENT);
+        for guest_memory in [1 << 30, 128 << 20, 1 << 20, 0] {
+            assert!(kept(guest_memory).1 <= guest_memory / 2, "{guest_memory}");
+        }
+    }
 }

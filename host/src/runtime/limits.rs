@@ -260,7 +260,7 @@ mod tests {
     use super::*;
 
     fn limits(memory: u64, table_elements: u64) -> ResourceLimits {
-        let share = Memories::new(u64::MAX, &Arc::default()).share(&Arc::default());
+        let share = Memories::new(u64::MAX, 0, &Arc::default()).share(&Arc::default());
         ResourceLimits::new(&Limits { memory, table_elements, ..Limits::default() }, share)
     }
 

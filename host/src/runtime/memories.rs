@@ -14,14 +14,13 @@ use super::in_use::{InUse, is_kept};
 use super::pool::Pool;
 use super::pools::Pools;
 
-/// An instance with no more than this may have it whatever the others have.
-const SMALL: u64 = 2 << 20;
-
 /// All instances' linear memory.
 #[derive(Debug)]
 pub(super) struct Memories {
     bytes: AtomicU64,
     limit: u64,
+    /// An instance with no more than this may have it whatever the others have.
+    small: u64,
     pools: Arc<Pools>,
 }
 
@@ -48,9 +47,9 @@ pub(crate) struct NoMemory {
 }
 
 impl Memories {
-    /// None yet, and never more than so many bytes.
-    pub(super) fn new(limit: u64, pools: &Arc<Pools>) -> Arc<Self> {
-        Arc::new(Self { bytes: AtomicU64::new(0), limit, pools: Arc::clone(pools) })
+    /// None yet, and never more than so many bytes, but for instances that have little.
+    pub(super) fn new(limit: u64, small: u64, pools: &Arc<Pools>) -> Arc<Self> {
+        Arc::new(Self { bytes: AtomicU64::new(0), limit, small, pools: Arc::clone(pools) })
     }
 
     /// How many bytes.
@@ -110,7 +109,7 @@ impl Share {
         let add = |bytes: &AtomicU64| bytes.fetch_add(more, Ordering::Relaxed).saturating_add(more);
         let (all, services) = (add(&self.memories.bytes), add(&self.service.memory));
         let (its, limit) = (self.bytes.saturating_add(more), self.memories.limit);
-        if its > SMALL && is_refused(services, all, limit) {
+        if its > self.memories.small && is_refused(services, all, limit) {
             self.give_back(more);
             return Err(NoMemory { all, services, its, limit });
         }
@@ -138,13 +137,15 @@ impl Drop for Share {
 mod tests {
     use super::*;
 
+    const SMALL: u64 = 2 << 20;
+
     fn service() -> Arc<InUse> {
         Arc::default()
     }
 
     #[test]
     fn what_is_beyond_the_bound_is_refused_and_what_is_given_back_counts_no_longer() {
-        let memories = Memories::new(32 * SMALL, &Arc::default());
+        let memories = Memories::new(32 * SMALL, SMALL, &Arc::default());
         let (mut large, mut other) = (memories.share(&service()), memories.share(&service()));
         large.grow(24 * SMALL).expect("there is room");
         let refused = other.grow(9 * SMALL).expect_err("there is none");
@@ -159,7 +160,7 @@ mod tests {
 
     #[test]
     fn who_has_little_may_have_it() {
-        let memories = Memories::new(SMALL, &Arc::default());
+        let memories = Memories::new(SMALL, SMALL, &Arc::default());
         let (mut large, mut small) = (memories.share(&service()), memories.share(&service()));
         large.grow(SMALL).expect("there is room");
         small.grow(SMALL).expect("it is little");
@@ -168,7 +169,7 @@ mod tests {
 
     #[test]
     fn no_service_has_the_last_quarter_by_however_many_instances() {
-        let memories = Memories::new(64 * SMALL, &Arc::default());
+        let memories = Memories::new(64 * SMALL, SMALL, &Arc::default());
         let (greedy, modest) = (service(), service());
         let mut shares: Vec<Share> = Vec::new();
         loop {

@@ -1,6 +1,10 @@
 //! Events that were given up.
 
-use http::Method;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::Full;
 use serde_json::{Value, json};
 
 use super::{SUBSCRIPTION, consumer_as, delete, get, hopeless, post, refused, until};
@@ -81,6 +85,44 @@ async fn a_dead_letter_that_is_retried_waits_for_what_of_its_key_is_with_its_han
     post(&host, "/v1/dead-letters/consumer/1/retry", Value::Null).await;
     until_value(&host, "logs", "l", "second first third ").await;
     until(&host, SUBSCRIPTION, "held", json!(0)).await;
+}
+
+/// A list with half of a surrogate pair, or a number out of range, is no list to many readers.
+#[tokio::test]
+async fn data_that_some_readers_give_up_ends_no_list() {
+    let host = consumer("").await;
+    let all = [r#"["\ud800"]"#.to_owned(), "[1e999999]".to_owned(), "1".repeat(6_000)];
+    for (number, data) in all.iter().enumerate() {
+        let structured = format!(
+            r#"{{"specversion":"1.0","id":"s{number}","source":"/t","type":"test.a","data":{data}}}"#
+        );
+        let url = host.admin_url("/events");
+        let structured = Request::post(&url)
+            .header("content-type", "application/cloudevents+json")
+            .body(Full::new(Bytes::from(structured)));
+        let binary = Request::post(&url)
+            .header("ce-specversion", "1.0")
+            .header("ce-id", format!("b{number}"))
+            .header("ce-source", "/t")
+            .header("ce-type", "test.a")
+            .header("content-type", "application/json")
+            .body(Full::new(Bytes::from(data.clone())));
+        for request in [structured, binary] {
+            let taken = host.send(request.expect("a request")).await;
+            assert_eq!(taken.status, 202, "{taken:?}");
+        }
+    }
+    until(&host, SUBSCRIPTION, "dead", json!(6)).await;
+    for (path, list) in [("/v1/dead-letters", "dead_letters"), ("/v1/events", "events")] {
+        let page = get(&host, path).await.json();
+        let listed = page[list].as_array().expect("a list");
+        assert_eq!(listed.len(), 6, "{path}");
+        for entry in listed {
+            let data = entry["event"]["data_base64"].as_str().expect("Base64");
+            let data = STANDARD.decode(data).expect("Base64");
+            assert!(all.iter().any(|sent| sent.as_bytes() == data), "{path}: {entry}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@
 //!   process stays, stopped. One is set aside at a time, so that memory is bounded;
 //!   where one is already, the next begins anew later, alone.
 //! - Short ones go in the order of who asks, then by how little their service used
-//!   lately: who used much counts as long. Long ones take turns by use alone.
+//!   lately: who used much counts as long. Long ones take turns by use alone, and longer ones.
 //! - What waited for long, or is set aside for long, has a slice before all others.
 
 use std::cmp::Reverse;
@@ -22,6 +22,8 @@ pub(super) const SLICE: Duration = Duration::from_secs(1);
 pub(super) const MUCH: Duration = Duration::from_secs(5);
 /// When half of what a service used is forgiven.
 const HALF_LIFE: Duration = Duration::from_secs(60);
+/// What a long one may use before it makes room for another long one.
+const LONG_TURN: Duration = Duration::from_secs(10);
 /// How long one may wait without a slice.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -88,6 +90,9 @@ struct Account {
 
 /// The lowest is next.
 type Rank = (u8, bool, u128, u128, u64);
+
+/// What the rank of a long one begins with.
+const LONG: u8 = 2;
 
 impl Turns {
     /// One more; its number.
@@ -175,7 +180,10 @@ impl Turns {
 
     fn makes_room(&self, running: usize, next: usize, now: Instant) -> bool {
         let entry = &self.entries[running];
-        entry.cpu - entry.cpu_before >= SLICE && self.rank(next, now) < self.rank(running, now)
+        let (its, others) = (self.rank(running, now), self.rank(next, now));
+        // Of two long ones, neither comes to its end sooner by stopping the other all the time.
+        let turn = if (its.0, others.0) == (LONG, LONG) { LONG_TURN } else { SLICE };
+        entry.cpu - entry.cpu_before >= turn && others < its
     }
 
     fn rank(&self, index: usize, now: Instant) -> Rank {
@@ -190,7 +198,7 @@ impl Turns {
         }
         if entry.long || used >= MUCH {
             // One that has begun is brought to its end first.
-            return (2, !begun, used.as_nanos(), urgency, entry.id);
+            return (LONG, !begun, used.as_nanos(), urgency, entry.id);
         }
         (1, false, urgency, used.as_nanos(), entry.id)
     }
@@ -309,6 +317,22 @@ mod tests {
         assert_eq!(compiler.runs(), first, "what has begun is brought to its end");
         compiler.turns.leave(first);
         assert_eq!(compiler.runs(), second);
+    }
+
+    #[test]
+    fn long_ones_take_longer_turns() {
+        let mut compiler = Compiler::new();
+        let first = compiler.enter("a", Urgency::Folder);
+        compiler.runs();
+        compiler.computes(first, 2);
+        let second = compiler.enter("b", Urgency::Folder);
+        assert_eq!(compiler.runs(), second, "it may be a short one");
+        compiler.computes(second, 9);
+        assert_eq!(compiler.runs(), second, "both are long");
+        compiler.computes(second, 1);
+        assert_eq!(compiler.runs(), first);
+        compiler.computes(first, 9);
+        assert_eq!(compiler.runs(), first);
     }
 
     #[test]

@@ -22,6 +22,27 @@ const STRUCTURED: MediaType<'_> =
 const BATCH: MediaType<'_> =
     MediaType::from_parts(APPLICATION, Name::new_unchecked("cloudevents-batch"), Some(JSON), &[]);
 
+/// How a message has its events.
+enum Mode<'a> {
+    /// With this content type.
+    Binary(Option<&'a str>),
+    Structured,
+    Batch,
+}
+
+/// Whether a message with this head may have events that are taken, as far as that is known
+/// before its body.
+///
+/// # Errors
+/// As [`receive`] has them.
+pub fn check_head(headers: &HeaderMap) -> Result<(), BindingError> {
+    let has_attributes = || headers.keys().any(|name| name.as_str().starts_with(PREFIX));
+    match mode(headers)? {
+        Mode::Binary(_) if !has_attributes() => Err(no_event().into()),
+        Mode::Binary(_) | Mode::Structured | Mode::Batch => Ok(()),
+    }
+}
+
 /// Reads the events of a message in any of the three modes, and checks them and
 /// their size.
 ///
@@ -38,6 +59,16 @@ pub fn receive(headers: &HeaderMap, body: &Bytes) -> Result<Vec<Written>, Bindin
 }
 
 fn read(headers: &HeaderMap, body: &Bytes) -> Result<Vec<Written>, BindingError> {
+    Ok(match mode(headers)? {
+        Mode::Binary(content_type) => vec![binary(headers, content_type, body)?.into()],
+        Mode::Structured => {
+            vec![Written::read(Event::from_json(body)?, body.slice_ref(body.trim_ascii()))]
+        }
+        Mode::Batch => Event::batch_from_json(body)?,
+    })
+}
+
+fn mode(headers: &HeaderMap) -> Result<Mode<'_>, BindingError> {
     // RFC 9110 §8.4: `identity` says that there is none.
     let encodings = headers.get_all(CONTENT_ENCODING).iter();
     if let Some(encoding) = encodings
@@ -48,19 +79,12 @@ fn read(headers: &HeaderMap, body: &Bytes) -> Result<Vec<Written>, BindingError>
     }
     let content_type = content_type(headers)?;
     let Some(format) = content_type.filter(|text| is_event_format(text)) else {
-        return Ok(vec![binary(headers, content_type, body)?.into()]);
+        return Ok(Mode::Binary(content_type));
     };
     match MediaType::parse(format) {
         Ok(media_type) if !is_utf8(&media_type) => {}
-        Ok(media_type) if media_type.essence() == STRUCTURED => {
-            return Ok(vec![Written::read(
-                Event::from_json(body)?,
-                body.slice_ref(body.trim_ascii()),
-            )]);
-        }
-        Ok(media_type) if media_type.essence() == BATCH => {
-            return Ok(Event::batch_from_json(body)?);
-        }
+        Ok(media_type) if media_type.essence() == STRUCTURED => return Ok(Mode::Structured),
+        Ok(media_type) if media_type.essence() == BATCH => return Ok(Mode::Batch),
         _ => {}
     }
     Err(BindingError::UnsupportedMediaType(shown(format)))
@@ -95,11 +119,7 @@ fn binary(
         attributes += 1;
     }
     if attributes == 0 {
-        return Err(InvalidEvent::attribute(
-            "specversion",
-            "is missing: there are no ce- headers, and the content type is neither \
-             application/cloudevents+json nor application/cloudevents-batch+json",
-        ));
+        return Err(no_event());
     }
     if let Some(content_type) = content_type {
         draft.set("datacontenttype", Value::Text(content_type.into()))?;
@@ -109,4 +129,12 @@ fn binary(
         Content::Text | Content::Binary => body.clone(),
     };
     draft.finish((!data.is_empty()).then_some(data))
+}
+
+fn no_event() -> InvalidEvent {
+    InvalidEvent::attribute(
+        "specversion",
+        "is missing: there are no ce- headers, and the content type is neither \
+         application/cloudevents+json nor application/cloudevents-batch+json",
+    )
 }

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::value::RawValue;
 
-use super::is_too_deep;
+use super::is_for_all;
 use crate::event::media_type::{Content, content};
 use crate::event::{Event, Value};
 
@@ -40,13 +40,13 @@ pub(super) fn event(event: &Event, text: &mut Vec<u8>) {
     text.push(b'}');
 }
 
-/// `data` where the data is what its media type says, and not too deep for others to read, else
+/// `data` where the data is what its media type says, and JSON that every reader takes, else
 /// `data_base64`.
 fn member_of(data: &[u8], content_type: Option<&str>, text: &mut Vec<u8>) {
     match content(content_type) {
         Content::Json => {
             if let Ok(json) = serde_json::from_slice::<&RawValue>(data)
-                && !is_too_deep(data)
+                && is_for_all(data)
             {
                 text.extend_from_slice(br#","data":"#);
                 text.extend_from_slice(json.get().as_bytes());

@@ -97,10 +97,18 @@ fn data_that_is_not_what_its_type_says_is_written_as_base64() {
 }
 
 #[test]
-fn data_that_is_nested_too_deep_for_readers_is_written_as_base64() {
+fn data_that_some_readers_give_up_is_written_as_base64() {
     let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
-    let wide = format!("[{}\"[[\\\"[\"]", "[],{},".repeat(200));
-    for (data, is_base64) in [(nested(100), false), (nested(101), true), (wide, false)] {
+    for (data, is_base64) in [
+        (nested(100), false),
+        (nested(101), true),
+        (r#"["\ud83d\ude00"]"#.to_owned(), false),
+        (r#"["\ud800"]"#.to_owned(), true),
+        (r#"{"\udc00":1}"#.to_owned(), true),
+        ("[1e308]".to_owned(), false),
+        ("[1e999999]".to_owned(), true),
+        ("1".repeat(6_000), true),
+    ] {
         let text =
             format!(r#"{{"specversion":"1.0","id":"1","source":"/s","type":"t","data":{data}}}"#);
         let written = Written::from(read(&text));
@@ -113,6 +121,14 @@ fn data_that_is_nested_too_deep_for_readers_is_written_as_base64() {
         assert_eq!(own.contains("data_base64"), is_base64, "{own}");
         assert_eq!(Event::from_json(own.as_bytes()).expect("an event"), read(&text));
     }
+}
+
+#[test]
+fn data_that_is_no_json_keeps_its_senders_words() {
+    let text = with(r#""datacontenttype":"text/plain","data":"\"\\ud800 1e999999""#);
+    let batch = Bytes::from(format!("[{text}]"));
+    let taken = Event::batch_from_json(&batch).expect("a batch");
+    assert_eq!(taken[0].text, text.as_bytes());
 }
 
 #[test]

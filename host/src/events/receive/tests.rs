@@ -136,6 +136,13 @@ async fn a_body_is_refused_that_is_too_large_or_in_an_unknown_format() {
     let error = place.post("application/json", "{}").await.expect_err("no event");
     assert!(matches!(&error, IntakeError::Invalid(invalid)
         if invalid.attribute.as_deref() == Some("specversion")));
+    // Nothing of its body is waited for.
+    for (content_type, expected) in [("application/cloudevents+xml", 415), ("text/plain", 400)] {
+        headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        let refused = place.intake.take(&headers, unfinished(1), Sender::Operator).await;
+        assert_eq!(status(&refused.expect_err("refused")).as_u16(), expected, "{content_type}");
+    }
 }
 
 #[tokio::test]
@@ -155,7 +162,8 @@ fn unfinished(bytes: usize) -> impl Body<Data = Bytes, Error = IntakeError> + Un
 #[tokio::test]
 async fn bodies_that_have_not_come_take_no_room_and_those_that_stall_give_it_back() {
     let place = Place::usual();
-    let headers = HeaderMap::new();
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(STRUCTURED));
     let stalled = (0..1_000).map(|_| {
         let (intake, headers) = (place.intake.clone(), headers.clone());
         tokio::spawn(async move { intake.take(&headers, unfinished(1), Sender::Operator).await })

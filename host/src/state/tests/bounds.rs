@@ -90,6 +90,21 @@ async fn a_table_without_another_number_is_no_full_store() {
         "{refused:?}"
     );
     sql(&store, "INSERT INTO t VALUES (7, 2)").await.expect("the store goes on");
+    // Of several rows SQLite undoes the statement alone.
+    let told = invoke(&store, |transaction| {
+        Box::pin(async move {
+            transaction.execute("INSERT INTO t VALUES (8, 2)", Vec::new()).await?;
+            let several = "INSERT INTO t VALUES (NULL, 3), (NULL, 4)";
+            match transaction.execute(several, Vec::new()).await {
+                Err(Error::Sql(error)) => Ok(Some(error)),
+                other => other.map(|_| None),
+            }
+        })
+    });
+    let told = told.await.expect("the transaction goes on").expect("the statement does not");
+    assert!(told.kind == SqlErrorKind::Limit && told.message.contains(words), "{told:?}");
+    let rows = store.begin().query("SELECT id FROM t WHERE id < 9 ORDER BY id", Vec::new()).await;
+    assert_eq!(rows.expect("a query").values, [[Value::Integer(7)], [Value::Integer(8)]]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
