@@ -112,6 +112,11 @@ def fact_rows(results):
         for name, key, wanted in (("a typed call", "typed_us", 15), ("a request by name", "by_name_us", 5)):
             ratios = [far / near for far, near in zip(found["loopback_us"], found[key])]
             fact(f"loopback HTTP ÷ {name}", ratios, "×", f"≥ {wanted}")
+        fact("a typed call that adds two numbers, in all", found.get("add_us", []), "µs")
+        for length, size in ((65_536, "64 KiB"), (1 << 20, "1 MiB")):
+            both = list(zip(found.get(f"bytes_{length}_us", []), found.get(f"copies_{length}_us", [])))
+            fact(f"a typed call with {size} there and back, in all", [took for took, _ in both], "µs")
+            fact("the same ÷ copying it once each way", [took / copied for took, copied in both], "×", "≤ 4")
     if found := results.get("growth"):
         fact(f"start with {found['services']} services in the cache", found["startup_s"], "s", "≤ 2")
         fact("anonymous memory per idle service", found["idle_kib"], "KiB", "≤ 300")

@@ -14,6 +14,7 @@ use super::handlers::{
     WholeServiceIndices,
 };
 use super::instance::InstanceState;
+use super::values::flat::slots;
 use crate::digest::Digest;
 
 /// Where a program's exports are, looked up by name once.
@@ -32,6 +33,8 @@ type Functions = BTreeMap<String, BTreeMap<String, Vec<FunctionEntry>>>;
 pub(super) struct FunctionEntry {
     index: ComponentExportIndex,
     pub(super) signature: Signature,
+    /// How many slots its result takes.
+    pub(super) slots: usize,
     print: Digest,
 }
 
@@ -151,8 +154,8 @@ fn functions(
         let within = component.get_export_index(None, &*interface.name).ok_or_else(missing)?;
         for (name, signature) in &interface.functions {
             let index = component.get_export_index(Some(&within), &**name).ok_or_else(missing)?;
-            let (signature, print) = (signature.clone(), print(signature));
-            let entry = FunctionEntry { index, signature, print };
+            let (slots, print) = (slots(&signature.result), print(signature));
+            let entry = FunctionEntry { index, signature: signature.clone(), slots, print };
             let of_interface = functions.entry(semver_key(&interface.name).to_owned()).or_default();
             of_interface.entry(name.clone()).or_default().push(entry);
         }

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use wasmtime::Store;
-use wasmtime::component::{Instance, Val};
+use wasmtime::component::Instance;
 
 use super::account::{Account, outside};
 use super::calls::Wanted;
 use super::component::Program;
 use super::exchange::{Exchange, Given};
 use super::instance::InstanceState;
-use super::values;
+use super::values::{self, flat};
 
 /// What a function is called with.
 pub(crate) struct FunctionCall {
@@ -41,18 +41,11 @@ pub(super) async fn call(
     let entry = program.function(&wanted);
     let entry = entry.ok_or_else(|| failed("the component has no such function".to_owned()))?;
     let signature = &entry.signature;
-    let given = values::read_arguments(signature, &arguments);
-    let given = given.map_err(|invalid| failed(invalid.to_string()))?;
-    outside(|| drop(arguments));
-    account.check()?;
     let function = entry.load(store, instance);
     let function = function.ok_or_else(|| failed("it is not in the instance".to_owned()))?;
-    let mut results = vec![Val::Bool(false); usize::from(signature.result.is_some())];
-    let answer = |results: &[Val]| {
-        let result = values::write_result(signature, results);
-        let result = result.map_err(|invalid| failed(invalid.to_string()))?;
+    let answer = |result: Vec<u8>| {
         account.check()?;
-        let is_err = values::is_err(signature, results);
+        let is_err = values::is_err(signature, &result);
         exchange.answer(Given::Returned {
             result: account.leave(result.into_boxed_slice().into()),
             is_err,
@@ -60,13 +53,11 @@ pub(super) async fn call(
         wasmtime::Result::Ok(())
     };
     if !signature.is_async {
-        function.call_async(store, &given, &mut results).await?;
-        return answer(&results);
+        return answer(flat::call(function, store, entry.slots, arguments).await?);
     }
     store
         .run_concurrent(async |accessor| {
-            function.call_concurrent(accessor, &given, &mut results).await?;
-            answer(&results)?;
+            answer(flat::call_concurrent(function, accessor, entry.slots, arguments).await?)?;
             // What it left behind to be done.
             poll_fn(|context| accessor.poll_no_interesting_tasks(context)).await;
             Ok(())

@@ -5,7 +5,8 @@
 //! they are. Numbers are little-endian; what has a length comes after it, as 32 bits; a case is
 //! its index; a list of bytes is its bytes.
 
-use wasmtime::component::Val;
+pub(super) mod flat;
+mod reader;
 
 use super::functions::{Shape, Signature};
 
@@ -25,306 +26,66 @@ pub(super) enum Invalid {
     /// A length is said in 32 bits.
     #[error("a value is longer than 4 GiB")]
     TooLong,
+    /// A guest said that it is there.
+    #[error("a value is beyond the end of its guest's memory")]
+    Beyond,
+    /// The same, and no value of this type is at such an address.
+    #[error("a value is not aligned in its guest's memory")]
+    Unaligned,
+    /// A guest's variant has no case of this index.
+    #[error("a value is a case that its type does not have")]
+    Case,
+    /// A guest's `char` is none.
+    #[error("a value is no character of Unicode")]
+    Char,
+    /// A guest's string is none.
+    #[error("a string is not UTF-8")]
+    Text,
 }
 
-/// The arguments of a function.
-pub(super) fn write_arguments(signature: &Signature, values: &[Val]) -> Result<Vec<u8>, Invalid> {
-    if signature.params.len() != values.len() {
-        return Err(Invalid::Type);
-    }
-    let mut bytes = Vec::new();
-    for ((_, shape), value) in signature.params.iter().zip(values) {
-        write(&mut bytes, shape, value)?;
-    }
-    Ok(bytes)
-}
-
-/// The same back.
-pub(super) fn read_arguments(signature: &Signature, bytes: &[u8]) -> Result<Vec<Val>, Invalid> {
-    let mut reader = Reader(bytes);
-    let values = signature.params.iter().map(|(_, shape)| reader.value(shape));
-    let values = values.collect::<Result<_, _>>()?;
-    reader.end()?;
-    Ok(values)
-}
-
-/// What a function returned.
-pub(super) fn write_result(signature: &Signature, values: &[Val]) -> Result<Vec<u8>, Invalid> {
-    let mut bytes = Vec::new();
-    match (&signature.result, values) {
-        (None, []) => {}
-        (Some(shape), [value]) => write(&mut bytes, shape, value)?,
-        _ => return Err(Invalid::Type),
-    }
-    Ok(bytes)
-}
-
-/// The same back.
-pub(super) fn read_result(signature: &Signature, bytes: &[u8]) -> Result<Option<Val>, Invalid> {
-    let mut reader = Reader(bytes);
-    let value = signature.result.as_ref().map(|shape| reader.value(shape)).transpose()?;
-    reader.end()?;
-    Ok(value)
-}
-
-/// Whether a function's result is a `result<_, _>` that is `err`: that it failed, in its own
-/// words.
-pub(super) fn is_err(signature: &Signature, values: &[Val]) -> bool {
-    matches!(signature.result, Some(Shape::Result(..))) && matches!(values, [Val::Result(Err(_))])
+/// Whether a function's result, as it is written, is a `result<_, _>` that is `err`: that it
+/// failed, in its own words.
+pub(super) fn is_err(signature: &Signature, result: &[u8]) -> bool {
+    matches!(signature.result, Some(Shape::Result(..))) && result.first() == Some(&1)
 }
 
 /// The result by which a function says that it could not be called, and why, where its type has
 /// one: `result<_, string>`, or a `result` whose error is a variant or an enum with the case
 /// `unavailable`, with a string or without.
-pub(super) fn unavailable(signature: &Signature, words: &str) -> Option<Val> {
+pub(super) fn unavailable(signature: &Signature, words: &str) -> Option<Vec<u8>> {
     let Some(Shape::Result(_, Some(error))) = &signature.result else { return None };
-    let text = || Val::String(words.to_owned());
-    let error = match &**error {
-        Shape::String => text(),
-        Shape::Enum(names) if names.iter().any(|name| name == UNAVAILABLE) => {
-            Val::Enum(UNAVAILABLE.to_owned())
+    let mut bytes = vec![1];
+    match &**error {
+        Shape::String => write_text(&mut bytes, words)?,
+        Shape::Enum(names) => {
+            write_length(&mut bytes, names.iter().position(|name| name == UNAVAILABLE)?)?;
         }
         Shape::Variant(cases) => {
-            let (name, payload) = cases.iter().find(|(name, _)| name == UNAVAILABLE)?;
-            let payload = match payload {
-                None => None,
-                Some(Shape::String) => Some(Box::new(text())),
+            let index = cases.iter().position(|(name, _)| name == UNAVAILABLE)?;
+            write_length(&mut bytes, index)?;
+            match &cases[index].1 {
+                None => {}
+                Some(Shape::String) => write_text(&mut bytes, words)?,
                 Some(_) => return None,
-            };
-            Val::Variant(name.clone(), payload)
+            }
         }
         _ => return None,
-    };
-    Some(Val::Result(Err(Some(Box::new(error)))))
+    }
+    Some(bytes)
 }
 
-fn write(bytes: &mut Vec<u8>, shape: &Shape, value: &Val) -> Result<(), Invalid> {
-    match (shape, value) {
-        (Shape::Bool, Val::Bool(value)) => bytes.push(u8::from(*value)),
-        (Shape::S8, Val::S8(value)) => bytes.extend(value.to_le_bytes()),
-        (Shape::U8, Val::U8(value)) => bytes.push(*value),
-        (Shape::S16, Val::S16(value)) => bytes.extend(value.to_le_bytes()),
-        (Shape::U16, Val::U16(value)) => bytes.extend(value.to_le_bytes()),
-        (Shape::S32, Val::S32(value)) => bytes.extend(value.to_le_bytes()),
-        (Shape::U32, Val::U32(value)) => bytes.extend(value.to_le_bytes()),
-        (Shape::S64, Val::S64(value)) => bytes.extend(value.to_le_bytes()),
-        (Shape::U64, Val::U64(value)) => bytes.extend(value.to_le_bytes()),
-        (Shape::F32, Val::Float32(value)) => bytes.extend(value.to_bits().to_le_bytes()),
-        (Shape::F64, Val::Float64(value)) => bytes.extend(value.to_bits().to_le_bytes()),
-        (Shape::Char, Val::Char(value)) => bytes.extend(u32::from(*value).to_le_bytes()),
-        (Shape::String, Val::String(value)) => {
-            write_length(bytes, value.len())?;
-            bytes.extend_from_slice(value.as_bytes());
-        }
-        (Shape::List(of), Val::List(values)) => {
-            write_length(bytes, values.len())?;
-            write_all(bytes, of, values)?;
-        }
-        (Shape::FixedLengthList(of, length), Val::FixedLengthList(values)) => {
-            if values.len() != *length as usize {
-                return Err(Invalid::Type);
-            }
-            write_all(bytes, of, values)?;
-        }
-        (Shape::Map(of_key, of), Val::Map(pairs)) => {
-            write_length(bytes, pairs.len())?;
-            for (key, value) in pairs {
-                write(bytes, of_key, key)?;
-                write(bytes, of, value)?;
-            }
-        }
-        (Shape::Record(fields), Val::Record(values)) if fields.len() == values.len() => {
-            for ((name, shape), (named, value)) in fields.iter().zip(values) {
-                if name != named {
-                    return Err(Invalid::Type);
-                }
-                write(bytes, shape, value)?;
-            }
-        }
-        (Shape::Tuple(shapes), Val::Tuple(values)) if shapes.len() == values.len() => {
-            for (shape, value) in shapes.iter().zip(values) {
-                write(bytes, shape, value)?;
-            }
-        }
-        (Shape::Variant(cases), Val::Variant(name, payload)) => {
-            let index = cases.iter().position(|(case, _)| case == name).ok_or(Invalid::Type)?;
-            write_length(bytes, index)?;
-            write_payload(bytes, cases[index].1.as_ref(), payload.as_deref())?;
-        }
-        (Shape::Enum(names), Val::Enum(name)) => {
-            let index = names.iter().position(|case| case == name).ok_or(Invalid::Type)?;
-            write_length(bytes, index)?;
-        }
-        (Shape::Option(of), Val::Option(value)) => {
-            bytes.push(u8::from(value.is_some()));
-            if let Some(value) = value {
-                write(bytes, of, value)?;
-            }
-        }
-        (Shape::Result(ok, err), Val::Result(value)) => {
-            bytes.push(u8::from(value.is_err()));
-            let (shape, payload) = match value {
-                Ok(payload) => (ok, payload),
-                Err(payload) => (err, payload),
-            };
-            write_payload(bytes, shape.as_deref(), payload.as_deref())?;
-        }
-        (Shape::Flags(names), Val::Flags(set)) => {
-            let start = bytes.len();
-            bytes.resize(start + names.len().div_ceil(8), 0);
-            for name in set {
-                let index = names.iter().position(|flag| flag == name).ok_or(Invalid::Type)?;
-                bytes[start + index / 8] |= 1 << (index % 8);
-            }
-        }
-        _ => return Err(Invalid::Type),
-    }
-    Ok(())
+fn write_text(bytes: &mut Vec<u8>, text: &str) -> Option<()> {
+    write_length(bytes, text.len())?;
+    bytes.extend_from_slice(text.as_bytes());
+    Some(())
 }
 
-/// The members of a list.
-fn write_all(bytes: &mut Vec<u8>, of: &Shape, values: &[Val]) -> Result<(), Invalid> {
-    if *of == Shape::U8 {
-        bytes.reserve(values.len());
-        for value in values {
-            let Val::U8(byte) = value else { return Err(Invalid::Type) };
-            bytes.push(*byte);
-        }
-        return Ok(());
-    }
-    values.iter().try_for_each(|value| write(bytes, of, value))
+fn write_length(bytes: &mut Vec<u8>, length: usize) -> Option<()> {
+    bytes.extend(u32::try_from(length).ok()?.to_le_bytes());
+    Some(())
 }
 
-fn write_payload(
-    bytes: &mut Vec<u8>,
-    shape: Option<&Shape>,
-    payload: Option<&Val>,
-) -> Result<(), Invalid> {
-    match (shape, payload) {
-        (None, None) => Ok(()),
-        (Some(shape), Some(value)) => write(bytes, shape, value),
-        _ => Err(Invalid::Type),
-    }
-}
-
-fn write_length(bytes: &mut Vec<u8>, length: usize) -> Result<(), Invalid> {
-    let length = u32::try_from(length).map_err(|_| Invalid::TooLong)?;
-    bytes.extend(length.to_le_bytes());
-    Ok(())
-}
-
-/// What is left to be read.
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn value(&mut self, shape: &Shape) -> Result<Val, Invalid> {
-        Ok(match shape {
-            Shape::Bool => Val::Bool(self.flag()?),
-            Shape::S8 => Val::S8(i8::from_le_bytes(self.array()?)),
-            Shape::U8 => Val::U8(u8::from_le_bytes(self.array()?)),
-            Shape::S16 => Val::S16(i16::from_le_bytes(self.array()?)),
-            Shape::U16 => Val::U16(u16::from_le_bytes(self.array()?)),
-            Shape::S32 => Val::S32(i32::from_le_bytes(self.array()?)),
-            Shape::U32 => Val::U32(u32::from_le_bytes(self.array()?)),
-            Shape::S64 => Val::S64(i64::from_le_bytes(self.array()?)),
-            Shape::U64 => Val::U64(u64::from_le_bytes(self.array()?)),
-            Shape::F32 => Val::Float32(f32::from_bits(u32::from_le_bytes(self.array()?))),
-            Shape::F64 => Val::Float64(f64::from_bits(u64::from_le_bytes(self.array()?))),
-            Shape::Char => {
-                let code = u32::from_le_bytes(self.array()?);
-                Val::Char(char::from_u32(code).ok_or(Invalid::Bytes)?)
-            }
-            Shape::String => {
-                let length = self.length()?;
-                let text = std::str::from_utf8(self.take(length)?).map_err(|_| Invalid::Bytes)?;
-                Val::String(text.to_owned())
-            }
-            Shape::List(of) => {
-                let length = self.length()?;
-                Val::List(self.all(of, length)?)
-            }
-            Shape::FixedLengthList(of, length) => {
-                Val::FixedLengthList(self.all(of, *length as usize)?)
-            }
-            Shape::Map(of_key, of) => {
-                let length = self.length()?;
-                let pairs = (0..length).map(|_| Ok((self.value(of_key)?, self.value(of)?)));
-                Val::Map(pairs.collect::<Result<_, Invalid>>()?)
-            }
-            Shape::Record(fields) => {
-                let fields = fields.iter();
-                let values = fields.map(|(name, shape)| Ok((name.clone(), self.value(shape)?)));
-                Val::Record(values.collect::<Result<_, Invalid>>()?)
-            }
-            Shape::Tuple(shapes) => {
-                let values = shapes.iter().map(|shape| self.value(shape));
-                Val::Tuple(values.collect::<Result<_, _>>()?)
-            }
-            Shape::Variant(cases) => {
-                let (name, shape) = cases.get(self.length()?).ok_or(Invalid::Bytes)?;
-                Val::Variant(name.clone(), self.payload(shape.as_ref())?)
-            }
-            Shape::Enum(names) => {
-                Val::Enum(names.get(self.length()?).ok_or(Invalid::Bytes)?.clone())
-            }
-            Shape::Option(of) => {
-                let of = self.flag()?.then_some(&**of);
-                Val::Option(self.payload(of)?)
-            }
-            Shape::Result(ok, err) => Val::Result(if self.flag()? {
-                Err(self.payload(err.as_deref())?)
-            } else {
-                Ok(self.payload(ok.as_deref())?)
-            }),
-            Shape::Flags(names) => {
-                let set = self.take(names.len().div_ceil(8))?;
-                let is_set = |index: usize| set[index / 8] & (1 << (index % 8)) != 0;
-                let names = names.iter().enumerate().filter(|(index, _)| is_set(*index));
-                Val::Flags(names.map(|(_, name)| name.clone()).collect())
-            }
-        })
-    }
-
-    /// The members of a list.
-    fn all(&mut self, of: &Shape, length: usize) -> Result<Vec<Val>, Invalid> {
-        if *of == Shape::U8 {
-            return Ok(self.take(length)?.iter().copied().map(Val::U8).collect());
-        }
-        (0..length).map(|_| self.value(of)).collect()
-    }
-
-    fn payload(&mut self, shape: Option<&Shape>) -> Result<Option<Box<Val>>, Invalid> {
-        shape.map(|shape| self.value(shape).map(Box::new)).transpose()
-    }
-
-    fn flag(&mut self) -> Result<bool, Invalid> {
-        match self.array()? {
-            [0] => Ok(false),
-            [1] => Ok(true),
-            _ => Err(Invalid::Bytes),
-        }
-    }
-
-    fn length(&mut self) -> Result<usize, Invalid> {
-        Ok(u32::from_le_bytes(self.array()?) as usize)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Invalid> {
-        let (first, rest) = self.0.split_first_chunk().ok_or(Invalid::Bytes)?;
-        self.0 = rest;
-        Ok(*first)
-    }
-
-    fn take(&mut self, length: usize) -> Result<&'a [u8], Invalid> {
-        let (first, rest) = self.0.split_at_checked(length).ok_or(Invalid::Bytes)?;
-        self.0 = rest;
-        Ok(first)
-    }
-
-    fn end(&self) -> Result<(), Invalid> {
-        if self.0.is_empty() { Ok(()) } else { Err(Invalid::Bytes) }
-    }
-}
-
+#[cfg(test)]
+mod codec;
 #[cfg(test)]
 mod tests;

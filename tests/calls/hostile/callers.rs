@@ -77,8 +77,8 @@ pub fn callers() -> Vec<Caller> {
     let for_ever = answers("(loop $again (drop (call $ping)) (br $again)) unreachable").pinging();
     vec![
         // What they send is nothing that there is.
-        case("text-beyond", "", calm(&text(BEYOND, 16)), failed, "out of bounds"),
-        case("text-garbled", "", calm(&garbled), failed, "utf-8"),
+        case("text-beyond", "", calm(&text(BEYOND, 16)), failed, "beyond the end"),
+        case("text-garbled", "", calm(&garbled), failed, "not UTF-8"),
         case("text-huge", "", calm(&huge), over_limit, TOO_MUCH),
         // There is no room where they want the result.
         case("result-beyond", "", calm(&result(BEYOND)), failed, "out of bounds"),

@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::time::Instant;
-use wasmtime::component::{Linker, LinkerInstance, Val};
+use wasmtime::component::{Linker, LinkerInstance};
 
 use crate::manifest::Manifest;
 use crate::name::VersionId;
-use crate::runtime::account::{Account, outside, outside_async};
+use crate::runtime::account::{outside, outside_async};
 use crate::runtime::calls::{Asked, CallWithheld, CalleesCell, NotReturned, Wanted};
 use crate::runtime::exchange::{Departing, Exchange};
 use crate::runtime::functions::Interface;
 use crate::runtime::instance::InstanceState;
 use crate::runtime::output::LogBudget;
-use crate::runtime::values::{self, Invalid};
+use crate::runtime::values::{self, flat};
 
 /// A call came to nothing, and its function's type has no way to say so: ends the caller.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +31,6 @@ struct Link {
 /// A call whose guest is not looked at until it has a result.
 struct Begun {
     exchange: Exchange,
-    account: Arc<Account>,
     log: Arc<LogBudget>,
     caller: VersionId,
     manifest: Arc<Manifest>,
@@ -57,34 +56,20 @@ pub(in crate::runtime) fn link(
 }
 
 impl Link {
-    /// What is typed as asynchronous is linked so, and nothing else: the engine asks for that.
     fn add_to(
         self: Arc<Self>,
         instance: &mut LinkerInstance<'_, InstanceState>,
     ) -> wasmtime::Result<()> {
-        let name = self.wanted.function.clone();
-        if self.wanted.signature.is_async {
-            return instance.func_new_concurrent(&name, move |accessor, _, arguments, results| {
-                let this = Arc::clone(&self);
-                Box::pin(async move {
-                    let begun =
-                        accessor.with(|mut access| this.begin(access.data_mut(), arguments));
-                    this.end(begun?, results).await
-                })
-            });
-        }
-        instance.func_new_async(&name, move |store, _, arguments, results| {
+        let wanted = Arc::clone(&self.wanted);
+        let callee = move |state: &mut InstanceState, arguments| -> flat::Calling {
             let this = Arc::clone(&self);
-            Box::new(async move {
-                let begun = this.begin(store.data(), arguments)?;
-                this.end(begun, results).await
-            })
-        })
+            let begun = this.begin(state, arguments);
+            Box::pin(async move { this.end(begun?).await })
+        };
+        flat::link(instance, &wanted.function, &wanted.signature, Arc::new(callee))
     }
 
-    fn begin(&self, state: &InstanceState, arguments: &[Val]) -> wasmtime::Result<Begun> {
-        let arguments = values::write_arguments(&self.wanted.signature, arguments);
-        let arguments = arguments.map_err(|invalid| self.invalid(invalid))?;
+    fn begin(&self, state: &InstanceState, arguments: Vec<u8>) -> wasmtime::Result<Begun> {
         // They are on its account until they leave.
         state.account.check()?;
         // No larger than what is taken off the account.
@@ -92,7 +77,6 @@ impl Link {
         let exchange = state.exchange.clone().ok_or(CallWithheld::NoInvocation)?;
         Ok(Begun {
             exchange,
-            account: Arc::clone(&state.account),
             log: Arc::clone(&state.log_budget),
             caller: state.version.clone(),
             manifest: Arc::clone(&state.manifest),
@@ -101,46 +85,38 @@ impl Link {
         })
     }
 
-    async fn end(&self, begun: Begun, results: &mut [Val]) -> wasmtime::Result<()> {
-        let (account, log) = (Arc::clone(&begun.account), Arc::clone(&begun.log));
-        let caller = begun.caller.clone();
-        let returned = outside_async(self.call(begun)).await;
-        match returned {
-            Ok(result) => {
-                let value = values::read_result(&self.wanted.signature, &result);
-                outside(|| drop(result));
-                let value = value.map_err(|invalid| self.invalid(invalid))?;
-                account.check()?;
-                if let (Some(value), Some(place)) = (value, results.first_mut()) {
-                    *place = value;
-                }
-                Ok(())
-            }
-            Err(failed) => {
-                let Wanted { interface, function, signature, .. } = &*self.wanted;
-                let NotReturned { callee, words, detail, .. } = failed;
-                let by = callee.as_ref().map_or_else(
-                    || "another service".to_owned(),
-                    |callee| format!("service {callee}"),
-                );
-                let words = format!("{interface} {function} of {by}: {words}");
-                outside(|| {
-                    let callee = callee.as_ref().map(|callee| callee.as_str());
-                    let (service, version) = (&caller.service, caller.number);
-                    let why = detail.as_ref().unwrap_or(&words);
-                    // Its caller may call as often as it likes.
-                    if log.spend(why.len(), &caller) {
-                        tracing::warn!(
-                            %service, version, callee, interface, function, "a call failed: {why}"
-                        );
-                    }
-                });
-                match (values::unavailable(signature, &words), results.first_mut()) {
-                    (Some(value), Some(place)) => *place = value,
-                    _ => return Err(CallFailed(format!("its call of {words}")).into()),
-                }
-                Ok(())
-            }
+    /// The result, which is on no guest's account.
+    async fn end(&self, begun: Begun) -> wasmtime::Result<Bytes> {
+        let (caller, log) = (begun.caller.clone(), Arc::clone(&begun.log));
+        match outside_async(self.call(begun)).await {
+            Ok(result) => Ok(result),
+            Err(failed) => outside(|| self.not_returned(&caller, &log, failed)),
+        }
+    }
+
+    /// The result that says so, where the function has one.
+    fn not_returned(
+        &self,
+        caller: &VersionId,
+        log: &LogBudget,
+        failed: NotReturned,
+    ) -> wasmtime::Result<Bytes> {
+        let Wanted { interface, function, signature, .. } = &*self.wanted;
+        let NotReturned { callee, words, detail, .. } = failed;
+        let by = callee
+            .as_ref()
+            .map_or_else(|| "another service".to_owned(), |callee| format!("service {callee}"));
+        let words = format!("{interface} {function} of {by}: {words}");
+        let callee = callee.as_ref().map(|callee| callee.as_str());
+        let (service, version) = (&caller.service, caller.number);
+        let why = detail.as_ref().unwrap_or(&words);
+        // Its caller may call as often as it likes.
+        if log.spend(why.len(), caller) {
+            tracing::warn!(%service, version, callee, interface, function, "a call failed: {why}");
+        }
+        match values::unavailable(signature, &words) {
+            Some(result) => Ok(result.into()),
+            None => Err(CallFailed(format!("its call of {words}")).into()),
         }
     }
 
@@ -175,11 +151,6 @@ impl Link {
             return pending().await;
         }
         returned.map(|returned| returned.result)
-    }
-
-    fn invalid(&self, invalid: Invalid) -> wasmtime::Error {
-        let Wanted { interface, function, .. } = &*self.wanted;
-        CallFailed(format!("its call of {interface} {function}: {invalid}")).into()
     }
 }
 

@@ -1,25 +1,28 @@
 //! Values cross as they are, and what is none is refused.
 
+use wasmtime::component::Val;
+
+use super::codec::{read_arguments, read_result, write_arguments, write_result};
 use super::*;
 
-fn boxed(shape: Shape) -> Box<Shape> {
+pub(super) fn boxed(shape: Shape) -> Box<Shape> {
     Box::new(shape)
 }
 
-fn some(value: Val) -> Option<Box<Val>> {
+pub(super) fn some(value: Val) -> Option<Box<Val>> {
     Some(Box::new(value))
 }
 
-fn text(text: &str) -> Val {
+pub(super) fn text(text: &str) -> Val {
     Val::String(text.to_owned())
 }
 
-fn name(name: &str) -> String {
+pub(super) fn name(name: &str) -> String {
     name.to_owned()
 }
 
 /// Every kind of type with values of it.
-fn kinds() -> Vec<(Shape, Vec<Val>)> {
+pub(super) fn kinds() -> Vec<(Shape, Vec<Val>)> {
     let names = || vec![name("one"), name("two"), name("three")];
     let flags: Vec<String> = (0..40).map(|index| format!("flag-{index}")).collect();
     let record = Shape::Record(vec![(name("id"), Shape::U64), (name("tags"), boxed_list())]);
@@ -98,7 +101,7 @@ fn boxed_list() -> Shape {
     Shape::List(boxed(Shape::String))
 }
 
-fn signature(params: &[Shape], result: Option<Shape>) -> Signature {
+pub(super) fn signature(params: &[Shape], result: Option<Shape>) -> Signature {
     let params = params.iter().map(|shape| (name("it"), shape.clone())).collect();
     Signature { params, result, is_async: false }
 }
@@ -175,9 +178,14 @@ fn what_is_not_of_its_type_or_damaged_is_refused() {
 #[test]
 fn an_error_says_that_the_callee_is_unavailable_where_it_can() {
     let result = |error: Option<Shape>| signature(&[], Some(Shape::Result(None, error.map(boxed))));
-    let error = |shape| match unavailable(&result(Some(shape)), "why") {
-        Some(Val::Result(Err(Some(error)))) => Some(*error),
-        _ => None,
+    let error = |shape| {
+        let signature = result(Some(shape));
+        let bytes = unavailable(&signature, "why")?;
+        assert!(is_err(&signature, &bytes));
+        match read_result(&signature, &bytes) {
+            Ok(Some(Val::Result(Err(Some(error))))) => Some(*error),
+            other => panic!("{other:?}"),
+        }
     };
     assert_eq!(error(Shape::String), Some(text("why")));
     let of = |payload| {
@@ -197,9 +205,14 @@ fn an_error_says_that_the_callee_is_unavailable_where_it_can() {
 
 #[test]
 fn only_a_result_of_its_own_is_a_failure() {
-    let of_result = signature(&[], Some(Shape::Result(None, None)));
-    assert!(is_err(&of_result, &[Val::Result(Err(None))]));
-    assert!(!is_err(&of_result, &[Val::Result(Ok(None))]));
-    let other = signature(&[], Some(Shape::Option(boxed(Shape::Result(None, None)))));
-    assert!(!is_err(&other, &[Val::Option(some(Val::Result(Err(None))))]));
+    let is_failure = |result: Shape, value: Val| {
+        let signature = signature(&[], Some(result));
+        is_err(&signature, &write_result(&signature, &[value]).expect("a value of its type"))
+    };
+    let result = || Shape::Result(None, None);
+    assert!(is_failure(result(), Val::Result(Err(None))));
+    assert!(!is_failure(result(), Val::Result(Ok(None))));
+    let other = Shape::Option(boxed(result()));
+    assert!(!is_failure(other, Val::Option(some(Val::Result(Err(None))))));
+    assert!(!is_err(&signature(&[], None), &[]));
 }

@@ -23,6 +23,11 @@ fn number(request: &Request, name: &str) -> Result<u32, Problem> {
     Ok(number.map_or(0, |number| u32::try_from(number).expect("it is in the range")))
 }
 
+/// How often a call is made: once, where that is not said.
+fn times(request: &Request) -> Result<i64, Problem> {
+    Ok(request.query().integer("times", &(0..=10_000))?.unwrap_or(1))
+}
+
 /// `{"ok": …}` or `{"error": …}`
 fn told<T: Serialize>(result: Result<T, String>) -> Answer {
     match result {
@@ -32,7 +37,12 @@ fn told<T: Serialize>(result: Result<T, String>) -> Answer {
 }
 
 pub fn add(request: &Request) -> Answer {
-    json(&work::add(number(request, "one")?, number(request, "other")?))
+    let (one, other) = (number(request, "one")?, number(request, "other")?);
+    let mut sum = 0;
+    for _ in 0..times(request)? {
+        sum = work::add(one, other);
+    }
+    json(&sum)
 }
 
 pub fn values(_: &Request) -> Answer {
@@ -42,7 +52,10 @@ pub fn values(_: &Request) -> Answer {
 pub fn bytes(request: &Request) -> Answer {
     let length = number(request, "length")? as usize;
     let sent: Vec<u8> = (0..length).map(|index| (index % 251) as u8).collect();
-    let back = far::bytes(&sent);
+    let mut back = Vec::new();
+    for _ in 0..times(request)? {
+        back = far::bytes(&sent);
+    }
     json(&value!({ "length": back.len(), "same": back == sent }))
 }
 
@@ -104,10 +117,8 @@ pub fn insert(request: &Request) -> Answer {
 
 pub fn get(request: &Request) -> Answer {
     let key = text(request, "key")?;
-    // As often as it is asked for: once, where that is not said.
-    let times = request.query().integer("times", &(0..=10_000))?.unwrap_or(1);
     let mut got = 0;
-    for _ in 0..times {
+    for _ in 0..times(request)? {
         got = work::get(&key);
     }
     json(&got)

@@ -1,9 +1,9 @@
 //! Calls the service `callee`, for requests and for events; and itself.
 //!
 //! ```text
-//! GET  /relay/add?one=&other=          the sum
+//! GET  /relay/add?one=&other=&times=   the sum, called for as often as that (1)
 //! GET  /relay/values                   sends every kind of value and compares: what differs
-//! GET  /relay/bytes?length=            so many bytes there and back: how many
+//! GET  /relay/bytes?length=&times=     so many bytes there and back, as often as that (1): how many
 //! POST /relay/count?key=&by=           `count`; then a row in `calls`
 //! POST /relay/contended?key=&by=       reads `own`, calls `count`, writes `own`: conflicts with others
 //! POST /relay/write-first?call=        writes, then calls `get`, `count`, `insert` or `publish`
