@@ -29,8 +29,9 @@ static PLACES: LazyLock<Places> =
     LazyLock::new(|| Places { most: processors::threads_at_a_disk(), taken: AtomicUsize::new(0) });
 
 thread_local! {
-    /// Bytes that this thread had from disks when it was asked last.
-    static FROM_DISKS: Cell<u64> = const { Cell::new(0) };
+    /// Bytes that this thread had from disks when it was asked last, before its first read here at
+    /// the latest.
+    static FROM_DISKS: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
 /// How many read at once.
@@ -71,6 +72,9 @@ impl Inline {
     }
 
     fn begin(&self) -> Option<Reading<'_>> {
+        if FROM_DISKS.get().is_none() {
+            had_from_disks();
+        }
         let began = Instant::now();
         let until_ms = self.until_ms.load(Ordering::Relaxed);
         // Most never waited for a disk.
@@ -105,7 +109,8 @@ impl Drop for Reading<'_> {
 fn had_from_disks() -> bool {
     let io = std::fs::read_to_string("/proc/thread-self/io").unwrap_or_default();
     let bytes = io.lines().find_map(|line| line.strip_prefix("read_bytes: ")?.parse().ok());
-    bytes.is_some_and(|bytes| FROM_DISKS.replace(bytes) != bytes)
+    let bytes = bytes.unwrap_or_default();
+    FROM_DISKS.replace(Some(bytes)) != Some(bytes)
 }
 
 #[cfg(test)]
@@ -126,8 +131,7 @@ mod tests {
         order.until_ms.store(0, Ordering::Relaxed);
         assert_eq!(order.read(|| 2), Some(2));
 
-        // One that waited for a processor.
-        had_from_disks();
+        // One that waited for a processor, whatever its thread had from disks before.
         let mut long = order.begin().expect("a place");
         long.began -= 2 * LONG;
         drop(long);
