@@ -219,6 +219,7 @@ async fn replaced(parts: &Parts, candidate: &Candidate) {
         if parts.is_replaced(file) {
             return;
         }
+        // It stays noted until its worker looks at it, which it does after this step.
         tokio::time::sleep(parts.config.quiet).await;
     }
 }
